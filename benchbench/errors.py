@@ -1,0 +1,34 @@
+"""What can go wrong on the user's side, each with its exit code."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """A failure with one clear line for the user: what, where, what to do. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    """The request cannot be carried out as written. Exit code 2.
+
+    The text starts with its subject as the user wrote it: ``diffinv:num_inference_steps=0: must be ...``.
+    """
+
+    exit_code = 2
+
+
+class MissingError(UsageError):
+    """A dataset, a model or a package is neither here nor reachable: says what, where it goes and its source."""
+
+
+class CorruptError(BenchError):
+    """An artifact whose bytes differ from its checksums."""
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return ``" (did you mean 'a' or 'b'?)"`` for the closest of ``known``, or ``""`` when none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f" (did you mean {' or '.join(repr(item) for item in close)}?)" if close else ""

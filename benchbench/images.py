@@ -1,0 +1,132 @@
+"""``ImageSet``: labelled uint8 images with the origin of each, on disk as memory-mapped shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Origin = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one size.
+
+    Attributes:
+        images: uint8 ``(N, H, W, 3)``, RGB, 0 to 255; may be memory-mapped and must not be written to.
+        labels: int64 ``(N,)``, indices into ``classes``.
+        classes: class names, in the order of the labels.
+        origins: per image, where it came from (``source``: index of the real image, ``prompt``, ``guidance_scale``,
+            ``seed``, ...), JSON values only; empty when nothing is known.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    origins: Sequence[Origin] = field(default=())
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise ValueError(f"images must be uint8 (N, H, W, 3); got {images.dtype} {tuple(images.shape)}")
+        if labels.dtype != np.int64 or labels.shape != (len(images),):
+            raise ValueError(f"labels must be int64 ({len(images)},); got {labels.dtype} {tuple(labels.shape)}")
+        if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(self.classes)):
+            raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}; got {labels.min()}..{labels.max()}")
+        if self.origins and len(self.origins) != len(images):
+            raise ValueError(f"{len(self.origins)} origins for {len(images)} images")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Images per class, int64 ``(len(classes),)``."""
+        return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
+
+    def with_images(self, images: NDArray[np.uint8]) -> ImageSet:
+        """Return the same labels and origins with other pixels."""
+        return replace(self, images=images)
+
+    def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> ImageSet:
+        """Return the images at ``indices``, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        origins = [self.origins[int(i)] for i in chosen] if self.origins else ()
+        return ImageSet(np.asarray(self.images[chosen]), self.labels[chosen], self.classes, origins)
+
+    @staticmethod
+    def concatenate(parts: Sequence[ImageSet]) -> ImageSet:
+        """Join sets of one size and one list of classes."""
+        if not parts:
+            raise ValueError("nothing to concatenate")
+        origins: list[Origin] = []
+        for part in parts:
+            origins.extend(part.origins or [{} for _ in range(len(part))])
+        return ImageSet(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            parts[0].classes,
+            origins if any(origins) else (),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.jsonl`` into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / "images.npy", self.images, allow_pickle=False)
+        np.save(folder / "labels.npy", self.labels, allow_pickle=False)
+        (folder / "classes.json").write_text(json.dumps(list(self.classes)) + "\n", "utf-8")
+        if self.origins:
+            lines = (json.dumps(dict(origin), sort_keys=True) + "\n" for origin in self.origins)
+            (folder / "origins.jsonl").write_text("".join(lines), "utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> ImageSet:
+        """Open a folder that ``save`` wrote; images stay on disk until they are read."""
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        classes = tuple(json.loads((folder / "classes.json").read_text("utf-8")))
+        listed = folder / "origins.jsonl"
+        origins: Sequence[Origin] = ()
+        if listed.exists():
+            origins = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
+        return ImageSet(images, labels, classes, origins)
+
+
+def merge_shards(folders: Iterable[Path], target: Path) -> int:
+    """Join saved sets into one at ``target`` without holding them all in memory; returns the number of images."""
+    parts = list(folders)
+    sizes = [np.load(part / "images.npy", mmap_mode="r", allow_pickle=False).shape for part in parts]
+    if not sizes:
+        raise ValueError("a generator must yield at least one set of images")
+    total = sum(size[0] for size in sizes)
+    target.mkdir(parents=True, exist_ok=True)
+    from numpy.lib.format import open_memmap
+
+    merged = open_memmap(target / "images.npy", mode="w+", dtype=np.uint8, shape=(total, *sizes[0][1:]))
+    labels, at = [], 0
+    classes = (parts[0] / "classes.json").read_text("utf-8")
+    with (target / "origins.jsonl").open("w", encoding="utf-8") as origins:
+        for part in parts:
+            shard = ImageSet.load(part)
+            merged[at : at + len(shard)] = shard.images
+            labels.append(shard.labels)
+            at += len(shard)
+            origins.writelines(
+                json.dumps(dict(item), sort_keys=True) + "\n" for item in (shard.origins or [{}] * len(shard))
+            )
+    merged.flush()
+    np.save(target / "labels.npy", np.concatenate(labels), allow_pickle=False)
+    (target / "classes.json").write_text(classes, "utf-8")
+    return total
+
+
+def batches(count: int, size: int) -> Iterator[range]:
+    """Split ``range(count)`` into consecutive ranges of at most ``size``."""
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
