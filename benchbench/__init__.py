@@ -1,0 +1,64 @@
+"""benchbench: does generated data improve my image classifier, on my data, with my architecture, and at what cost?
+
+``benchbench.run(gen="diffinv", data="digits")`` returns records, ``benchbench.load_results()`` a pandas frame; a
+plugin author imports the kinds from here: ``from benchbench import Generator, ImageSet, Context, param``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import run as run
+    from .context import Context as Context
+    from .errors import BenchError as BenchError
+    from .errors import MissingError as MissingError
+    from .errors import UsageError as UsageError
+    from .images import ImageSet as ImageSet
+    from .parameters import param as param
+    from .plugins import Augmentation as Augmentation
+    from .plugins import Dataset as Dataset
+    from .plugins import DatasetInfo as DatasetInfo
+    from .plugins import FileNeed as FileNeed
+    from .plugins import Foundation as Foundation
+    from .plugins import Generator as Generator
+    from .plugins import Learner as Learner
+    from .plugins import Metric as Metric
+    from .plugins import Needs as Needs
+    from .plugins import Outcome as Outcome
+    from .plugins import Task as Task
+    from .records import Record as Record
+    from .reporting.frames import load_results as load_results
+
+_PLACES = {
+    "run": "api",
+    "load_results": "reporting.frames",
+    "Record": "records",
+    "param": "parameters",
+    "ImageSet": "images",
+    "Context": "context",
+    **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
+    **dict.fromkeys(
+        ("Augmentation", "Dataset", "DatasetInfo", "FileNeed", "Foundation", "Generator", "Learner", "Metric"),
+        "plugins",
+    ),
+    **dict.fromkeys(("Needs", "Outcome", "Task"), "plugins"),
+}
+__all__ = ["__version__", *sorted(_PLACES)]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``bench --help`` pays for none of them."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("benchbench")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'benchbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

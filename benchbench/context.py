@@ -63,7 +63,7 @@ class Context:
     upstream: ImageSet | None = None
     completed: int = 0
     skipped: int = 0
-    emit: Emit = lambda event: None  # noqa: E731
+    emit: Emit = lambda event: None
     foundations: dict[str, Path] = field(default_factory=dict)
 
     def foundation(self, name: str) -> Path:

@@ -37,7 +37,7 @@ class ImageSet:
             raise ValueError(f"images must be uint8 (N, H, W, 3); got {images.dtype} {tuple(images.shape)}")
         if labels.dtype != np.int64 or labels.shape != (len(images),):
             raise ValueError(f"labels must be int64 ({len(images)},); got {labels.dtype} {tuple(labels.shape)}")
-        if len(labels) and not (0 <= int(labels.min()) and int(labels.max()) < len(self.classes)):
+        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(self.classes)):
             raise ValueError(f"labels must lie in 0..{len(self.classes) - 1}; got {labels.min()}..{labels.max()}")
         if self.origins and len(self.origins) != len(images):
             raise ValueError(f"{len(self.origins)} origins for {len(images)} images")

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 from .errors import UsageError, nearest
@@ -138,13 +138,17 @@ class Parameter:
         return typing.cast(Scalar, value)
 
 
-@lru_cache(maxsize=None)
 def parameters(cls: type) -> tuple[Parameter, ...]:
     """Return the declared parameters of a plugin class, in the order of its fields.
 
     Raises:
         TypeError: a field without ``param(...)``, or of a type that has no spelling on a command line.
     """
+    return _parameters(typing.cast(Any, cls))
+
+
+@cache
+def _parameters(cls: Any) -> tuple[Parameter, ...]:
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):

@@ -238,7 +238,7 @@ class Augmentation(Plugin):
             info: the dataset (``flip_keeps_class``, number of classes).
 
         Returns:
-            Images (uint8, or float in [0, 255]) and targets (hard as given, or soft float ``(B, C)`` rows summing to 1).
+            Images (uint8, or float in [0, 255]); targets, hard as given or soft float ``(B, C)`` rows summing to 1.
         """
         raise NotImplementedError
 
@@ -251,7 +251,12 @@ class Augmentation(Plugin):
         return ()
 
     def grow(
-        self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, rng: torch.Generator, info: DatasetInfo
+        self,
+        model: torch.nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        rng: torch.Generator,
+        info: DatasetInfo,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images uint8 ``(M, 3, H, W)`` and labels int64 ``(M,)`` to add to the training set (ME-ADA).
 

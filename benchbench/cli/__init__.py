@@ -1,0 +1,65 @@
+"""The command line: thin. Parse, call, print; one file per command, imported when it is needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Run ``bench`` and exit: 0 when all is well, 1 for a failure, 2 for a request that cannot be carried out."""
+    os.environ.setdefault("TYPER_USE_RICH", "0")  # help and errors stay plain text: faster, and the same in a pipe
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command and return its exit code; every user's mistake becomes one line on stderr."""
+    from ..errors import BenchError
+    from .app import app
+
+    try:
+        code: Any = app(arguments, standalone_mode=False, prog_name="bench")
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BenchError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("stopped; run the same command again to continue", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader (head, less) has seen enough
+        return 0
+    except Exception as error:
+        return _parser_error(error)
+
+
+def _parser_error(error: Exception) -> int:
+    """Turn the option parser's own exceptions into one line; anything else is our mistake and keeps its traceback."""
+    name = type(error).__name__
+    if name == "Abort":
+        return _complain("stopped; run the same command again to continue", 130)
+    if name == "Exit":
+        return int(getattr(error, "exit_code", 0))
+    if name == "NoArgsIsHelpError":
+        return 2
+    if not hasattr(error, "format_message"):
+        if os.environ.get("BENCH_DEBUG"):
+            raise error
+        return _complain(f"internal error: {_last_line(error)}; BENCH_DEBUG=1 shows the traceback, please report it", 1)
+    context = getattr(error, "ctx", None)
+    where = f"{context.command_path}: " if context is not None else ""
+    path = context.command_path if context is not None else "bench"
+    message = " ".join(error.format_message().split())
+    return _complain(f"{where}{message.rstrip('.')}; see `{path} --help`", 2)
+
+
+def _last_line(error: Exception) -> str:
+    from ..catalog import reason
+
+    return reason(error)
+
+
+def _complain(text: str, code: int) -> int:
+    sys.stdout.flush()
+    print(f"bench: {text}", file=sys.stderr)
+    return code

@@ -12,16 +12,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 from . import strokes
 from .captions import CHARACTERS
-from .typefaces import Typeface, bundled_typefaces, debian_typefaces
+from .skeletons import SKELETONS
+from .typefaces import MissingFontsError, Typeface, bundled_typefaces, debian_typefaces
 
 SIZE = 48
 CAP_HEIGHT = 34
 FONT, HERSHEY, PEN = 0, 1, 2
-_PENS_PER_DIGIT, _PENS_PER_LETTER = 600, 150
+# Part of the cached file's name: raise it with every change to what is drawn.
+_VERSION = 1
+# Drawings by pen of each digit and of each letter; the bundled atlas is for trying the code out.
+_PENS = {"debian": (600, 150), "bundled": (60, 15)}
 # Words in a file's name that say its glyphs look written by hand.
 _HANDWRITTEN = (
-    "comic", "dkg", "breip", "bw", "femke", "humor", "dancing", "kaushan", "kristi", "klee", "ecolier", "rufscript",
-    "tomson", "leckerli", "isabella", "z003", "lobster",
+    "comic", "dkg", "breip", "bw", "femke", "humor", "dancing", "kaushan", "kristi", "klee", "ecolier",
+    "rufscript", "tomson", "leckerli", "isabella", "z003", "lobster",
 )  # fmt: skip
 
 
@@ -49,18 +53,20 @@ def build_atlas(folder: Path, fonts: str, seed: int, report: Callable[[str], Non
     """
     faces = bundled_typefaces() + (debian_typefaces() if fonts == "debian" else [])
     manifest = [
-        {"file": f.path.name, "package": f.package, "licence": f.licence, "sha256": f.fingerprint()} for f in faces
+        {"file": f.path.name, "package": f.package, "licence": f.licence, "sha256": f.fingerprint()}
+        for f in faces
     ]
-    code = Path(__file__).read_bytes() + Path(strokes.__file__).read_bytes()
-    key = hashlib.sha256(json.dumps([manifest, seed]).encode() + code).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([manifest, seed, _VERSION]).encode()).hexdigest()[:16]
     path = folder / f"atlas-{fonts}-{key}.npz"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "corpus_manifest.json").write_text(json.dumps({"fonts": fonts, "typefaces": manifest}, indent=1) + "\n")
+    (folder / "corpus_manifest.json").write_text(
+        json.dumps({"fonts": fonts, "typefaces": manifest}, indent=1) + "\n"
+    )
     if path.exists():
         with np.load(path) as stored:
             return Atlas(*(stored[name] for name in Atlas._fields))
     report(f"rendering {len(CHARACTERS)} characters in {len(faces)} typefaces")
-    rows = [*_typeface_rows(faces), *_hershey_rows(seed), *_pen_rows(seed)]
+    rows = [*_typeface_rows(faces), *_hershey_rows(seed), *_pen_rows(seed, *_PENS[fonts])]
     masks, chars, sources, hands = zip(*rows, strict=True)
     atlas = Atlas(np.stack(masks), np.array(chars), np.array(sources), np.array(hands))
     temporary = path.with_suffix(".tmp.npz")
@@ -73,7 +79,7 @@ _Row = tuple[NDArray[np.uint8], int, int, bool]
 
 
 def _centred(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Cut out the ink and centre it in a SIZE mask, shrinking what would not fit; None when there is no ink."""
+    """Centre the ink in a SIZE mask, shrinking what would not fit; None when there is no ink."""
     ys, xs = np.nonzero(image > 32)
     if len(ys) < 4:
         return None
@@ -81,7 +87,9 @@ def _centred(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     longest = max(ink.size)
     if longest > SIZE - 6:
         ratio = (SIZE - 6) / longest
-        ink = ink.resize((max(1, round(ink.width * ratio)), max(1, round(ink.height * ratio))), Image.Resampling.BOX)
+        ink = ink.resize(
+            (max(1, round(ink.width * ratio)), max(1, round(ink.height * ratio))), Image.Resampling.BOX
+        )
     canvas = Image.new("L", (SIZE, SIZE))
     canvas.paste(ink, ((SIZE - ink.width) // 2, (SIZE - ink.height) // 2))
     return np.asarray(canvas)
@@ -119,8 +127,10 @@ def _raster(font: ImageFont.FreeTypeFont, text: str) -> NDArray[np.uint8]:
 
 def _hershey_rows(seed: int) -> Iterator[_Row]:
     """Yield the Hershey single-stroke fonts, each character with four pens."""
-    import cv2
-
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingFontsError("OpenCV is missing: install the extra benchbench[pretrain]") from error
     rng = np.random.default_rng([seed, 1])
     faces = [
         cv2.FONT_HERSHEY_SIMPLEX,
@@ -144,10 +154,10 @@ def _hershey_rows(seed: int) -> Iterator[_Row]:
                     yield mask, index, HERSHEY, script
 
 
-def _pen_rows(seed: int) -> Iterator[_Row]:
+def _pen_rows(seed: int, per_digit: int, per_letter: int) -> Iterator[_Row]:
     for index, char in enumerate(CHARACTERS):
-        if char.glyph not in strokes.SKELETONS:
+        if char.glyph not in SKELETONS:
             continue
         rng = np.random.default_rng([seed, 2, index])
-        for _ in range(_PENS_PER_DIGIT if index < 10 else _PENS_PER_LETTER):
+        for _ in range(per_digit if index < 10 else per_letter):
             yield strokes.draw(char.glyph, rng, SIZE, CAP_HEIGHT), index, PEN, True

@@ -29,7 +29,13 @@ _SYMBOLS = {
     "~": "tilde",
     "^": "caret",
 }
-_TEMPLATES = ("a photo of the {}", "a photo of the {}", "a photo of a {}", "a picture of the {}", "an image of the {}")
+_TEMPLATES = (
+    "a photo of the {}",
+    "a photo of the {}",
+    "a photo of a {}",
+    "a picture of the {}",
+    "an image of the {}",
+)
 
 STYLES = (
     "bold",
@@ -76,11 +82,12 @@ CHARACTERS = characters()
 def caption(char: int, styles: Sequence[str], rng: random.Random) -> str:
     """Describe character `char` (an index into CHARACTERS) drawn with `styles`.
 
-    Half of the captions are the class name alone: without that, small text encoders do not learn to look for it.
+    Half of the captions are the class name alone: without that, small text encoders
+    do not learn to look for it.
     """
     name = CHARACTERS[char].name
     if rng.random() < 0.1:
-        # "seven" rather than "digit seven"; the names of letters keep their case, which the bare letter would lose.
+        # "seven" for "digit seven"; letters keep their case, which the bare name would lose.
         return name.removeprefix("digit ")
     text = rng.choice(_TEMPLATES).format(name)
     chosen = [style for style in styles if rng.random() < 0.7]
@@ -93,6 +100,6 @@ def caption(char: int, styles: Sequence[str], rng: random.Random) -> str:
 def vocabulary_words() -> list[str]:
     """Every word a caption can hold, and some that users write in prompts; sorted, without repetition."""
     sources = [c.name for c in CHARACTERS] + list(STYLES) + list(_TEMPLATES)
-    extra = "handwritten number numeral letter symbol white black background dark light on with and drawn by pen in font"
+    extra = "number numeral letter symbol white black background dark with and drawn by pen in font"
     words = " ".join([*sources, extra]).replace("{}", " ").replace(",", " ").split()
     return sorted(set(words))

@@ -1,7 +1,7 @@
 """Batches of captioned 32x32 images: batch i is a pure function of (seed, i), drawn on tensors.
 
-The augmentation is broad on purpose (the foundation must meet a domain it has not seen), and a large part of it
-lowers the resolution, since small cameras and old scanners do.
+The augmentation is broad on purpose (the foundation must meet a domain it has not seen), and a large part
+of it lowers the resolution, since small cameras and old scanners do.
 """
 
 import hashlib
@@ -90,14 +90,14 @@ def _augment(masks: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, list[
         return torch.rand(n, generator=g) < p
 
     ink = masks.to(torch.float32)[:, None] / 255
-    weight = uniform(-0.6, 1.0) * chance(0.6)
+    weight = uniform(-0.45, 1.0) * chance(0.6)
     ink = _thicken(ink, weight)
     grid, shape = _warp(n, uniform, g)
     ink = F.grid_sample(ink, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     blur = uniform(0.2, 1.0) * chance(0.25)
     ink = torch.lerp(ink, _binomial(_binomial(ink)), blur[:, None, None, None])
     ink, resolution = _lower_resolution(ink, g)
-    contrast = torch.where(chance(0.3), uniform(0.45, 1.0), torch.ones(n))
+    contrast = torch.where(chance(0.25), uniform(0.5, 1.0), torch.ones(n))
     paper = torch.where(chance(0.2), uniform(0.0, 0.2), torch.zeros(n)).minimum(contrast - 0.3)
     image = paper[:, None, None, None] + (contrast - paper)[:, None, None, None] * ink
     noise = uniform(0.01, 0.08) * chance(0.12)
@@ -106,7 +106,7 @@ def _augment(masks: Tensor, g: torch.Generator) -> tuple[Tensor, dict[str, list[
     image = torch.where(inverted[:, None, None, None], 1 - image, image).clamp(0, 1)
     styles = {
         "bold": weight > 0.5,
-        "thin": weight < -0.25,
+        "thin": weight < -0.2,
         "slanted left": shape["shear"] < -0.14,
         "slanted right": shape["shear"] > 0.14,
         "tilted left": shape["angle"] < -0.14,
@@ -132,8 +132,10 @@ def _thicken(ink: Tensor, weight: Tensor) -> Tensor:
     return ink + w.clamp_min(0) * (wide - ink) + (-w).clamp_min(0) * (thin - ink)
 
 
-def _warp(n: int, uniform: Callable[[float, float], Tensor], g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return a sampling grid `(N, 32, 32, 2)` of random affine maps and elastic fields, and the affine parts."""
+def _warp(
+    n: int, uniform: Callable[[float, float], Tensor], g: torch.Generator
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return sampling grids `(N, 32, 32, 2)` of affine maps and elastic fields, and the affine parts."""
     scale = torch.where(torch.rand(n, generator=g) < 0.65, uniform(1.15, 1.42), uniform(0.7, 1.2))
     aspect = uniform(0.75, 1.25)
     angle = torch.randn(n, generator=g) * 0.12
@@ -145,10 +147,15 @@ def _warp(n: int, uniform: Callable[[float, float], Tensor], g: torch.Generator)
     top = torch.stack([zoom_x * (cos + shear * -sin), zoom_x * (sin + shear * cos), shift[:, 0]], 1)
     bottom = torch.stack([zoom_y * -sin, zoom_y * cos, shift[:, 1]], 1)
     grid = F.affine_grid(torch.stack([top, bottom], 1), [n, 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
-    strength = uniform(0.0, 0.11) * (torch.rand(n, generator=g) < 0.7)
+    strength = uniform(0.0, 0.085) * (torch.rand(n, generator=g) < 0.7)
     field = torch.randn(n, 2, 4, 4, generator=g) * strength[:, None, None, None]
     field = F.interpolate(field, size=IMAGE_SIZE, mode="bicubic", align_corners=True)
-    return grid + field.permute(0, 2, 3, 1), {"scale": scale, "aspect": aspect, "angle": angle, "shear": shear}
+    return grid + field.permute(0, 2, 3, 1), {
+        "scale": scale,
+        "aspect": aspect,
+        "angle": angle,
+        "shear": shear,
+    }
 
 
 def _binomial(ink: Tensor) -> Tensor:
@@ -169,5 +176,3 @@ def _lower_resolution(ink: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor]:
             small = (small / small.amax(dim=(1, 2, 3), keepdim=True).clamp_min(0.5)).clamp(0, 1)
             out[rows] = F.interpolate(small, size=IMAGE_SIZE, mode="bicubic", align_corners=False).clamp(0, 1)
     return out, torch.tensor(_RESOLUTIONS)[choice]
-
-

@@ -1,6 +1,8 @@
 """A CLIP tokenizer in which every word of the corpus is one token."""
 
+import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -28,7 +30,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     """Merge the most frequent pair (ties in alphabetical order) until each of `words` is a single token."""
     splits = [[*word[:-1], word[-1] + "</w>"] for word in words]
     merges: list[tuple[str, str]] = []
-    while pairs := Counter((a, b) for split in splits for a, b in zip(split, split[1:], strict=False)):
+    while pairs := Counter((a, b) for split in splits for a, b in pairwise(split)):
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         splits = [_merge(split, best) for split in splits]
@@ -56,8 +58,6 @@ def build_tokenizer() -> CLIPTokenizer:
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write the tokenizer; vocab.json and merges.txt too, which older transformers read."""
-    import json
-
     tokenizer.save_pretrained(folder)
     merges = learn_merges(vocabulary_words())
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-# Debian package: licence (as its copyright file states it). Weights never hold a typeface, only what it taught.
+# Debian package: licence (as its copyright file states it). No weight file contains a typeface.
 PACKAGES = {
     "fonts-averia-sans-gwf": "OFL-1.1",
     "fonts-averia-serif-gwf": "OFL-1.1",
@@ -81,7 +81,9 @@ class Typeface(NamedTuple):
 
 def _package_files(package: str) -> list[Path]:
     listing = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True, check=False)
-    files = [Path(line) for line in listing.stdout.splitlines() if line.lower().endswith((".ttf", ".otf", ".t1"))]
+    files = [
+        Path(line) for line in listing.stdout.splitlines() if line.lower().endswith((".ttf", ".otf", ".t1"))
+    ]
     # A package may ship one face in several formats; TrueType and OpenType by name, first of each stem.
     stems: dict[str, Path] = {}
     for path in sorted(files, key=lambda p: (p.suffix.lower() != ".ttf", p.name)):
@@ -105,11 +107,15 @@ def debian_typefaces() -> list[Typeface]:
 
     """
     if shutil.which("dpkg-query") is None:
-        raise MissingFontsError("--fonts debian needs a Debian or Ubuntu machine; use --fonts bundled elsewhere")
+        raise MissingFontsError(
+            "--fonts debian needs a Debian or Ubuntu machine; use --fonts bundled elsewhere"
+        )
     found = {package: _package_files(package) for package in PACKAGES}
     missing = [package for package, files in found.items() if not files]
     if missing:
-        raise MissingFontsError(f"{len(missing)} font packages are missing: apt-get install {' '.join(missing)}")
+        raise MissingFontsError(
+            f"{len(missing)} font packages are missing: apt-get install {' '.join(missing)}"
+        )
     return [
         Typeface(path, package, PACKAGES[package])
         for package, files in found.items()

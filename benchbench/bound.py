@@ -1,0 +1,146 @@
+"""``Bound``: a spec that met the catalog: a checked plugin instance, its spelling, its code and its content hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from .catalog import Entry, catalog, is_file_name, load
+from .contents import content_hash
+from .fingerprint import CodeSource, fingerprint
+from .foundations import obtain
+from .parameters import build, parameters, values_of
+from .paths import cache_root
+from .plugins import DatasetInfo, Plugin
+from .spec import Spec
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A plugin ready to be planned.
+
+    Attributes:
+        entry: its place in the catalog.
+        plugin: the instance, with everything that depends on the dataset filled in.
+        preset: the preset that filled in what the user did not set.
+        places: texts of parameters that are paths, and what stands for each in keys and records (name and content).
+        set_values: names of the parameters that the user set.
+    """
+
+    entry: Entry
+    plugin: Any
+    preset: str
+    places: Mapping[str, str]
+    set_values: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The plugin's name without a folder."""
+        return Path(self.entry.name).name if is_file_name(self.entry.name) else self.entry.name
+
+    @property
+    def text(self) -> str:
+        """The spelling in tables: the name, and the values that differ from the preset's."""
+        shown = {}
+        for item in parameters(type(self.plugin)):
+            value = getattr(self.plugin, item.name)
+            if item.name in self.set_values and value != item.preset(self.preset):
+                shown[item.name] = self._masked(value)
+        return str(Spec(self.name, shown))
+
+    def _masked(self, value: Any) -> Any:
+        return self.places.get(value, value) if isinstance(value, str) else value
+
+    def values(self, stage: str) -> dict[str, Any]:
+        """Return the values that enter the key of a stage, paths replaced by their content."""
+        found = values_of(self.plugin, stage=stage)
+        return {name: _json(self._masked(value)) for name, value in sorted(found.items())}
+
+    def sentence(self) -> dict[str, Any]:
+        """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
+        found = values_of(self.plugin)
+        return {
+            "name": self.name,
+            "values": {name: _json(self._masked(value)) for name, value in sorted(found.items())},
+        }
+
+    def code(self, stage: str) -> str:
+        """Return the fingerprint of the code behind a stage."""
+        return fingerprint(CodeSource.from_class(type(self.plugin)), stage)
+
+    def location(self) -> dict[str, Any]:
+        """Return what a worker needs to make the same instance: JSON."""
+        values = {item.name: _json(getattr(self.plugin, item.name)) for item in parameters(type(self.plugin))}
+        file = str(self.entry.file) if self.entry.file else None
+        return {
+            "kind": self.entry.kind,
+            "name": self.entry.name,
+            "target": self.entry.target,
+            "file": file,
+            "values": values,
+        }
+
+    def foundations(self) -> dict[str, str]:
+        """Return the content hash of every pretrained model that the plugin uses, by what stands for its name."""
+        return {self._masked(name): foundation_hash(name) for name in self.plugin.needs().foundations}
+
+    def external(self) -> list[str]:
+        """Return the content hashes of the files and folders that the plugin reads."""
+        return [hash_of(path) for path in self.plugin.external()]
+
+
+def bind(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) -> Bound:
+    """Look a spec up, check its values and fill in what depends on the dataset.
+
+    Raises:
+        UsageError: an unknown plugin or parameter, a value out of range, a broken plugin.
+    """
+    entry = catalog().get(kind, spec.name)
+    plugin: Plugin = build(load(entry), spec.values, subject=spec.name, preset=preset)
+    if info is not None:
+        plugin = plugin.resolve(info)
+    return Bound(entry, plugin, preset, {}, tuple(spec.values))
+
+
+def with_places(bound: Bound) -> Bound:
+    """Read the content of every path among the values, so that keys and records name content and not places."""
+    places: dict[str, str] = {}
+    outside = {str(path.expanduser().resolve()): path for path in bound.plugin.external()}
+    models = set(bound.plugin.needs().foundations)
+    for item in parameters(type(bound.plugin)):
+        value = getattr(bound.plugin, item.name)
+        if not isinstance(value, str) or not value:
+            continue
+        if value in models:
+            found = obtain(value)
+            if str(found.folder) == str(Path(value).expanduser().resolve()):
+                places[value] = f"{found.folder.name}@{foundation_hash(value)[:8]}"
+        elif str(Path(value).expanduser().resolve()) in outside:
+            path = Path(value).expanduser().resolve()
+            places[value] = f"{path.name}@{hash_of(path)[:8]}"
+    return replace(bound, places=places)
+
+
+def unbind(location: Mapping[str, Any]) -> Any:
+    """Make the plugin instance that :meth:`Bound.location` describes; the worker's half."""
+    file = Path(location["file"]) if location["file"] else None
+    entry = Entry(location["kind"], location["name"], location["target"], file=file)
+    return build(load(entry), location["values"], subject=location["name"])
+
+
+def hash_of(path: Path) -> str:
+    """Return the content hash of a file or folder, remembered between runs by size and modification time."""
+    return content_hash(path, cache_root() / "contents.json")
+
+
+@cache
+def foundation_hash(name: str) -> str:
+    """Return the content hash of a pretrained model's folder."""
+    return hash_of(obtain(name).folder)
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

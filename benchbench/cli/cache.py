@@ -1,0 +1,89 @@
+"""``bench cache``: what the store holds, whether it is intact, and what can go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options as o
+
+app = typer.Typer(help="What is cached: list it, verify it, collect what no record needs.", no_args_is_help=True)
+
+
+def _store(results: Path) -> Any:
+    from ..errors import UsageError
+    from ..store import Store
+
+    if not (results / "artifacts").is_dir():
+        raise UsageError(f"--results {results}: nothing is cached there ({results / 'artifacts'} does not exist)")
+    return Store(results / "artifacts")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError
+
+
+@app.command("ls")
+def ls(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
+    """List artifacts: key, size, seconds it took, what it is."""
+    from ..errors import BenchError
+
+    store = _store(results)
+    rows = []
+    for key in sorted(store.keys()):
+        try:
+            meta = store.meta(key)
+        except BenchError as error:
+            meta = {"label": f"unreadable: {error}", "seconds": 0.0, "stage": "?"}
+        rows.append({"key": key, "bytes": store.size(key), **{k: meta.get(k) for k in ("stage", "label", "seconds")}})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, sort_keys=True))
+        return
+    for row in rows:
+        typer.echo(f"{row['key'][:12]}  {_size(row['bytes']):>10}  {row['seconds'] or 0:>8.1f} s  {row['label']}")
+    typer.echo(f"{len(rows)} artifacts, {_size(sum(row['bytes'] for row in rows))}")
+
+
+@app.command("verify")
+def verify(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
+    """Read every artifact and compare its checksums; exit 1 when one is corrupt."""
+    store = _store(results)
+    problems = store.verify()
+    count = len(list(store.keys()))
+    if as_json:
+        typer.echo(json.dumps([{"key": key, "problem": problem} for key, problem in problems], indent=1))
+    else:
+        for key, problem in problems:
+            typer.echo(f"{key}: {problem}")
+        typer.echo(f"{count} artifacts, {len(problems)} corrupt")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command("gc")
+def gc(
+    results: o.Results = Path("results"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what records refer to; the next run starts anew.")
+    ] = False,
+) -> None:
+    """Remove artifacts that no record shown in the tables refers to, and what killed runs left."""
+    from ..records import read_records
+    from ..tables import shown_keys
+
+    store = _store(results)
+    records = read_records(results).records
+    shown = shown_keys(records)
+    kept = [record for record in records if record.key in shown]
+    keep = set() if everything else {key for record in kept for keys in record.steps.values() for key in keys}
+    removed = store.gc(keep, dry_run)
+    for key, size in removed:
+        typer.echo(f"{key[:40]}  {_size(size)}")
+    typer.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {_size(sum(size for _, size in removed))}")

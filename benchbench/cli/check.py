@@ -1,0 +1,49 @@
+"""``bench check``: the conformance suite that our own plugins pass, on any plugin."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from . import options as o
+
+
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A plugin's name (with values) or its file.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="When two kinds share a name.")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Run the conformance suite on a plugin; exit 1 when it breaks a promise of its kind."""
+    from ..catalog import catalog, is_file_name, load
+    from ..errors import UsageError, nearest
+    from ..hardware import quiet_threads
+    from ..spec import parse_spec
+    from .show import _file_entry
+
+    quiet_threads()
+    spec = parse_spec(name)
+    found = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
+    if is_file_name(spec.name):
+        found = [catalog().get(kind, spec.name) if kind else _file_entry(spec.name)]
+    if not found:
+        names = sorted({entry.name for entry in catalog().entries(kind)})
+        raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
+    if len(found) > 1:
+        raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in found)}; add --kind {found[0].kind}")
+    from ..testing import run_checks
+
+    results = run_checks(load(found[0]), name=spec.name, values=dict(spec.values))
+    if as_json:
+        typer.echo(json.dumps([vars(item) for item in results], indent=1, sort_keys=True))
+    else:
+        for item in results:
+            state = "skip" if item.skipped else "ok  " if item.ok else "FAIL"
+            typer.echo(
+                f"{state}  {item.name}{': ' + item.message if item.message and (item.skipped or not item.ok) else ''}"
+            )
+    failed = [item for item in results if not item.ok and not item.skipped]
+    if not as_json:
+        typer.echo(f"{len(results)} checks, {len(failed)} failed")
+    raise typer.Exit(1 if failed else 0)

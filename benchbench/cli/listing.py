@@ -1,0 +1,57 @@
+"""``bench list``: every plugin by kind, broken ones with their reason."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from . import options as o
+
+
+def list_plugins(
+    kind: Annotated[
+        str | None, typer.Argument(help="dataset, generator, augmentation, learner, metric, foundation.")
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """List plugins: built in, installed, and broken ones with their reason."""
+    from ..catalog import KINDS, catalog
+    from ..errors import UsageError, nearest
+
+    wanted = kind.removesuffix("s") if kind else None
+    if wanted is not None and wanted not in KINDS:
+        raise UsageError(f"{kind}: no such kind{nearest(wanted, KINDS) or '; there are ' + ', '.join(KINDS)}")
+    rows = [_row(entry) for entry in catalog().entries(wanted)]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, sort_keys=True))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    last = None
+    for row in rows:
+        if row["kind"] != last:
+            typer.echo(("" if last is None else "\n") + row["kind"] + "s")
+            last = row["kind"]
+        text = f"BROKEN: {row['problem']}" if row["problem"] else row["summary"]
+        source = "" if row["distribution"] == "benchbench" else f"  [{row['distribution']} {row['version']}]"
+        typer.echo(f"  {row['name']:<{width}}  {text}{source}")
+
+
+def _row(entry: Any) -> dict[str, Any]:
+    from ..catalog import load
+    from ..errors import UsageError
+
+    problem, summary = entry.problem, ""
+    try:
+        summary = (load(entry).__doc__ or "").strip().split("\n")[0]
+    except UsageError as error:
+        problem = entry.problem or str(error).partition(": ")[2]
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": summary,
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "problem": problem,
+    }

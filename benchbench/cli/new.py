@@ -1,0 +1,33 @@
+"""``bench new``: a working plugin with its test, in the current folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def new(
+    kind: Annotated[str, typer.Argument(help="dataset, generator, augmentation, learner or metric.")],
+    name: Annotated[str, typer.Argument(help="The plugin's name, such as my-generator.")],
+) -> None:
+    """Write a working plugin and its test into the current folder."""
+    from ..scaffold import create
+
+    written = create(kind, name, Path.cwd())
+    for path in written:
+        typer.echo(f"wrote {path.name}")
+    plugin = written[0].name
+    typer.echo(f"try   bench check ./{plugin}")
+    option = {
+        "generator": "--gen",
+        "dataset": "--data",
+        "augmentation": "--aug",
+        "learner": "--learner",
+        "metric": "--metric",
+    }
+    others = "" if kind == "generator" else " --gen real"
+    if kind != "dataset":
+        others += " --data digits"
+    typer.echo(f"      bench run {option[kind]} ./{plugin}{others} --arch resnet18")

@@ -1,0 +1,162 @@
+"""Progress with an estimate: bars on a terminal, plain lines anywhere else; always on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TextIO
+
+from ..estimates import Timings, duration
+from ..executors import Event
+from ..steps import Step
+
+#: Seconds between two plain lines about the same running step.
+_PLAIN_EVERY_S = 10.0
+
+
+def make_display(todo: Mapping[str, Step], timings: Timings, workers: int) -> PlainDisplay:
+    """Return the display that fits the terminal."""
+    if todo and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return BarDisplay(todo, timings, workers)
+    return PlainDisplay(todo, timings, workers)
+
+
+class PlainDisplay:
+    """One line when a step starts and ends, and now and then in between; also keeps the overall estimate."""
+
+    def __init__(self, todo: Mapping[str, Step], timings: Timings, workers: int, out: TextIO | None = None) -> None:
+        self.left = dict(todo)
+        self.count, self.timings, self.workers = len(todo), timings, workers
+        self.out = out or sys.stderr
+        self.share: dict[str, float] = {}
+        self.since: dict[str, float] = {}
+        self.said: dict[str, float] = {}
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    # -- what the scheduler tells --------------------------------------------------------------------------------------
+
+    def started(self, step: Step) -> None:
+        """A step begins."""
+        self.since[step.key] = self.said[step.key] = time.monotonic()
+        self.line(f"{self._place()} {step.label}")
+
+    def event(self, step: Step, event: Event) -> None:
+        """Progress inside a step, or a line it wants to say."""
+        if event["what"] == "log":
+            self.line(f"{step.label}: {event['text']}")
+            return
+        self.share[step.key] = event["done"] / max(event["total"], 1)
+        self.progress(step, event)
+
+    def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
+        """A step is published."""
+        self.left.pop(step.key, None)
+        how = (
+            "done by another run" if outcome["status"] == "cached" else f"done in {duration(float(outcome['seconds']))}"
+        )
+        self.line(f"{self._place()} {step.label}: {how}; {self.remaining()}")
+
+    def failed(self, step: Step, error: str) -> None:
+        """A step failed."""
+        self.left.pop(step.key, None)
+        self.line(f"{self._place()} {step.label}: failed: {error}")
+
+    # -- how it is shown -----------------------------------------------------------------------------------------------
+
+    def progress(self, step: Step, event: Event) -> None:
+        """Say how far a step is, not too often."""
+        now = time.monotonic()
+        # A line every ten seconds at first, ever fewer in a long step: a log of a day stays readable.
+        if now - self.said.get(step.key, 0.0) < max(_PLAIN_EVERY_S, 0.1 * (now - self.since[step.key])):
+            return
+        self.said[step.key] = now
+        done = self.share[step.key]
+        spent = now - self.since[step.key]
+        left = f", about {duration(spent / done - spent)} left" if done > 0.01 else ""
+        what = f" {event['label']}" if event.get("label") else ""
+        self.line(f"{self._place()} {step.label}:{what} {event['done']}/{event['total']} {event['unit']}{left}")
+
+    def line(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=self.out, flush=True)
+
+    def remaining(self) -> str:
+        """Return the estimate for everything that is left."""
+        if not self.left:
+            return "all steps done"
+        total = self.timings.total(self.left.values(), self.workers)
+        begun = sum((self.timings.estimate(step) or 0) * self.share.get(key, 0.0) for key, step in self.left.items())
+        unknown = f" ({total.unknown} unknown)" if total.unknown else ""
+        return f"about {duration(max(total.seconds - begun / self.workers, 0))} left in all{unknown}"
+
+    def _place(self) -> str:
+        return f"[{self.count - len(self.left)}/{self.count}]"
+
+
+class BarDisplay(PlainDisplay):
+    """A bar for everything and one for each running step."""
+
+    def __init__(self, todo: Mapping[str, Step], timings: Timings, workers: int) -> None:
+        super().__init__(todo, timings, workers)
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self.all = self.bars.add_task("all steps", total=self.count, note=self.remaining())
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> PlainDisplay:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def started(self, step: Step) -> None:
+        """Add a bar."""
+        self.since[step.key] = time.monotonic()
+        self.tasks[step.key] = self.bars.add_task(step.label, total=None, note="")
+
+    def progress(self, step: Step, event: Event) -> None:
+        """Move the bar of a step."""
+        done = self.share[step.key]
+        spent = time.monotonic() - self.since[step.key]
+        note = f"about {duration(spent / done - spent)} left" if done > 0.01 else ""
+        self.bars.update(self.tasks[step.key], completed=event["done"], total=event["total"], note=note)
+        self.bars.update(self.all, note=self.remaining())
+
+    def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
+        """Replace the bar by a line."""
+        self.bars.remove_task(self.tasks.pop(step.key))
+        super().finished(step, outcome)
+        self.bars.update(self.all, completed=self.count - len(self.left), note=self.remaining())
+
+    def failed(self, step: Step, error: str) -> None:
+        """Replace the bar by a line."""
+        if step.key in self.tasks:
+            self.bars.remove_task(self.tasks.pop(step.key))
+        super().failed(step, error)
+        self.bars.update(self.all, completed=self.count - len(self.left), note=self.remaining())
+
+    def line(self, text: str) -> None:
+        """Print one line above the bars."""
+        self.bars.console.print(text, highlight=False, markup=False)

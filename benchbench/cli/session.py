@@ -1,0 +1,161 @@
+"""What ``run`` and ``plan`` do: print the plan, carry it out under a progress display, print the table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..estimates import Timings, by_stage, duration
+from ..plan import Plan, make_plan
+from ..request import make_request
+from ..run import Status, carry_out, choose_executor, draw_figures, inspect
+from ..store import Store
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Options of ``bench run`` that are not part of the request."""
+
+    results: Path
+    executor: str
+    workers: int | None
+    dry_run: bool
+    as_json: bool
+
+
+def run(options: Mapping[str, Any], chosen: Choices) -> int:
+    """Plan and run; returns 0 when every cell is done, 1 when one failed."""
+    began = time.monotonic()
+    store = Store(chosen.results / "artifacts")
+    request = make_request(options)
+    plan = make_plan(request)
+    if not chosen.dry_run:
+        store.writable()
+    status = inspect(plan, store)
+    kind, workers = choose_executor(chosen.executor, chosen.workers, status.todo, plan.device)
+    # With --json, stdout holds the records and nothing else.
+    _print_plan(plan, store, status, workers, sys.stderr if chosen.as_json else sys.stdout)
+    if chosen.dry_run:
+        return 0
+    from .progress import make_display
+
+    with make_display(status.todo, Timings(store.root), workers) as display:
+        report = carry_out(plan, chosen.results, store, display, kind, workers, status)
+    return _conclude(plan, report.records, report.errors, chosen, store, time.monotonic() - began)
+
+
+def _conclude(
+    plan: Plan, records: list[Any], errors: dict[str, str], chosen: Choices, store: Store, took: float
+) -> int:
+    from ..reporting.leaderboard import write_leaderboard
+    from ..reporting.terminal import print_table
+    from ..tables import build_table
+
+    figures = draw_figures(plan, chosen.results, store)
+    problems = write_leaderboard(chosen.results).problems
+    for line in problems:
+        print(f"bench: {line}", file=sys.stderr)
+    failed = [record for record in records if record.status == "failed"]
+    if chosen.as_json:
+        print(json.dumps([record.to_json() for record in records], indent=1, sort_keys=True))
+    else:
+        print()
+        print_table(build_table(records))
+        print()
+        for label, path in _left_behind(chosen.results, len(records), figures):
+            print(f"{label:<10} {path}")
+        print(f"{'took':<10} {duration(took)}")
+    for cause, count in Counter(record.error for record in failed).items():
+        cells = "1 cell" if count == 1 else f"{count} cells"
+        print(f"bench: {cells} failed: {cause}", file=sys.stderr)
+    return 1 if failed or errors else 0
+
+
+def _left_behind(results: Path, count: int, figures: list[Path]) -> list[tuple[str, str]]:
+    found = [("table", str(results / "leaderboard.md")), ("", str(results / "leaderboard.csv"))]
+    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(figures)]
+    return [*found, ("records", f"{results / 'records'} ({count} of this run)")]
+
+
+def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json: bool) -> None:
+    """Print the plan."""
+    store = Store(results / "artifacts")
+    plan = make_plan(make_request(options))
+    status = inspect(plan, store)
+    _, workers = choose_executor("auto", None, status.todo, plan.device)
+    if as_json:
+        print(json.dumps(_plan_json(plan, store, status, workers), indent=1, sort_keys=True))
+        return
+    _print_plan(plan, store, status, workers, sys.stdout)
+    if cells:
+        print()
+        for key, step in plan.steps.items():
+            state = "to run" if key in status.todo else "cached" if key in status.cached else "not needed"
+            print(f"{key[:12]}  {state:<10}  {step.label}")
+        print()
+        for cell in plan.cells:
+            told = cell.sentence
+            state = "done" if cell.train in status.cached else "to do"
+            parts = (told["data"], told["gen"], told["mix"], told["arch"], told["aug"])
+            place = f"draw {told['draw'] + 1} seed {told['replicate'] + 1}"
+            print(f"{cell.train[:12]}  {state:<6}  {' · '.join(parts)} · n_real {told['n_real']} · {place}")
+
+
+def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[str, Any]:
+    timings = Timings(store.root)
+    total = timings.total(status.todo.values(), workers)
+    steps = [
+        {
+            "key": key,
+            "stage": step.stage,
+            "label": step.label,
+            "inputs": list(step.inputs),
+            "cached": key in status.cached,
+            "to_run": key in status.todo,
+            "estimate_s": timings.estimate(step),
+        }
+        for key, step in plan.steps.items()
+    ]
+    cells = [{**cell.sentence, "spec_id": cell.spec_id, "key": cell.train, "steps": cell.steps} for cell in plan.cells]
+    return {"steps": steps, "cells": cells, "estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
+
+
+def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any) -> None:
+    timings = Timings(store.root)
+    for key, label, problem in status.corrupt:
+        print(f"bench: corrupt artifact {key[:12]} ({label}): {problem}; it is made again", file=sys.stderr)
+    for line in plan.warnings:
+        print(f"bench: warning: {line}", file=sys.stderr)
+    total = timings.total(status.todo.values(), workers)
+    done = sum(1 for cell in plan.cells if cell.train in status.cached)
+    print(f"plan       {_count(len(plan.cells), 'cell')}, {done} done; {_count(len(plan.steps), 'step')}", file=out)
+    for stage, steps in by_stage(plan.steps.values()).items():
+        todo = [step for step in steps if step.key in status.todo]
+        cached = sum(1 for step in steps if step.key in status.cached)
+        spent = timings.total(todo)
+        unknown = f" ({spent.unknown} unknown)" if spent.unknown else ""
+        about = (
+            f", about {duration(sum(timings.estimate(step) or 0 for step in todo))} of work{unknown}" if todo else ""
+        )
+        idle = len(steps) - len(todo) - cached
+        rest = f", {idle} not needed" if idle else ""
+        print(
+            f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out
+        )
+    if status.todo:
+        unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
+        how = f"{workers} processes" if workers > 1 else "1 process"
+        print(f"estimate   {duration(total.seconds)} with {how} on {plan.device}{unknown}", file=out)
+    else:
+        print("estimate   nothing to run: everything is cached", file=out)
+    out.flush()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

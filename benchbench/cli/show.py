@@ -1,0 +1,140 @@
+"""``bench show``: one plugin with its parameters, their values under both presets, and its facts."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Annotated, Any
+
+import typer
+
+from . import options as o
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A plugin's name, or name:key=value; see `bench list`.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="When two kinds share a name.")] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Show a plugin: what it does, its parameters, licence, source and paper section."""
+    from ..catalog import KINDS, catalog, is_file_name, load
+    from ..errors import UsageError, nearest
+    from ..parameters import format_value, parameters
+    from ..spec import parse_spec
+
+    spec = parse_spec(name)
+    known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
+    if is_file_name(spec.name):
+        known = [_file_entry(spec.name)]
+    if not known:
+        names = sorted({entry.name for entry in catalog().entries()} | set(KINDS))
+        raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names) or ''}; `bench list` shows all")
+    if len(known) > 1:
+        raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in known)}; add --kind {known[0].kind}")
+    cls = load(known[0])
+    rows = [
+        {
+            "name": item.name,
+            "quick": format_value(item.preset("quick")),
+            "paper": format_value(item.preset("paper")),
+            "bounds": _bounds(item),
+            "help": item.help,
+        }
+        for item in parameters(cls)
+    ]
+    facts = _facts(cls, spec)
+    told = {"kind": known[0].kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
+    if as_json:
+        typer.echo(json.dumps(told, indent=1, sort_keys=True, default=str))
+        return
+    typer.echo(f"{spec.name} ({known[0].kind}, {known[0].distribution or 'a file'} {known[0].version})\n")
+    typer.echo(inspect.getdoc(cls) or "")
+    _print_parameters(rows)
+    for title, lines in facts.items():
+        typer.echo(f"\n{title}")
+        for line in lines:
+            typer.echo(f"  {line}")
+
+
+def _print_parameters(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    width = max(len(row["name"]) for row in rows)
+    quick = max(len(row["quick"]) for row in rows)
+    paper = max(len(row["paper"]) for row in rows)
+    typer.echo("\nparameters")
+    typer.echo(f"  {'':<{width}}  {'quick':<{max(quick, 5)}}  {'paper':<{max(paper, 5)}}")
+    for row in rows:
+        bounds = f" ({row['bounds']})" if row["bounds"] else ""
+        columns = f"{row['name']:<{width}}  {row['quick']:<{max(quick, 5)}}  {row['paper']:<{max(paper, 5)}}"
+        typer.echo(f"  {columns}  {row['help']}{bounds}")
+
+
+def _bounds(item: Any) -> str:
+    if item.choices:
+        return " | ".join(item.choices)
+    low = f"{item.low:g}" if item.low is not None else f">{item.above:g}" if item.above is not None else ""
+    high = f"{item.high:g}" if item.high is not None else ""
+    if low or high:
+        return (
+            f"{low} to {high}"
+            if low and high
+            else (low if low.startswith(">") else f"at least {low}")
+            if low
+            else f"at most {high}"
+        )
+    return ""
+
+
+def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
+    """Return what a dataset or foundation declares, and a plugin's own ``table``."""
+    from ..errors import BenchError
+    from ..parameters import build
+
+    found: dict[str, list[str]] = {}
+    if cls.kind == "dataset":
+        try:
+            info = build(cls, spec.values, subject=spec.name).info()
+        except BenchError as error:
+            return {"files": [str(error)]}
+        found["facts"] = [
+            f"splits       {', '.join(f'{name} {count:,}' for name, count in info.counts.items())}",
+            f"classes      {len(info.classes)}: {', '.join(info.classes[:12])}{', ...' * (len(info.classes) > 12)}",
+            f"stored at    {info.resolution} px, classified at {info.classify_resolution} px",
+            f"generated at {info.generate_resolution} px",
+            f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",
+            f"flip         {'keeps the class' if info.flip_keeps_class else 'changes the class: not used'}",
+            f"foundation   {info.foundation}",
+            f"licence      {info.licence}",
+            f"source       {info.source}",
+            f"paper        {info.paper or '-'}",
+            *(f"note         {note}" for note in info.notes),
+        ]
+    if cls.kind == "foundation":
+        found["facts"] = [f"format   {cls.format}", f"licence  {cls.licence}", f"source   {cls.source}"]
+    if callable(getattr(cls, "table", None)):
+        found["table"] = _table_lines(cls)
+    return found
+
+
+def _table_lines(cls: Any) -> list[str]:
+    rows = [{key: str(value) for key, value in row.items()} for row in cls.table()]
+    if not rows:
+        return []
+    widths = {key: max(len(key), *(len(row.get(key, "")) for row in rows)) for key in rows[0]}
+    lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items()).rstrip()]
+    return lines + ["  ".join(f"{row.get(key, ''):<{width}}" for key, width in widths.items()).rstrip() for row in rows]
+
+
+def _file_entry(name: str) -> Any:
+    from ..catalog import KINDS, catalog
+    from ..errors import UsageError
+
+    for kind in KINDS:
+        try:
+            return catalog().get(kind, name)
+        except UsageError as error:
+            last = error
+            if "must define exactly one" not in str(error) or not str(error).endswith("none"):
+                raise
+    raise UsageError(f"{name}: defines no plugin ({last})")

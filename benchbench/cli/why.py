@@ -1,0 +1,30 @@
+"""``bench why``: which input made a cell's key differ from the last time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as o
+
+
+def why(
+    cell: Annotated[
+        str, typer.Argument(metavar="CELL", help="The first digits of a cell's key (see `bench plan --cells`).")
+    ],
+    gen: o.Gen = None,
+    data: o.Data = None,
+    results: o.Results = Path("results"),
+    as_json: o.Json = False,
+) -> None:
+    """Explain a cell: its steps, and which input differs from the newest other run of the same sentence."""
+    from ..why import explain_cell
+
+    told = explain_cell(results, cell)
+    if as_json:
+        typer.echo(json.dumps(told, indent=1, sort_keys=True))
+        return
+    typer.echo("\n".join(told["lines"]))

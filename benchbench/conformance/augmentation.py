@@ -1,0 +1,210 @@
+"""What an augmentation promises: batches in, batches of the same size out, all randomness from ``rng``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .subject import Check, NotApplicable, Subject, global_randomness, require
+
+if TYPE_CHECKING:
+    import torch
+
+
+def returns_batches_of_the_same_size(subject: Subject) -> None:
+    """Images stay ``(B, 3, H, W)`` in [0, 255]; targets stay hard, or are soft with rows that sum to 1."""
+    images, labels = _batch(subject)
+    _judge(subject, images, labels, *_apply(subject, images, labels))
+
+
+def takes_a_batch_of_one(subject: Subject) -> None:
+    """The last batch of a set may hold a single image."""
+    images, labels = _batch(subject)
+    _judge(subject, images[:1], labels[:1], *_apply(subject, images[:1], labels[:1]))
+
+
+def takes_a_batch_of_one_class(subject: Subject) -> None:
+    """A batch need not hold every class."""
+    images, labels = _batch(subject)
+    for label in range(len(subject.info.classes)):
+        same = labels.new_full(labels.shape, label)
+        _judge(subject, images, same, *_apply(subject, images, same))
+
+
+def takes_soft_targets(subject: Subject) -> None:
+    """An augmentation earlier in the chain may have mixed the labels."""
+    import torch
+
+    images, labels = _batch(subject)
+    hard = torch.nn.functional.one_hot(labels, len(subject.info.classes)).float()
+    soft = 0.7 * hard + 0.3 * hard.roll(1, 0)
+    changed, targets = _apply(subject, images, soft)
+    require(
+        targets.is_floating_point(), "soft targets came back hard; the labels that were mixed before are lost"
+    )
+    _judge(subject, images, soft, changed, targets)
+
+
+def depends_on_rng_alone(subject: Subject) -> None:
+    """One state of ``rng`` gives one result, whatever the global random states are."""
+    import torch
+
+    images, labels = _batch(subject)
+    for seed in range(3):
+        with global_randomness(1):
+            first = _apply(subject, images, labels, seed)
+        with global_randomness(2):
+            again = _apply(subject, images, labels, seed)
+        same = all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+        require(same, "one state of rng gave two results; draw every random number with generator=rng")
+
+
+def does_not_change_its_input(subject: Subject) -> None:
+    """The images are the training set on the device: a change in place would last for ever."""
+    import torch
+
+    images, labels = _batch(subject)
+    kept = images.clone(), labels.clone()
+    for seed in range(3):
+        _apply(subject, images, labels, seed)
+    require(
+        torch.equal(images, kept[0]) and torch.equal(labels, kept[1]),
+        "apply changed its input in place; work on a copy",
+    )
+
+
+def a_loss_is_a_finite_scalar(subject: Subject) -> None:
+    """``loss`` is ``None`` for cross-entropy, or a scalar that has a gradient."""
+    import torch
+
+    images, labels = _batch(subject)
+    _, targets = _apply(subject, images, labels)
+    logits = (
+        torch.linspace(-1, 1, len(labels) * len(subject.info.classes))
+        .reshape(len(labels), -1)
+        .requires_grad_()
+    )
+    loss = subject.plugin.loss(logits, targets)
+    if loss is None:
+        return
+    require(
+        loss.ndim == 0 and bool(torch.isfinite(loss)),
+        f"loss must be a finite scalar; got shape {tuple(loss.shape)}",
+    )
+    require(loss.requires_grad, "loss must be differentiable with respect to the logits")
+
+
+def phases_ascend_within_the_run(subject: Subject) -> None:
+    """Each phase is a step in 1..steps-1, in ascending order, also of very short runs."""
+    for steps in (1, 2, 3, 10, 1000):
+        phases = subject.plugin.phases(steps)
+        fine = list(phases) == sorted(set(phases)) and all(
+            type(at) is int and 1 <= at < steps for at in phases
+        )
+        require(fine, f"phases({steps}) must be ascending steps in 1..{steps - 1}; got {phases}")
+
+
+def grows_the_set_with_valid_images(subject: Subject) -> None:
+    """What ``grow`` adds are uint8 images of the same size with labels of known classes."""
+    import torch
+
+    if not subject.plugin.phases(1000):
+        raise NotApplicable
+    images, labels = _batch(subject)
+    rng = torch.Generator().manual_seed(subject.seed)
+    added, names = subject.plugin.grow(_model(subject), images, labels, rng, subject.info)
+    require(added.dtype == torch.uint8, f"grown images must be uint8; got {added.dtype}")
+    require(
+        added.ndim == 4 and added.shape[1:] == images.shape[1:],
+        f"grown images have shape {tuple(added.shape)}",
+    )
+    require(
+        names.dtype == torch.int64 and len(names) == len(added),
+        "grown labels must be int64, one for each image",
+    )
+    known = len(names) == 0 or (int(names.min()) >= 0 and int(names.max()) < len(subject.info.classes))
+    require(known, f"grown labels must lie in 0..{len(subject.info.classes) - 1}")
+
+
+def _batch(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    pixels = np.ascontiguousarray(np.asarray(subject.given.images[:10]).transpose(0, 3, 1, 2))
+    return torch.from_numpy(pixels), torch.from_numpy(np.array(subject.given.labels[:10]))
+
+
+def _apply(
+    subject: Subject, images: torch.Tensor, targets: torch.Tensor, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    import torch
+
+    result = subject.plugin.apply(images, targets, torch.Generator().manual_seed(seed), subject.info)
+    require(isinstance(result, tuple) and len(result) == 2, "apply must return (images, targets)")
+    return result
+
+
+def _judge(
+    subject: Subject, images: torch.Tensor, targets: torch.Tensor, changed: torch.Tensor, soft: torch.Tensor
+) -> None:
+    import torch
+
+    require(
+        changed.shape == images.shape,
+        f"images of shape {tuple(images.shape)} came back as {tuple(changed.shape)}",
+    )
+    right = changed.dtype == torch.uint8 or changed.is_floating_point()
+    require(right, f"images must be uint8, or float in [0, 255]; got {changed.dtype}")
+    low, high = float(changed.min()), float(changed.max())
+    require(0 <= low <= high <= 255, f"pixels must lie in [0, 255]; got {low:g}..{high:g}")
+    require(len(soft) == len(images), f"{len(images)} images but {len(soft)} targets")
+    if soft.ndim == 1:
+        require(soft.dtype == torch.int64, f"hard targets must be int64; got {soft.dtype}")
+        require(targets.ndim == 1 and int(soft.min()) >= 0, "hard targets must be labels")
+        require(
+            int(soft.max()) < len(subject.info.classes),
+            f"a target is no label of {len(subject.info.classes)} classes",
+        )
+        return
+    wide = soft.shape[1:] == (len(subject.info.classes),) and soft.is_floating_point()
+    require(
+        wide,
+        f"soft targets must be float (B, {len(subject.info.classes)}); got {soft.dtype} {tuple(soft.shape)}",
+    )
+    sums = soft.double().sum(1)
+    close = bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-4)) and float(soft.min()) >= 0
+    require(close, "rows of soft targets must not be negative and must sum to 1")
+
+
+def _model(subject: Subject) -> Any:
+    """Return the smallest thing that has what ``grow`` is promised of a model."""
+    import torch
+
+    class Small(torch.nn.Module):
+        def __init__(self, width: int, classes: int) -> None:
+            super().__init__()
+            self.body = torch.nn.Linear(width, 8)
+            self.head = torch.nn.Linear(8, classes)
+
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.body(images.flatten(1)))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.features(images))
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Small(3 * subject.info.resolution**2, len(subject.info.classes)).eval()
+
+
+CHECKS: tuple[Check, ...] = (
+    returns_batches_of_the_same_size,
+    takes_a_batch_of_one,
+    takes_a_batch_of_one_class,
+    takes_soft_targets,
+    depends_on_rng_alone,
+    does_not_change_its_input,
+    a_loss_is_a_finite_scalar,
+    phases_ascend_within_the_run,
+    grows_the_set_with_valid_images,
+)

@@ -1,0 +1,133 @@
+"""Pretrained models by one door: an embedded name, a local folder or a hub id gives a folder with known content."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .catalog import catalog, load
+from .errors import MissingError, UsageError, nearest
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+#: What a diffusers, transformers or open_clip repository needs at run time: no pickles, no duplicate formats.
+_HUB_FILES = ("*.json", "*.txt", "*.safetensors", "*.model")
+_HUB_SKIP = ("*.fp16.safetensors", "*.non_ema.safetensors", "*flax*", "*onnx*", "safety_checker/*", "v1-4*", "*pruned*")
+_HUB_TIMEOUT_S = 6.0
+
+
+@dataclass(frozen=True)
+class Located:
+    """A foundation on this machine: the name it was asked for by, its folder, and whether it ships with a plugin."""
+
+    name: str
+    folder: Path
+    embedded: bool
+
+
+@cache
+def locate(name: str) -> Located:
+    """Find a foundation on this machine, without using a network.
+
+    Raises:
+        MissingError: it is not here; says what was looked for, where to put it and where it comes from.
+        UsageError: neither a known name, nor a folder, nor a hub id.
+    """
+    known = catalog()
+    if name in known.names("foundation"):
+        folder = load(known.get("foundation", name))().folder()
+        if not folder.is_dir():
+            raise MissingError(
+                f"{name}: its files are not in this installation ({folder.name}/ is missing); reinstall it"
+            )
+        return Located(name, folder, embedded=True)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Located(name, path.resolve(), embedded=False)
+    if name.startswith((".", "/", "~")) or path.exists():
+        raise UsageError(f"model={name}: no such folder; give a folder in the diffusers or transformers format")
+    if _HUB_ID.fullmatch(name):
+        cached = _hub_snapshot(name)
+        if cached is not None:
+            return Located(name, cached, embedded=False)
+        raise MissingError(_hub_message(name, "it is not in the local hub cache"))
+    names = known.names("foundation")
+    hint = nearest(name, names) or f" (embedded: {', '.join(names)})"
+    raise UsageError(f"model={name}: neither an embedded model, nor a folder, nor a hub id{hint}")
+
+
+def obtain(name: str) -> Located:
+    """Find a foundation, downloading a hub id that is not here yet; the preflight's call.
+
+    Raises:
+        MissingError: neither here nor reachable, said within 10 seconds.
+    """
+    try:
+        return locate(name)
+    except MissingError:
+        if not _HUB_ID.fullmatch(name) or name in catalog().names("foundation"):
+            raise
+    problem = _unreachable()
+    if problem:
+        raise MissingError(
+            _hub_message(name, f"it is not in the local hub cache and the hub cannot be reached ({problem})")
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        snapshot_download(name, allow_patterns=list(_HUB_FILES), ignore_patterns=list(_HUB_SKIP))
+    except HfHubHTTPError as error:
+        raise MissingError(_hub_message(name, f"the hub refuses it ({str(error).splitlines()[0]})")) from None
+    except OSError as error:
+        raise MissingError(_hub_message(name, f"the download failed ({error})")) from None
+    locate.cache_clear()
+    return locate(name)
+
+
+def _hub_cache() -> Path:
+    home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+
+
+def _hub_snapshot(name: str) -> Path | None:
+    """Return the snapshot of a hub id's main branch in the local cache; reads the layout, imports no hub client."""
+    root = _hub_cache() / f"models--{name.replace('/', '--')}"
+    reference = root / "refs" / "main"
+    if not reference.is_file():
+        return None
+    snapshot = root / "snapshots" / reference.read_text("utf-8").strip()
+    return snapshot.resolve() if snapshot.is_dir() else None
+
+
+def _unreachable() -> str | None:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        return "HF_HUB_OFFLINE is set"
+    import socket
+    import threading
+    from urllib.parse import urlsplit
+
+    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    outcome: list[str] = []
+
+    def knock() -> None:
+        try:
+            socket.create_connection((host, 443), timeout=_HUB_TIMEOUT_S).close()
+            outcome.append("")
+        except OSError as error:
+            outcome.append(error.strerror or type(error).__name__)
+
+    # A name lookup has no timeout of its own, so the wait is bounded from outside.
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(_HUB_TIMEOUT_S)
+    return (outcome[0] if outcome else "no answer") or None
+
+
+def _hub_message(name: str, why: str) -> str:
+    return (
+        f"model={name}: {why}; looked in {_hub_cache()}; download it on a connected machine "
+        f"(`hf download {name}`) and copy that folder, or give a local folder: model=/path/to/{name.split('/')[1]}"
+    )

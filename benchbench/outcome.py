@@ -1,0 +1,91 @@
+"""From artifacts to records: what a finished or failed cell leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from .plan import Cell as PlannedCell
+from .records import Cell, Cost, Provenance, Record, Result
+from .store import Store
+
+
+def make_record(
+    cell: PlannedCell, store: Store, errors: Mapping[str, str], environment: str, plugins: Mapping[str, str]
+) -> Record:
+    """Return the record of a cell whose steps have all been tried.
+
+    Args:
+        cell: the planned cell.
+        store: where its artifacts are.
+        errors: error by key of the steps that failed in this run.
+        environment: hash of this environment; a cached training keeps that of its own time.
+        plugins: distribution and version behind each plugin.
+    """
+    failed = next((errors[key] for keys in cell.steps.values() for key in keys if key in errors), None)
+    metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
+    result = None
+    if failed is None:
+        outcome = json.loads((store.path(cell.train) / "outcome.json").read_text("utf-8"))
+        outcome["curve"] = tuple(tuple(point) for point in outcome["curve"])
+        result = Result(**outcome)
+    environment = metas.get(cell.train, {}).get("environment") or environment
+    scores = {
+        name: json.loads((store.path(key) / "scores.json").read_text("utf-8"))
+        for name, key in cell.score.items()
+        if key in metas
+    }
+    return Record(
+        key=cell.train,
+        spec_id=cell.spec_id,
+        status="done" if failed is None else "failed",
+        error=failed,
+        cell=Cell(**(cell.sentence | {"arch": None if cell.sentence["arch"] == "-" else cell.sentence["arch"]})),
+        result=result,
+        metrics=scores,
+        cost=_cost(cell, metas),
+        code=cell.code,
+        steps=cell.steps,
+        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
+    )
+
+
+def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
+    def seconds(keys: tuple[str, ...] | list[str]) -> float | None:
+        known = [metas[key]["seconds"] for key in keys if key in metas]
+        return round(sum(known), 3) if known else None
+
+    def images(keys: tuple[str, ...] | list[str]) -> int | None:
+        known = [metas[key]["images"] for key in keys if key in metas]
+        return sum(known) if known else None
+
+    def rate(count: int | None, spent: float | None) -> float | None:
+        return round(count / spent, 3) if count and spent else None
+
+    spent = {stage: seconds(keys) for stage, keys in cell.steps.items()}
+    count = {stage: images(keys) for stage, keys in cell.steps.items()}
+    peaks = [meta["peak_memory_mib"] for meta in metas.values()]
+    return Cost(
+        fit_s=spent["fit"],
+        sample_s=spent["sample"],
+        train_s=spent["train"],
+        score_s=spent["score"],
+        data_s=spent["data"],
+        fit_images=count["fit"],
+        sample_images=count["sample"],
+        images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
+        peak_memory_mib=max(peaks, default=None),
+        device=metas[cell.train]["device"] if cell.train in metas else None,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("benchbench")

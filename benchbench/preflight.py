@@ -1,0 +1,38 @@
+"""The preflight: what is missing is said before the first second of work, not after fifteen hours."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from .bound import Bound
+from .errors import MissingError
+from .foundations import obtain
+from .hardware import has_cuda, memory_gib
+
+
+def check_needs(bound: Bound, device: str) -> list[str]:
+    """Check what a plugin declares that it needs; returns warnings.
+
+    Raises:
+        MissingError: a package, a file or a pretrained model that is neither here nor reachable.
+    """
+    needs = bound.plugin.needs()
+    for package in needs.packages:
+        if importlib.util.find_spec(package.partition(".")[0]) is None:
+            extra = needs.extras.get(package)
+            how = f"pip install 'benchbench[{extra}]'" if extra else f"pip install {package}"
+            raise MissingError(f"{bound.name}: needs the package {package}, which is not installed; {how}")
+    for file in needs.files:
+        if not file.path.exists():
+            raise MissingError(
+                f"{bound.name}: {file.what} is missing; put it at {file.path}; it comes from {file.source}"
+            )
+    for name in needs.foundations:
+        obtain(name)
+    warnings = []
+    if needs.accelerator and device == "cpu":
+        hint = "; --device cuda would use the one here" if has_cuda() else ""
+        warnings.append(f"{bound.name}: made for an accelerator; on a CPU this takes very long{hint}")
+    if needs.memory_gib > memory_gib():
+        warnings.append(f"{bound.name}: may need {needs.memory_gib:g} GiB of memory; {memory_gib():.1f} GiB are free")
+    return warnings

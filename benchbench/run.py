@@ -1,0 +1,241 @@
+"""Carry out a plan: what is cached, what is missing, run that, then write records, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .catalog import catalog
+from .errors import UsageError
+from .estimates import Timings, Total
+from .executors import Event, make_executor
+from .hardware import cores, memory_gib
+from .outcome import make_record
+from .plan import Plan
+from .records import Record, read_records, safe_name, write_record
+from .schedule import Listener, run_steps
+from .steps import Step
+from .store import Store
+from .tables import shown_keys
+
+#: Memory that one worker may need before it is known better, in GiB; torch alone takes about one.
+WORKER_GIB = 1.6
+
+
+@dataclass(frozen=True)
+class Status:
+    """A plan held against the store.
+
+    Attributes:
+        todo: steps to run, by key.
+        cached: keys that are published and intact.
+        corrupt: (key, label, problem) of artifacts that differ from their checksums; they are rebuilt.
+        idle: steps that are neither published nor needed, since everything behind them is.
+    """
+
+    todo: dict[str, Step]
+    cached: frozenset[str]
+    corrupt: tuple[tuple[str, str, str], ...]
+    idle: frozenset[str]
+
+
+@dataclass
+class Report:
+    """What a run left behind."""
+
+    records: list[Record] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    status: Status | None = None
+
+
+def inspect(plan: Plan, store: Store) -> Status:
+    """Find what has to run: every leaf that is missing, and what it needs and is missing too."""
+    cached, corrupt = set(), []
+    for key, step in plan.steps.items():
+        if store.has(key):
+            problem = store.check(key)
+            if problem is None:
+                cached.add(key)
+            else:
+                corrupt.append((key, step.label, problem))
+    spoiled = {key for key, _, _ in corrupt}
+    wanted: set[str] = set()
+    for key, step in reversed(plan.steps.items()):  # leaves come after their inputs
+        leaf = step.stage in ("train", "score")
+        if key not in cached and (leaf or key in wanted or key in spoiled):
+            wanted.add(key)
+            wanted.update(step.inputs)
+    todo = {key: step for key, step in plan.steps.items() if key in wanted and key not in cached}
+    idle = set(plan.steps) - set(todo) - cached
+    return Status(todo, frozenset(cached), tuple(corrupt), frozenset(idle))
+
+
+def choose_executor(wanted: str, workers: int | None, todo: Mapping[str, Step], device: str) -> tuple[str, int]:
+    """Return the executor and its number of workers.
+
+    On a CPU every step runs on one thread, so the cores are shared out as processes; an accelerator is given to one
+    step at a time.
+
+    Raises:
+        UsageError: an unknown executor, or fewer than one worker.
+    """
+    if wanted not in ("auto", "inline", "processes"):
+        raise UsageError(f"--executor {wanted}: must be one of auto, inline, processes")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: must be at least 1")
+    fitting = max(1, min(cores(), int(memory_gib() / WORKER_GIB)))
+    if wanted == "auto":
+        wanted = "processes" if device == "cpu" and fitting > 1 and len(todo) > 1 else "inline"
+    if wanted == "inline":
+        return "inline", 1
+    return "processes", workers or (fitting if device == "cpu" else 1)
+
+
+def carry_out(
+    plan: Plan,
+    results: Path,
+    store: Store,
+    listener: Listener,
+    executor: str = "auto",
+    workers: int | None = None,
+    status: Status | None = None,
+) -> Report:
+    """Run what is missing and write one record for each cell, as soon as it is complete.
+
+    Raises:
+        UsageError: the results folder cannot be written.
+        KeyboardInterrupt: passed on, after the workers were ended; what is finished is kept.
+    """
+    from .environment import write_environment
+
+    store.writable()
+    status = status or inspect(plan, store)
+    for key, _, _ in status.corrupt:
+        store.discard(key)
+    environment = write_environment(results)
+    todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}
+    timings = Timings(store.root)
+    keeper = _Keeper(plan, results, store, environment, listener, timings, set(todo))
+    keeper.keep_complete()
+    errors: dict[str, str] = {}
+    if todo:
+        kind, count = choose_executor(executor, workers, todo, plan.device)
+        running = make_executor(kind, str(store.root), count)
+        if hasattr(running, "listen"):
+            running.listen = lambda event: listener.event(todo[event["key"]], event)
+        try:
+            errors = run_steps(todo, running, keeper, timings.estimate)
+        finally:
+            running.close()
+            timings.save()
+    _refresh_reverted(plan, results, keeper.records)
+    return Report([keeper.records[place] for place in sorted(keeper.records)], errors, status)
+
+
+def _in_environment(step: Step, environment: str) -> Step:
+    return replace(step, run={**step.run, "environment": environment})
+
+
+class _Keeper:
+    """Passes events on, and writes the record of each cell once nothing of it is still to be run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        results: Path,
+        store: Store,
+        environment: str,
+        listener: Listener,
+        timings: Timings,
+        pending: set[str],
+    ) -> None:
+        self.plan, self.results, self.store, self.environment = plan, results, store, environment
+        self.listener, self.timings, self.pending = listener, timings, pending
+        self.records: dict[int, Record] = {}
+        self.errors: dict[str, str] = {}
+        self.plugins = _distributions(plan)
+        self.open = dict(enumerate(plan.cells))
+
+    def keep_complete(self) -> None:
+        """Write the records of all cells that wait for nothing."""
+        for place, cell in list(self.open.items()):
+            if not any(key in self.pending for keys in cell.steps.values() for key in keys):
+                del self.open[place]
+                record = make_record(cell, self.store, self.errors, self.environment, self.plugins)
+                write_record(self.results, record)
+                self.records[place] = record
+
+    def started(self, step: Step) -> None:
+        self.listener.started(step)
+
+    def event(self, step: Step, event: Event) -> None:
+        self.listener.event(step, event)
+
+    def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
+        if outcome["status"] == "done":
+            self.timings.learn(step, float(outcome["seconds"]))
+        self.pending.discard(step.key)
+        self.listener.finished(step, outcome)
+        self.keep_complete()
+
+    def failed(self, step: Step, error: str) -> None:
+        self.errors[step.key] = error
+        self.pending.discard(step.key)
+        self.listener.failed(step, error)
+        self.keep_complete()
+
+
+def _distributions(plan: Plan) -> dict[str, str]:
+    found = {}
+    for step in plan.steps.values():
+        for location in (step.run.get("plugin", step.run["dataset"]), *step.run.get("augs", ())):
+            if location["file"] is None:
+                entry = catalog().get(location["kind"], location["name"])
+                found[entry.name] = f"{entry.distribution}=={entry.version}"
+    return dict(sorted(found.items()))
+
+
+def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) -> None:
+    """Make cells of this plan the newest of their sentence again, after an edit of the code was taken back."""
+    shown = shown_keys(read_records(results).records)
+    for record in records.values():
+        if record.status == "done" and record.key not in shown:
+            write_record(results, record, refresh=True)
+
+
+def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
+    """Draw a grid of real images beside what was generated from them, for every generation of the plan."""
+    from . import subsets
+    from .images import ImageSet
+    from .reporting.figures import variants_grid
+
+    drawn = []
+    seen: set[str] = set()
+    for cell in plan.cells:
+        if not cell.sample or cell.sample[-1] in seen or not store.has(cell.sample[-1]) or not store.has(cell.data):
+            continue
+        key = cell.sample[-1]
+        seen.add(key)
+        told = cell.sentence
+        name = f"{told['data']}-{told['gen']}-n{told['n_real']}-draw{told['draw'] + 1}"
+        path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
+        drawn.append(path)
+        if path.exists():
+            continue
+        train = ImageSet.load(store.path(cell.data) / "train")
+        wanted = plan.steps[key].body["subset"]
+        if wanted:
+            dataset = plan.steps[key].run["info"]["name"]
+            train = train.subset(
+                subsets.select(train.labels, train.classes, wanted["shots"], wanted["n_real"], wanted["draw"], dataset)
+            )
+        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {told['n_syn']} generated"
+        variants_grid(train, ImageSet.load(store.path(key)), path, title=title)
+    return drawn
+
+
+def expected(plan: Plan, store: Store, status: Status, workers: int) -> Total:
+    """Return how long the missing steps will take."""
+    return Timings(store.root).total(status.todo.values(), workers)

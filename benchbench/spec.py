@@ -1,0 +1,115 @@
+"""``Spec``: a plugin's name and the parameter values that a user set, from text or TOML.
+
+One spelling everywhere: ``diffinv:guidance_scale=2/3,noise_strength=0.2``; links of a chain are joined by ``+``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import UsageError
+from .parameters import format_value
+
+# A link starts with a letter, a dot, a slash or a tilde, so that the plus of 1e+3 does not split a number.
+_LINK = re.compile(r"\+(?=[A-Za-z./~])")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A plugin's name with the values that were set; ``str(spec)`` is its spelling on the command line."""
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.values:
+            return self.name
+        return self.name + ":" + ",".join(f"{key}={format_value(value)}" for key, value in self.values.items())
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def with_value(self, name: str, value: Any) -> Spec:
+        """Return the spec with one value set."""
+        return Spec(self.name, {**self.values, name: value})
+
+
+def parse_spec(text: str) -> Spec:
+    """Read ``name:key=value,key=value``.
+
+    A part without ``=`` continues the value before it, so that a path may hold a comma.
+
+    Raises:
+        UsageError: no name, a value without a key, or a key given twice.
+    """
+    name, _, rest = text.strip().partition(":")
+    if not name:
+        raise UsageError(f"{text!r}: a plugin's name is missing; write name:key=value,key=value")
+    values: dict[str, str] = {}
+    last = ""
+    for part in rest.split(",") if rest else []:
+        key, equals, value = part.partition("=")
+        key = key.strip().replace("-", "_")
+        if equals and key.isidentifier():
+            if key in values:
+                raise UsageError(f"{name}:{key}: given twice")
+            values[key] = value
+            last = key
+        elif last:
+            values[last] += "," + part
+        else:
+            raise UsageError(f"{text}: {part!r} is not key=value; write {name}:key=value,key=value")
+    return Spec(name, values)
+
+
+def parse_chain(text: str) -> tuple[Spec, ...]:
+    """Read ``a:x=1+b:y=2``: the links of a chain, in order."""
+    return tuple(parse_spec(part) for part in _LINK.split(text))
+
+
+def chain_text(chain: Iterable[Spec]) -> str:
+    """Write a chain as the command line spells it."""
+    return "+".join(str(link) for link in chain)
+
+
+def comma_list(values: Iterable[str]) -> list[str]:
+    """Split options that take comma lists or repeat: ``["a,b", "c"]`` gives ``["a", "b", "c"]``, once each."""
+    found = [item.strip() for value in values for item in value.split(",") if item.strip()]
+    return list(dict.fromkeys(found))
+
+
+def integers(values: Iterable[str], option: str, low: int) -> list[int]:
+    """Read a comma list of whole numbers, each at least ``low``."""
+    numbers = []
+    for text in comma_list(values):
+        try:
+            number = int(text)
+        except ValueError:
+            raise UsageError(f"{option} {text}: must be a whole number") from None
+        if number < low:
+            raise UsageError(f"{option} {text}: must be at least {low}")
+        numbers.append(number)
+    return numbers
+
+
+def parse_mix(text: str) -> tuple[int, int]:
+    """Read ``real:synthetic``, such as ``1:3``.
+
+    Raises:
+        UsageError: not two whole numbers, or nothing at all on both sides.
+    """
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    if not match or match.groups() == ("0", "0"):
+        raise UsageError(f"--mix {text}: must be real:synthetic, such as 1:1 or 1:3")
+    return int(match[1]), int(match[2])
+
+
+def parse_sweep(text: str) -> tuple[str, str, list[str]]:
+    """Read ``gen.interpolation_strength=0,0.1,0.2`` into kind, parameter and the texts of the values."""
+    match = re.fullmatch(r"(gen|data|learner|aug|metric)\.([A-Za-z_][\w-]*)=(.+)", text)
+    if not match:
+        raise UsageError(f"--sweep {text}: must be gen.PARAMETER=VALUE,VALUE (or data., learner., aug., metric.)")
+    return match[1], match[2].replace("-", "_"), [item for item in match[3].split(",") if item]

@@ -1,0 +1,144 @@
+"""Which images: few-shot subsets of the training part, and equal samples for metrics.
+
+Every choice is the first ``n`` of one fixed sequence. The sequence takes the classes in turn (first image of
+each class, second image of each class, ...), so any prefix is as class-balanced as the data allow and a
+smaller subset is contained in a larger one. Order comes from raw PCG64 output, whose stream NumPy never
+changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .context import derive_seed
+from .errors import UsageError
+
+__all__ = ["balanced_sample", "check", "disjoint_halves", "select"]
+
+Indices = NDArray[np.int64]
+
+
+def check(
+    class_counts: Sequence[int], classes: Sequence[str], shots: int | None, n_real: int | None, subject: str
+) -> int:
+    """Check ``--shots`` and ``--n-real`` against the number of training images, before anything is loaded.
+
+    Args:
+        class_counts: training images of each class, in label order.
+        classes: class names, in label order.
+        shots: images per class, ``None`` when not asked for.
+        n_real: images in all, ``None`` when not asked for.
+        subject: the dataset as the user wrote it, the start of every message.
+
+    Returns:
+        The number of images that the subset will have.
+
+    Raises: UsageError: more than there are (the smallest class is named), fewer than one per class, or both
+        options.
+    """
+    total = sum(class_counts)
+    if shots is not None and n_real is not None:
+        raise UsageError(f"{subject}: --shots={shots} and --n-real={n_real} exclude each other; give one of them")
+    if shots is not None:
+        if shots < 1:
+            raise UsageError(f"{subject}: --shots={shots}: must be at least 1")
+        most, name = min(zip(class_counts, classes, strict=True), key=lambda pair: pair[0])
+        if shots > most:
+            raise UsageError(f"{subject}: --shots={shots}: class '{name}' has {_images(most)}; give at most {most}")
+        return shots * len(classes)
+    if n_real is not None:
+        if n_real < len(classes):
+            raise UsageError(f"{subject}: --n-real={n_real}: must be at least {len(classes)}, one image for each class")
+        if n_real > total:
+            raise UsageError(f"{subject}: --n-real={n_real}: there are {_images(total)}; give at most {total}")
+        return n_real
+    return total
+
+
+def select(
+    labels: Indices, classes: Sequence[str], shots: int | None, n_real: int | None, draw: int, dataset: str
+) -> Indices:
+    """Return the indices of the training images that one draw uses, ascending.
+
+    The choice depends on ``labels``, ``dataset`` and ``draw`` alone. Within a draw ``k`` shots are contained
+    in ``k + 1`` shots, and ``--n-real=k*C`` equals ``--shots=k`` for ``C`` classes. When ``n_real`` is no
+    multiple of the number of classes, the remainder goes to the classes that come first in a seeded order; a
+    class with too few images gives all of them and the others fill up.
+
+    Args:
+        labels: int64 ``(N,)``, the labels of the whole training part in its fixed order.
+        classes: class names, in label order.
+        shots: images per class, or ``None``.
+        n_real: images in all, or ``None``; both ``None`` selects everything.
+        draw: number of the draw, from 0.
+        dataset: name of the dataset: the start of messages, and part of the seed.
+
+    Returns:
+        int64 ``(n,)``, ascending, without repetition.
+
+    Raises:
+        UsageError: as :func:`check`.
+    """
+    counts = [int(count) for count in np.bincount(labels, minlength=len(classes))]
+    size = check(counts, classes, shots, n_real, dataset)
+    if shots is None and n_real is None:
+        return np.arange(len(labels), dtype=np.int64)
+    return np.sort(_in_turns(labels, derive_seed(dataset, draw))[:size])
+
+
+def balanced_sample(labels: Indices, n: int, seed: int) -> Indices:
+    """Return ``n`` indices into ``labels``, ascending, whose classes differ in number as little as possible.
+
+    Args:
+        labels: int64 ``(N,)``.
+        n: how many, 0 to N.
+        seed: in [0, 2**63); the same seed gives nested samples for growing ``n``.
+
+    Raises:
+        ValueError: ``n`` is negative or larger than N.
+    """
+    if not 0 <= n <= len(labels):
+        raise ValueError(f"cannot choose {n} of {len(labels)} images")
+    return np.sort(_in_turns(labels, seed)[:n])
+
+
+def disjoint_halves(labels: Indices, n: int, seed: int) -> tuple[Indices, Indices]:
+    """Split ``labels`` into a :func:`balanced_sample` of ``n`` and the rest, both ascending int64 indices.
+
+    The distance between the two parts is the real-against-real baseline of a metric.
+    """
+    chosen = balanced_sample(labels, n, seed)
+    rest = np.ones(len(labels), dtype=bool)
+    rest[chosen] = False
+    return chosen, np.flatnonzero(rest).astype(np.int64)
+
+
+def _in_turns(labels: Indices, seed: int) -> Indices:
+    """Return all indices, the classes taking turns in a seeded order, each giving its images in a seeded
+    order.
+    """
+    if not len(labels):
+        return np.zeros(0, dtype=np.int64)
+    turn_of_class = _shuffled(int(labels.max()) + 1, derive_seed(seed, "classes"))
+    shuffled = _shuffled(len(labels), derive_seed(seed, "images"))
+    # Stable, so that images keep their shuffled order within their class.
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    sizes = np.bincount(labels)
+    starts = np.cumsum(sizes) - sizes
+    round_of_image = np.arange(len(labels)) - starts[labels[by_class]]
+    return by_class[np.lexsort((turn_of_class[labels[by_class]], round_of_image))]
+
+
+def _shuffled(count: int, seed: int) -> Indices:
+    """Return a permutation of ``range(count)`` that no NumPy version changes (``Generator.permutation``
+    may).
+    """
+    keys = np.random.PCG64(seed).random_raw(count)
+    return np.argsort(keys, kind="stable").astype(np.int64)
+
+
+def _images(count: int) -> str:
+    return f"{count} training image{'' if count == 1 else 's'}"

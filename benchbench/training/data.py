@@ -1,0 +1,184 @@
+"""Training images on the device and the order in which batches take them.
+
+The order is a pure function of seed and position: a training that is killed and continued sees the same batches
+without any generator state, and every generator's images are visited by the same permutations.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..context import derive_seed
+from ..images import batches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..images import ImageSet
+    from ..plugins import Task
+
+#: Pixels that are resized at once, so that a memory-mapped set is never in memory as a whole.
+PIXELS_AT_ONCE = 1 << 22
+
+
+def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
+    """Return images as classifiers see them: shorter side scaled to ``resolution``, centre cropped.
+
+    Bicubic with antialiasing, rounded to uint8, on the CPU whatever the device, once for the whole set: training and
+    test images, real and generated, go through the same arithmetic.
+
+    Args:
+        images: uint8 ``(N, H, W, 3)``.
+        resolution: side of the result in px.
+
+    Returns:
+        uint8 ``(N, 3, resolution, resolution)``, contiguous.
+    """
+    count, height, width = images.shape[:3]
+    out = torch.empty((count, 3, resolution, resolution), dtype=torch.uint8)
+    scale = resolution / min(height, width)
+    size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
+    top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
+    for part in batches(count, max(1, PIXELS_AT_ONCE // max(height * width, resolution**2))):
+        block = torch.from_numpy(np.ascontiguousarray(images[part.start : part.stop])).permute(0, 3, 1, 2)
+        if size != (height, width):
+            block = F.interpolate(block, size=size, mode="bicubic", antialias=True, align_corners=False)
+        out[part.start : part.stop] = block[:, :, top : top + resolution, left : left + resolution]
+    return out
+
+
+class OrderStream:
+    """An endless sequence of indices: one permutation after the other, so that every batch is full."""
+
+    def __init__(self, count: int, *seed: object) -> None:
+        """Shuffle ``range(count)``; ``seed`` decides every permutation."""
+        if count < 1:
+            raise ValueError("a training set needs at least one image")
+        self.count = count
+        self.seed = seed
+        self._epochs: dict[int, torch.Tensor] = {}
+
+    def take(self, position: int, size: int) -> torch.Tensor:
+        """Return the ``size`` indices from ``position`` on, int64 ``(size,)`` on the CPU."""
+        pieces, end = [], position + size
+        while position < end:
+            epoch, offset = divmod(position, self.count)
+            stop = min(self.count, offset + end - position)
+            pieces.append(self._permutation(epoch)[offset:stop])
+            position += stop - offset
+        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
+
+    def _permutation(self, epoch: int) -> torch.Tensor:
+        if epoch not in self._epochs:
+            rng = torch.Generator().manual_seed(derive_seed(*self.seed, epoch))
+            self._epochs = {epoch: torch.randperm(self.count, generator=rng)}  # one epoch in memory
+        return self._epochs[epoch]
+
+
+class Source:
+    """One pool of training images, real or generated, that batches draw a fixed share from.
+
+    Attributes:
+        name: ``"real"`` or ``"synthetic"``.
+        images: uint8 ``(N, 3, R, R)`` on the device.
+        labels: int64 ``(N,)`` on the device.
+        original: how many images it began with; those behind were grown.
+        rounds: how often it has grown.
+    """
+
+    def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+        self.name = name
+        self.images = images
+        self.labels = labels
+        self.original = len(labels)
+        self.rounds = 0
+        self._seed = seed
+        self._base = 0
+        self._stream = OrderStream(len(labels), seed, "order", name, 0)
+
+    def batch(self, position: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the images and labels that stand at ``position`` of this source's order."""
+        index = self._stream.take(position - self._base, size).to(self.images.device, non_blocking=True)
+        return self.images.index_select(0, index), self.labels.index_select(0, index)
+
+    def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
+        """Append images; from ``position`` on, fresh permutations cover the whole set."""
+        self.images = torch.cat([self.images, images.to(self.images)])
+        self.labels = torch.cat([self.labels, labels.to(self.labels)])
+        self.rounds = rounds
+        self._base = position
+        self._stream = OrderStream(len(self.labels), self._seed, "order", self.name, rounds)
+
+    def state(self) -> dict[str, object]:
+        """Return what was grown, as tensors and numbers."""
+        return {
+            "images": self.images[self.original :].cpu(),
+            "labels": self.labels[self.original :].cpu(),
+            "position": self._base,
+            "rounds": self.rounds,
+        }
+
+    def restore(self, state: dict) -> None:
+        """Take over what :meth:`state` returned, into a source as it was made."""
+        if state["rounds"]:
+            self.add(state["images"], state["labels"], state["position"], state["rounds"])
+
+
+class Batches:
+    """Full batches of ``size`` images in which real and generated images keep the ratio of ``--mix``.
+
+    A ratio that does not divide the batch is kept on average, within one image at every step: 1:2 of 32 gives 10, 11
+    and 11 real images in turn.
+    """
+
+    def __init__(self, sources: list[Source], size: int, mix: tuple[int, int] | None) -> None:
+        if len(sources) == 2 and mix is None:
+            raise ValueError("real and generated images together need a mix")
+        self.sources = sources
+        self.size = size
+        #: Parts per group, one for each source.
+        self.parts = tuple(mix) if len(sources) == 2 and mix is not None else (1,)
+
+    def position(self, which: int, step: int) -> int:
+        """Return how many images of source ``which`` the first ``step`` batches hold."""
+        first = step * self.size * self.parts[0] // sum(self.parts)
+        return first if which == 0 else step * self.size - first
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return batch number ``step``: uint8 ``(size, 3, R, R)`` and int64 ``(size,)`` on the device."""
+        pieces = []
+        for which, source in enumerate(self.sources):
+            start = self.position(which, step)
+            pieces.append(source.batch(start, self.position(which, step + 1) - start))
+        if len(pieces) == 1:
+            return pieces[0]
+        return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
+
+
+def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:
+    """Put a task's training images on the device.
+
+    Args:
+        task: its ``real`` and ``synthetic`` sets; with both, ``mix`` says how they share a batch, and a part of 0
+            leaves that source out.
+        resolution: side in px at which they are trained on.
+        size: images per batch.
+        seed: decides the order; derive it from the training seed alone.
+        device: where the uint8 images live.
+    """
+    both = task.real is not None and task.synthetic is not None
+    mix = task.mix if both else None
+    sources = []
+    for which, (name, images) in enumerate((("real", task.real), ("synthetic", task.synthetic))):
+        if images is not None and not (mix is not None and mix[which] == 0):
+            sources.append(_source(name, images, resolution, seed, device))
+    return Batches(sources, size, mix)
+
+
+def _source(name: str, images: ImageSet, resolution: int, seed: int, device: str) -> Source:
+    labels = torch.from_numpy(np.array(images.labels))
+    return Source(name, resized(images.images, resolution).to(device), labels.to(device), seed)

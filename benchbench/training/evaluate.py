@@ -1,0 +1,72 @@
+"""Normalisation, and scoring a classifier on held-out images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..images import batches
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..plugins import DatasetInfo
+
+
+class Normalise:
+    """Turns pixels in 0..255 into what a classifier takes: ``(x / 255 - mean) / std`` per channel, float32.
+
+    On the CPU the result lies in a buffer that the next batch of the same shape overwrites: fresh pages for every
+    batch would cost more than the arithmetic. A backward pass must therefore come before the next call.
+    """
+
+    def __init__(self, info: DatasetInfo, device: str) -> None:
+        mean = torch.tensor(info.mean, dtype=torch.float64).view(1, 3, 1, 1)
+        std = torch.tensor(info.std, dtype=torch.float64).view(1, 3, 1, 1)
+        self.scale = (1.0 / (255.0 * std)).float().to(device)
+        self.shift = (-mean / std).float().to(device)
+        self._buffer: torch.Tensor | None = None
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return float32 ``(B, 3, H, W)`` from uint8 or float pixels in [0, 255]."""
+        if images.device.type != "cpu":
+            return (images.float() * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
+        if self._buffer is None or self._buffer.shape != images.shape:
+            self._buffer = torch.empty(images.shape)
+        return self._buffer.copy_(images).mul_(self.scale).add_(self.shift)
+
+
+def scoring_batch(resolution: int, device: str) -> int:
+    """Return how many images are scored at once: as large as pays, small enough for a laptop's memory."""
+    pixels = (1 << 22) if device != "cpu" else (1 << 18)
+    return max(8, min(4096, pixels // resolution**2))
+
+
+def hits(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    info: DatasetInfo,
+    autocast: torch.autocast,
+) -> NDArray[np.bool_]:
+    """Return which images ``model`` classifies correctly, bool ``(N,)``; it is left in training mode or not as found.
+
+    Args:
+        model: takes normalised float batches and returns logits ``(B, C)``.
+        images: uint8 ``(N, 3, R, R)`` on the device, each scored once.
+        labels: int64 ``(N,)`` on the device.
+        info: the dataset, for the normalisation.
+        autocast: the precision in which to run.
+    """
+    training = model.training
+    model.eval()
+    found = []
+    normalise = Normalise(info, images.device.type)  # its buffer is an inference tensor: never shared with training
+    with torch.inference_mode(), autocast:
+        for part in batches(len(labels), scoring_batch(images.shape[-1], images.device.type)):
+            logits = model(normalise(images[part.start : part.stop]))
+            found.append(logits.argmax(dim=1) == labels[part.start : part.stop])
+    model.train(training)
+    return torch.cat(found).cpu().numpy() if found else np.zeros(0, dtype=np.bool_)

@@ -1,0 +1,263 @@
+"""The loop that trains every classifier: fixed steps, device-resident batches, no synchronisation per step.
+
+All randomness of a step is derived from the training seed and the number of the step. A checkpoint therefore holds no
+generator state, and a training that was killed and continued ends with the same bits as one that was not. The
+training seed alone decides initialisation and data order, so that generators are compared in pairs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..context import Context, derive_seed
+from ..errors import BenchError
+from ..plugins import Outcome, Task
+from . import checkpoint
+from .data import Batches, Source, make_batches, resized
+from .evaluate import Normalise, hits
+from .recipes import Recipe, learning_rates, make_optimizer
+
+#: Seconds of training between two checkpoints; a shorter training never writes one.
+CHECKPOINT_SECONDS = 60.0
+
+
+def train_classifier(
+    build: Callable[[], torch.nn.Module],
+    task: Task,
+    context: Context,
+    recipe: Recipe,
+    resolution: int,
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Outcome:
+    """Train a classifier on a task and score every test image once, after the last step.
+
+    Args:
+        build: makes the model, at random from torch's global generator, which is seeded for it. It maps normalised
+            float32 ``(B, 3, resolution, resolution)`` to logits ``(B, classes)``; ``model.features`` gives
+            penultimate features ``(B, D)`` to augmentations that grow the set.
+        task: images, augmentations and dataset.
+        context: seed, device, precision and the folder for checkpoints.
+        recipe: how to train.
+        resolution: side in px at which images are trained on and scored.
+        checkpoint_seconds: time between two checkpoints.
+
+    Raises:
+        BenchError: the loss is no longer finite.
+        ValueError: an augmentation broke its promise (shapes, types, phases).
+    """
+    with _reproducible(context.device):
+        training = Training(build, task, context, recipe, resolution)
+        training.resume()
+        saved = time.monotonic()
+        label = f"training {task.arch or 'classifier'}"
+        for step in context.progress(range(training.step, recipe.steps), label=label, unit="step"):
+            training.advance(step)
+            if time.monotonic() - saved >= checkpoint_seconds and training.step < recipe.steps:
+                training.save()
+                saved = time.monotonic()
+        outcome = training.finish()
+        checkpoint.clear(context.scratch)
+    return outcome
+
+
+class Training:
+    """The state of one training between two steps."""
+
+    def __init__(
+        self,
+        build: Callable[[], torch.nn.Module],
+        task: Task,
+        context: Context,
+        recipe: Recipe,
+        resolution: int,
+    ) -> None:
+        self.task, self.context, self.recipe = task, context, recipe
+        self.resolution = resolution
+        self.device = context.device
+        self.batches: Batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device)
+        self.test = resized(task.test.images, resolution).to(self.device)
+        self.test_labels = torch.from_numpy(np.array(task.test.labels)).to(self.device)
+        torch.manual_seed(derive_seed(context.seed, "initialisation"))
+        self.model = build().to(self.device)
+        if self.device != "cpu":
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.train()
+        self.optimizer = make_optimizer(recipe, self.model.parameters())
+        self.rates = learning_rates(recipe)
+        self.normalise = Normalise(task.info, self.device)
+        self.rng = torch.Generator(device=self.device)
+        self.phases = _phases(task, recipe.steps)
+        self.step = 0
+        self.curve: list[tuple[int, float, float | None]] = []
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.loss_steps = 0
+
+    def advance(self, step: int) -> None:
+        """Take optimiser step number ``step`` (from 0), growing the set before and scoring behind it where due."""
+        for which in self.phases.get(step, ()):
+            self._grow(step, which)
+        torch.manual_seed(derive_seed(self.context.seed, "step", step))  # dropout and stochastic depth
+        self.rng.manual_seed(derive_seed(self.context.seed, "augmentation", step))
+        images, targets = self.batches.batch(step)
+        for augmentation in self.task.augmentations:
+            images, targets = augmentation.apply(images, targets, self.rng, self.task.info)
+        self._check_batch(images, targets)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[step]
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            logits = self.model(self.normalise(images))
+        loss = self._loss(logits.float(), targets)
+        loss.backward()
+        self.optimizer.step()
+        self.loss_sum += loss.detach()
+        self.loss_steps += 1
+        self.step = step + 1
+        if self.step in self.recipe.evaluation_steps:
+            self._record(float(self._score().mean()))
+
+    def finish(self) -> Outcome:
+        """Score the test set after the last step and return the outcome."""
+        found = self._score()
+        self._record(float(found.mean()) if len(found) else None)
+        scored = [accuracy for _, _, accuracy in self.curve if accuracy is not None]
+        weights = (weight.numel() for weight in self.model.parameters() if weight.requires_grad)
+        return Outcome(
+            hits=found,
+            best_on_test=max(scored) if len(scored) > 1 else None,
+            steps=self.step,
+            images_seen=self.step * self.recipe.batch_size,
+            parameters=sum(weights),
+            curve=tuple(self.curve),
+            details={
+                "recipe": dataclasses.asdict(self.recipe),
+                "resolution": self.resolution,
+                "precision": self.context.precision,
+                "mix": dict(zip((source.name for source in self.batches.sources), self.batches.parts, strict=True)),
+                "training_images": {source.name: len(source.labels) for source in self.batches.sources},
+            },
+        )
+
+    def save(self) -> None:
+        """Leave a checkpoint in the scratch folder."""
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "curve": [list(point) for point in self.curve],
+            "loss_sum": self.loss_sum,
+            "loss_steps": self.loss_steps,
+            "sources": [source.state() for source in self.batches.sources],
+        }
+        checkpoint.save(self.context.scratch, self._identity(), state)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the scratch folder, if there is one of this training."""
+        state = checkpoint.load(self.context.scratch, self._identity(), self.device)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curve = [(step, loss, accuracy) for step, loss, accuracy in state["curve"]]
+        self.loss_sum, self.loss_steps = state["loss_sum"], state["loss_steps"]
+        for source, grown in zip(self.batches.sources, state["sources"], strict=True):
+            source.restore(grown)
+        self.step = state["step"]
+        self.context.log(f"continuing {self.task.arch or 'a training'} at step {self.step} of {self.recipe.steps}")
+
+    def _identity(self) -> str:
+        sizes = {source.name: source.original for source in self.batches.sources}
+        facts = [self.context.seed, dataclasses.asdict(self.recipe), self.resolution, self.task.arch, sizes]
+        return json.dumps([*facts, self.batches.parts, self.device, self.context.precision])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.context.precision == "bf16")
+
+    def _loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        for augmentation in self.task.augmentations:
+            loss = augmentation.loss(logits, targets)
+            if loss is not None:
+                return loss
+        return F.cross_entropy(logits, targets)
+
+    def _score(self) -> np.ndarray:
+        return hits(self.model, self.test, self.test_labels, self.task.info, self._autocast())
+
+    def _record(self, accuracy: float | None) -> None:
+        """Add a point to the curve; the one place that waits for the device."""
+        loss = float(self.loss_sum) / max(1, self.loss_steps)
+        if not math.isfinite(loss):
+            rate = self.recipe.learning_rate
+            raise BenchError(
+                f"{self.task.arch or 'classifier'}: the training diverged before step {self.step} "
+                f"(loss {loss}); lower learning_rate={rate:g} or raise warmup_steps"
+            )
+        self.curve.append((self.step, loss, accuracy))
+        self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
+
+    def _grow(self, step: int, which: int) -> None:
+        """Let augmentation number ``which`` add to each source by itself, so that the mix keeps its ratio."""
+        augmentation = self.task.augmentations[which]
+        self.model.eval()
+        for index, source in enumerate(self.batches.sources):
+            self.rng.manual_seed(derive_seed(self.context.seed, "grow", step, which, source.name))
+            torch.manual_seed(derive_seed(self.context.seed, "grow", step, which, source.name))
+            new = augmentation.grow(self.model, source.images, source.labels, self.rng, self.task.info)
+            _check_grown(augmentation, source, *new)
+            source.add(*new, position=self.batches.position(index, step), rounds=source.rounds + 1)
+        self.model.train()
+
+    def _check_batch(self, images: torch.Tensor, targets: torch.Tensor) -> None:
+        """Refuse what would train silently on nonsense: a lost image, soft targets of another length."""
+        size, classes = self.recipe.batch_size, len(self.task.info.classes)
+        side = (self.resolution, self.resolution)
+        if images.shape[1:] != (3, *side) or len(images) != len(targets) or not len(images):
+            got = f"{tuple(images.shape)} and targets {tuple(targets.shape)}"
+            raise ValueError(f"augmentations must return images ({size}, 3, {side[0]}, {side[1]}); got {got}")
+        if targets.ndim == 2 and targets.shape[1] != classes:
+            raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
+
+
+def _check_grown(
+    augmentation: object, source: Source, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    name = type(augmentation).__name__
+    if images.dtype != torch.uint8 or images.shape[1:] != source.images.shape[1:]:
+        wanted = ", ".join(str(side) for side in source.images.shape[1:])
+        raise ValueError(f"{name}.grow must return uint8 images (M, {wanted}); got {images.dtype} {tuple(images.shape)}")
+    if labels.dtype != torch.int64 or labels.shape != (len(images),):
+        raise ValueError(f"{name}.grow must return int64 labels ({len(images)},); got {labels.dtype} {tuple(labels.shape)}")
+
+
+def _phases(task: Task, steps: int) -> dict[int, list[int]]:
+    """Return, for each step before which the set grows, the positions of the augmentations that grow it."""
+    due: dict[int, list[int]] = {}
+    for which, augmentation in enumerate(task.augmentations):
+        phases = augmentation.phases(steps)
+        if list(phases) != sorted(set(phases)) or any(not 1 <= step < steps for step in phases):
+            name = type(augmentation).__name__
+            raise ValueError(f"{name}.phases must be ascending steps in 1..{steps - 1}; got {tuple(phases)}")
+        for step in phases:
+            due.setdefault(step, []).append(which)
+    return due
+
+
+@contextmanager
+def _reproducible(device: str) -> Iterator[None]:
+    """Leave torch's global generators as they were, and take cuDNN's deterministic kernels meanwhile."""
+    cuda: list[Any] = [torch.cuda.current_device()] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=cuda), torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
+    ):
+        yield

@@ -1,0 +1,194 @@
+"""From an image file to uint8 RGB of one size: the one rule for every dataset that is read from files.
+
+1. Formats: BMP, GIF, JPEG, PNG, PPM/PGM, TIFF, WebP, told by content; of several frames the first.
+2. The orientation in the EXIF data is applied.
+3. Grey is repeated to three channels. 16-bit grey is divided by 257 and rounded, not clipped (Pillow itself
+   reduces 16-bit colour to its high byte). A palette is looked up. Transparency is composited on white. CMYK
+   and YCbCr are converted by Pillow's formulas, without colour profiles.
+4. The centre square is cut out (the odd pixel stays at the right or bottom) and resized by Pillow's bicubic
+   filter.
+
+Refused: damaged or truncated files, float images, more than 64 megapixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: Endings of file names that count as images.
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Pillow's decoders that may see the content; JPEG includes MPO, which some cameras write into ``.jpg``.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+#: 64 megapixels: a phone's largest photo, and 192 MiB decoded.
+MOST_PIXELS = 8192 * 8192
+#: The colour behind transparent pixels.
+BACKGROUND = (255, 255, 255)
+#: What makes each EXIF orientation upright; from 5 on, width and height change places.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class ImageError(ValueError):
+    """Why a file cannot be used as an image: a few words, without its name."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a complete decoding found out.
+
+    Attributes:
+        width: in px, after the EXIF orientation.
+        height: in px, after the EXIF orientation.
+        digest: first 32 hex digits of the SHA-256 of the file's bytes.
+    """
+
+    width: int
+    height: int
+    digest: str
+
+
+def inspect(path: Path) -> ImageFacts:
+    """Decode a whole file and return its facts.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    content = _bytes(path)
+    image = _open(content)
+    orientation = _orientation(image)
+    width, height = image.size
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
+        _decode(image)
+    else:
+        _to_rgb(_decode(image))
+    if orientation >= 5:
+        width, height = height, width
+    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32])
+
+
+def read(path: Path, side: int) -> NDArray[np.uint8]:
+    """Return a file as uint8 RGB ``(side, side, 3)`` by the rule of this module.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    image = _decode(_open(_bytes(path)))
+    upright = TURNS.get(_orientation(image))
+    if upright is not None:
+        image, before = image.transpose(upright), image
+        image.info = before.info  # a transparent colour is kept there
+    return square(_to_rgb(image), side)
+
+
+def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
+    """Return the centre square of an RGB image, resized, as uint8 ``(side, side, 3)``."""
+    width, height = image.size
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    if short != max(width, height):
+        image = image.crop((left, top, left + short, top + short))
+    if short != side:
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
+    return np.array(image, dtype=np.uint8)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError("a link to nothing" if path.is_symlink() else "no longer there") from None
+    except PermissionError:
+        raise ImageError("permission denied") from None
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from None
+    if not content:
+        raise ImageError("an empty file")
+    return content
+
+
+def _open(content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise ImageError("more than 64 megapixels") from None
+    except Exception:  # a decoder may raise anything on damaged bytes
+        raise ImageError("not an image, or damaged") from None
+    if image.width * image.height > MOST_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} px, more than 64 megapixels")
+    return image
+
+
+def _decode(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError("truncated" if "truncated" in str(error) else "damaged") from None
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation 1..8; damaged EXIF data says nothing about the pixels and counts as 1."""
+    try:
+        found = image.getexif().get(0x0112, 1)
+    except Exception:  # as for damaged pixels
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError("a float image; save it with 8 or 16 bits per channel")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
+        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def in_threads(function: Callable[[In], Out], items: Sequence[In]) -> Iterator[Out]:
+    """Yield ``function(item)`` in the order of the items; Pillow decodes outside the interpreter lock.
+
+    Pillow's warnings (a large image, odd EXIF data) are silenced: what matters becomes an
+    :class:`ImageError`.
+    """
+    step = 256  # bounds what is decoded and not yet taken
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(items), step):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                done = list(pool.map(function, items[start : start + step]))
+            yield from done
+
+
+def listed(names: Iterable[str], shown: int = 3) -> str:
+    """Return ``'a', 'b', 'c' and 4 more``."""
+    every = list(names)
+    text = ", ".join(f"'{name}'" for name in every[:shown])
+    return text + (f" and {len(every) - shown} more" if len(every) > shown else "")

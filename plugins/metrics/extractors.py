@@ -1,0 +1,149 @@
+"""Feature extractors: images in, features out, with everything that makes two sets of features comparable.
+
+An extractor is named by its id, the hash of its weights and the id of its preprocessing. All three are pinned
+or computed here, none is taken on trust, and there is no extractor with random weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from benchbench.errors import CorruptError
+from benchbench.images import batches
+
+from ..foundations.glyph_cnn_model import GlyphCNN
+
+if TYPE_CHECKING:
+    from benchbench.context import Context
+
+GLYPHCNN = "glyphcnn-v1"
+#: The weights that the id ``glyphcnn-v1`` stands for. Other weights need another id.
+GLYPHCNN_SHA256 = "c9658f3138345185d9af6118bd676e0e6d85edfbd7225d9115d043889824909e"
+GLYPHCNN_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that turns images into features.
+
+    Attributes:
+        id: name and version, as in tables and records.
+        sha256: hash of the weights file.
+        layer: which features.
+        width: d.
+        preprocess: id of resize, range and colour rule; a new rule is a new id.
+        batch: images per pass, fixed, since it moves features by rounding.
+        encode: uint8 ``(B, 3, H, W)`` on ``device`` to float32 ``(B, d)``.
+        device: where the network is.
+    """
+
+    id: str
+    sha256: str
+    layer: str
+    width: int
+    preprocess: str
+    batch: int
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    device: str = "cpu"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record has to say about it."""
+        return {
+            "id": self.id,
+            "sha256": self.sha256,
+            "layer": self.layer,
+            "width": self.width,
+            "preprocess": self.preprocess,
+            "dtype": "float32",
+        }
+
+
+def extract(
+    extractor: Extractor, images: NDArray[np.uint8], context: Context, label: str
+) -> NDArray[np.float32]:
+    """Return features float32 ``(N, d)`` of images uint8 ``(N, H, W, 3)``, which may be memory-mapped.
+
+    Images are read one batch at a time. The global random state is neither read nor moved.
+    """
+    features = np.empty((len(images), extractor.width), dtype=np.float32)
+    parts = list(batches(len(images), extractor.batch))
+    with torch.inference_mode(), _exact_convolutions():
+        for part in context.progress(parts, label=label, unit="batch"):
+            rows = slice(part.start, part.stop)
+            pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
+            features[rows] = extractor.encode(pixels.to(extractor.device)).float().cpu().numpy()
+    return features
+
+
+def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
+    """Open the embedded extractor from the folder of the foundation ``glyph-cnn``.
+
+    Raises:
+        CorruptError: its weights are missing or are not the pinned ones.
+    """
+    from safetensors.torch import load
+
+    path = folder / "model.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorruptError(
+            f"glyph-cnn: {path.name} cannot be read ({error.strerror}); reinstall the package"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != GLYPHCNN_SHA256:
+        raise CorruptError(
+            f"glyph-cnn: {path.name} is not the weights of {GLYPHCNN} (SHA-256 {found[:8]}..., "
+            f"expected {GLYPHCNN_SHA256[:8]}...); reinstall the package"
+        )
+    weights = load(content)
+    with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
+        model = GlyphCNN(num_classes=len(weights["head.bias"]), width=len(weights["stem.0.weight"]))
+    model.load_state_dict(weights)
+    model.to(device).requires_grad_(False).eval()
+    return Extractor(
+        id=GLYPHCNN,
+        sha256=found,
+        layer="embed",
+        width=model.embed.out_features,
+        preprocess=f"rgb-0to1-bilinear-antialias-{GLYPHCNN_SIDE}-v1",
+        batch=256,
+        encode=lambda pixels: model.features(to_glyph_input(pixels)),
+        device=device,
+    )
+
+
+def to_glyph_input(pixels: torch.Tensor) -> torch.Tensor:
+    """Return uint8 ``(B, 3, H, W)`` as float32 ``(B, 3, 32, 32)`` in [0, 1].
+
+    Other sizes are resized bilinearly with antialiasing, half-pixel centres, in float, not rounded to uint8
+    again.
+    """
+    x = pixels.to(torch.float32) / 255
+    if x.shape[-2:] == (GLYPHCNN_SIDE, GLYPHCNN_SIDE):
+        return x
+    return F.interpolate(
+        x, (GLYPHCNN_SIDE, GLYPHCNN_SIDE), mode="bilinear", align_corners=False, antialias=True
+    )
+
+
+@contextlib.contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """Full float32 and fixed algorithms on an accelerator: TF32 and autotuning move features."""
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul

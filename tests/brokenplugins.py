@@ -1,0 +1,362 @@
+"""Plugins of the other kinds that break one promise each, and those that keep them all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from brokengenerators import CASES, AtLeastTwo, Copies, breaks
+
+from benchbench.plugins import (
+    Augmentation,
+    Context,
+    Dataset,
+    DatasetInfo,
+    Foundation,
+    ImageSet,
+    Learner,
+    Metric,
+    Outcome,
+    Task,
+)
+from benchbench.testing import tiny_images, tiny_info
+
+__all__ = ["CASES", "GOOD", "AtLeastTwo", "Copies", "Tiny"]
+
+# Augmentations -------------------------------------------------------------------------------------
+
+
+@breaks("returns batches of the same size", "images of shape (10, 3, 16, 16) came back as (10, 3, 8, 8)")
+@dataclass(frozen=True)
+class Shrinks(Augmentation):
+    """Halves the images."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images[:, :, ::2, ::2], targets
+
+
+@breaks("returns batches of the same size", "pixels must lie in [0, 255]")
+@dataclass(frozen=True)
+class Overflows(Augmentation):
+    """Leaves the range of pixels."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images.float() + 50, targets
+
+
+@breaks("takes soft targets", "soft targets came back hard")
+@dataclass(frozen=True)
+class Hardens(Augmentation):
+    """Loses mixed labels."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images, targets.argmax(1) if targets.ndim == 2 else targets
+
+
+@breaks("returns batches of the same size", "must sum to 1")
+@dataclass(frozen=True)
+class SumsToTwo(Augmentation):
+    """Adds labels up instead of mixing them."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        import torch
+
+        return images, 2 * torch.nn.functional.one_hot(targets, len(info.classes)).float()
+
+
+@breaks("takes a batch of one", "(brokenplugins.py:")
+@dataclass(frozen=True)
+class NeedsTwo(Augmentation):
+    """Fails on the last batch."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        images[1]
+        return images, targets
+
+
+@breaks("depends on rng alone", "draw every random number with generator=rng")
+@dataclass(frozen=True)
+class IgnoresRng(Augmentation):
+    """Draws from torch's global state."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        import torch
+
+        return images * torch.rand(len(images), 1, 1, 1), targets
+
+
+@breaks("does not change its input", "changed its input in place")
+@dataclass(frozen=True)
+class InPlace(Augmentation):
+    """Inverts the batch in place."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images.bitwise_not_(), targets
+
+
+@breaks("a loss is a finite scalar", "got shape (10,)")
+@dataclass(frozen=True)
+class LossPerImage(Augmentation):
+    """Forgets the mean."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images, targets
+
+    def loss(self, logits: Any, targets: Any) -> Any:
+        import torch
+
+        return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
+@breaks("phases ascend within the run", "phases(1) must be ascending steps in 1..0; got (0,)")
+@dataclass(frozen=True)
+class PhaseAtZero(Augmentation):
+    """Wants to grow before anything was learned."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images, targets
+
+    def phases(self, steps: int) -> tuple[int, ...]:
+        return (steps // 2,)
+
+
+@breaks("grows the set with valid images", "grown images must be uint8; got torch.float32")
+@dataclass(frozen=True)
+class GrowsFloats(Augmentation):
+    """Grows the set with images of another type."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images, targets
+
+    def phases(self, steps: int) -> tuple[int, ...]:
+        return (steps // 2,) if steps > 1 else ()
+
+    def grow(self, model: Any, images: Any, labels: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images.float(), labels
+
+
+# Learners ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Guesser(Learner):
+    """A learner that keeps its promises: always the most frequent class."""
+
+    axes: ClassVar[frozenset[str]] = frozenset()
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        seen = [images for images in (task.real, task.synthetic) if images is not None]
+        counts = np.sum([images.counts for images in seen], axis=0)
+        return Outcome(task.test.labels == counts.argmax(), steps=1)
+
+
+@breaks("declares known axes", "axes must be a frozenset out of ['arch', 'aug', 'mix']")
+@dataclass(frozen=True)
+class StrangeAxis(Guesser):
+    """Has an axis that the plan does not know."""
+
+    axes: ClassVar[frozenset[str]] = frozenset({"colour"})
+
+
+@breaks("names its architectures", "must raise UsageError")
+@dataclass(frozen=True)
+class AnyArchitecture(Guesser):
+    """Takes every name for an architecture."""
+
+    axes: ClassVar[frozenset[str]] = frozenset({"arch"})
+
+    def architectures(self, names: Any, info: DatasetInfo) -> tuple[str, ...]:
+        return tuple(name for name in names)
+
+
+@breaks("reports a hit for each test image", "hits must be a bool array of shape (20,); got float64")
+@dataclass(frozen=True)
+class FloatHits(Guesser):
+    """Reports hits as numbers."""
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        return Outcome(super().train(task, context).hits.astype(float))  # type: ignore[arg-type]
+
+
+@breaks("gives the same hits again", "seed everything from context")
+@dataclass(frozen=True)
+class Flips(Guesser):
+    """Guesses from a global random state."""
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        return Outcome(task.test.labels == np.random.randint(len(task.info.classes), size=len(task.test)))
+
+
+@breaks("does not learn from the test labels", "test labels decide what is learned")
+@dataclass(frozen=True)
+class Peeks(Guesser):
+    """Learns on the test set."""
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        return Outcome(np.ones(len(task.test), dtype=bool))
+
+
+@breaks("trains on generated images", "AttributeError")
+@dataclass(frozen=True)
+class RealOnly(Guesser):
+    """Cannot do without real images."""
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        return Outcome(task.test.labels == task.real.counts.argmax())  # type: ignore[union-attr]
+
+
+# Metrics -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Brightness(Metric):
+    """A metric that keeps its promises."""
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        if not len(real) or not len(synthetic):
+            raise ValueError("nothing to score")
+        value = float(synthetic.images.mean() - real.images.mean())
+        return {"brighter": value, "extractor": "pixels", "n_score": len(synthetic), "n_reference": len(real)}
+
+
+@breaks("returns finite json values", "got {'brighter': nan")
+@dataclass(frozen=True)
+class NotANumber(Brightness):
+    """Scores NaN."""
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        return {**super().score(real, synthetic, context), "brighter": float("nan")}
+
+
+@breaks("says what it was measured with", "must report extractor as str; got None")
+@dataclass(frozen=True)
+class Anonymous(Brightness):
+    """Does not say on which features it scores."""
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        return {**super().score(real, synthetic, context), "extractor": None}
+
+
+@breaks("gives the same values again", "and then")
+@dataclass(frozen=True)
+class Noisy(Brightness):
+    """Scores a random part of the images."""
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        return {**super().score(real, synthetic, context), "brighter": random.random()}
+
+
+@breaks("refuses an empty set clearly", "with no generated images score returns")
+@dataclass(frozen=True)
+class ScoresNothing(Brightness):
+    """Scores an empty set as perfect."""
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        return super().score(real, synthetic, context) if len(synthetic) and len(real) else {"brighter": 0.0}
+
+
+# Datasets ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tiny(Dataset):
+    """A dataset that keeps its promises."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info()
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        counts = {"train": 20, "validation": 8, "test": 12}
+        images = tiny_images(counts[split], seed=list(counts).index(split))
+        return replace(images, origins=[{"source": f"{split}/{index}.png"} for index in range(counts[split])])
+
+
+@breaks("describes itself consistently", "class_counts sum to 4, but train holds 20")
+@dataclass(frozen=True)
+class Miscounts(Tiny):
+    """Declares fewer images per class than in all."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(class_counts=(1, 1, 1, 1))
+
+
+@breaks("describes itself consistently", "prompt needs exactly one {}")
+@dataclass(frozen=True)
+class NoPrompt(Tiny):
+    """Has a prompt without the class."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(prompt="a photo")
+
+
+@breaks("loads what it declares", "test has 11 images; info says 12")
+@dataclass(frozen=True)
+class LosesOne(Tiny):
+    """Loads fewer test images than it declares."""
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        images = super().load(split, context)
+        return images.subset(range(11)) if split == "test" else images
+
+
+@breaks("keeps its order", "train came in another order")
+@dataclass(frozen=True)
+class Shuffles(Tiny):
+    """Shuffles by a global random state."""
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        images = super().load(split, context)
+        return images.subset(np.random.permutation(len(images)))
+
+
+@breaks("trains every class it tests", "validation has classes that train lacks: class-3")
+@dataclass(frozen=True)
+class UnseenClass(Tiny):
+    """Tests a class that it does not train."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(class_counts=(5, 5, 10, 0))
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        images = super().load(split, context)
+        return replace(images, labels=images.labels.clip(max=2)) if split == "train" else images
+
+
+@breaks("keeps test images out of training", "12 files are in both train and test, x/0.png among them")
+@dataclass(frozen=True)
+class SharesFiles(Tiny):
+    """Takes its test images out of its training files."""
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        images = super().load(split, context)
+        return replace(images, origins=[{"source": f"x/{index}.png"} for index in range(len(images))])
+
+
+@breaks("refuses an unknown split", "returned images")
+@dataclass(frozen=True)
+class AnySplit(Tiny):
+    """Answers to any name of a split."""
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        return super().load(split if split in ("train", "validation") else "test", context)
+
+
+# Foundations ---------------------------------------------------------------------------------------
+
+
+@breaks("has a folder", "which is no folder")
+@dataclass(frozen=True)
+class NoFolder(Foundation):
+    """Ships nothing."""
+
+    format: ClassVar[str] = "features"
+
+    def folder(self) -> Path:
+        return Path("no-such-folder")
+
+
+GOOD = (Copies, Guesser, Brightness, Tiny)

@@ -1,0 +1,204 @@
+"""Precision, recall, density and coverage: brute force, structure, ties, parity, memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchbench.measures.expected import EXPECTED_DENSITY, expected_coverage
+from benchbench.measures.prdc import compute_prdc, neighbour_radii
+
+CHUNKS = (1, 7, 64, 4096)
+
+
+def shares(real: np.ndarray, synthetic: np.ndarray, **options: int) -> tuple[float, float, float, float]:
+    found = compute_prdc(real, synthetic, **options)
+    return found.precision, found.recall, found.density, found.coverage
+
+
+def brute_force(real: np.ndarray, synthetic: np.ndarray, k: int) -> tuple[float, float, float, float]:
+    """The definitions over all pairs, by differences, which are exact for exact copies."""
+
+    def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.sqrt(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2))
+
+    def radii(a: np.ndarray) -> np.ndarray:
+        own = distances(a, a)
+        np.fill_diagonal(own, np.inf)
+        return np.sort(own, axis=1)[:, k - 1]
+
+    between = distances(real, synthetic)
+    inside = between < radii(real)[:, None]
+    recalled = (between < radii(synthetic)[None, :]).any(axis=1)
+    return (
+        float(inside.any(axis=0).mean()),
+        float(recalled.mean()),
+        float(inside.sum() / (k * len(synthetic))),
+        float(inside.any(axis=1).mean()),
+    )
+
+
+def adversarial() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 12)) * 3 + 40
+    return {
+        "identical": (x, x.copy()),
+        "permuted": (x, rng.permutation(x)),
+        "constant": (np.ones((30, 4)), np.ones((20, 4))),
+        "eight copies": (np.repeat(x[:10], 8, axis=0), np.repeat(x[:10], 8, axis=0)),
+        "three copies": (np.repeat(x[:20], 3, axis=0), rng.permutation(np.repeat(x[:20], 3, axis=0))),
+        "collapse": (x, np.repeat(x[:1], 40, axis=0)),
+        "disjoint": (x, x + 1000),
+        "half memorised": (x, np.concatenate([x[:30], rng.standard_normal((30, 12)) + 40])),
+        "grid": (np.argwhere(np.ones((8, 8))).astype(float), np.argwhere(np.ones((7, 9))).astype(float) + 1),
+        "seven": (x, x[:7] + 0.01),
+    }
+
+
+@pytest.mark.parametrize("name", list(adversarial()))
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_ties_and_copies_equal_brute_force_for_every_chunk(name: str, chunk: int) -> None:
+    real, synthetic = adversarial()[name]
+    assert shares(real, synthetic, chunk=chunk) == pytest.approx(brute_force(real, synthetic, 5), abs=1e-15)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 6),
+    st.integers(0, 40),
+    st.integers(0, 40),
+    st.integers(1, 9),
+    st.integers(1, 60),
+    st.integers(0, 2**31),
+)
+def test_integer_points_equal_brute_force(k: int, n: int, m: int, d: int, chunk: int, seed: int) -> None:
+    """Points on a small grid: nearly every distance is a tie with some radius."""
+    rng = np.random.default_rng(seed)
+    real = rng.integers(0, 4, (k + 1 + n, d)).astype(np.float32)
+    synthetic = rng.integers(0, 4, (k + 1 + m, d)).astype(np.float32)
+    found = shares(real, synthetic, nearest_k=k, chunk=chunk)
+    assert found == pytest.approx(brute_force(real.astype(float), synthetic.astype(float), k), abs=1e-12)
+
+
+def test_identical_sets_are_perfect_for_every_chunk() -> None:
+    x = np.random.default_rng(1).standard_normal((100, 16))
+    assert {shares(x, x.copy(), chunk=chunk) for chunk in CHUNKS} == {(1.0, 1.0, 1.0, 1.0)}
+
+
+def test_collapse_onto_one_real_image_is_precise_and_recalls_nothing() -> None:
+    """Told apart only if precision and recall are not swapped."""
+    x = np.random.default_rng(2).standard_normal((200, 8))
+    found = compute_prdc(x, np.repeat(x[:1], 50, axis=0) + 1e-9 * np.arange(50)[:, None])
+    assert found.precision == 1.0
+    assert found.recall <= 1 / 200
+    assert found.coverage < 0.1
+
+
+def test_swapping_the_sets_swaps_precision_and_recall() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((150, 6)), rng.standard_normal((90, 6)) + 0.5
+    forth, back = compute_prdc(x, y), compute_prdc(y, x)
+    assert (forth.precision, forth.recall) == (back.recall, back.precision)
+    assert (forth.n_real, forth.n_synthetic) == (back.n_synthetic, back.n_real) == (150, 90)
+
+
+def test_order_rigid_motion_scale_and_storage() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((150, 6)), rng.standard_normal((90, 6)) * 1.2
+    rotation, _ = np.linalg.qr(rng.standard_normal((6, 6)))
+    plain = shares(x, y)
+    assert shares(rng.permutation(x), rng.permutation(y)) == plain
+    assert shares(x @ rotation * 3 + 7, y @ rotation * 3 + 7) == plain
+    assert shares(x.astype(np.float32), y.astype(np.float32)) == pytest.approx(plain, abs=5e-4)
+
+
+def test_zero_radii_are_counted() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((40, 4))
+    copies = np.concatenate([x, np.repeat(x[:1], 5, axis=0)])  # six equal rows
+    found = compute_prdc(copies, x, nearest_k=5)
+    assert (found.zero_radius_real, found.zero_radius_synthetic) == (6, 0)
+    assert (
+        compute_prdc(x, copies[:-1], nearest_k=5).zero_radius_synthetic == 0
+    )  # five equal rows: four others
+    constant = compute_prdc(np.ones((10, 4)), np.ones((12, 4)))
+    assert (constant.zero_radius_real, constant.zero_radius_synthetic) == (10, 12)
+    assert (constant.precision, constant.recall, constant.density, constant.coverage) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_radii_on_a_line() -> None:
+    line = np.arange(6, dtype=float)[:, None]
+    np.testing.assert_allclose(neighbour_radii(line, nearest_k=2), [2, 1, 1, 1, 1, 2], atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 10])
+def test_prdc_package(k: int, capsys: pytest.CaptureFixture[str]) -> None:
+    reference = pytest.importorskip("prdc")
+    rng = np.random.default_rng(k)
+    x, y = rng.standard_normal((300, 24)), rng.standard_normal((210, 24)) * 1.1
+    expected = reference.compute_prdc(x, y, nearest_k=k)
+    found = shares(x, y, nearest_k=k, chunk=128)
+    assert found == tuple(float(expected[name]) for name in ("precision", "recall", "density", "coverage"))
+    capsys.readouterr()
+
+
+def test_torch_fidelity_precision_and_recall() -> None:
+    torch = pytest.importorskip("torch")
+    metric_prc = pytest.importorskip("torch_fidelity.metric_prc")
+    rng = np.random.default_rng(6)
+    x, y = rng.standard_normal((300, 24)), rng.standard_normal((200, 24)) * 0.9
+    expected = metric_prc.prc_features_to_metric(
+        torch.from_numpy(y), torch.from_numpy(x), prc_neighborhood=5, verbose=False
+    )
+    found = compute_prdc(x, y)
+    assert (found.precision, found.recall) == pytest.approx(
+        (expected["precision"], expected["recall"]), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(("n", "m"), [(200, 200), (200, 50), (100, 300)])
+def test_one_distribution_has_the_expected_coverage_and_density(n: int, m: int) -> None:
+    rng = np.random.default_rng(7)
+    runs = [compute_prdc(rng.standard_normal((n, 8)), rng.standard_normal((m, 8))) for _ in range(30)]
+    for values, expected in (
+        ([run.coverage for run in runs], expected_coverage(n, m)),
+        ([run.density for run in runs], EXPECTED_DENSITY),
+    ):
+        error = np.std(values, ddof=1) / np.sqrt(len(values))
+        assert abs(np.mean(values) - expected) < 4 * error + 1e-3
+
+
+def test_expected_coverage_by_hand() -> None:
+    assert expected_coverage(2, 1, 1) == pytest.approx(1 - 1 / 2)
+    assert expected_coverage(500, 100) == pytest.approx(0.600, abs=5e-4)
+    assert expected_coverage(500, 500) == pytest.approx(0.969, abs=5e-4)
+    with pytest.raises(ValueError, match=r"^n_real must be at least 6; got 5$"):
+        expected_coverage(5, 10)
+
+
+def test_no_matrix_of_all_pairs_exists() -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.standard_normal((4000, 4)), rng.standard_normal((4000, 4))
+    tracemalloc.start()
+    compute_prdc(x, y, chunk=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4000 * 4000 / 4  # a matrix of all pairs would hold 8 bytes for each, a mask 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nearest_k": 0}, "nearest_k must be at least 1; got 0"),
+        ({"chunk": 0}, "chunk must be at least 1; got 0"),
+        ({"nearest_k": 9}, "real set has 9 samples; a k=9 neighbourhood needs at least 10"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, int], message: str) -> None:
+    x = np.random.default_rng(9).standard_normal((9, 2))
+    with pytest.raises(ValueError, match=rf"^{message}$"):
+        compute_prdc(x, x, **options)

@@ -1,0 +1,319 @@
+"""The user's own images: layouts, sizes, and every mistake as one whole sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchbench_plugins.datasets import _load
+from benchbench_plugins.datasets.folder import Folder
+from PIL import Image
+
+from benchbench.errors import MissingError, UsageError
+from benchbench.parameters import build
+from benchbench.testing import conformance
+
+LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
+#: Fixed for ever by the hash of the names.
+TEST_OF_SEED_0 = ["cat/0.png", "cat/9.png", "dog/2.png"]
+ENDINGS = ".bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp"
+PETS = {"train/cat": 4, "train/dog": 3, "test/cat": 2, "test/dog": 1}
+
+
+def sources(images):
+    return [origin["source"] for origin in images.origins]
+
+
+def test_train_and_test(tree, context_of):
+    dataset = Folder(path=str(tree(PETS)))
+    info, context = dataset.info(), context_of(dataset)
+    assert info.classes == ("cat", "dog")
+    assert info.counts == {"train": 7, "validation": 0, "test": 3}
+    assert info.class_counts == (4, 3)
+    assert (info.resolution, info.classify_resolution, info.generate_resolution) == (32, 32, 128)
+    assert info.source == "the folder 'pets'"
+    assert info.notes == ()
+    train = dataset.load("train", context)
+    assert sources(train) == [
+        f"train/{name}.png" for name in ("cat/0", "cat/1", "cat/2", "cat/3", "dog/0", "dog/1", "dog/2")
+    ]
+    assert train.labels.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    for image, source in zip(train.images, sources(train), strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(Path(dataset.path) / source)))
+    assert dataset.load("validation", context).images.shape == (0, 32, 32, 3)
+    assert sources(dataset.load("test", context)) == ["test/cat/0.png", "test/cat/1.png", "test/dog/0.png"]
+
+
+def test_val_is_test_without_test_and_validation_with_it(tree):
+    root = tree({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/dog": 1})
+    info = Folder(path=str(root)).info()
+    assert info.counts == {"train": 4, "validation": 0, "test": 2}
+    assert info.notes == ("'val' is the test part: there is no test/",)
+    info = Folder(path=str(tree({"test/cat": 3, "test/dog": 3}))).info()
+    assert info.counts == {"train": 4, "validation": 2, "test": 6}
+
+
+def test_parts_in_other_spellings_and_what_else_lies_there(tree):
+    root = tree({"Train/cat": 2, "Train/dog": 2, "Validation/cat": 1, "TEST/cat": 2, "unlabelled/x": 1})
+    (root / "README.txt").write_text("hello")
+    (root / "Train" / "labels.csv").write_text("a,b")
+    (root / "__MACOSX").mkdir()
+    for litter in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
+        (root / "Train" / "cat" / litter).write_bytes(b"litter")
+    info = Folder(path=str(root)).info()
+    assert info.counts == {"train": 4, "validation": 1, "test": 2}
+    assert set(info.notes) == {"the test part has no images of 'dog'", "not used: 'unlabelled'"}
+
+
+def test_a_single_folder_is_split_by_its_seed(tree, context_of):
+    root = tree({"cat": 10, "dog": 5})
+    dataset = Folder(path=str(root))
+    info, context = dataset.info(), context_of(dataset)
+    assert info.counts == {"train": 12, "validation": 0, "test": 3}
+    assert info.class_counts == (8, 4)
+    assert info.notes == ("split by seed 0: 20% of each class test",)
+    train, test = sources(dataset.load("train", context)), sources(dataset.load("test", context))
+    assert sorted(train + test) == sorted(
+        f"{name}/{number}.png" for name, n in (("cat", 10), ("dog", 5)) for number in range(n)
+    )
+    assert train == sorted(train)
+    assert test == TEST_OF_SEED_0
+    other = Folder(path=str(root), split_seed=1)
+    assert sources(other.load("test", context)) != test
+    assert Folder(path=str(root), test_fraction=0.5).info().counts == {"train": 8, "validation": 0, "test": 7}
+    # An added image joins one part and moves at most one other: the test images of before are not reshuffled.
+    tree({"cat": 11})
+    later = set(sources(dataset.load("test", context)))
+    assert len(set(test) - later) <= 1
+
+
+def test_a_class_may_be_called_train(tree):
+    assert Folder(path=str(tree({"train": 3, "car": 3}))).info().classes == ("car", "train")
+
+
+def test_images_in_folders_of_a_class_folder(tree, context_of):
+    root = tree({"cat/indoor": 2, "cat/outdoor": 2, "dog": 4})
+    (root / "dog" / "more").symlink_to(root / "cat" / "indoor")
+    dataset = Folder(path=str(root))
+    assert sum(dataset.info().counts.values()) == 10
+    found = sources(dataset.load("train", context_of(dataset)))
+    assert {name.split("/")[0] for name in found} == {"cat", "dog"}
+    assert all(not name.startswith("/") for name in found)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "generate"),
+    [
+        ((28, 28), 28, 128),
+        ((8, 8), 16, 128),
+        ((40, 70), 32, 128),
+        ((48, 48), 48, 128),
+        ((100, 64), 64, 256),
+        ((300, 280), 256, 256),
+    ],
+)
+def test_native_resolution(tree, size, resolution, generate):
+    info = Folder(path=str(tree({"cat": 2, "dog": 2}, size=size))).info()
+    assert (info.resolution, info.classify_resolution, info.generate_resolution) == (
+        resolution,
+        resolution,
+        generate,
+    )
+
+
+def test_a_chosen_resolution(tree, context_of):
+    dataset = Folder(path=str(tree({"cat": 2, "dog": 2}, size=(50, 40))), resolution=20)
+    assert dataset.info().resolution == 20
+    assert dataset.load("train", context_of(dataset)).images.shape == (2, 20, 20, 3)
+
+
+def test_mean_and_std_are_those_of_the_training_images(tree, context_of):
+    root = tree({"cat": 5, "dog": 5})
+    Image.new("RGB", (32, 32), (255, 0, 0)).save(root / "cat" / "red.png")
+    dataset = Folder(path=str(root))
+    info = dataset.info()
+    pixels = dataset.load("train", context_of(dataset)).images / 255
+    np.testing.assert_allclose(info.mean, pixels.mean(axis=(0, 1, 2)), atol=5.1e-5)
+    np.testing.assert_allclose(info.std, pixels.std(axis=(0, 1, 2)), atol=5.1e-5)
+    for name in ("a", "b"):
+        (root.parent / "black" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (16, 16)).save(root.parent / "black" / name / f"{number}.png")
+    assert Folder(path=str(root.parent / "black")).info().std == (1.0, 1.0, 1.0)
+
+
+def test_prompts(tree):
+    root = tree({"brown_bear": 2, "dog": 2})
+    info = Folder(path=str(root), prompt="one {}!", flip=False).info()
+    assert [info.prompt.format(name) for name in info.prompt_names] == ["one brown bear!", "one dog!"]
+    assert not info.flip_keeps_class
+    for prompt in ("a photo", "{} and {}", "{} {x}", "{0}"):
+        with pytest.raises(UsageError) as raised:
+            build(Folder, {"path": str(root), "prompt": prompt}, subject="folder")
+        assert str(raised.value) == f"folder: prompt='{prompt}' must hold {{}} once, for the class"
+
+
+def test_copies_of_training_images_in_test_are_noted(tree):
+    root = tree(PETS)
+    shutil.copy(root / "train/cat/0.png", root / "test/cat/copy.png")
+    assert Folder(path=str(root)).info().notes == (
+        "1 test image is byte for byte among the training or validation images",
+    )
+
+
+def test_the_content_decides_and_not_the_place(tree):
+    root = tree(PETS)
+    assert Folder(path=str(root)).external() == (root,)
+    assert Folder().external() == ()
+
+
+def test_large_sets_go_to_the_scratch_folder(tree, context_of, monkeypatch):
+    dataset = Folder(path=str(tree(PETS)))
+    context = context_of(dataset)
+    expected = dataset.load("train", context).images
+    monkeypatch.setattr(_load, "IN_MEMORY", 1000)
+    found = dataset.load("train", context).images
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, expected)
+
+
+def said(dataset, kind=UsageError):
+    with pytest.raises(kind) as raised:
+        dataset.info()
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, f"the folder is empty; {LAYOUT}"),
+        ({"cat": 3}, "only one class ('cat'); a classifier needs at least two"),
+        ({"train/cat": 3, "test/cat": 1}, "only one class ('cat'); a classifier needs at least two"),
+        (
+            {"cat": 3, "dog": 0},
+            "class folder 'dog' has no images (looked for " + ENDINGS + ")",
+        ),
+        (
+            PETS | {"test/dog": 0},
+            "class folder 'test/dog' has no images (looked for " + ENDINGS + ")",
+        ),
+        (
+            PETS | {"test/fox": 1},
+            "'test' has a class that 'train' lacks: 'fox'; add training images or remove it",
+        ),
+        (
+            PETS | {f"val/{name}": 1 for name in "abcd"},
+            "'val' has 4 classes that 'train' lacks: 'a', 'b', 'c' and 1 more; add training images or remove them",
+        ),
+        ({"cat": 3, "dog": 1}, "class 'dog' has 1 image; a split into train and test needs at least 2"),
+        ({"test/cat": 1, "test/dog": 1}, f"has 'test' but no train/; {LAYOUT}"),
+        (
+            {"train/cat": 1, "train/dog": 1},
+            "has 'train' but neither test/ nor val/; add one, or give the path of 'train' itself to have it split",
+        ),
+        (PETS | {"train": 1}, f"images outside of a class folder ('train/0.png'); {LAYOUT}"),
+        (
+            {"train": 2, "test": 2},
+            f"images outside of a class folder ('train/0.png', 'train/1.png'); {LAYOUT}",
+        ),
+        ({".": 5}, f"images outside of a class folder ('0.png', '1.png', '2.png' and 2 more); {LAYOUT}"),
+        ({"train": 0, "test/cat": 1, "test/dog": 1}, f"'train' has no class folders; {LAYOUT}"),
+        (PETS | {"TEST/cat": 1}, "both 'TEST' and 'test' could be the test part; rename one"),
+        (
+            PETS | {"val/cat": 1, "valid/cat": 1},
+            "both 'val' and 'valid' could be the validation part; rename one",
+        ),
+    ],
+)
+def test_a_wrong_layout_is_one_clear_line(tree, counts, message):
+    root = tree(counts)
+    root.mkdir(exist_ok=True)
+    assert said(Folder(path=str(root))) == f"folder:path={root}: {message}"
+
+
+def test_no_folder(tree, tmp_path, monkeypatch):
+    tree(PETS)
+    monkeypatch.chdir(tmp_path)
+    assert (
+        said(Folder(path="pest"), MissingError) == f"folder:path=pest: no such folder (did you mean 'pets'?); {LAYOUT}"
+    )
+    assert said(Folder(path="no/such"), MissingError) == f"folder:path=no/such: no such folder; {LAYOUT}"
+    assert said(Folder()) == f"folder: path is missing: folder:path=FOLDER; {LAYOUT}"
+    Path("file.zip").write_bytes(b"x")
+    assert said(Folder(path="file.zip")) == f"folder:path=file.zip: not a folder; {LAYOUT}"
+    Path("notes").mkdir()
+    Path("notes/a.txt").write_text("x")
+    assert said(Folder(path="notes")) == f"folder:path=notes: no class folders; {LAYOUT}"
+
+
+def test_unusable_images_are_named_and_counted(tree):
+    root = tree({"train/cat": 6, "train/dog": 3, "test/cat": 2})
+    first = root / "train/cat/1.png"
+    first.write_bytes(first.read_bytes()[:-500])
+    dataset = Folder(path=str(root))
+    subject = f"folder:path={root}"
+    assert said(dataset) == f"{subject}: 1 image cannot be used: 'train/cat/1.png' (truncated); repair or remove it"
+    (root / "train/cat/2.png").write_bytes(b"")
+    (root / "train/dog/1.png").write_text("no image")
+    (root / "test/cat/1.png").unlink()
+    (root / "test/cat/1.png").symlink_to("nowhere")
+    assert said(dataset) == (
+        f"{subject}: 4 images cannot be used: 'train/cat/1.png' (truncated), 'train/cat/2.png' (an empty "
+        "file), 'train/dog/1.png' (not an image, or damaged) and 1 more; repair or remove them"
+    )
+
+
+def test_an_image_that_breaks_after_the_scan_is_named(tree, context_of):
+    root = tree(PETS)
+    dataset = Folder(path=str(root))
+    context = context_of(dataset)
+    (root / "train/dog/2.png").write_bytes(b"gone bad")
+    with pytest.raises(UsageError) as raised:
+        dataset.load("train", context)
+    assert str(raised.value) == (
+        f"folder:path={root}: 'train/dog/2.png' cannot be used (not an image, or damaged); repair or remove it"
+    )
+
+
+def test_other_files_and_odd_names_in_a_class_folder(tree):
+    root = tree(PETS)
+    (root / "train/cat/labels.csv").write_text("a,b")
+    assert said(Folder(path=str(root))) == (
+        f"folder:path={root}: not an image file: 'train/cat/labels.csv'; a class folder holds " + ENDINGS
+    )
+    (root / "train/cat/labels.csv").rename(root / "train/cat/a\nb.png")
+    assert said(Folder(path=str(root))) == (
+        f"folder:path={root}: the name 'a\\nb.png' in 'train/cat' is not plain text; rename it"
+    )
+
+
+def test_keeps_the_promises_of_a_dataset(tree):
+    conformance(Folder, values={"path": str(tree(PETS))})
+    conformance(Folder, values={"path": str(tree({"a": 3, "b": 4}, name="single")), "resolution": 24})
+
+
+def test_links_in_a_circle(tree):
+    root = tree(PETS)
+    (root / "train/cat/again").symlink_to(root / "train/cat")
+    message = "is a link to a folder that holds it; remove the link"
+    assert said(Folder(path=str(root))) == f"folder:path={root}: 'train/cat/again' {message}"
+    (root / "train/cat/again").unlink()
+    (root / "train/cat/again").symlink_to(root)
+    assert said(Folder(path=str(root))) == f"folder:path={root}: 'train/cat/again' {message}"
+
+
+def test_a_folder_that_cannot_be_listed(tree, monkeypatch):
+    import os
+
+    root, listing = tree(PETS), os.scandir
+
+    def refuse(path):
+        if str(path).endswith("train/cat"):
+            raise PermissionError(13, "Permission denied", path)
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert said(Folder(path=str(root))) == f"folder:path={root}: cannot list 'train/cat': Permission denied"

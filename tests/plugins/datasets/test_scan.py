@@ -1,0 +1,106 @@
+"""What was read once is remembered as long as it is true, and a cache never decides anything."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from benchbench_plugins.datasets import _scan
+from benchbench_plugins.datasets.folder import Folder
+
+from benchbench.errors import UsageError
+
+PETS = {"train/cat": 3, "train/dog": 3, "test/cat": 2}
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Return the names of the files that were decoded by the scan since the list was last cleared."""
+    names: list[str] = []
+    inspect, read = _scan.inspect, _scan.read
+    monkeypatch.setattr(_scan, "inspect", lambda path: (names.append(path.name), inspect(path))[1])
+    monkeypatch.setattr(_scan, "read", lambda path, side: (names.append("moments"), read(path, side))[1])
+    return names
+
+
+def test_a_folder_is_read_once(tree, reads):
+    dataset = Folder(path=str(tree(PETS)))
+    first = dataset.info()
+    assert len(reads) == 8 + 6
+    reads.clear()
+    assert dataset.info() == first
+    assert reads == []
+
+
+def test_only_what_changed_is_read_again(tree, reads, draw):
+    root = tree(PETS)
+    dataset = Folder(path=str(root))
+    before = dataset.info()
+    reads.clear()
+    draw(root / "train/cat/0.png", seed=99)
+    (root / "train/dog/2.png").unlink()
+    draw(root / "test/cat/new.png", seed=98)
+    after = dataset.info()
+    assert sorted(name for name in reads if name != "moments") == ["0.png", "new.png"]
+    assert after.counts == {"train": 5, "validation": 0, "test": 3}
+    assert after.mean != before.mean
+
+
+def test_a_file_of_the_same_size_with_a_new_time_is_read_again(tree, reads):
+    root = tree(PETS)
+    dataset = Folder(path=str(root))
+    dataset.info()
+    reads.clear()
+    os.utime(root / "train/cat/1.png", ns=(1, 1))
+    dataset.info()
+    assert reads == ["1.png"]
+
+
+def test_damage_is_not_remembered_and_what_was_good_is(tree, reads):
+    root = tree(PETS)
+    (root / "train/cat/1.png").write_bytes(b"")
+    dataset = Folder(path=str(root))
+    for decoded in (8, 1):
+        reads.clear()
+        with pytest.raises(UsageError, match="1 image cannot be used"):
+            dataset.info()
+        assert len(reads) == decoded
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"version": 0}', b'{"version": 1, "files": 3, "moments": []}', b"\xff\xfe",
+     b'{"version": 1, "files": {"train/cat/0.png": "x", "train/cat/1.png": [1]}, "moments": {"a": 1}}'],
+)  # fmt: skip
+def test_a_damaged_cache_costs_time_only(tree, reads, cache, content):
+    dataset = Folder(path=str(tree(PETS)))
+    first = dataset.info()
+    (remembered,) = (cache / "scans").iterdir()
+    remembered.write_bytes(content)
+    reads.clear()
+    assert dataset.info() == first
+    assert len(reads) == 8 + 6
+    assert json.loads(remembered.read_text())["version"] == _scan.VERSION
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tree, reads, cache):
+    (cache / "scans").write_text("a file where the folder should be")
+    dataset = Folder(path=str(tree(PETS)))
+    assert dataset.info() == dataset.info()
+    assert len(reads) == 2 * (8 + 6)
+
+
+def test_a_full_disk_leaves_nothing_behind(tree, cache, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    Folder(path=str(tree(PETS))).info()
+    assert list((cache / "scans").iterdir()) == []
+
+
+def test_no_name_of_the_place_is_remembered(tree, cache, tmp_path):
+    Folder(path=str(tree(PETS))).info()
+    (remembered,) = (cache / "scans").iterdir()
+    assert str(tmp_path) not in remembered.read_text()

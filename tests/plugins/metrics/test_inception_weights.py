@@ -1,0 +1,212 @@
+"""The name FID is earned by one file: how it is found, checked, loaded, and what happens without it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchbench_plugins.metrics import inception, inception_file
+from benchbench_plugins.metrics.fidelity import Fidelity
+
+from benchbench.context import Context
+from benchbench.errors import MissingError, UsageError
+from benchbench.images import ImageSet
+from benchbench.measures.labels import heading, kernel_heading
+from benchbench.plugins import DatasetInfo
+
+FOUND_ELSEWHERE = (
+    "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's release v0.2.0 on GitHub; "
+    "or give fidelity:weights=FILE or set BENCH_INCEPTION_WEIGHTS. "
+    "fidelity:extractor=glyphcnn-v1 works now; its values are not comparable with published FID"
+)
+
+
+@pytest.fixture(autouse=True)
+def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, so that no test reads or writes the real one."""
+    monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch"
+
+
+def context_for(folder: Path) -> Context:
+    info = DatasetInfo(
+        name="toy",
+        classes=("a",),
+        counts={},
+        class_counts=(0,),
+        resolution=16,
+        classify_resolution=16,
+        generate_resolution=16,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        flip_keeps_class=True,
+        foundation="glyph-sd",
+    )
+    return Context(7, folder, folder, info)
+
+
+def toy(count: int, seed: int) -> ImageSet:
+    images = np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3)).astype(np.uint8)
+    return ImageSet(images, np.zeros(count, dtype=np.int64), ("a",))
+
+
+def refuse_network(*args: object, **kwargs: object) -> None:
+    raise AssertionError("the network must not be used")
+
+
+def test_the_parameter_goes_before_the_variable_before_the_cache(
+    torch_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_cache = torch_home / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
+    metric = Fidelity(extractor="inception")
+    assert metric.external() == (in_cache,)
+    monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", "/from/variable.pth")
+    assert metric.external() == (Path("/from/variable.pth"),)
+    assert Fidelity(extractor="inception", weights="/from/parameter.pth").external() == (
+        Path("/from/parameter.pth"),
+    )
+    monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS")
+    monkeypatch.delenv("TORCH_HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert inception_file.hub_path() == Path(torch.hub.get_dir()) / "checkpoints" / inception_file.FILE_NAME
+
+
+def test_without_weights_there_is_an_error_and_no_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", refuse_network)
+    metric = Fidelity(extractor="inception")
+    (need,) = metric.needs().files
+    assert need.path == inception_file.hub_path()
+    assert (need.what, need.source) == ("Inception weights of FID", FOUND_ELSEWHERE)
+    with pytest.raises(MissingError) as caught:
+        metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        f"fidelity:extractor=inception: Inception weights of FID not found at {need.path}; "
+        f"they are {FOUND_ELSEWHERE}"
+    )
+
+
+def test_random_weights_under_the_right_name_are_refused(torch_home: Path, tmp_path: Path) -> None:
+    path = inception_file.hub_path()
+    path.parent.mkdir(parents=True)
+    torch.save({"fc.weight": torch.randn(3, 3)}, path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    metric = Fidelity(extractor="inception")
+    for attempt in (metric.needs, lambda: metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))):
+        with pytest.raises(UsageError) as caught:
+            attempt()
+        assert str(caught.value) == (
+            f"fidelity:weights={path}: not the Inception weights of FID (SHA-256 {found[:8]}..., "
+            f"expected 6726825d...); replace or remove it; the right file is {FOUND_ELSEWHERE}"
+        )
+        assert not isinstance(caught.value, MissingError)
+
+
+def test_a_changed_file_is_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"right")
+    monkeypatch.setattr(inception_file, "SHA256", hashlib.sha256(b"right").hexdigest())
+    assert inception_file.check_file(path) == inception_file.SHA256
+    path.write_bytes(b"wrong!")
+    with pytest.raises(UsageError, match=r"not the Inception weights of FID"):
+        inception_file.check_file(path)
+    with pytest.raises(UsageError, match=r"cannot be read"):
+        inception_file.check_file(tmp_path)
+
+
+class Payload:
+    """Unpickling this would run code."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('code of a weights file was run')",))
+
+
+def test_a_weights_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"payload": Payload()}, path)
+    monkeypatch.setattr(inception_file, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(pickle.UnpicklingError):
+        inception.inception(path)
+
+
+class Listed(torch.utils.data.Dataset[torch.Tensor]):
+    """Images in memory, as torch-fidelity wants them."""
+
+    def __init__(self, items: list[torch.Tensor]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.items[index]
+
+
+@pytest.fixture(scope="module")
+def random_network() -> dict[str, torch.Tensor]:
+    """Random weights in the right shape; with its checks in place no user can get this far."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Unloaded(FeatureExtractorInceptionV3):
+        def load_state_dict(self, *args: object, **kwargs: object) -> None:  # type: ignore[override]
+            pass
+
+    stream = io.BytesIO()
+    torch.save({}, stream)
+    stream.seek(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = Unloaded("random", ["2048"], feature_extractor_weights_path=stream).state_dict()
+    # Default initial weights let activations vanish: every image would have the same features.
+    return {name: value * 3 if name.endswith("conv.weight") else value for name, value in weights.items()}
+
+
+def test_the_values_are_those_of_torch_fidelity(
+    random_network: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", refuse_network)
+    path = tmp_path / "weights.pth"
+    torch.save(random_network, path)
+    pin = hashlib.sha256(path.read_bytes()).hexdigest()
+    for module in (inception_file, inception):
+        monkeypatch.setattr(module, "SHA256", pin)
+    real, synthetic = toy(4, 0), toy(3, 1)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    found = Fidelity(extractor="inception", nearest_k=1, weights=str(path)).score(
+        real, synthetic, context_for(tmp_path)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (heading(found["extractor"]), kernel_heading(found["extractor"])) == ("FID", "KID")
+    assert found["details"]["extractor"]["sha256"] == pin
+    assert found["details"]["kd_estimator"].endswith("100 x 3, seed 2020")
+    assert (
+        found["warnings"][0]
+        == "N=3 < d=2048: FID is mostly sample-size bias; read kd and the real baseline too"
+    )
+
+    from torch_fidelity import calculate_metrics
+
+    pixels = [list(torch.from_numpy(part.images).permute(0, 3, 1, 2)) for part in (synthetic, real)]
+    expected = calculate_metrics(
+        input1=Listed(pixels[0]),
+        input2=Listed(pixels[1]),
+        fid=True,
+        kid=True,
+        kid_subset_size=3,
+        feature_extractor_weights_path=str(path),
+        cuda=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    assert found["fd"] > 1e-3  # the images do differ in these features
+    assert found["fd"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
+    assert found["kd"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6)

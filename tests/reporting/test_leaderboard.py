@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import pytest
+from handmade import record, small_study
+
+from benchbench.records import write_record
+from benchbench.reporting.csv_table import COLUMNS, csv_text
+from benchbench.reporting.frames import load_results
+from benchbench.reporting.leaderboard import write_leaderboard
+from benchbench.tables import build_table
+
+
+@pytest.fixture
+def results(tmp_path):
+    for item in small_study():
+        write_record(tmp_path, item)
+    return tmp_path
+
+
+def test_both_files_are_written_and_not_touched_without_need(results):
+    (results / "figures").mkdir()
+    (results / "figures" / "grid.png").write_bytes(b"")
+    board = write_leaderboard(results)
+    assert board.problems == []
+    table, text = results / "leaderboard.csv", results / "leaderboard.md"
+    assert table.read_text("utf-8") == csv_text(build_table(small_study()))
+    assert b"\r" not in table.read_bytes() + text.read_bytes()
+    assert "![grid.png](figures/grid.png)" in text.read_text("utf-8")
+    assert str(results) not in table.read_text("utf-8") + text.read_text("utf-8")
+    before = [path.stat().st_ino for path in (table, text)]
+    assert write_leaderboard(results) == board
+    assert [path.stat().st_ino for path in (table, text)] == before
+
+
+def test_an_unreadable_record_is_told_and_the_others_are_shown(results):
+    bad = write_record(results, record("other"))
+    bad.write_text("{", "utf-8")
+    board = write_leaderboard(results)
+    assert len(board.problems) == 1
+    assert len(board.table.rows) == 5
+    with pytest.warns(UserWarning, match="not valid JSON"):
+        load_results(results)
+
+
+def test_the_frame_has_the_columns_of_the_file_in_numbers(results):
+    frame = load_results(results)
+    assert list(frame.columns) == [name for name, _, _ in COLUMNS]
+    failed = frame[frame["status"] != "done"].iloc[0]
+    assert failed["status"] == "failed (out of memory)"
+    assert math.isnan(failed["acc_mean"])
+    ours = frame[(frame["gen"] == "diffinv") & (frame["arch"] == "resnet18")].iloc[0]
+    assert (ours["acc_mean"], ours["delta"], ours["n_syn"], ours["shots"]) == (77.0, 6.0, 500, 5)
+    assert str(frame["n_real"].dtype) == "Int64"
+    assert str(frame["delta_std"].dtype) == "float64"
+
+
+def test_the_frame_of_single_trainings_says_which_are_shown(results):
+    frame = load_results(str(results), per_record=True)
+    assert len(frame) == len(small_study())
+    assert frame["shown"].sum() == len(small_study()) - 1
+    assert sorted(frame[frame["gen"] == "real"]["accuracy"]) == [60.0, 70.0, 71.0, 72.0]
+    assert str(frame["created"].dt.tz) == "UTC"
+
+
+def test_an_absent_folder_is_an_empty_frame(tmp_path):
+    assert load_results(tmp_path / "absent").shape == (0, len(COLUMNS))
+    assert load_results(tmp_path / "absent", per_record=True).empty
+
+
+def test_reports_import_no_heavy_library():
+    program = (
+        "import sys; from benchbench.reporting import csv_table, terminal, leaderboard, frames, figures;"
+        "sys.exit(any(name in sys.modules for name in ('numpy', 'pandas', 'torch', 'PIL', 'rich')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

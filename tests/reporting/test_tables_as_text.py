@@ -1,0 +1,210 @@
+# ruff: noqa: E501 (whole outputs, line by line)
+from __future__ import annotations
+
+import io
+import random
+
+import pytest
+from handmade import fidelity, record, small_study
+
+from benchbench.reporting.csv_table import csv_text
+from benchbench.reporting.layout import Grid, aligned, distance, duration, width
+from benchbench.reporting.markdown import PROTOCOL, markdown_text
+from benchbench.reporting.terminal import print_table
+from benchbench.tables import build_table
+
+CSV = """\
+data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots
+digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,97f4341cbcd5,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5
+digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,950dd832207b,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5
+digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,6fc31d1c50dc,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5
+digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,0a1856e792bf,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5
+digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,e4f5683a2526,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5
+"""
+
+MARKDOWN = """\
+# Leaderboard
+
+PROTOCOL
+
+## digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
+
+| architecture | generator | mix | generated | accuracy, %            | difference   | best on test, % | training |
+| ------------ | --------- | --: | --------: | ---------------------- | ------------ | --------------: | -------: |
+| resnet18     | real      | 1:0 |         - | 71.00 ± 1.00 (n=3)     |              |           72.00 |   13.0 s |
+| resnet18     | diffinv   | 0:1 |       500 | 77.00 ± 2.00 (n=3) [1] | +6.00 ± 1.00 |           78.00 |   13.0 s |
+| vgg16        | real      | 1:0 |         - | 60.00 (n=1)            |              |           61.00 |   12.0 s |
+| vgg16        | diffinv   | 0:1 |       500 | 55.00 (n=1)            | -5.00        |           56.00 |   12.0 s |
+| vgg16        | diffinv   | 1:1 |       500 | failed (out of memory) |              |                 |          |
+
+- [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
+- These rows come from 2 environments: e1, e2.
+
+## Fidelity: digits, 50 real images (5 per class), preset quick
+
+| generator | generated | draws | FD (glyphcnn-v1) | precision | recall | density | coverage | scored / reference |
+| --------- | --------: | ----: | ---------------: | --------: | -----: | ------: | -------: | -----------------: |
+| real      |         - |     1 |             3.12 |     0.750 |  0.500 |   0.900 |    0.625 |          400 / 899 |
+| diffinv   |       500 |     1 |            12.50 |     0.750 |  0.500 |   0.900 |    0.625 |          400 / 899 |
+
+- The row real scores real images against other real images: as good as it gets.
+
+## Cost of one generation: digits, 50 real images (5 per class), preset quick
+
+| generator | generated |    fit | sample | fit, images/s | sample, images/s |
+| --------- | --------: | -----: | -----: | ------------: | ---------------: |
+| diffinv   |       500 | 60.0 s | 30.0 s |          0.80 |            16.00 |
+
+## Figures
+
+![a b.png](figures/a%20b.png)
+"""
+
+PLAIN = """\
+digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
+architecture  real                generator  mix  generated  accuracy, %             difference    FD (glyphcnn-v1)
+-------------------------------------------------------------------------------------------------------------------
+resnet18      71.00 ± 1.00 (n=3)  diffinv    0:1        500  77.00 ± 2.00 (n=3) [1]  +6.00 ± 1.00             12.50
+vgg16         60.00 (n=1)         diffinv    0:1        500  55.00 (n=1)             -5.00                    12.50
+vgg16         60.00 (n=1)         diffinv    1:1        500  failed (out of memory)                           12.50
+[1] Newest code only; 1 record of older code, or of the same training done before, not shown.
+These rows come from 2 environments: e1, e2.
+FD (glyphcnn-v1) of real images against other real images: 3.12.
+
+"""
+
+
+COLUMNS = (
+    "data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,"
+    "extractor,fit_s,sample_s,train_s,preset,spec_id"
+)
+
+
+def shuffled():
+    records = small_study()
+    random.Random(7).shuffle(records)
+    return build_table(records)
+
+
+def plain(table, encoding="utf-8"):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
+    print_table(table, stream)
+    stream.flush()
+    return stream.buffer.getvalue().decode(encoding)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_csv():
+    assert CSV.startswith(COLUMNS)
+    assert csv_text(build_table(small_study())) == CSV
+    assert csv_text(shuffled()) == CSV
+
+
+def test_markdown():
+    text = markdown_text(build_table(small_study()), ["figures/a b.png"])
+    assert text == MARKDOWN.replace("PROTOCOL", PROTOCOL)
+    assert markdown_text(shuffled(), ["figures/a b.png"]) == text
+
+
+def test_plain_lines_when_not_a_terminal():
+    assert plain(build_table(small_study())) == PLAIN
+    assert plain(shuffled()) == PLAIN
+
+
+def test_an_output_without_the_plus_minus_sign():
+    assert plain(build_table(small_study()), "ascii") == PLAIN.replace("±", "+-")
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    print_table(build_table(small_study()), stream)
+    assert stream.getvalue() == PLAIN
+
+
+@pytest.mark.parametrize("no_colour", [False, True])
+def test_a_terminal_gets_rules_and_colours_unless_told_otherwise(monkeypatch, no_colour):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    print_table(build_table(small_study()), stream)
+    text = stream.getvalue()
+    assert "77.00 ± 2.00 (n=3) [1]" in text
+    assert "────" in text
+    assert ("\x1b[31mfailed" in text) is not no_colour
+
+
+def test_fid_is_the_name_of_one_extractor_only():
+    table = build_table([record(metrics=fidelity(7.5, extractor="inception"))])
+    assert " FID |" in markdown_text(table)
+    assert "FID" in plain(table)
+    assert "FID" not in MARKDOWN + PLAIN
+
+
+def test_distances_on_different_features_stand_in_different_tables():
+    table = build_table([record("a", metrics=fidelity(7.5, "x")), record("b", metrics=fidelity(0.5, "y"))])
+    text = markdown_text(table)
+    assert text.count("## Fidelity:") == 2
+    assert "FD (x)" in text
+    assert "FD (y)" in text
+    assert "FD" not in plain(table)
+
+
+def test_draws_on_different_features_are_told():
+    table = build_table(
+        record(draw=n, spec_id="s", metrics=fidelity(1.0, name)) for n, name in enumerate("xy")
+    )
+    assert (
+        "- Draws were scored with different feature extractors and are not averaged: diffinv."
+        in markdown_text(table)
+    )
+
+
+def test_different_numbers_of_scored_images_are_told():
+    table = build_table([record("a", metrics=fidelity(7.5)), record("b", metrics=fidelity(0.5, n_score=100))])
+    assert "do not rank them" in markdown_text(table)
+
+
+def test_a_failed_cell_keeps_its_place_on_the_terminal():
+    text = plain(build_table([record("real", error="mine: raised\nmore"), record()]))
+    assert "resnet18      failed (mine: raised)  diffinv    0:1        500  75.00 (n=1)" in text
+    assert "resnet18      75.00 (n=1)" in plain(build_table([record("real")]))
+
+
+def test_nothing_breaks_a_table():
+    text = markdown_text(build_table([record("a|b<c>", error="x | y\n<z>")]))
+    (line,) = (line for line in text.splitlines() if line.startswith("| resnet18"))
+    assert line.startswith("| resnet18     | a\\|b&lt;c> | 0:1 |")
+    assert "failed (x \\| y)" in line
+
+
+def test_an_empty_folder():
+    assert "No records yet." in markdown_text(build_table([]))
+    assert csv_text(build_table([])).count("\n") == 1
+    assert plain(build_table([])) == ""
+
+
+def test_wide_letters_line_up():
+    lines = aligned(Grid("", ("class", ">n"), (("数字", "1"), ("cafe\u0301", "23"))))
+    assert {width("|".join(line)) for line in lines} == {8}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.04, "0.0 s"), (119.9, "119.9 s"), (150, "2.5 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, ""), (0.01234, "0.0123"), (3.14159, "3.14"), (212.34, "212.3")]
+)
+def test_distances(value, text):
+    assert distance(value) == text

@@ -1,0 +1,195 @@
+"""Leases between threads and processes, with holders that die."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from benchbench import leases
+from benchbench.errors import BenchError
+from benchbench.leases import lease
+from benchbench.store import Store
+
+KEY = "ab" * 32
+HOLDER = """
+import sys, time
+from pathlib import Path
+from benchbench.leases import lease
+with lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / ".locks" / "name"
+
+
+@pytest.fixture
+def holder(path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_lease_is_exclusive_and_leaves_no_file(path):
+    with lease(path) as held:
+        assert held is True
+        with lease(path, wait=False) as second:
+            assert second is False
+        assert path.exists()
+    assert not path.exists()
+    with lease(path, wait=False) as held:
+        assert held is True
+
+
+def test_an_error_inside_the_block_frees_the_lease(path):
+    with pytest.raises(KeyError), lease(path):
+        raise KeyError
+    with lease(path, wait=False) as held:
+        assert held
+
+
+def test_a_killed_holder_frees_the_lease(path, holder):
+    with lease(path, wait=False) as held:
+        assert not held
+    waited = []
+
+    def wait():
+        with lease(path) as held:
+            waited.append(held)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.1)
+    assert waited == []
+    holder.send_signal(signal.SIGKILL)
+    thread.join(10)
+    assert waited == [True]
+    assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_keep_its_parents_lease(path):
+    code = f"""
+import os, time
+from pathlib import Path
+from benchbench.leases import lease
+with lease(Path({str(path)!r})):
+    if os.fork() == 0:
+        os.close(1)
+        time.sleep(30)
+        os._exit(0)
+    print("forked", flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.read() == "forked\n"
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 10
+    held = False
+    while not held and time.monotonic() < deadline:
+        with lease(path, wait=False) as held:
+            pass
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert held
+
+
+def count_up(path, counter, turns):
+    for _ in range(turns):
+        with lease(path):
+            value = int(counter.read_text())
+            time.sleep(0.0005)
+            counter.write_text(str(value + 1))
+
+
+def test_no_update_is_lost_while_lock_files_come_and_go(tmp_path, path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    fork = multiprocessing.get_context("fork")
+    workers = [fork.Process(target=count_up, args=(path, counter, 60)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert counter.read_text() == "240"
+    assert list(path.parent.iterdir()) == []
+
+
+def work_once(root, log, barrier):
+    store = Store(root)
+    barrier.wait()
+    with store.lease(KEY) as held:
+        assert held
+        if not store.has(KEY):
+            with log.open("a") as stream:
+                stream.write("worked\n")
+            folder = store.temporary(KEY)
+            (folder / "result").write_bytes(b"1")
+            time.sleep(0.1)
+            store.publish(KEY, folder, {})
+
+
+def test_two_processes_do_the_work_once(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(3)
+    log = tmp_path / "log"
+    args = (tmp_path / "artifacts", log, barrier)
+    workers = [fork.Process(target=work_once, args=args) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+        assert worker.exitcode == 0
+    assert log.read_text() == "worked\n"
+    assert Store(tmp_path / "artifacts").verify() == []
+
+
+def test_a_file_system_without_locks_is_one_clear_line(path, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(leases.fcntl, "flock", refuse)
+    with pytest.raises(BenchError) as caught, lease(path):
+        pass
+    assert str(caught.value) == f"{path}: cannot be locked: {os.strerror(errno.ENOLCK)}"
+    assert set() == leases._OPEN
+
+
+def test_a_store_that_cannot_hold_locks_is_one_clear_line(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with (
+        pytest.raises(BenchError, match=r"cannot be locked: Not a directory$"),
+        lease(Path(file) / "x" / "name"),
+    ):
+        pass
+
+
+def test_without_flock_the_lease_is_exclusive_too(path, monkeypatch):
+    monkeypatch.setattr(leases, "fcntl", None)
+    with lease(path) as held:
+        assert held
+        with lease(path, wait=False) as second:
+            assert not second
+    with lease(path, wait=False) as held:
+        assert held

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+from handmade import fidelity, record, small_study
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchbench.tables import build_table, metric, natural, short_error, shown_keys
+
+
+def row_of(table, **wanted):
+    """Return the one row whose fields, or those of its generation, are as wanted."""
+    (found,) = (
+        row
+        for row in table.rows
+        if all(
+            getattr(row, name, getattr(row.generation, name, None)) == value for name, value in wanted.items()
+        )
+    )
+    return found
+
+
+def test_mean_and_sample_deviation_over_seeds_and_draws():
+    accuracies = {(0, 0): 150, (0, 1): 160, (1, 0): 140, (1, 1): 146}
+    table = build_table(
+        record(correct=correct, draw=draw, replicate=replicate, spec_id="s")
+        for (draw, replicate), correct in accuracies.items()
+    )
+    (row,) = table.rows
+    percents = [correct / 2 for correct in accuracies.values()]
+    assert row.acc_mean == pytest.approx(74.5)
+    assert row.acc_std == pytest.approx(statistics.stdev(percents))
+    assert (row.seeds, row.generation.draws, row.failed, row.status) == (4, 2, 0, "done")
+    assert row.best_on_test == pytest.approx(75.5)
+    assert row.train_s == pytest.approx(12.5)
+    assert row.generation.fit_s == pytest.approx(60.5)  # per generation: 60 and 61
+    assert row.peak_memory_mib == 901
+
+
+def test_one_training_has_no_deviation():
+    row = build_table([record()]).rows[0]
+    assert (row.acc_mean, row.acc_std, row.delta, row.delta_std) == (75.0, None, None, None)
+
+
+def test_the_difference_is_to_the_baseline_of_the_same_setting():
+    table = build_table(small_study())
+    ours = row_of(table, arch="resnet18", gen="diffinv")
+    assert ours.delta == pytest.approx(statistics.mean([75, 77, 79]) - statistics.mean([70, 71, 72]))
+    assert ours.delta_std == pytest.approx(statistics.stdev([5, 6, 7]))
+    single = row_of(table, arch="vgg16", gen="diffinv", mix="0:1")
+    assert (single.delta, single.delta_std) == (pytest.approx(-5.0), None)
+    assert all(row.delta is None for row in table.rows if row.generation.baseline)
+    for change in (
+        {"aug": "mixup"},
+        {"n_real": 20},
+        {"preset": "paper"},
+        {"learner": "knn"},
+        {"data": "eurosat"},
+    ):
+        alone = build_table([record("real"), record(**change)])
+        assert row_of(alone, gen="diffinv").delta is None
+
+
+def test_differences_are_paired_only_over_the_same_trainings():
+    table = build_table([record("real", replicate=n) for n in (0, 1)] + [record(replicate=n) for n in (0, 2)])
+    ours = row_of(table, gen="diffinv")
+    assert (ours.delta, ours.delta_std) == (0.0, None)
+
+
+def test_only_the_newest_code_is_shown_and_the_rest_counted():
+    newer = "2026-03-01T00:00:00+00:00"
+    old = [record(correct=10, replicate=n, code="a") for n in range(3)]
+    new = record(correct=150, code="b", created=newer)
+    for records in ([*old, new], [new, *old]):
+        (row,) = build_table(records).rows
+        assert (row.acc_mean, row.seeds, row.superseded) == (75.0, 1, 3)
+        assert shown_keys(records) == {new.key}
+    taken_back = dataclasses.replace(
+        old[0], provenance=dataclasses.replace(old[0].provenance, created="2026-04-01T00:00:00+00:00")
+    )
+    records = [taken_back, *old[1:], new]
+    (row,) = build_table(records).rows
+    assert (row.acc_mean, row.seeds, row.superseded) == (5.0, 3, 1)
+    assert build_table(records).superseded == 1
+
+
+def test_times_compare_across_offsets():
+    early = record(correct=10, code="a", created="2026-03-01T10:00:00+05:00")  # 05:00 UTC
+    late = record(correct=150, code="b", created="2026-03-01T06:00:00Z")
+    assert build_table([late, early]).rows[0].acc_mean == 75.0
+
+
+def test_the_same_training_done_again_counts_once():
+    again = dataclasses.replace(
+        record(correct=100, created="2026-02-01T00:00:00+00:00"), key="a" * 64, spec_id=record().spec_id
+    )
+    (row,) = build_table([again, record(correct=150)]).rows
+    assert (row.acc_mean, row.seeds, row.superseded) == (50.0, 1, 1)
+
+
+def test_failures_are_rows_not_holes():
+    table = build_table([record(error="MemoryError", replicate=n) for n in range(2)])
+    (row,) = table.rows
+    assert (row.status, row.acc_mean, row.seeds, row.failed) == ("failed (out of memory)", None, 0, 2)
+    table = build_table([record(), record(error="it broke\nsomewhere", replicate=1)])
+    (row,) = table.rows
+    assert (row.status, row.acc_mean, row.seeds) == ("1 of 2 failed (it broke)", 75.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB", "out of memory"),
+        ("[Errno 12] Cannot allocate memory", "out of memory"),
+        ("Traceback (most recent call last):\n  File ...\nValueError: no", "ValueError: no"),
+        ("mine: raised\nmore", "mine: raised"),
+        ("cannot open /home/me/data/cat.png", "cannot open cat.png"),
+        ("x" * 100, "x" * 77 + "..."),
+        ("  \n", "unknown error"),
+    ],
+)
+def test_errors_in_one_line(error, told):
+    assert short_error(error) == told
+
+
+def test_environments_are_counted():
+    mixed = build_table([record(environment="a"), record(environment="b", replicate=1)])
+    assert mixed.rows[0].environments == ("a", "b")
+
+
+def test_metrics_are_averaged_over_draws_and_found_under_any_name():
+    records = [
+        record(draw=draw, replicate=replicate, spec_id="s", metrics=fidelity(fd))
+        for draw, fd in ((0, 10.0), (1, 20.0))
+        for replicate in range(3 if draw == 0 else 1)
+    ]
+    (row,) = build_table(records).rows
+    made = row.generation
+    assert (made.fd, made.precision, made.extractor, made.n_score) == (15.0, 0.75, "glyphcnn-v1", 400)
+    assert metric(records[0], "colour") == 0.5
+    assert metric(records[0], "absent") is None
+
+
+def test_distances_on_different_features_are_never_averaged():
+    records = [
+        record(draw=n, spec_id="s", metrics=fidelity(1.0, extractor=name)) for n, name in enumerate("ab")
+    ]
+    made = build_table(records).rows[0].generation
+    assert (made.fd, made.coverage, made.extractor) == (None, None, "mixed")
+
+
+def test_different_numbers_of_scored_images_have_no_common_one():
+    records = [record(draw=n, spec_id="s", metrics=fidelity(1.0, n_score=400 + n)) for n in range(2)]
+    made = build_table(records).rows[0].generation
+    assert (made.n_score, made.n_reference, made.fd) == (None, 899, 1.0)
+
+
+def test_a_generation_is_counted_once_for_all_architectures():
+    made = build_table(small_study()).generations
+    assert [(item.gen, item.fd, item.draws) for item in made] == [("real", 3.125, 1), ("diffinv", 12.5, 1)]
+
+
+def test_order_of_rows():
+    records = [
+        record(gen, arch=arch, mix=mix)
+        for gen in ("diffinv:guidance_scale=10", "diffinv:guidance_scale=9", "real")
+        for arch in ("vgg16", "ResNet18")
+        for mix in ("1:1", "0:1")
+    ]
+    random.Random(0).shuffle(records)
+    order = [(row.arch, row.generation.gen, row.mix) for row in build_table(records).rows]
+    assert order[:4] == [
+        ("ResNet18", "real", "0:1"),
+        ("ResNet18", "real", "1:1"),
+        ("ResNet18", "diffinv:guidance_scale=9", "0:1"),
+        ("ResNet18", "diffinv:guidance_scale=10", "0:1"),
+    ]
+    assert [arch for arch, _, _ in order] == ["ResNet18"] * 6 + ["vgg16"] * 6
+
+
+@given(st.permutations(small_study()))
+def test_any_order_of_records_gives_the_same_table(records):
+    assert build_table(records) == build_table(small_study())
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_natural_order_is_total(texts):
+    assert sorted(sorted(texts, reverse=True), key=natural) == sorted(texts, key=natural)
+
+
+def test_nothing_at_all():
+    assert build_table([]).rows == ()
+
+
+def test_it_needs_no_numpy():
+    program = (
+        "import sys, benchbench.tables; sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'torch')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_table_of_ten_thousand_records_takes_seconds():
+    one = record(metrics=fidelity(1.0))
+    records = [
+        dataclasses.replace(
+            one,
+            key=f"{number:064x}",
+            spec_id=f"s{number // 5}",
+            cell=dataclasses.replace(one.cell, gen=f"g:x={number // 50}", replicate=number % 5),
+        )
+        for number in range(10_000)
+    ]
+    started = time.process_time()
+    assert len(build_table(records).rows) == 2000
+    assert time.process_time() - started < 5.0

@@ -1,0 +1,125 @@
+"""A stranger's package: installed beside us, found by its entry points, held to our plugins' own suite."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent / "thirdparty" / "bench-brighter"
+
+
+def can_build() -> bool:
+    """Whether this Python can build a wheel without fetching anything."""
+    try:
+        import setuptools.command.bdist_wheel  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def lay_out(source: Path, target: Path) -> None:
+    """Do what an installer would do with this pure Python package, from its pyproject.toml alone."""
+    project = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"]
+    shutil.copytree(source / "src" / "bench_brighter", target / "bench_brighter")
+    info = target / f"bench_brighter-{project['version']}.dist-info"
+    info.mkdir()
+    head = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(head, "utf-8")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Install the package into a folder of its own; return the environment of a Python that sees it."""
+    base = tmp_path_factory.mktemp("thirdparty")
+    source, target = base / "source", base / "site"
+    shutil.copytree(PACKAGE, source)
+    if can_build():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        command += [
+            "--no-build-isolation",
+            "--disable-pip-version-check",
+            "--target",
+            str(target),
+            str(source),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        target.mkdir()
+        lay_out(source, target)
+    repository = str(Path(__file__).parent.parent)
+    return source, {**os.environ, "PYTHONPATH": f"{target}{os.pathsep}{repository}"}
+
+
+def python(installed, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, env=installed[1], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def bench(installed, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(installed, "-c", "from benchbench.cli import main; main()", *arguments)
+
+
+def test_its_own_tests_pass(installed):
+    done = python(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=installed[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout
+
+
+def test_the_catalog_lists_it_with_its_distribution(installed):
+    code = (
+        "import json\n"
+        "from benchbench.catalog import catalog, load\n"
+        "found = [catalog().get('generator', 'brighter'), catalog().get('augmentation', 'dimmer')]\n"
+        "print(json.dumps([[e.name, e.distribution, e.version, e.problem, load(e).__name__] for e in found]))\n"
+    )
+    done = python(installed, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        ["brighter", "bench-brighter", "0.3.0", None, "Brighter"],
+        ["dimmer", "bench-brighter", "0.3.0", None, "Dimmer"],
+    ]
+
+
+def test_the_command_line_checks_it_like_our_own(installed):
+    done = bench(installed, "check", "brighter:factor=1.6", "--json")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert {item["name"] for item in results} >= {"sample continues after a kill", "has a docstring"}
+    assert all(item["ok"] and not item["skipped"] for item in results)
+
+
+def test_an_edit_of_its_helper_is_a_new_key_and_an_edit_of_a_comment_is_not(installed, tmp_path):
+    """A stranger's helper module is part of a step's key as ours is."""
+    site = Path(installed[1]["PYTHONPATH"].split(os.pathsep)[0])
+    copy = tmp_path / "site"
+    shutil.copytree(site, copy)
+    environment = {**installed[1], "PYTHONPATH": installed[1]["PYTHONPATH"].replace(str(site), str(copy))}
+    command = ["plan", "--gen", "brighter", "--data", "digits", "--arch", "resnet18"]
+    command += ["--results", str(tmp_path / "results"), "--json", "--no-baseline"]
+    helper = copy / "bench_brighter" / "levels.py"
+    text = helper.read_text("utf-8")
+
+    def plan() -> str:
+        done = bench((installed[0], environment), *command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = plan()
+    helper.write_text(text.replace("clipped", "cut off") + "# another comment\n", "utf-8")
+    assert plan() == first
+    helper.write_text(text.replace("0, 255)", "0, 254)"), "utf-8")
+    assert plan() != first

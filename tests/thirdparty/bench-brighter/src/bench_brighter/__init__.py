@@ -1,0 +1,1 @@
+"""Brightness plugins for benchbench."""
