@@ -59,6 +59,6 @@ def run(
     plan = make_plan(make_request(options))
     store.writable()
     report = carry_out(plan, folder, store, Silent(), executor, workers, inspect(plan, store))
-    draw_figures(plan, folder, store)
     write_leaderboard(folder)
+    draw_figures(plan, folder, store)
     return report.records

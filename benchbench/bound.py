@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .parameters import build, parameters, values_of
 from .paths import cache_root
 from .plugins import DatasetInfo, Plugin
 from .spec import Spec
+from .steps import digest
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,21 @@ class Bound:
     def _masked(self, value: Any) -> Any:
         return self.places.get(value, value) if isinstance(value, str) else value
 
+    def _content(self, value: Any) -> Any:
+        """Return a value as keys know it: a path by its content alone, so that a renamed folder changes nothing."""
+        return self.places[value].rpartition("@")[2] if isinstance(value, str) and value in self.places else value
+
     def values(self, stage: str) -> dict[str, Any]:
         """Return the values that enter the key of a stage, paths replaced by their content."""
         found = values_of(self.plugin, stage=stage)
-        return {name: _json(self._masked(value)) for name, value in sorted(found.items())}
+        return {name: _json(self._content(value)) for name, value in sorted(found.items())}
 
     def sentence(self) -> dict[str, Any]:
         """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
         found = values_of(self.plugin)
         return {
             "name": self.name,
-            "values": {name: _json(self._masked(value)) for name, value in sorted(found.items())},
+            "values": {name: _json(self._content(value)) for name, value in sorted(found.items())},
         }
 
     def code(self, stage: str) -> str:
@@ -83,12 +88,16 @@ class Bound:
             "values": values,
         }
 
-    def foundations(self) -> dict[str, str]:
-        """Return the content hash of every pretrained model that the plugin uses, by what stands for its name."""
-        return {self._masked(name): foundation_hash(name) for name in self.plugin.needs().foundations}
+    # A plan of a thousand cells asks for these for each cell, and they walk folders.
 
+    @cached_property
+    def foundations(self) -> dict[str, str]:
+        """The content hash of every pretrained model that the plugin uses, by what stands for its name."""
+        return {self._content(name): foundation_hash(name) for name in self.plugin.needs().foundations}
+
+    @cached_property
     def external(self) -> list[str]:
-        """Return the content hashes of the files and folders that the plugin reads."""
+        """The content hashes of the files and folders that the plugin reads."""
         return [hash_of(path) for path in self.plugin.external()]
 
 
@@ -108,19 +117,20 @@ def bind(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) ->
 def with_places(bound: Bound) -> Bound:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, str] = {}
-    outside = {str(path.expanduser().resolve()): path for path in bound.plugin.external()}
+    outside = [path.expanduser().resolve() for path in bound.plugin.external()]
     models = set(bound.plugin.needs().foundations)
     for item in parameters(type(bound.plugin)):
         value = getattr(bound.plugin, item.name)
         if not isinstance(value, str) or not value:
             continue
+        path = Path(value).expanduser().resolve()
+        below = [other for other in outside if other == path or path in other.parents]
         if value in models:
-            found = obtain(value)
-            if str(found.folder) == str(Path(value).expanduser().resolve()):
-                places[value] = f"{found.folder.name}@{foundation_hash(value)[:8]}"
-        elif str(Path(value).expanduser().resolve()) in outside:
-            path = Path(value).expanduser().resolve()
-            places[value] = f"{path.name}@{hash_of(path)[:8]}"
+            if obtain(value).folder == path:
+                places[value] = f"{path.name}@{foundation_hash(value)[:8]}"
+        elif below:
+            content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
+            places[value] = f"{path.name}@{content[:8]}"
     return replace(bound, places=places)
 
 
@@ -136,7 +146,6 @@ def hash_of(path: Path) -> str:
     return content_hash(path, cache_root() / "contents.json")
 
 
-@cache
 def foundation_hash(name: str) -> str:
     """Return the content hash of a pretrained model's folder."""
     return hash_of(obtain(name).folder)

@@ -6,9 +6,11 @@ plain file named on the command line. A broken plugin stays listed with its reas
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import UsageError, nearest
+from .parameters import parameters
 
 KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation")
 
@@ -118,13 +121,17 @@ def load(entry: Entry) -> type:
             found = getattr(importlib.import_module(module), attribute)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = entry.distribution or str(entry.file)
         raise UsageError(f"{entry.name}: broken {entry.kind} of {where}: {reason(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Plugin) and found.kind == entry.kind):
         raise UsageError(
             f"{entry.name}: {entry.target} is not a {entry.kind} (a subclass of benchbench.{entry.kind.title()})"
         )
+    try:
+        parameters(found)
+    except (TypeError, NameError) as error:
+        raise UsageError(f"{entry.name}: broken {entry.kind}: {error}") from error
     return found
 
 
@@ -135,7 +142,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "importlib" not in frame.filename and not frame.filename.startswith("<")]
+    own = [frame for frame in frames if not frame.filename.startswith("<") and "importlib" not in frame.filename]
+    own = [frame for frame in own if frame.filename != __file__]
     text = " ".join(str(error).split()) or "no message"
     place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {text}{place}"
@@ -144,7 +152,9 @@ def reason(error: BaseException) -> str:
 def file_module(path: Path) -> ModuleType:
     """Import a plain Python file under a name of its own; its folder is importable for its helpers."""
     path = path.resolve()
-    name = f"bench_file_{path.stem}"
+    # Files of one name in two folders are two modules.
+    name = f"bench_file_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
+    _make_importable(path.parent)
     loaded = sys.modules.get(name)
     stamp = (str(path), path.stat().st_mtime_ns, path.stat().st_size)
     if loaded is not None and getattr(loaded, "__bench_stamp__", None) == stamp:
@@ -153,16 +163,43 @@ def file_module(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
     sys.modules[name] = module  # dataclasses look their module up while the class is made
+    keep = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # bytecode knows whole seconds only: an edit within one would go unseen
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        sys.dont_write_bytecode = keep
     module.__dict__["__bench_stamp__"] = stamp
     return module
+
+
+#: Folders that plugins were loaded from, with the time and size of every module file in them then.
+_FOLDERS: dict[str, dict[str, tuple[int, int]]] = {}
+
+
+def _make_importable(folder: Path) -> None:
+    """Let a plugin import the files beside it as they are now.
+
+    What was imported under the same name beside another plugin, or was edited since (in a notebook), is forgotten.
+    """
+    home = str(folder)
+    if sys.path[:1] != [home]:
+        sys.path[:] = [home, *(item for item in sys.path if item != home)]
+    present = {item.stem: (item.stat().st_mtime_ns, item.stat().st_size) for item in folder.glob("*.py")}
+    edited = _FOLDERS.get(home, present) != present
+    _FOLDERS[home] = present
+    if edited:
+        importlib.invalidate_caches()
+    for name, module in list(sys.modules.items()):
+        if "." in name or name == "__main__":
+            continue
+        place = os.path.dirname(getattr(module, "__file__", None) or "")
+        if (place == home and edited) or (place != home and place in _FOLDERS and name in present):
+            del sys.modules[name]
 
 
 def _file_entry(kind: str, name: str) -> Entry:
@@ -173,7 +210,7 @@ def _file_entry(kind: str, name: str) -> Entry:
         raise UsageError(f"{name}: no such file; a {kind} is a registered name or a Python file")
     try:
         module = file_module(path)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{name}: cannot be imported: {reason(error)}") from error
     classes = [
         item

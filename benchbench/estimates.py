@@ -73,8 +73,8 @@ def duration(seconds: float) -> str:
 
 
 def by_stage(steps: Iterable[Step]) -> Mapping[str, list[Step]]:
-    """Group steps by stage, in the order of their first step."""
-    grouped: dict[str, list[Step]] = {}
+    """Group steps by stage, in the order of the work."""
+    grouped: dict[str, list[Step]] = {stage: [] for stage in ("data", "fit", "sample", "train", "score")}
     for step in steps:
-        grouped.setdefault(step.stage, []).append(step)
-    return grouped
+        grouped[step.stage].append(step)
+    return {stage: found for stage, found in grouped.items() if found}

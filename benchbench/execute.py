@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
+import re
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -50,7 +54,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if store.has(key):
             meta = store.meta(key)
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
-        _quiet_torch()
+        _fix_protocol(step["run"]["device"])
         reset_peak_memory()
         folder = store.temporary(key)
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -83,6 +87,9 @@ class _Job:
         self.body, self.run = step["body"], step["run"]
         self.inputs: Mapping[str, Any] = self.run.get("inputs", {})
         self.info = info_from_json(self.run["info"])
+        for key in self._input_keys():
+            if not store.has(key):
+                raise BenchError(f"{step['label']}: what it builds on is no longer in the store ({key[:12]}); run again")
         self.plugin = unbind(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
         self._refuse_other_code()
         self.context = Context(
@@ -99,6 +106,10 @@ class _Job:
         )
         if self.inputs.get("upstream"):
             self.context.upstream = ImageSet.load(store.path(self.inputs["upstream"]))
+
+    def _input_keys(self) -> list[str]:
+        single = [self.inputs.get(role) for role in ("data", "upstream", "synthetic")]
+        return [key for key in (*single, *self.inputs.get("fit", ())) if key]
 
     def _refuse_other_code(self) -> None:
         """A worker on another checkout would publish its own numbers under our key."""
@@ -165,6 +176,7 @@ def _sample(job: _Job) -> dict[str, Any]:
     parts = done[: job.context.skipped] + parts
     total = merge_shards(parts, job.folder)
     if total != job.context.n_syn:
+        shutil.rmtree(job.context.scratch)  # the chunks cannot be continued, so the next run starts without them
         raise BenchError(f"{job.body['name']}: made {total} images where {job.context.n_syn} were asked for (n_syn)")
     merged = ImageSet.load(job.folder)
     side = job.info.resolution
@@ -243,19 +255,31 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
+    path.write_text(json.dumps(_plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def _quiet_torch() -> None:
-    """Set what the protocol fixes; torch is imported by the plugin soon after anyway."""
-    import os
+def _plain(value: Any) -> Any:
+    """Return what a plugin reported as JSON values: NumPy's numbers as Python's, what is not finite as ``None``."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
+
+def _fix_protocol(device: str) -> None:
+    """Set what the protocol fixes, without importing torch for a step that does not need it."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a step never downloads: the preflight did
-    import torch
+    threads = int(PROTOCOL["threads"])
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules or device == "cuda":
+        import torch
 
-    torch.set_num_threads(PROTOCOL["threads"])
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+        torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
 
 
 def reset_peak_memory() -> None:
@@ -282,6 +306,7 @@ def describe_error(error: BaseException) -> str:
     """Return an error as the one line that a record and the terminal show."""
     from .catalog import reason
 
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or re.search(r"can(no|')t allocate memory|out of memory", str(error), re.IGNORECASE):
         return "out of memory"
     return str(error) if isinstance(error, BenchError) else reason(error)

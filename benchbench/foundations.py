@@ -16,6 +16,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_FILES = ("*.json", "*.txt", "*.safetensors", "*.model")
 _HUB_SKIP = ("*.fp16.safetensors", "*.non_ema.safetensors", "*flax*", "*onnx*", "safety_checker/*", "v1-4*", "*pruned*")
 _HUB_TIMEOUT_S = 6.0
+_ANSWER_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def obtain(name: str) -> Located:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        snapshot_download(name, allow_patterns=list(_HUB_FILES), ignore_patterns=list(_HUB_SKIP))
+        snapshot_download(
+            name, allow_patterns=list(_HUB_FILES), ignore_patterns=list(_HUB_SKIP), etag_timeout=_ANSWER_TIMEOUT_S
+        )
     except HfHubHTTPError as error:
         raise MissingError(_hub_message(name, f"the hub refuses it ({str(error).splitlines()[0]})")) from None
     except OSError as error:
@@ -107,14 +110,13 @@ def _unreachable() -> str | None:
         return "HF_HUB_OFFLINE is set"
     import socket
     import threading
-    from urllib.parse import urlsplit
 
-    host = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname or ""
+    host, port = _door()
     outcome: list[str] = []
 
     def knock() -> None:
         try:
-            socket.create_connection((host, 443), timeout=_HUB_TIMEOUT_S).close()
+            socket.create_connection((host, port), timeout=_HUB_TIMEOUT_S).close()
             outcome.append("")
         except OSError as error:
             outcome.append(error.strerror or type(error).__name__)
@@ -124,6 +126,17 @@ def _unreachable() -> str | None:
     thread.start()
     thread.join(_HUB_TIMEOUT_S)
     return (outcome[0] if outcome else "no answer") or None
+
+
+def _door() -> tuple[str, int]:
+    """Return host and port through which the hub is reached: its own, or those of the user's proxy."""
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies, proxy_bypass
+
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    proxy = None if proxy_bypass(hub.hostname or "") else getproxies().get(hub.scheme)
+    door = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
+    return door.hostname or "", door.port or (443 if door.scheme == "https" else 80)
 
 
 def _hub_message(name: str, why: str) -> str:

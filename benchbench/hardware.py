@@ -36,13 +36,8 @@ def choose_precision(wanted: str, device: str) -> str:
 def cores() -> int:
     """Return the CPU cores this process may use, container limits included."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, count)
+    quota = _cgroup_quota()
+    return max(1, min(count, int(quota))) if quota else max(1, count)
 
 
 def memory_gib() -> float:
@@ -51,15 +46,34 @@ def memory_gib() -> float:
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
     except (OSError, StopIteration):
-        return 8.0
+        return 8.0  # not Linux: a laptop's usual size, so that plans stay modest
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        most, now = _number(limit), _number(used)
+        if most is not None and now is not None:
+            available = min(available, max(most - now, 0) / 2**30)
+    return available
+
+
+def _cgroup_quota() -> float | None:
+    """Return the cores that a container may use, from either version of Linux control groups."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit != "max":
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            available = min(available, (int(limit) - used) / 2**30)
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return int(quota) / int(period) if quota != "max" else None
     except (OSError, ValueError):
         pass
-    return available
+    old_quota = _number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+    old_period = _number("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    return old_quota / old_period if old_quota and old_period and old_quota > 0 else None
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # no such control group, or "max"
+        return None
 
 
 def quiet_threads() -> None:

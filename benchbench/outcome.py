@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,8 +25,11 @@ def make_record(
         environment: hash of this environment; a cached training keeps that of its own time.
         plugins: distribution and version behind each plugin.
     """
-    failed = next((errors[key] for keys in cell.steps.values() for key in keys if key in errors), None)
     metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
+    # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
+    failed = errors.get(cell.train)
+    if failed is None and cell.train not in metas:
+        failed = "its result is no longer in the store; run again"
     result = None
     if failed is None:
         outcome = json.loads((store.path(cell.train) / "outcome.json").read_text("utf-8"))
@@ -34,8 +38,9 @@ def make_record(
     environment = metas.get(cell.train, {}).get("environment") or environment
     scores = {
         name: json.loads((store.path(key) / "scores.json").read_text("utf-8"))
-        for name, key in cell.score.items()
         if key in metas
+        else {"error": errors.get(key, "its result is no longer in the store; run again")}
+        for name, key in cell.score.items()
     }
     return Record(
         key=cell.train,
@@ -50,6 +55,25 @@ def make_record(
         steps=cell.steps,
         provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
     )
+
+
+def keep_known(record: Record, earlier: Record | None) -> Record:
+    """Add what an earlier record of the same training knows and this run did not ask for or could not measure.
+
+    That is the metrics that were left out this time, and the cost of artifacts that were removed since.
+    """
+    if earlier is None or earlier.result is None or record.result is None:
+        return record
+    kept = {name: scores for name, scores in earlier.metrics.items() if name not in record.metrics}
+    steps = dict(record.steps)
+    code = dict(record.code)
+    if kept:
+        steps["score"] = sorted({*record.steps["score"], *earlier.steps.get("score", ())})
+        code |= {name: earlier.code[name] for name in (f"score {item}" for item in kept) if name in earlier.code}
+    cost = {name: getattr(earlier.cost, name) if value is None else value for name, value in vars(record.cost).items()}
+    rates = {name: rate for name, rate in record.cost.images_per_s.items() if rate is not None}
+    cost["images_per_s"] = {**record.cost.images_per_s, **earlier.cost.images_per_s, **rates}
+    return replace(record, metrics={**kept, **record.metrics}, steps=steps, code=code, cost=Cost(**cost))
 
 
 def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:

@@ -74,7 +74,7 @@ class Parameter:
     def preset(self, preset: str) -> Value:
         """Return the value under a preset."""
         if preset == "paper" and self.paper != "<same>":
-            return typing.cast(Value, self.paper)
+            return self.paper
         return self.default
 
     def parse(self, text: str) -> Value:
@@ -149,6 +149,8 @@ def parameters(cls: type) -> tuple[Parameter, ...]:
 
 @cache
 def _parameters(cls: Any) -> tuple[Parameter, ...]:
+    if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()):
+        raise TypeError(f"{cls.__name__}: decorate it with @dataclass(frozen=True)")
     hints = typing.get_type_hints(cls)
     found = []
     for field in dataclasses.fields(cls):

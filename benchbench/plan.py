@@ -135,16 +135,20 @@ class _Planner:
 
     def plan(self) -> Plan:
         for spec in self.request.data:
-            data = self._bind("dataset", spec)
+            data = self._checked("dataset", spec)
+            # A dataset says what is wrong with its files better than the hashing of its folder would.
             info: DatasetInfo = data.plugin.info()
-            self._plan_dataset(data, info)
+            self._plan_dataset(with_places(data), info)
         return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
 
     def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
+        return with_places(self._checked(kind, spec, info))
+
+    def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         bound = bind(kind, spec, self.request.preset, info)
         self.warnings += [line for line in check_needs(bound, self.device) if line not in self.warnings]
-        return with_places(bound)
+        return bound
 
     # -- one dataset -------------------------------------------------------------------------------------------------
 
@@ -231,8 +235,8 @@ class _Planner:
             "values": link.values(stage),
             "code": {"plugin": link.code(stage), "subsets": self.subset_code},
             "protocol": PROTOCOL,
-            "external": link.external(),
-            "foundations": link.foundations(),
+            "external": link.external,
+            "foundations": link.foundations,
         }
         if subset is not None:
             body |= {"data": self.data_key, "subset": subset.body(), "dataset_values": self.data.values(stage)}
@@ -274,12 +278,13 @@ class _Planner:
         return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
 
     def _score_steps(self, generation: _Generation, subset: _Subset) -> dict[str, str]:
-        """Plan each metric. A table's generators are scored on one number of images, the baseline's too.
+        """Plan each metric. All generators are scored on the number of images that the smallest set has, and so is
+        the baseline: a distance grows as images get fewer.
 
         The real baseline compares two disjoint parts of the real training images, so at most half of them.
         """
         total = sum(self.info.class_counts)
-        n_syn = generation.n_syn or max(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
+        n_syn = min(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
         images = min(n_syn, max(total // 2, 1), METRIC_IMAGES)
         scores = {}
         for metric in self.metrics:
@@ -288,6 +293,7 @@ class _Planner:
             body = self._base(metric, "score", None) | {"data": self.data_key, "images": images, "synthetic": synthetic}
             body |= {"seed": derive_seed("score", self.info.name, subset.draw), "precision": "fp32"}
             run = self._run(plugin=metric.location(), inputs={"data": self.data_key, "synthetic": synthetic})
+            run["precision"] = "fp32"
             inputs = tuple(key for key in (self.data_key, synthetic) if key)
             what = "real against real" if synthetic is None else f"{generation.chain[-1].name}{self._where(subset)}"
             guess = metric.plugin.seconds("score", images + total, self.info)
@@ -349,7 +355,7 @@ class _Planner:
         timing = (
             f"train {learner.name} {arch} {digest([body['values'], body['augs'], self.info.name])[:8]} {self.precision}"
         )
-        guess = learner.plugin.seconds(f"train {arch}", subset.count, self.info)
+        guess = learner.plugin.seconds("train", subset.count, self.info)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
     def _add_cell(
@@ -385,7 +391,7 @@ class _Planner:
             "seed": step.body["seed"],
         }
         identity = shared | {
-            "data": self.data.sentence() | {"external": self.data.external()},
+            "data": self.data.sentence() | {"external": self.data.external},
             "gen": [link.sentence() for link in generation.chain],
             "mix": list(mix),
             "aug": [link.sentence() for link in aug],

@@ -25,7 +25,7 @@ def check_needs(bound: Bound, device: str) -> list[str]:
     for file in needs.files:
         if not file.path.exists():
             raise MissingError(
-                f"{bound.name}: {file.what} is missing; put it at {file.path}; it comes from {file.source}"
+                f"{bound.name}: not found: {file.what}; looked for {file.path}; put it there; source: {file.source}"
             )
     for name in needs.foundations:
         obtain(name)

@@ -45,6 +45,7 @@ __all__ = [
     "Result",
     "merge_results",
     "pack_hits",
+    "read_record",
     "read_records",
     "record_path",
     "safe_name",
@@ -71,6 +72,14 @@ def read_records(results: Path) -> Loaded:
         except RecordError as error:
             loaded.problems.append(f"{path.relative_to(results).as_posix()}: {error}")
     return loaded
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record of a file, ``None`` when there is none or it cannot be read."""
+    try:
+        return _read(path)
+    except RecordError:
+        return None
 
 
 def _read(path: Path) -> Record:

@@ -88,6 +88,15 @@ def _texts(value: Any, option: str) -> list[str]:
     raise UsageError(f"{option} {value!r}: must be text or a list of texts")
 
 
+def _whole(value: Any, option: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        return int(value) if isinstance(value, str) else int("")
+    except ValueError:
+        raise UsageError(f"{option} {value}: must be a whole number") from None
+
+
 def make_request(options: Mapping[str, Any]) -> Request:
     """Build a request from option texts, as flags, a suite file and ``benchbench.run`` give them.
 
@@ -133,9 +142,7 @@ def make_request(options: Mapping[str, Any]) -> Request:
         if name in readers:
             made[name] = readers[name](_texts(value, option))
         elif name in ("seeds", "draws"):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise UsageError(f"{option} {value}: must be a whole number")
-            made[name] = value
+            made[name] = _whole(value, option)
         elif name == "baseline":
             if not isinstance(value, bool):
                 raise UsageError(f"{option} {value}: must be true or false")
@@ -167,7 +174,9 @@ def expand_sweeps(request: Request) -> Request:
                 chains += [(*chain[:-1], chain[-1].with_value(name, value)) for value in values]
             request = replace(request, **{kind: tuple(chains)})  # type: ignore[arg-type]
         else:
-            specs = [spec.with_value(name, value) for spec in getattr(request, kind) or () for value in values]
+            if getattr(request, kind) is None:
+                raise UsageError(f"--sweep {kind}.{name}: name the {kind} that has it with --{kind}")
+            specs = [spec.with_value(name, value) for spec in getattr(request, kind) for value in values]
             request = replace(request, **{kind: tuple(specs)})  # type: ignore[arg-type]
     return replace(request, sweep=())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from .errors import UsageError
 from .estimates import Timings, Total
 from .executors import Event, make_executor
 from .hardware import cores, memory_gib
-from .outcome import make_record
+from .outcome import keep_known, make_record
 from .plan import Plan
-from .records import Record, read_records, safe_name, write_record
+from .records import Record, read_record, read_records, record_path, safe_name, write_record
 from .schedule import Listener, run_steps
 from .steps import Step
 from .store import Store
@@ -48,6 +49,24 @@ class Report:
     records: list[Record] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
     status: Status | None = None
+
+
+def check_writable(results: Path, store: Store) -> None:
+    """Make sure that everything a run leaves can be written, before it is worked for.
+
+    Raises:
+        UsageError: a file is in the way, permission is missing, the disk is full or read-only.
+    """
+    store.writable()
+    for name in ("records", "environments", "figures"):
+        path = results / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise UsageError(f"results folder {results} cannot be written: {path} is not a folder; move it away")
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(f"results folder {results} cannot be written: no permission for {path}")
+    for name in ("leaderboard.csv", "leaderboard.md"):
+        if (results / name).is_dir():
+            raise UsageError(f"results folder {results} cannot be written: {results / name} is a folder; move it away")
 
 
 def inspect(plan: Plan, store: Store) -> Status:
@@ -110,10 +129,11 @@ def carry_out(
     """
     from .environment import write_environment
 
-    store.writable()
+    check_writable(results, store)
     status = status or inspect(plan, store)
     for key, _, _ in status.corrupt:
-        store.discard(key)
+        if store.check(key) is not None:  # another run may have rebuilt it by now
+            store.discard(key)
     environment = write_environment(results)
     todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}
     timings = Timings(store.root)
@@ -164,6 +184,7 @@ class _Keeper:
             if not any(key in self.pending for keys in cell.steps.values() for key in keys):
                 del self.open[place]
                 record = make_record(cell, self.store, self.errors, self.environment, self.plugins)
+                record = keep_known(record, read_record(record_path(self.results, record)))
                 write_record(self.results, record)
                 self.records[place] = record
 

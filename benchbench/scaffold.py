@@ -39,9 +39,7 @@ def create(kind: str, name: str, folder: Path) -> list[Path]:
         if path.exists():
             raise UsageError(f"{path}: is there already and would be overwritten; choose another name")
     if importlib.util.find_spec(module) is not None:
-        raise UsageError(
-            f"{name}: {module}.py would hide the module {module!r} of this Python; choose another name"
-        )
+        raise UsageError(f"{name}: {module}.py would hide the module {module!r} of this Python; choose another name")
     templates = files("benchbench") / "templates"
     try:
         for path, source in zip(targets, (f"{kind}.txt", f"test_{kind}.txt"), strict=True):
@@ -54,13 +52,9 @@ def create(kind: str, name: str, folder: Path) -> list[Path]:
 def _module(kind: str, name: str) -> str:
     """Return the module's name, having checked both words of the request."""
     if kind == "foundation":
-        raise UsageError(
-            "foundation: has no template, being weights in a folder; name that folder as model=./folder"
-        )
+        raise UsageError("foundation: has no template, being weights in a folder; name that folder as model=./folder")
     if kind not in TEMPLATES:
-        raise UsageError(
-            f"{kind}: unknown kind{nearest(kind, TEMPLATES) or '; there are ' + ', '.join(TEMPLATES)}"
-        )
+        raise UsageError(f"{kind}: unknown kind{nearest(kind, TEMPLATES) or '; there are ' + ', '.join(TEMPLATES)}")
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
         example = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or f"my-{kind}"

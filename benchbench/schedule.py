@@ -79,8 +79,9 @@ def _fail_dependents(failed: Step, waiting: dict[str, Step], errors: dict[str, s
     """Fail what waits for a failed step, naming the first cause: the one thing that a user can act on."""
     cause = f"{failed.label}: {errors[failed.key]}"
     doomed = {failed.key}
-    for step in list(waiting.values()):  # in an order where inputs come first, so one pass finds all
-        if doomed.intersection(step.inputs):
+    # Again until nothing is found: in a chain, a fit waits for a sample that stands behind it.
+    while found := [step for step in waiting.values() if doomed.intersection(step.inputs)]:
+        for step in found:
             doomed.add(step.key)
             errors[step.key] = cause
             del waiting[step.key]

@@ -5,6 +5,7 @@ One spelling everywhere: ``diffinv:guidance_scale=2/3,noise_strength=0.2``; link
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ class Spec:
         return self.name + ":" + ",".join(f"{key}={format_value(value)}" for key, value in self.values.items())
 
     def __hash__(self) -> int:
-        return hash(str(self))
+        return hash((self.name, frozenset(self.values)))  # equal specs may list their values in another order
 
     def with_value(self, name: str, value: Any) -> Spec:
         """Return the spec with one value set."""
@@ -98,13 +99,20 @@ def integers(values: Iterable[str], option: str, low: int) -> list[int]:
 def parse_mix(text: str) -> tuple[int, int]:
     """Read ``real:synthetic``, such as ``1:3``.
 
+    Returns:
+        The ratio in lowest terms, so that one ratio has one key.
+
     Raises:
-        UsageError: not two whole numbers, or nothing at all on both sides.
+        UsageError: not two whole numbers, or no generated images, which is what the real baseline is for.
     """
-    match = re.fullmatch(r"(\d+):(\d+)", text)
-    if not match or match.groups() == ("0", "0"):
+    match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text.strip())
+    if not match:
         raise UsageError(f"--mix {text}: must be real:synthetic, such as 1:1 or 1:3")
-    return int(match[1]), int(match[2])
+    real, synthetic = int(match[1]), int(match[2])
+    if synthetic == 0:
+        raise UsageError(f"--mix {text}: has no generated images; real ones alone are the baseline's row")
+    shared = math.gcd(real, synthetic)
+    return real // shared, synthetic // shared
 
 
 def parse_sweep(text: str) -> tuple[str, str, list[str]]:
@@ -112,4 +120,7 @@ def parse_sweep(text: str) -> tuple[str, str, list[str]]:
     match = re.fullmatch(r"(gen|data|learner|aug|metric)\.([A-Za-z_][\w-]*)=(.+)", text)
     if not match:
         raise UsageError(f"--sweep {text}: must be gen.PARAMETER=VALUE,VALUE (or data., learner., aug., metric.)")
-    return match[1], match[2].replace("-", "_"), [item for item in match[3].split(",") if item]
+    values = comma_list([match[3]])
+    if not values:
+        raise UsageError(f"--sweep {text}: has no values; write {match[1]}.{match[2]}=VALUE,VALUE")
+    return match[1], match[2].replace("-", "_"), values

@@ -225,9 +225,7 @@ def test_tiny_images_are_learnable_seeded_and_balanced():
 
 
 def test_context_and_info_take_changes(tmp_path):
-    context = make_context(
-        tmp_path, info=tiny_info(tiny_images(9, classes=3), resolution=24), n_syn=5, seed=3
-    )
+    context = make_context(tmp_path, info=tiny_info(tiny_images(9, classes=3), resolution=24), n_syn=5, seed=3)
     assert (context.info.class_counts, context.info.resolution) == ((3, 3, 3), 24)
     assert (context.n_syn, context.seed) == (5, 3)
     assert context.folder.is_dir()

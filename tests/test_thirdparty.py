@@ -64,9 +64,7 @@ def installed(tmp_path_factory):
 
 def python(installed, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, env=installed[1], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
+    return subprocess.run(command, env=installed[1], cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
 
 
 def bench(installed, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,7 +82,8 @@ def test_the_catalog_lists_it_with_its_distribution(installed):
         "import json\n"
         "from benchbench.catalog import catalog, load\n"
         "found = [catalog().get('generator', 'brighter'), catalog().get('augmentation', 'dimmer')]\n"
-        "print(json.dumps([[e.name, e.distribution, e.version, e.problem, load(e).__name__] for e in found]))\n"
+        "rows = [[e.name, e.distribution, e.version, e.problem, load(e).__name__] for e in found]\n"
+        "print(json.dumps(rows))\n"
     )
     done = python(installed, "-c", code)
     assert done.returncode == 0, done.stderr

@@ -47,10 +47,9 @@ def _parser_error(error: Exception) -> int:
             raise error
         return _complain(f"internal error: {_last_line(error)}; BENCH_DEBUG=1 shows the traceback, please report it", 1)
     context = getattr(error, "ctx", None)
-    where = f"{context.command_path}: " if context is not None else ""
     path = context.command_path if context is not None else "bench"
     message = " ".join(error.format_message().split())
-    return _complain(f"{where}{message.rstrip('.')}; see `{path} --help`", 2)
+    return _complain(f"{message.rstrip('.')}; see `{path} --help`", 2, path)
 
 
 def _last_line(error: Exception) -> str:
@@ -59,7 +58,7 @@ def _last_line(error: Exception) -> str:
     return reason(error)
 
 
-def _complain(text: str, code: int) -> int:
+def _complain(text: str, code: int, command: str = "bench") -> int:
     sys.stdout.flush()
-    print(f"bench: {text}", file=sys.stderr)
+    print(f"{command}: {text}", file=sys.stderr)
     return code

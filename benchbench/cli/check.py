@@ -41,7 +41,7 @@ def check(
         for item in results:
             state = "skip" if item.skipped else "ok  " if item.ok else "FAIL"
             typer.echo(
-                f"{state}  {item.name}{': ' + item.message if item.message and (item.skipped or not item.ok) else ''}"
+                f"{state}  {item.name}{': ' + item.message if item.message else ''}"
             )
     failed = [item for item in results if not item.ok and not item.skipped]
     if not as_json:

@@ -22,9 +22,9 @@ Learner = Annotated[
 Metric = Annotated[
     list[str] | None, typer.Option("--metric", metavar="NAME[:...]", help="Metrics of the images; `none` for none.")
 ]
-Seeds = Annotated[int | None, typer.Option("--seeds", help="Trainings per draw. [default: 1]")]
+Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N", help="Trainings per draw. [default: 1]")]
 Draws = Annotated[
-    int | None, typer.Option("--draws", help="Few-shot draws, each with its own generation. [default: 1]")
+    str | None, typer.Option("--draws", metavar="N", help="Few-shot draws, each with its own generation. [default: 1]")
 ]
 Shots = Annotated[list[str] | None, typer.Option("--shots", metavar="N,...", help="Real images per class.")]
 NReal = Annotated[list[str] | None, typer.Option("--n-real", metavar="N,...", help="Real images in all.")]
@@ -47,7 +47,7 @@ Precision = Annotated[
 ]
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where records, tables and the cache go.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Suite = Annotated[str | None, typer.Argument(metavar="[SUITE]", help="A TOML file with the same names; options win.")]
+Suite = Annotated[str | None, typer.Argument(metavar="SUITE", help="A TOML file with the same names; options win.")]
 
 
 def gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:

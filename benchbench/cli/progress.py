@@ -61,6 +61,8 @@ class PlainDisplay:
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """A step is published."""
         self.left.pop(step.key, None)
+        if outcome["status"] == "done":
+            self.timings.learn(step, float(outcome["seconds"]))  # its like are estimated by it from now on
         how = (
             "done by another run" if outcome["status"] == "cached" else f"done in {duration(float(outcome['seconds']))}"
         )
@@ -95,6 +97,8 @@ class PlainDisplay:
         if not self.left:
             return "all steps done"
         total = self.timings.total(self.left.values(), self.workers)
+        if total.unknown == len(self.left):
+            return f"{total.unknown} steps left, time unknown"
         begun = sum((self.timings.estimate(step) or 0) * self.share.get(key, 0.0) for key, step in self.left.items())
         unknown = f" ({total.unknown} unknown)" if total.unknown else ""
         return f"about {duration(max(total.seconds - begun / self.workers, 0))} left in all{unknown}"

@@ -31,7 +31,7 @@ def run(
         str, typer.Option(metavar="auto|inline|processes", help="How steps run; auto shares out the cores.")
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(help="Processes at once. [default: what cores and memory allow]")
+        str | None, typer.Option(metavar="N", help="Processes at once. [default: what cores and memory allow]")
     ] = None,
     device: o.Device = None,
     precision: o.Precision = None,
@@ -48,9 +48,11 @@ def run(
     from ..hardware import quiet_threads
 
     quiet_threads()
+    from ..spec import integers
     from . import session
 
-    chosen = session.Choices(results, executor, workers, dry_run, as_json)
+    count = integers([workers], "--workers", 1)[0] if workers else None
+    chosen = session.Choices(results, executor, count, dry_run, as_json)
     raise typer.Exit(session.run(o.gather(suite, given), chosen))
 
 

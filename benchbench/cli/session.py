@@ -14,7 +14,7 @@ from typing import Any
 from ..estimates import Timings, by_stage, duration
 from ..plan import Plan, make_plan
 from ..request import make_request
-from ..run import Status, carry_out, choose_executor, draw_figures, inspect
+from ..run import Status, carry_out, check_writable, choose_executor, draw_figures, inspect
 from ..store import Store
 
 
@@ -36,7 +36,7 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
     request = make_request(options)
     plan = make_plan(request)
     if not chosen.dry_run:
-        store.writable()
+        check_writable(chosen.results, store)
     status = inspect(plan, store)
     kind, workers = choose_executor(chosen.executor, chosen.workers, status.todo, plan.device)
     # With --json, stdout holds the records and nothing else.
@@ -57,8 +57,8 @@ def _conclude(
     from ..reporting.terminal import print_table
     from ..tables import build_table
 
-    figures = draw_figures(plan, chosen.results, store)
     problems = write_leaderboard(chosen.results).problems
+    figures = draw_figures(plan, chosen.results, store)
     for line in problems:
         print(f"bench: {line}", file=sys.stderr)
     failed = [record for record in records if record.status == "failed"]
@@ -74,6 +74,15 @@ def _conclude(
     for cause, count in Counter(record.error for record in failed).items():
         cells = "1 cell" if count == 1 else f"{count} cells"
         print(f"bench: {cells} failed: {cause}", file=sys.stderr)
+    unscored = {
+        (name, scores["error"], tuple(record.steps["score"]))
+        for record in records
+        if record.status == "done"
+        for name, scores in record.metrics.items()
+        if "error" in scores
+    }
+    for (name, cause), count in Counter((name, cause) for name, cause, _ in unscored).items():
+        print(f"bench: metric {name} failed ({count} of its steps): {cause}", file=sys.stderr)
     return 1 if failed or errors else 0
 
 
@@ -138,11 +147,7 @@ def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any
     for stage, steps in by_stage(plan.steps.values()).items():
         todo = [step for step in steps if step.key in status.todo]
         cached = sum(1 for step in steps if step.key in status.cached)
-        spent = timings.total(todo)
-        unknown = f" ({spent.unknown} unknown)" if spent.unknown else ""
-        about = (
-            f", about {duration(sum(timings.estimate(step) or 0 for step in todo))} of work{unknown}" if todo else ""
-        )
+        about = f", {_work(timings, todo)}" if todo else ""
         idle = len(steps) - len(todo) - cached
         rest = f", {idle} not needed" if idle else ""
         print(
@@ -151,10 +156,20 @@ def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any
     if status.todo:
         unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
         how = f"{workers} processes" if workers > 1 else "1 process"
-        print(f"estimate   {duration(total.seconds)} with {how} on {plan.device}{unknown}", file=out)
+        about = duration(total.seconds) if total.unknown < len(status.todo) else "unknown"
+        print(f"estimate   {about} with {how} on {plan.device}{unknown}", file=out)
     else:
         print("estimate   nothing to run: everything is cached", file=out)
     out.flush()
+
+
+def _work(timings: Timings, steps: list[Any]) -> str:
+    """Say how much work steps are; what nobody can estimate is said to be unknown and not counted as nothing."""
+    known = [seconds for step in steps if (seconds := timings.estimate(step)) is not None]
+    if not known:
+        return "time unknown"
+    unknown = len(steps) - len(known)
+    return f"about {duration(sum(known))} of work" + (f" and {unknown} unknown" if unknown else "")
 
 
 def _count(number: int, noun: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,7 +48,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(told, indent=1, sort_keys=True, default=str))
         return
-    typer.echo(f"{spec.name} ({known[0].kind}, {known[0].distribution or 'a file'} {known[0].version})\n")
+    typer.echo(f"{spec.name} ({known[0].kind}, {f'{known[0].distribution} {known[0].version}'.strip() or 'a file'})\n")
     typer.echo(inspect.getdoc(cls) or "")
     _print_parameters(rows)
     for title, lines in facts.items():
@@ -117,19 +118,33 @@ def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     return found
 
 
+#: A cell of a table that is longer goes below the table as a note.
+_WIDEST = 40
+
+
 def _table_lines(cls: Any) -> list[str]:
     rows = [{key: str(value) for key, value in row.items()} for row in cls.table()]
     if not rows:
         return []
+    notes = []
+    for row in rows:
+        name = next(iter(row.values()))
+        for key, text in row.items():
+            if len(text) > _WIDEST:
+                notes.append(f"{name}, {key}: {text}")
+                row[key] = "see below"
     widths = {key: max(len(key), *(len(row.get(key, "")) for row in rows)) for key in rows[0]}
     lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items()).rstrip()]
-    return lines + ["  ".join(f"{row.get(key, ''):<{width}}" for key, width in widths.items()).rstrip() for row in rows]
+    lines += ["  ".join(f"{row.get(key, ''):<{width}}" for key, width in widths.items()).rstrip() for row in rows]
+    return [*lines, *dict.fromkeys(notes)]
 
 
 def _file_entry(name: str) -> Any:
     from ..catalog import KINDS, catalog
     from ..errors import UsageError
 
+    if not Path(name).expanduser().is_file():
+        raise UsageError(f"{name}: no such file; a plugin is a registered name or a Python file")
     for kind in KINDS:
         try:
             return catalog().get(kind, name)

@@ -15,8 +15,6 @@ def why(
     cell: Annotated[
         str, typer.Argument(metavar="CELL", help="The first digits of a cell's key (see `bench plan --cells`).")
     ],
-    gen: o.Gen = None,
-    data: o.Data = None,
     results: o.Results = Path("results"),
     as_json: o.Json = False,
 ) -> None:

@@ -40,9 +40,7 @@ def takes_soft_targets(subject: Subject) -> None:
     hard = torch.nn.functional.one_hot(labels, len(subject.info.classes)).float()
     soft = 0.7 * hard + 0.3 * hard.roll(1, 0)
     changed, targets = _apply(subject, images, soft)
-    require(
-        targets.is_floating_point(), "soft targets came back hard; the labels that were mixed before are lost"
-    )
+    require(targets.is_floating_point(), "soft targets came back hard; the labels that were mixed before are lost")
     _judge(subject, images, soft, changed, targets)
 
 
@@ -80,11 +78,7 @@ def a_loss_is_a_finite_scalar(subject: Subject) -> None:
 
     images, labels = _batch(subject)
     _, targets = _apply(subject, images, labels)
-    logits = (
-        torch.linspace(-1, 1, len(labels) * len(subject.info.classes))
-        .reshape(len(labels), -1)
-        .requires_grad_()
-    )
+    logits = torch.linspace(-1, 1, len(labels) * len(subject.info.classes)).reshape(len(labels), -1).requires_grad_()
     loss = subject.plugin.loss(logits, targets)
     if loss is None:
         return
@@ -99,9 +93,7 @@ def phases_ascend_within_the_run(subject: Subject) -> None:
     """Each phase is a step in 1..steps-1, in ascending order, also of very short runs."""
     for steps in (1, 2, 3, 10, 1000):
         phases = subject.plugin.phases(steps)
-        fine = list(phases) == sorted(set(phases)) and all(
-            type(at) is int and 1 <= at < steps for at in phases
-        )
+        fine = list(phases) == sorted(set(phases)) and all(type(at) is int and 1 <= at < steps for at in phases)
         require(fine, f"phases({steps}) must be ascending steps in 1..{steps - 1}; got {phases}")
 
 

@@ -71,9 +71,7 @@ def declares_every_field_with_param_and_help(subject: Subject) -> None:
     except TypeError as error:
         raise AssertionError(str(error)) from None
     for item in declared:
-        require(
-            bool(item.help and item.help.strip()), f"{subject.cls.__name__}.{item.name} has an empty help"
-        )
+        require(bool(item.help and item.help.strip()), f"{subject.cls.__name__}.{item.name} has an empty help")
 
 
 def defaults_are_valid_under_every_preset(subject: Subject) -> None:
@@ -123,27 +121,15 @@ def says_what_it_needs(subject: Subject) -> None:
     require(all(isinstance(path, Path) for path in paths), "external() must return pathlib.Path objects")
     for stage in ("fit", "sample", "train", "score", "load"):
         estimate = plugin.seconds(stage, 10, subject.info)
-        valid = estimate is None or (
-            isinstance(estimate, (int, float)) and math.isfinite(estimate) and estimate >= 0
-        )
-        require(
-            valid, f"seconds({stage!r}, 10, info) must be None or a finite number from 0; got {estimate!r}"
-        )
+        valid = estimate is None or (isinstance(estimate, (int, float)) and math.isfinite(estimate) and estimate >= 0)
+        require(valid, f"seconds({stage!r}, 10, info) must be None or a finite number from 0; got {estimate!r}")
     if plugin.kind not in ("dataset", "foundation"):
         require(
             plugin.resolve(subject.info) == plugin,
             "resolve(info) must not change a plugin that is resolved already",
         )
-    missing = [
-        *(
-            f"package {name}"
-            for name in needs.packages
-            if importlib.util.find_spec(name.split(".")[0]) is None
-        )
-    ]
-    missing += [
-        f"{need.what} at {need.path} (from {need.source})" for need in needs.files if not need.path.exists()
-    ]
+    missing = [*(f"package {name}" for name in needs.packages if importlib.util.find_spec(name.split(".")[0]) is None)]
+    missing += [f"{need.what} at {need.path} (from {need.source})" for need in needs.files if not need.path.exists()]
     if missing:
         raise Skip(f"missing here: {'; '.join(missing)}")
     from ..foundations import locate

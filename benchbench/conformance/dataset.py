@@ -30,9 +30,7 @@ def describes_itself_consistently(subject: Subject) -> None:
         f"{len(info.class_counts)} class_counts for {len(info.classes)} classes",
     )
     total = sum(info.class_counts)
-    require(
-        total == info.counts["train"], f"class_counts sum to {total}, but train holds {info.counts['train']}"
-    )
+    require(total == info.counts["train"], f"class_counts sum to {total}, but train holds {info.counts['train']}")
     sides = (info.resolution, info.classify_resolution, info.generate_resolution)
     require(
         all(type(side) is int and side > 0 for side in sides),
@@ -45,17 +43,13 @@ def describes_itself_consistently(subject: Subject) -> None:
     require(named, f"{len(info.prompt_names)} prompt_names for {len(info.classes)} classes")
     require(info.optimizer in ("sgd", "adamw"), f"optimizer must be sgd or adamw; got {info.optimizer!r}")
     few = info.quick_shots is None or 0 < info.quick_shots <= min(info.class_counts)
-    require(
-        few, f"quick_shots={info.quick_shots} exceeds the smallest class ({min(info.class_counts)} images)"
-    )
+    require(few, f"quick_shots={info.quick_shots} exceeds the smallest class ({min(info.class_counts)} images)")
 
 
 def says_licence_and_source(subject: Subject) -> str:
     """A reader of a table wants to know whose images these are; ``unknown`` is allowed and remarked."""
     info = _info(subject)
-    require(
-        bool(info.licence and info.source), "licence and source must not be empty; write unknown if they are"
-    )
+    require(bool(info.licence and info.source), "licence and source must not be empty; write unknown if they are")
     return "" if info.licence != "unknown" else "its licence is unknown"
 
 
@@ -77,9 +71,7 @@ def loads_what_it_declares(subject: Subject) -> None:
             f"{split} has the classes {images.classes}; info says {info.classes}",
         )
         side = (info.resolution, info.resolution)
-        require(
-            images.images.shape[1:3] == side, f"{split} is {images.images.shape[1:3]} px; info says {side}"
-        )
+        require(images.images.shape[1:3] == side, f"{split} is {images.images.shape[1:3]} px; info says {side}")
     counts = tuple(int(count) for count in _load(subject, "train").counts)
     require(
         counts == tuple(info.class_counts),
@@ -103,9 +95,7 @@ def trains_every_class_it_tests(subject: Subject) -> None:
     info, counts = _info(subject), _load(subject, "train").counts
     for split in ("validation", "test"):
         lacking = [
-            info.classes[label]
-            for label in sorted(set(_load(subject, split).labels.tolist()))
-            if not counts[label]
+            info.classes[label] for label in sorted(set(_load(subject, split).labels.tolist())) if not counts[label]
         ]
         require(not lacking, f"{split} has classes that train lacks: {', '.join(lacking)}")
 
@@ -130,9 +120,7 @@ def refuses_an_unknown_split(subject: Subject) -> None:
         subject.plugin.load("no-such-split", _context(subject))
     except Exception:  # which one is the author's choice: only a mistake in the harness gets here
         return
-    raise AssertionError(
-        "load('no-such-split') returned images; raise an error for a split that does not exist"
-    )
+    raise AssertionError("load('no-such-split') returned images; raise an error for a split that does not exist")
 
 
 def _info(subject: Subject) -> DatasetInfo:

@@ -28,9 +28,7 @@ def shards_cover_the_training_images_in_order(subject: Subject) -> None:
         shards = list(subject.plugin.shards(total))
         covered = [index for shard in shards for index in shard]
         fine = covered == list(range(total)) and all(len(shard) for shard in shards)
-        require(
-            fine, f"shards({total}) must cut 0..{total - 1} into consecutive, non-empty ranges; got {shards}"
-        )
+        require(fine, f"shards({total}) must cut 0..{total - 1} into consecutive, non-empty ranges; got {shards}")
 
 
 def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> None:
@@ -42,9 +40,7 @@ def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> N
     with global_randomness(2):
         again = {shard: folder_digest(_fit(subject, shard).folder) for shard in reversed(shards)}
     for shard, digest in zip(shards, first, strict=True):
-        differing = sorted(
-            name for name in {*digest, *again[shard]} if digest.get(name) != again[shard].get(name)
-        )
+        differing = sorted(name for name in {*digest, *again[shard]} if digest.get(name) != again[shard].get(name))
         require(
             not differing,
             f"fit of images {shard.start}..{shard.stop - 1} wrote other bytes the second time: {differing}",
@@ -83,17 +79,13 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
             item.images.shape[1:] == (side, side, 3),
             f"images must be ({side}, {side}, 3); got {item.images.shape[1:]}",
         )
-        require(
-            item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}"
-        )
+        require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
     total = sum(len(item) for item in sets)
     expected = len(subject.train) if subject.plugin.is_real else subject.n_syn
     require(total == expected, f"sample made {total} images in all; it has to make {expected}")
     context: Probe = subject.shared["sample context"]
     counted = context.handed in (0, len(sets))
-    require(
-        counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk"
-    )
+    require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
 
 
 def sample_makes_a_single_image_too(subject: Subject) -> None:
@@ -152,9 +144,7 @@ def real_is_the_training_subset_itself(subject: Subject) -> None:
     if not subject.plugin.is_real:
         raise NotApplicable
     made = ImageSet.concatenate(_sampled(subject))
-    same = np.array_equal(made.images, subject.given.images) and np.array_equal(
-        made.labels, subject.given.labels
-    )
+    same = np.array_equal(made.images, subject.given.images) and np.array_equal(made.labels, subject.given.labels)
     require(same, "is_real generators yield the training images unchanged")
 
 
@@ -163,9 +153,7 @@ def _needs_fit(subject: Subject) -> None:
         raise NotApplicable
 
 
-def _fit(
-    subject: Subject, shard: range, *, scratch: Path | None = None, kill_after: int | None = None
-) -> Probe:
+def _fit(subject: Subject, shard: range, *, scratch: Path | None = None, kill_after: int | None = None) -> Probe:
     changes: dict[str, Any] = {**_upstream(subject), "scratch": scratch, "kill_after": kill_after}
     context = subject.context("fit", shard=shard, **changes)
     subject.plugin.fit(subject.train, context)
@@ -178,9 +166,7 @@ def _fitted(subject: Subject) -> tuple[Path, ...]:
         return ()
     if "fits" not in subject.shared:
         with global_randomness(1):
-            subject.shared["fits"] = [
-                _fit(subject, shard) for shard in subject.plugin.shards(len(subject.train))
-            ]
+            subject.shared["fits"] = [_fit(subject, shard) for shard in subject.plugin.shards(len(subject.train))]
     return tuple(context.folder for context in subject.shared["fits"])
 
 

@@ -35,9 +35,7 @@ def names_its_architectures(subject: Subject) -> None:
     try:
         subject.plugin.architectures(("no-such-architecture",), subject.info)
     except UsageError as error:
-        require(
-            "no-such-architecture" in str(error), f"the message must name the architecture; it says {error}"
-        )
+        require("no-such-architecture" in str(error), f"the message must name the architecture; it says {error}")
     else:
         raise AssertionError("architectures(('no-such-architecture',), info) must raise UsageError")
 
@@ -54,9 +52,7 @@ def reports_a_hit_for_each_test_image(subject: Subject) -> None:
     )
     best = outcome.best_on_test
     require(best is None or 0 <= best <= 1, f"best_on_test must be None or a share in [0, 1]; got {best!r}")
-    require(
-        best is None or best >= outcome.accuracy - 1e-9, "best_on_test is below the accuracy of the last step"
-    )
+    require(best is None or best >= outcome.accuracy - 1e-9, "best_on_test is below the accuracy of the last step")
     counted = min(outcome.steps, outcome.images_seen, outcome.parameters)
     require(counted >= 0, "steps, images_seen and parameters must not be negative")
     for step, loss, accuracy in outcome.curve:
@@ -65,9 +61,7 @@ def reports_a_hit_for_each_test_image(subject: Subject) -> None:
             math.isfinite(loss) and 0 <= step <= outcome.steps,
             f"the curve has {shown} in a run of {outcome.steps} steps",
         )
-        require(
-            accuracy is None or 0 <= accuracy <= 1, f"the curve has {shown}; accuracies are shares in [0, 1]"
-        )
+        require(accuracy is None or 0 <= accuracy <= 1, f"the curve has {shown}; accuracies are shares in [0, 1]")
     try:
         json.dumps(dict(outcome.details), allow_nan=False)
     except (TypeError, ValueError) as error:

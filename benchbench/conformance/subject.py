@@ -68,9 +68,7 @@ class Probe(Context):
     ticks: int = 0
     handed: int = 0
 
-    def progress(
-        self, items: Iterable[T], total: int | None = None, label: str = "", unit: str = "it"
-    ) -> Iterator[T]:
+    def progress(self, items: Iterable[T], total: int | None = None, label: str = "", unit: str = "it") -> Iterator[T]:
         """Yield ``items`` as ``Context.progress`` does, counting them."""
         for item in super().progress(items, total, label, unit):
             if self.kill_after is not None and self.ticks >= self.kill_after:
@@ -138,8 +136,7 @@ class Subject:
     def context(self, label: str, **changes: Any) -> Probe:
         """Return a context with folders of its own; ``changes`` replace its fields."""
         places = {
-            place: changes.pop(place, None) or self.new_folder(f"{label}-{place}")
-            for place in ("folder", "scratch")
+            place: changes.pop(place, None) or self.new_folder(f"{label}-{place}") for place in ("folder", "scratch")
         }
         return Probe(seed=self.seed, info=self.info, **{**places, "n_syn": self.n_syn, **changes})
 
@@ -169,9 +166,7 @@ def _place(error: BaseException) -> str:
     """Name the innermost line outside the suite and the installed libraries: most likely the author's own."""
     here = str(Path(__file__).parent)
     frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((here, "<"))
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((here, "<"))
     ]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     return f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

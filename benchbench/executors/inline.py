@@ -31,7 +31,7 @@ class InlineExecutor:
         try:
             outcome = execute(step, self.store, emit)
             self.events.append({"what": "done", **outcome})
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin that exits fails its step, not the run
             self.events.append({"what": "failed", "key": step["key"], "error": describe_error(error)})
 
     def wait(self) -> list[Event]:

@@ -59,6 +59,7 @@ class ProcessExecutor:
 
     def submit(self, step: dict[str, Any]) -> None:
         """Hand a step to an idle worker, starting one if there is none."""
+        self.idle = [worker for worker in self.idle if worker.process.poll() is None]  # one may have died at rest
         worker = self.idle.pop() if self.idle else _Worker(self.store, self.events)
         self.busy.append(worker)
         worker.send(step)

@@ -39,7 +39,7 @@ def main() -> None:
 
         try:
             emit({"what": "done", **execute(step, store, emit)})
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if os.environ.get("BENCH_DEBUG"):
                 import traceback
 

@@ -229,15 +229,17 @@ class Training:
             raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
 
 
-def _check_grown(
-    augmentation: object, source: Source, images: torch.Tensor, labels: torch.Tensor
-) -> None:
+def _check_grown(augmentation: object, source: Source, images: torch.Tensor, labels: torch.Tensor) -> None:
     name = type(augmentation).__name__
     if images.dtype != torch.uint8 or images.shape[1:] != source.images.shape[1:]:
         wanted = ", ".join(str(side) for side in source.images.shape[1:])
-        raise ValueError(f"{name}.grow must return uint8 images (M, {wanted}); got {images.dtype} {tuple(images.shape)}")
+        raise ValueError(
+            f"{name}.grow must return uint8 images (M, {wanted}); got {images.dtype} {tuple(images.shape)}"
+        )
     if labels.dtype != torch.int64 or labels.shape != (len(images),):
-        raise ValueError(f"{name}.grow must return int64 labels ({len(images)},); got {labels.dtype} {tuple(labels.shape)}")
+        raise ValueError(
+            f"{name}.grow must return int64 labels ({len(images)},); got {labels.dtype} {tuple(labels.shape)}"
+        )
 
 
 def _phases(task: Task, steps: int) -> dict[int, list[int]]:
@@ -257,7 +259,8 @@ def _phases(task: Task, steps: int) -> dict[int, list[int]]:
 def _reproducible(device: str) -> Iterator[None]:
     """Leave torch's global generators as they were, and take cuDNN's deterministic kernels meanwhile."""
     cuda: list[Any] = [torch.cuda.current_device()] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=cuda), torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=True
+    with (
+        torch.random.fork_rng(devices=cuda),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True),
     ):
         yield

@@ -79,9 +79,7 @@ def make_optimizer(recipe: Recipe, weights: Iterable[torch.nn.Parameter]) -> tor
     import torch
 
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(
-            weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-        )
+        return torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     return torch.optim.SGD(
         weights,
         lr=recipe.learning_rate,

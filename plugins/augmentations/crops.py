@@ -48,9 +48,7 @@ def crop_slices(images: NDArray, corners: NDArray, mirrored: NDArray, padding: i
     return out
 
 
-def crop_gather(
-    images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, padding: int
-) -> torch.Tensor:
+def crop_gather(images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, padding: int) -> torch.Tensor:
     """Crop on an accelerator: one gather and no loop; same arguments and result as :func:`crop_slices`."""
     count, channels, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4)

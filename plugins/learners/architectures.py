@@ -76,8 +76,9 @@ def build(arch: str, resolution: int, classes: int) -> Classifier:
     rule = RULES[arch]
     model = builders[arch](rule.stem(resolution), rule.pools(resolution), classes)
     for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
     return model
 
 

@@ -41,7 +41,7 @@ def canonical(name: str) -> str:
     """
     base = name.lower().partition(".")[0]
     if not timm.is_model(base):
-        hint = nearest(base, [*PAPER_ARCHITECTURES, *timm.list_models()])
+        hint = nearest(base, list(dict.fromkeys([*PAPER_ARCHITECTURES, *timm.list_models()])))
         known = f"; known are all, {', '.join(PAPER_ARCHITECTURES)} and the names of timm.list_models()"
         raise UsageError(f"{name}: unknown architecture{hint or known}")
     return base
@@ -72,18 +72,28 @@ def _keep_small(net: Any) -> None:
 
 @lru_cache(maxsize=64)
 def check(name: str, resolution: int, classes: int) -> None:
-    """Make sure that a timm network takes images of this size.
+    """Make sure that a timm network takes images of this size, without making its weights where timm allows it.
 
     Raises:
         UsageError: it does not, in timm's words.
     """
     try:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            model = build(name, resolution, classes).eval()
-            logits = model(torch.zeros(2, 3, resolution, resolution))
-            model.features(torch.zeros(2, 3, resolution, resolution))
+        try:
+            shape = _logits(name, resolution, classes, "meta")
+        except (NotImplementedError, RuntimeError) as error:
+            if not isinstance(error, NotImplementedError) and "meta" not in str(error):
+                raise
+            shape = _logits(name, resolution, classes, "cpu")  # it looks at values, which meta tensors have not
     except Exception as error:  # whatever a network does when its map runs empty
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"{name}: cannot take images of {resolution} px ({reason})") from None
-    if logits.shape != (2, classes):
-        raise UsageError(f"{name}: is no classifier of one label per image (logits {tuple(logits.shape)})")
+    if shape != (2, classes):
+        raise UsageError(f"{name}: is no classifier of one label per image (logits {shape})")
+
+
+def _logits(name: str, resolution: int, classes: int, device: str) -> tuple[int, ...]:
+    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+        model = build(name, resolution, classes).eval()
+        images = torch.zeros(2, 3, resolution, resolution)
+        model.features(images)
+        return tuple(model(images).shape)

@@ -125,6 +125,6 @@ RULES: dict[str, Rule] = {
 
 #: What happens to any other timm network.
 OTHERS = (
-    "below 64 px the first convolution takes stride 1 and a max pool right behind it is left out, unless it cuts patches "
-    "(kernel = stride); transformers are built for the resolution"
+    "below 64 px the first convolution takes stride 1 and a max pool right behind it is left out, unless it cuts "
+    "patches (kernel = stride); transformers are built for the resolution"
 )

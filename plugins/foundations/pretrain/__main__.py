@@ -56,13 +56,9 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--part", choices=("all", "corpus", "vae", "sd", "cnn"), default="all")
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for the atlas, checkpoints and loss logs"
-    )
+    parser.add_argument("--work", type=Path, required=True, help="folder for the atlas, checkpoints and loss logs")
     parser.add_argument("--out", type=Path, required=True, help="folder that receives glyph-sd and glyph-cnn")
-    parser.add_argument(
-        "--docs", type=Path, help="folder for loss curves, sample grids and the list of typefaces"
-    )
+    parser.add_argument("--docs", type=Path, help="folder for loss curves, sample grids and the list of typefaces")
     parser.add_argument("--fonts", choices=("debian", "bundled"), default="debian")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -71,14 +67,12 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         help="do not train: write glyph-sd and its pictures from the checkpoint that is there",
     )
     for part, steps in STEPS.items():
-        parser.add_argument(
-            f"--{part}-steps", type=int, default=steps, help=f"training steps of {part} (%(default)s)"
-        )
+        parser.add_argument(f"--{part}-steps", type=int, default=steps, help=f"training steps of {part} (%(default)s)")
     a = parser.parse_args(arguments)
-    steps = {part: getattr(a, f"{part}_steps") for part in STEPS}
-    if (low := min(steps.values())) < 1:
+    chosen = {part: int(getattr(a, f"{part}_steps")) for part in STEPS}
+    if (low := min(chosen.values())) < 1:
         parser.error(f"--*-steps: {low}: must be at least 1")
-    return Options(a.part, a.work, a.out, a.docs, a.fonts, a.seed, steps, a.preview)
+    return Options(a.part, a.work, a.out, a.docs, a.fonts, a.seed, chosen, a.preview)
 
 
 def report(line: str) -> None:
@@ -104,12 +98,21 @@ def run(options: Options) -> None:
         _run_classifier(options, corpus)
 
 
+def _document_losses(options: Options, part: str, title: str) -> None:
+    """Copy the loss log of `part` to the documentation and draw it."""
+    from .pictures import save_curve
+
+    if options.docs:
+        shutil.copy(options.work / f"{part}_loss.csv", options.docs)
+        save_curve(options.docs / f"{part}_loss.csv", options.docs / f"{part}_loss.png", title)
+
+
 def _run_diffusion(options: Options, corpus: "Corpus") -> None:
     import torch
 
     from .diffusion import restore_average, train_denoiser
     from .export import build_pipeline, save_pipeline
-    from .pictures import sample_grid, save_curve, save_grid
+    from .pictures import sample_grid, save_grid
     from .tokens import build_tokenizer
     from .vae import train_vae
 
@@ -120,34 +123,29 @@ def _run_diffusion(options: Options, corpus: "Corpus") -> None:
             restored = vae.decode(vae.encode(images).latent_dist.mode()).sample
         pairs = torch.stack([images.view(3, 16, 3, 32, 32), restored.view(3, 16, 3, 32, 32)], 1).flatten(0, 2)
         save_grid(pairs, 16, options.docs / "vae_pairs.png")
-        save_curve(options.work / "vae_loss.csv", options.docs / "vae_loss.png", "autoencoder")
+        _document_losses(options, "vae", "autoencoder")
     if options.part == "vae":
         return
     tokenizer = build_tokenizer()
     if options.preview:
         model = restore_average(tokenizer, options.work)
     else:
-        model = train_denoiser(
-            corpus, vae, tokenizer, options.work, options.steps["sd"], options.seed, report
-        )
+        model = train_denoiser(corpus, vae, tokenizer, options.work, options.steps["sd"], options.seed, report)
     save_pipeline(vae, model, tokenizer, options.out / "glyph-sd")
     report(f"wrote {options.out / 'glyph-sd'}")
     if options.docs:
         sample_grid(build_pipeline(vae, model, tokenizer), options.docs / "sd_samples.png", 2.0, options.seed)
-        shutil.copy(options.work / "sd_loss.csv", options.docs)
-        save_curve(options.work / "sd_loss.csv", options.docs / "sd_loss.png", "diffusion (v-prediction)")
+        _document_losses(options, "sd", "diffusion (v-prediction)")
 
 
 def _run_classifier(options: Options, corpus: "Corpus") -> None:
     from .classifier import save_classifier, train_classifier
-    from .pictures import save_curve
 
     steps = options.steps["cnn"]
     model, accuracy = train_classifier(corpus, options.work, steps, options.seed, report)
     save_classifier(model, options.out / "glyph-cnn", accuracy, steps, options.seed)
     report(f"wrote {options.out / 'glyph-cnn'}")
-    if options.docs:
-        save_curve(options.work / "cnn_loss.csv", options.docs / "cnn_loss.png", "character classifier")
+    _document_losses(options, "cnn", "character classifier")
 
 
 def main(arguments: list[str] | None = None) -> int:

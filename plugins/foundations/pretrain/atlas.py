@@ -53,15 +53,13 @@ def build_atlas(folder: Path, fonts: str, seed: int, report: Callable[[str], Non
     """
     faces = bundled_typefaces() + (debian_typefaces() if fonts == "debian" else [])
     manifest = [
-        {"file": f.path.name, "package": f.package, "licence": f.licence, "sha256": f.fingerprint()}
-        for f in faces
+        {"file": f.path.name, "package": f.package, "licence": f.licence, "sha256": f.fingerprint()} for f in faces
     ]
-    key = hashlib.sha256(json.dumps([manifest, seed, _VERSION]).encode()).hexdigest()[:16]
+    drawn = [[face["sha256"] for face in manifest], seed, _VERSION]
+    key = hashlib.sha256(json.dumps(drawn).encode()).hexdigest()[:16]
     path = folder / f"atlas-{fonts}-{key}.npz"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "corpus_manifest.json").write_text(
-        json.dumps({"fonts": fonts, "typefaces": manifest}, indent=1) + "\n"
-    )
+    (folder / "corpus_manifest.json").write_text(json.dumps({"fonts": fonts, "typefaces": manifest}, indent=1) + "\n")
     if path.exists():
         with np.load(path) as stored:
             return Atlas(*(stored[name] for name in Atlas._fields))
@@ -87,9 +85,7 @@ def _centred(image: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     longest = max(ink.size)
     if longest > SIZE - 6:
         ratio = (SIZE - 6) / longest
-        ink = ink.resize(
-            (max(1, round(ink.width * ratio)), max(1, round(ink.height * ratio))), Image.Resampling.BOX
-        )
+        ink = ink.resize((max(1, round(ink.width * ratio)), max(1, round(ink.height * ratio))), Image.Resampling.BOX)
     canvas = Image.new("L", (SIZE, SIZE))
     canvas.paste(ink, ((SIZE - ink.width) // 2, (SIZE - ink.height) // 2))
     return np.asarray(canvas)

@@ -15,9 +15,7 @@ _BATCH, _CHUNK, _LR = 64, 512, 3e-3
 MODEL_ID = "glyphcnn-v1"
 
 
-def train_classifier(
-    corpus: Corpus, folder: Path, steps: int, seed: int, report: Report
-) -> tuple[GlyphCNN, float]:
+def train_classifier(corpus: Corpus, folder: Path, steps: int, seed: int, report: Report) -> tuple[GlyphCNN, float]:
     """Train for `steps` batches of 64; return the model and its accuracy on held-out batches."""
     torch.manual_seed(seed)
     model = GlyphCNN(len(CHARACTERS))
@@ -54,9 +52,7 @@ def held_out_accuracy(model: GlyphCNN, corpus: Corpus) -> float:
 def save_classifier(model: GlyphCNN, folder: Path, accuracy: float, steps: int, seed: int) -> None:
     """Write `model.safetensors` (fp32) and `config.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors"
-    )
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors")
     (folder / "model.safetensors").chmod(0o644)
     config = {
         "id": MODEL_ID,

@@ -132,9 +132,7 @@ def _thicken(ink: Tensor, weight: Tensor) -> Tensor:
     return ink + w.clamp_min(0) * (wide - ink) + (-w).clamp_min(0) * (thin - ink)
 
 
-def _warp(
-    n: int, uniform: Callable[[float, float], Tensor], g: torch.Generator
-) -> tuple[Tensor, dict[str, Tensor]]:
+def _warp(n: int, uniform: Callable[[float, float], Tensor], g: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """Return sampling grids `(N, 32, 32, 2)` of affine maps and elastic fields, and the affine parts."""
     scale = torch.where(torch.rand(n, generator=g) < 0.65, uniform(1.15, 1.42), uniform(0.7, 1.2))
     aspect = uniform(0.75, 1.25)

@@ -103,12 +103,8 @@ class _Feed:
         # Stratified: one timestep in each of 32 equal intervals, in random order; the loss is far less noisy.
         timesteps = (torch.arange(BATCH) + torch.rand(BATCH, generator=g)) * (1000 / BATCH)
         timesteps = timesteps.long()[torch.randperm(BATCH, generator=g)]
-        texts = [
-            "" if rng.random() < _CAPTION_DROP else text for text in self._captions[place : place + BATCH]
-        ]
-        ids = self._tokenizer(
-            texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt"
-        )
+        texts = ["" if rng.random() < _CAPTION_DROP else text for text in self._captions[place : place + BATCH]]
+        ids = self._tokenizer(texts, padding="max_length", max_length=MAX_TOKENS, truncation=True, return_tensors="pt")
         return latents, noise, timesteps, ids["input_ids"]
 
 

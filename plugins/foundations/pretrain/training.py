@@ -65,6 +65,4 @@ class LossLog:
         if elapsed - self._said > 15 or step == self._steps:
             self._said = elapsed
             left = elapsed / max(1, step - self._start) * (self._steps - step)
-            self._report(
-                f"step {step}/{self._steps}  loss {mean:.4f}  {elapsed:.0f} s, about {left:.0f} s left"
-            )
+            self._report(f"step {step}/{self._steps}  loss {mean:.4f}  {elapsed:.0f} s, about {left:.0f} s left")

@@ -10,13 +10,13 @@ from typing import NamedTuple
 PACKAGES = {
     "fonts-averia-sans-gwf": "OFL-1.1",
     "fonts-averia-serif-gwf": "OFL-1.1",
-    "fonts-beteckna": "GPL-2+",
-    "fonts-breip": "OFL-1.1",
-    "fonts-bwht": "CC-BY-SA-3.0",
+    "fonts-beteckna": "GPL-3",
+    "fonts-breip": "OFL-1.0",
+    "fonts-bwht": "OFL-1.1",
     "fonts-cabin": "OFL-1.1",
     "fonts-cantarell": "OFL-1.1",
     "fonts-comic-neue": "OFL-1.1",
-    "fonts-crosextra-caladea": "Apache-2.0",
+    "fonts-crosextra-caladea": "OFL-1.1",
     "fonts-crosextra-carlito": "OFL-1.1",
     "fonts-dancingscript": "OFL-1.1",
     "fonts-dejavu-core": "Bitstream-Vera",
@@ -24,14 +24,14 @@ PACKAGES = {
     "fonts-dkg-handwriting": "OFL-1.1",
     "fonts-dosis": "OFL-1.1",
     "fonts-ecolier-court": "OFL-1.1",
-    "fonts-essays1743": "LGPL-2.1+",
-    "fonts-femkeklaver": "OFL-1.1",
+    "fonts-essays1743": "OFL-1.1 or LGPL-2.1",
+    "fonts-femkeklaver": "CC-BY-SA-3.0",
     "fonts-firacode": "OFL-1.1",
     "fonts-freefont-ttf": "GPL-3+ with font exception",
-    "fonts-hack": "MIT and Bitstream-Vera",
+    "fonts-hack": "Expat and Bitstream-Vera",
     "fonts-humor-sans": "OFL-1.1",
-    "fonts-inconsolata": "OFL-1.1",
-    "fonts-isabella": "LGPL-2.1+",
+    "fonts-inconsolata": "OFL-1.0",
+    "fonts-isabella": "LGPL-2+",
     "fonts-junicode": "OFL-1.1",
     "fonts-jura": "OFL-1.1",
     "fonts-karla": "OFL-1.1",
@@ -40,15 +40,15 @@ PACKAGES = {
     "fonts-kristi": "OFL-1.1",
     "fonts-lato": "OFL-1.1",
     "fonts-leckerli-one": "OFL-1.1",
-    "fonts-liberation": "OFL-1.1",
-    "fonts-lindenhill": "OFL-1.1",
+    "fonts-liberation": "GPL-2 with font exception",
+    "fonts-lindenhill": "MIT",
     "fonts-linuxlibertine": "OFL-1.1 or GPL-2+ with font exception",
     "fonts-lobster": "OFL-1.1",
-    "fonts-monofur": "free to use and distribute",
+    "fonts-monofur": "OFL-1.1",
     "fonts-mononoki": "OFL-1.1",
-    "fonts-oldstandard": "OFL-1.1",
+    "fonts-oldstandard": "OFL-1.0",
     "fonts-open-sans": "Apache-2.0",
-    "fonts-opendyslexic": "OFL-1.1",
+    "fonts-opendyslexic": "CC-BY-3.0 and Bitstream-Vera",
     "fonts-play": "OFL-1.1",
     "fonts-quicksand": "OFL-1.1",
     "fonts-roboto-unhinted": "Apache-2.0",
@@ -81,9 +81,7 @@ class Typeface(NamedTuple):
 
 def _package_files(package: str) -> list[Path]:
     listing = subprocess.run(["dpkg-query", "-L", package], capture_output=True, text=True, check=False)
-    files = [
-        Path(line) for line in listing.stdout.splitlines() if line.lower().endswith((".ttf", ".otf", ".t1"))
-    ]
+    files = [Path(line) for line in listing.stdout.splitlines() if line.lower().endswith((".ttf", ".otf", ".t1"))]
     # A package may ship one face in several formats; TrueType and OpenType by name, first of each stem.
     stems: dict[str, Path] = {}
     for path in sorted(files, key=lambda p: (p.suffix.lower() != ".ttf", p.name)):
@@ -107,15 +105,11 @@ def debian_typefaces() -> list[Typeface]:
 
     """
     if shutil.which("dpkg-query") is None:
-        raise MissingFontsError(
-            "--fonts debian needs a Debian or Ubuntu machine; use --fonts bundled elsewhere"
-        )
+        raise MissingFontsError("--fonts debian needs a Debian or Ubuntu machine; use --fonts bundled elsewhere")
     found = {package: _package_files(package) for package in PACKAGES}
     missing = [package for package, files in found.items() if not files]
     if missing:
-        raise MissingFontsError(
-            f"{len(missing)} font packages are missing: apt-get install {' '.join(missing)}"
-        )
+        raise MissingFontsError(f"{len(missing)} font packages are missing: apt-get install {' '.join(missing)}")
     return [
         Typeface(path, package, PACKAGES[package])
         for package, files in found.items()

@@ -15,7 +15,7 @@ _KL_WEIGHT = 1e-3
 
 
 def build_vae() -> AutoencoderKL:
-    """Return the untrained autoencoder, 0.3 million parameters."""
+    """Return the untrained autoencoder, 0.4 million parameters."""
     return AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -46,9 +46,7 @@ def train_vae(corpus: Corpus, folder: Path, steps: int, seed: int, report: Repor
             images = corpus.batch(step // per_chunk, _CHUNK).images
         x = images[step % per_chunk * _BATCH :][:_BATCH]
         warm = min(1.0, (step + 1) / 100)
-        optimizer.param_groups[0]["lr"] = (
-            _LR * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        )
+        optimizer.param_groups[0]["lr"] = _LR * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         loss = _loss(vae, x)
         optimizer.zero_grad()
         loss.backward()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from benchbench.errors import BenchError
 
@@ -37,13 +37,12 @@ def write_embeddings(
         facts: settings and loss curve, JSON values.
     """
     for visits, table in tables.items():
-        save_file({"embeddings": table, "index": index}, folder / embeddings_file(visits))
+        (folder / embeddings_file(visits)).write_bytes(save({"embeddings": table, "index": index}))
     (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray[np.float32]:
-    """Return the embeddings of all shards at one checkpoint, float32 ``(count, K, D)`` in the order of the
-    images.
+    """Return the embeddings of all shards at one checkpoint, float32 ``(count, K, D)`` in image order.
 
     Raises:
         BenchError: the shards do not hold each of the ``count`` training images exactly once.
@@ -61,7 +60,8 @@ def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray
 def replace_file(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
     """Write tensors so that a kill at any moment leaves either the old file or the new one, whole."""
     half = path.with_suffix(".tmp")
-    save_file(dict(tensors), half)
-    with half.open("rb") as handle:
+    with half.open("wb") as handle:
+        handle.write(save(dict(tensors)))
+        handle.flush()
         os.fsync(handle.fileno())
     half.replace(path)

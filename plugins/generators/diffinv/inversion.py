@@ -1,10 +1,9 @@
-"""Stage 1 of Diffusion Inversion (Zhou et al. 2023, section 3): one conditioning per image, the UNet
-frozen.
+"""Stage 1 of Diffusion Inversion (Zhou et al. 2023, section 3): one conditioning per image.
 
-The VAE's posterior of each image is encoded once and sampled at every visit, which is the same distribution
-as encoding anew each time. Work is cut into units whose rows share an optimiser: a batch of images
-(``per-image``), or a group (``dense-adamw``, see :class:`Unit`). Units finish one after the other, so a kill
-costs at most ``save_every`` seconds, and the bytes written do not depend on it.
+The networks are frozen. The VAE's posterior of each image is encoded once and sampled at every visit, which is the
+same distribution as encoding anew each time. Work is cut into units whose rows share an optimiser: a batch of images
+(``per-image``) or a group (``dense-adamw``), see :class:`Unit`. Units finish one after the other, so a kill costs at
+most ``save_every`` seconds, and the bytes written do not depend on it.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ def invert(
     save_every: float = 30.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Learn the embeddings of ``train[context.shard]`` and write them, per checkpoint, into
-    ``context.folder``.
+    """Learn the embeddings of the shard's images and write them, per checkpoint, into ``context.folder``.
 
     Args:
         train: the whole training subset.
@@ -196,9 +194,7 @@ class _Learner:
         chosen = np.array(self.train.images[images.start : images.stop])
         means, stds = [], []
         for part in batches(len(images), REFERENCE_BATCH):
-            pixels = resized(
-                chosen[part.start : part.stop], self.settings.resolution, self.settings.interpolation
-            )
+            pixels = resized(chosen[part.start : part.stop], self.settings.resolution, self.settings.interpolation)
             signed = torch.from_numpy(pixels).to(self.parts.device).permute(0, 3, 1, 2).float() / 127.5 - 1
             mean, std = self.parts.posterior(signed)
             means.append(mean)
@@ -266,22 +262,16 @@ class _Learner:
         # nn.Linear's default over a group's one-hot rows, whose scale depends on the size of the group.
         bound = self.settings.group_size**-0.5
         rows = [
-            torch.rand(tokens, width, generator=self.context.torch_rng("initial", image)) * (2 * bound)
-            - bound
+            torch.rand(tokens, width, generator=self.context.torch_rng("initial", image)) * (2 * bound) - bound
             for image in images
         ]
         return torch.stack(rows).to(self.parts.device)
 
 
-def _publish(
-    context: Context, settings: InversionSettings, parts: Parts, results: list[dict[str, NDArray]]
-) -> None:
+def _publish(context: Context, settings: InversionSettings, parts: Parts, results: list[dict[str, NDArray]]) -> None:
     """Join the units of the shard; refuse embeddings that are not finite."""
     index = np.concatenate([item["images"] for item in results])
-    tables = {
-        visits: np.concatenate([item[f"kept.{visits}"] for item in results])
-        for visits in settings.checkpoints
-    }
+    tables = {visits: np.concatenate([item[f"kept.{visits}"] for item in results]) for visits in settings.checkpoints}
     if not all(np.isfinite(table).all() for table in tables.values()):
         raise BenchError(
             f"diffinv:learning_rate={settings.learning_rate:g}: the embeddings diverged (not finite); "

@@ -73,9 +73,7 @@ def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
     _check_shapes(unet, vae, name)
     kind = scheduler.get("prediction_type", "epsilon")
     if kind not in PREDICTION_TYPES:
-        raise UsageError(
-            f"{name}: scheduler has prediction_type {kind!r}; known are {', '.join(PREDICTION_TYPES)}"
-        )
+        raise UsageError(f"{name}: scheduler has prediction_type {kind!r}; known are {', '.join(PREDICTION_TYPES)}")
     return Layout(
         name=name,
         folder=folder,

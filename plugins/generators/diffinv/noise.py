@@ -1,5 +1,4 @@
-"""Random streams of stage 1: one per image and window of visits, whatever the batch, the shard or the
-interruption.
+"""Random streams of stage 1: one per image and window of visits, whatever the batch or the shard.
 
 An image's timesteps and noises come from generators seeded by (seed, image, window) alone. Drawing a window
 of visits at a time keeps that affordable (four kernels per image and 50 visits) and needs no state in a

@@ -32,15 +32,11 @@ class Objective:
         self._weights = _weights(kept, self.prediction_type, weighting).float().to(device)
 
     def noisy(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Return z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps for latents and noise ``(B, C, h, w)``,
-        timesteps ``(B,)``.
-        """
+        """Return z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps, ``(B, C, h, w)``, for timesteps ``(B,)``."""
         return _wide(self._signal, timesteps) * latents + _wide(self._noise, timesteps) * noise
 
     def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-        """Return what the network should predict: eps, v = sqrt(abar_t) eps - sqrt(1 - abar_t) z, or z
-        itself.
-        """
+        """Return what the network should predict: eps, v = sqrt(abar_t) eps - sqrt(1 - abar_t) z, or z."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "v_prediction":

@@ -1,6 +1,4 @@
-"""Opens a foundation: one path for embedded names, local folders and hub ids, all in the diffusers folder
-format.
-"""
+"""Opens a foundation in the diffusers folder format: embedded names, local folders and hub ids alike."""
 
 from __future__ import annotations
 
@@ -38,18 +36,14 @@ class Parts:
     device: torch.device
 
     def predict(self, latents: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Run the UNet: latents ``(B, C, h, w)``, timesteps ``(B,)`` or scalar, tokens ``(B, K, D)``; returns
-        fp32.
-        """
+        """Run the UNet, fp32 in and out: latents ``(B, C, h, w)``, timesteps ``(B,)`` or one, tokens ``(B, K, D)``."""
         out = self.unet(
             latents.to(self.dtype), timestep, encoder_hidden_states=tokens.to(self.dtype), return_dict=False
         )
         return out[0].float()
 
     def posterior(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation ``(B, C, h, w)`` of the scaled latents of images ``(B, 3, R,
-        R)`` in [-1, 1].
-        """
+        """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
         with torch.inference_mode():
             found = self.vae.encode(images).latent_dist
             mean = (found.mean - self._shift) * self.vae.config.scaling_factor
@@ -90,8 +84,7 @@ def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts
 
 
 def encode_prompts(folder: Path, name: str, prompts: Sequence[str], num_tokens: int) -> torch.Tensor:
-    """Return the text encoder's output for prompts cut to ``num_tokens``, fp32 ``(len(prompts), num_tokens,
-    D)``.
+    """Return the text encoder's output for n prompts cut to K = ``num_tokens``, fp32 ``(n, K, D)``.
 
     The tokenizer pads and truncates to ``num_tokens``, start and end tokens included, as the authors' code
     does for the empty prompt.
@@ -109,9 +102,7 @@ def encode_prompts(folder: Path, name: str, prompts: Sequence[str], num_tokens: 
     if num_tokens > limit:
         raise UsageError(f"diffinv:num_tokens={num_tokens}: the text encoder of {name} takes at most {limit}")
     if width != layout.token_width:
-        raise UsageError(
-            f"{name}: text encoder is {width} wide, unet expects cross_attention_dim {layout.token_width}"
-        )
+        raise UsageError(f"{name}: text encoder is {width} wide, unet expects cross_attention_dim {layout.token_width}")
     ids = tokenizer(
         list(prompts), padding="max_length", truncation=True, max_length=num_tokens, return_tensors="pt"
     ).input_ids
@@ -123,9 +114,7 @@ def encode_prompts(folder: Path, name: str, prompts: Sequence[str], num_tokens: 
 def _open(load: Callable[..., Any], layout: Layout, part: str, **options: Any) -> Any:
     """Call ``from_pretrained`` on one subfolder and refuse weights that do not fill the network."""
     weights = layout.folder / part
-    if not (weights / "diffusion_pytorch_model.safetensors").exists() and any(
-        weights.glob("*.fp16.safetensors")
-    ):
+    if not (weights / "diffusion_pytorch_model.safetensors").exists() and any(weights.glob("*.fp16.safetensors")):
         options["variant"] = "fp16"
     with _quiet(layout, part):
         model, told = load(

@@ -107,9 +107,7 @@ class DiffusionInversion(Generator):
     mixed_checkpoints: tuple[int, ...] | None = param(
         None, low=1, stage="sample", help="Checkpoints to sample from, mixed; none is all of them."
     )
-    num_inference_steps: int = param(
-        12, low=1, high=1000, stage="sample", paper=100, help="Sampling steps per image."
-    )
+    num_inference_steps: int = param(12, low=1, high=1000, stage="sample", paper=100, help="Sampling steps per image.")
     scheduler: str = param(
         "DPMSolverMultistepScheduler",
         stage="sample",
@@ -169,9 +167,7 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be inverted, or not at this resolution.
         """
-        group, batch = (
-            (500, 100) if info.resolution <= 28 else (1000, 500) if info.resolution <= 32 else (100, 50)
-        )
+        group, batch = (500, 100) if info.resolution <= 28 else (1000, 500) if info.resolution <= 32 else (100, 50)
         ready = replace(
             self,
             model=self.model or info.foundation,

@@ -10,9 +10,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 def resized(images: NDArray[np.uint8], side: int, interpolation: str) -> NDArray[np.uint8]:
-    """Return uint8 images ``(N, side, side, 3)`` for ``(N, H, W, 3)``; unchanged where they have that size
-    already.
-    """
+    """Return uint8 images ``(N, side, side, 3)`` for ``(N, H, W, 3)``, unchanged if of that size already."""
     if images.shape[1:3] == (side, side):
         return np.ascontiguousarray(images)
     method = Image.Resampling[interpolation.upper()]

@@ -49,9 +49,7 @@ class SamplingSettings:
 
 
 def sample_variants(train: ImageSet, context: Context, settings: SamplingSettings) -> Iterator[ImageSet]:
-    """Yield ``context.n_syn`` variants in chunks, each with its origin; see ``variants.Assignment`` for the
-    order.
-    """
+    """Yield ``context.n_syn`` variants with their origins, in chunks, in the order of ``Assignment``."""
     plan = Assignment(
         train.labels,
         context.n_syn,
@@ -65,8 +63,7 @@ def sample_variants(train: ImageSet, context: Context, settings: SamplingSetting
         sampler = sampler or Sampler(train, context, settings)
         variants = [plan[number] for number in chunk]
         pixels = [
-            sampler.images(variants[part.start : part.stop])
-            for part in batches(len(variants), settings.sample_batch)
+            sampler.images(variants[part.start : part.stop]) for part in batches(len(variants), settings.sample_batch)
         ]
         labels = train.labels[[variant.source for variant in variants]]
         origins = [_origin(variant, settings) for variant in variants]
@@ -172,9 +169,7 @@ def denoise(
     for timestep in stepper.timesteps:
         model_input = stepper.scale_model_input(latents, timestep)
         if guided:
-            without, with_tokens = parts.predict(torch.cat([model_input, model_input]), timestep, both).chunk(
-                2
-            )
+            without, with_tokens = parts.predict(torch.cat([model_input, model_input]), timestep, both).chunk(2)
             predicted = without + scale * (with_tokens - without)
         else:
             predicted = parts.predict(model_input, timestep, both)

@@ -1,6 +1,4 @@
-"""Which diffusers schedulers can sample here, read from diffusers' own text so that planning imports no
-torch.
-"""
+"""Which diffusers schedulers can sample here, read from diffusers' own text: planning imports no torch."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Which variant is made of which image: sources, partners and settings, spread evenly and known without
-enumeration.
-"""
+"""Which variant is made of which image: sources, partners and settings, spread evenly."""
 
 from __future__ import annotations
 
@@ -96,9 +94,7 @@ class Assignment:
 def _balanced_choice(labels: NDArray[np.int64], count: int, seed: int) -> list[int]:
     """Choose ``count`` distinct images, class by class in turn while a class lasts, in ascending order."""
     rng = np.random.default_rng(derive_seed(seed, "last round"))
-    queues = [
-        list(rng.permutation(np.flatnonzero(labels == label))) for label in rng.permutation(np.unique(labels))
-    ]
+    queues = [list(rng.permutation(np.flatnonzero(labels == label))) for label in rng.permutation(np.unique(labels))]
     chosen: list[int] = []
     while len(chosen) < count:
         for queue in queues:

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 class Dimmer(Augmentation):
     """Each image darker by a random factor. Labels are kept."""
 
-    least: float = param(
-        0.5, low=0.0, high=1.0, help="Smallest factor of the pixel values; the largest is 1."
-    )
+    least: float = param(0.5, low=0.0, high=1.0, help="Smallest factor of the pixel values; the largest is 1.")
 
     def apply(
         self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
@@ -25,7 +23,5 @@ class Dimmer(Augmentation):
         """Draw one factor per image."""
         import torch
 
-        factor = self.least + (1 - self.least) * torch.rand(
-            len(images), 1, 1, 1, generator=rng, device=images.device
-        )
+        factor = self.least + (1 - self.least) * torch.rand(len(images), 1, 1, 1, generator=rng, device=images.device)
         return images * factor, targets

@@ -16,9 +16,7 @@ from .levels import scale
 class Brighter(Generator):
     """Every real image, brighter by a random amount. Labels are kept."""
 
-    factor: float = param(
-        1.3, low=0.0, help="Largest factor of the pixel values; each image draws its own from 1."
-    )
+    factor: float = param(1.3, low=0.0, help="Largest factor of the pixel values; each image draws its own from 1.")
     rounds: int = param(1, low=1, paper=3, help="How often an image is made brighter.")
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
@@ -31,9 +29,7 @@ class Brighter(Generator):
             ]
             images = np.asarray(train.images[source])
             for _ in range(self.rounds):
-                images = np.stack(
-                    [scale(image, factor) for image, factor in zip(images, factors, strict=True)]
-                )
+                images = np.stack([scale(image, factor) for image, factor in zip(images, factors, strict=True)])
             origins = [
                 {"source": int(index), "factor": round(float(factor), 6)}
                 for index, factor in zip(source, factors, strict=True)

@@ -1,0 +1,189 @@
+"""The learner ``timm``: names, the table of stems, weights counted against the authors', and training."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from benchbench_plugins.learners.architectures import build
+from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES, RULES
+from benchbench_plugins.learners.timm_scratch import TimmScratch
+
+from benchbench.errors import UsageError
+from benchbench.parameters import build as build_plugin
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+
+INFO = DatasetInfo(
+    name="stripes",
+    classes=tuple(str(c) for c in range(4)),
+    counts={"train": 40, "validation": 0, "test": 40},
+    class_counts=(10,) * 4,
+    resolution=16,
+    classify_resolution=16,
+    generate_resolution=16,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    flip_keeps_class=True,
+    foundation="none",
+)
+
+
+def stripes(count: int, seed: int) -> ImageSet:
+    """Stripes of four widths in random phase and colour: no single pixel tells the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % 4
+    columns = np.arange(16)[None] + rng.integers(0, 16, (count, 1))
+    waves = (columns >> labels[:, None]) & 1
+    colours = rng.integers(80, 256, (count, 1, 1, 3))
+    images = (waves[:, None, :, None] * colours).repeat(16, axis=1) + rng.integers(0, 20, (count, 16, 16, 3))
+    return ImageSet(images.clip(0, 255).astype(np.uint8), labels, INFO.classes)
+
+
+@pytest.mark.parametrize(
+    ("arch", "resolution", "weights"),
+    [
+        ("resnet18", 16, 11_173_962),
+        ("resnet18", 28, 11_173_962),
+        ("resnet18", 32, 11_173_962),
+        ("resnet18", 96, 11_181_642),
+        ("resnet18", 256, 11_181_642),
+        ("vgg16", 32, 14_728_266),
+        ("mobilenetv2", 32, 2_296_490),
+        ("shufflenetv2", 32, 352_042),
+        ("efficientnetb0", 32, 3_599_686 - 1_088),  # the authors keep an expansion that their forward never uses
+    ],
+)
+def test_weights_are_the_authors(arch, resolution, weights):
+    with torch.device("meta"):
+        model = build(arch, resolution, 10)
+    assert sum(weight.numel() for weight in model.parameters()) == weights
+
+
+@pytest.mark.parametrize("arch", PAPER_ARCHITECTURES)
+def test_last_map_is_what_the_table_says_and_never_empty(arch):
+    rule = RULES[arch]
+    for resolution in (8, 16, 28, 32, 45, 64, 96):
+        with torch.device("meta"):
+            sides = build(arch, resolution, 10).eval().body(torch.zeros(1, 3, resolution, resolution)).shape[2:]
+        assert tuple(sides) == (rule.output(resolution),) * 2
+        assert min(sides) >= 1
+
+
+@pytest.mark.parametrize("arch", PAPER_ARCHITECTURES)
+def test_every_weight_learns_at_16_px(arch):
+    torch.manual_seed(0)
+    model = build(arch, 16, 10)
+    if arch == "efficientnetb0":
+        model.body.apply(lambda module: setattr(module, "drop_prob", 0.0) if hasattr(module, "drop_prob") else None)
+    images = torch.randn(6, 3, 16, 16)
+    torch.nn.functional.cross_entropy(model(images), torch.arange(6)).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None, name
+        assert torch.isfinite(weight.grad).all(), name
+    model.eval()
+    with torch.no_grad():
+        assert torch.allclose(model.head(model.features(images)), model(images), atol=1e-5)
+
+
+def test_maps_of_the_authors_networks():
+    assert [RULES["resnet18"].output(side) for side in (28, 32, 96, 256)] == [4, 4, 6, 8]
+    assert [RULES["resnet18"].stem(side).map(side) for side in (28, 32, 96, 256)] == [32, 32, 48, 64]
+    assert [RULES["vgg16"].pools(side) for side in (16, 28, 32, 96)] == [4, 4, 5, 5]
+    with pytest.raises(ValueError, match="at least 8 px"):
+        RULES["vgg16"].stem(4)
+
+
+def test_table_shows_our_count_beside_the_authors():
+    rows = TimmScratch.table()
+    assert {row["arch"] for row in rows} == {*PAPER_ARCHITECTURES, "any timm name"}
+    small = next(row for row in rows if row["arch"] == "shufflenetv2")
+    assert small["parameters"] == 352_042
+    assert "352,042" in small["authors' parameters"]
+    assert small["stem"] == "conv 3x3 /1 pad 1, 3x3 max pool /2"
+
+
+def test_the_five_are_known_without_torch():
+    code = """
+import sys
+from benchbench_plugins.learners.timm_scratch import TimmScratch
+names = TimmScratch().architectures(["vgg16", "all", "ResNet18"], None)
+assert names == ("vgg16", "resnet18", "mobilenetv2", "shufflenetv2", "efficientnetb0"), names
+assert not {"torch", "timm", "torchvision"} & set(sys.modules), "heavy import"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_names_come_from_timm():
+    learner = TimmScratch()
+    assert learner.architectures(["resnet10t", "shufflenetv2"], INFO) == ("resnet10t", "shufflenetv2")
+    assert learner.architectures(["ResNet10t.c3_in1k"], INFO) == ("resnet10t",)
+    with pytest.raises(UsageError, match=r"^resnet81: unknown architecture \(did you mean 'resnet18'"):
+        learner.architectures(["resnet81"], INFO)
+    with pytest.raises(UsageError, match=r"^efficientnet-b0: unknown .*'efficientnet"):
+        learner.architectures(["efficientnet-b0"], INFO)
+
+
+def test_a_network_that_cannot_take_the_size_is_refused():
+    with pytest.raises(UsageError, match=r"^vgg11: cannot take images of 16 px"):
+        TimmScratch().architectures(["vgg11"], INFO)
+
+
+@pytest.mark.parametrize(("name", "side"), [("resnet10t", 8), ("vit_tiny_patch16_224", None)])
+def test_other_networks_adapt_to_small_images(name, side):
+    from benchbench_plugins.learners import networks
+
+    model = networks.build(name, 16, 4).eval()
+    with torch.inference_mode():
+        images = torch.zeros(2, 3, 16, 16)
+        assert model(images).shape == (2, 4)
+        assert model.features(images).ndim == 2
+        if side:
+            assert model.net.forward_features(images).shape[-1] >= 2
+
+
+def test_presets_and_the_dataset_decide_the_recipe():
+    paper = build_plugin(TimmScratch, {}, subject="timm", preset="paper")
+    recipe = paper.resolve(INFO).training_recipe()
+    assert (recipe.steps, recipe.batch_size, recipe.optimizer) == (50_000, 128, "sgd")
+    assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (0.1, 0.9, 5e-4)
+    assert (recipe.warmup_steps, recipe.evaluations) == (1_000, 20)
+    medical = paper.resolve(replace(INFO, optimizer="adamw")).training_recipe()
+    assert (medical.optimizer, medical.learning_rate, medical.weight_decay) == ("adamw", 1e-3, 5e-4)
+    own = build_plugin(TimmScratch, {"learning_rate": "0.5", "optimizer": "sgd"}, subject="timm", preset="paper")
+    assert own.resolve(replace(INFO, optimizer="adamw")).training_recipe().learning_rate == 0.5
+    assert own.resolve(INFO).resolution == 16
+    with pytest.raises(UsageError, match="timm:steps=0: must be at least 1"):
+        build_plugin(TimmScratch, {"steps": "0"}, subject="timm")
+
+
+def test_training_end_to_end(tmp_path):
+    task = Task(
+        real=stripes(40, 0),
+        synthetic=None,
+        mix=None,
+        validation=stripes(0, 1),
+        test=stripes(40, 2),
+        info=INFO,
+        arch="shufflenetv2",
+        augmentations=(),
+        preset="quick",
+    )
+    context = Context(seed=1, folder=tmp_path, scratch=tmp_path / "scratch", info=INFO)
+    learner = TimmScratch(steps=60)
+    outcome = learner.train(task, context)
+    assert outcome.accuracy > 0.5  # chance is 0.25
+    assert outcome.steps == 60
+    assert outcome.details["resolution"] == 16
+    assert outcome.parameters == 352_042 - 6 * 1_025  # four classes instead of ten
+    with pytest.raises(ValueError, match="needs an architecture"):
+        learner.train(replace(task, arch=None), context)
+
+
+def test_estimate_scales_with_work():
+    quick, paper = TimmScratch(), TimmScratch(steps=1_000)
+    assert quick.seconds("fit", 1, INFO) is None
+    assert paper.seconds("train", 1, INFO) == pytest.approx(10 * quick.seconds("train", 1, INFO))

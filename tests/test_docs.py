@@ -1,0 +1,137 @@
+"""What the documentation says is run: its code, its commands' spelling, its links, its columns."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchbench.catalog import catalog, load
+from benchbench.scaffold import create
+from benchbench.testing import conformance
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def text(page: Path) -> str:
+    return page.read_text("utf-8")
+
+
+def generator_block() -> str:
+    blocks = [
+        body for language, body in BLOCK.findall(text(ROOT / "docs/write-a-generator.md")) if language == "python"
+    ]
+    assert len(blocks) == 1
+    return blocks[0]
+
+
+def bench_lines(page: Path) -> list[str]:
+    """Return the commands in a page's blocks, without their comments."""
+    lines = [line for _, body in BLOCK.findall(text(page)) for line in body.splitlines()]
+    return [line.split(" #")[0].strip() for line in lines if line.startswith("bench ")]
+
+
+def test_the_generator_is_what_bench_new_writes(tmp_path):
+    plugin, _ = create("generator", "blend", tmp_path)
+    assert generator_block() == plugin.read_text("utf-8")
+
+
+def test_the_generator_of_the_page_keeps_its_promises(tmp_path):
+    path = tmp_path / "page.py"
+    path.write_text(generator_block(), "utf-8")
+    conformance(load(catalog().get("generator", str(path))), name="page", strict=True)
+    code = [line for line in generator_block().splitlines() if line.strip()]
+    assert len(code) <= 32
+
+
+def test_the_generator_of_the_page_runs(tmp_path):
+    """A whole experiment on real digits, at the smallest size that is one."""
+    (tmp_path / "blend.py").write_text(generator_block(), "utf-8")
+    command = "run --gen ./blend.py:strength=0.5 --data digits --arch shufflenetv2 --metric none --shots 1 --n-syn 10"
+    command += " --learner timm:steps=2 --executor inline --device cpu --no-baseline"
+    start = "from benchbench.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", start, *shlex.split(command)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = (tmp_path / "results" / "leaderboard.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 2
+    assert "blend.py:strength=0.5" in rows[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_spelled_as_the_command_line_spells_them(page):
+    """Every ``bench COMMAND --option`` of a page exists; the help of each command is asked once."""
+    import typer
+
+    from benchbench.cli.app import app
+
+    root = typer.main.get_command(app)
+    for line in bench_lines(page):
+        words = shlex.split(line)[1:]
+        command = root
+        while words and hasattr(command, "get_command"):
+            found = command.get_command(None, words[0])
+            assert found is not None, f"{page.name}: {line}: no command {words[0]}"
+            command, words = found, words[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known, f"{page.name}: {line}: no option {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
+        assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_columns_of_the_leaderboard_are_explained_in_their_order():
+    from benchbench.reporting.csv_table import COLUMNS
+
+    table = text(ROOT / "docs/results.md").split("## leaderboard.csv")[1]
+    first = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    named = [name for cell in first for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(named) == sorted(name for name, _, _ in COLUMNS)
+    assert named[: named.index("spec_id") + 1] == [name for name, _, _ in COLUMNS][: named.index("spec_id") + 1]
+
+
+def test_the_readme_has_the_two_commands_in_one_line_each():
+    blocks = [body.strip() for _, body in BLOCK.findall(text(ROOT / "README.md"))]
+    singles = [body for body in blocks if body.startswith("python3 -m venv")]
+    assert len(singles) == 2
+    assert all("\n" not in body for body in singles)
+    assert singles[0].endswith("bench run --gen diffinv --data digits --arch all")
+
+
+def test_ci_runs_the_readmes_test_command_word_for_word(tmp_path):
+    """With a shell that prints the command instead of running it."""
+    for item in ("README.md", ".ci/run"):
+        target = tmp_path / item
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes((ROOT / item).read_bytes())
+    script = tmp_path / ".ci" / "run"
+    printed = script.read_text("utf-8").replace('exec bash -euo pipefail -c "$command"', 'exec printf "%s" "$command"')
+    script.write_text(printed, "utf-8")
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=30, check=False)
+    expected = text(ROOT / "README.md").split("<!-- test command -->\n```\n")[1].split("\n")[0]
+    assert done.stdout == f"+ {expected}\n{expected}", done.stderr
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    (tmp_path / "README.md").write_text("nothing\n", "utf-8")
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "<!-- test command -->" in done.stderr
