@@ -89,7 +89,7 @@ class _Job:
         self.info = info_from_json(self.run["info"])
         for key in self._input_keys():
             if not store.has(key):
-                raise BenchError(f"{step['label']}: what it builds on is no longer in the store ({key[:12]}); run again")
+                raise BenchError(f"{step['label']}: its input {key[:12]} is no longer in the store; run again")
         self.plugin = unbind(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
         self._refuse_other_code()
         self.context = Context(

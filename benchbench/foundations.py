@@ -70,7 +70,7 @@ def obtain(name: str) -> Located:
     except MissingError:
         if not _HUB_ID.fullmatch(name) or name in catalog().names("foundation"):
             raise
-    problem = _unreachable()
+    problem = _unreachable(name)
     if problem:
         raise MissingError(
             _hub_message(name, f"it is not in the local hub cache and the hub cannot be reached ({problem})")
@@ -105,38 +105,33 @@ def _hub_snapshot(name: str) -> Path | None:
     return snapshot.resolve() if snapshot.is_dir() else None
 
 
-def _unreachable() -> str | None:
+def _unreachable(name: str) -> str | None:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return "HF_HUB_OFFLINE is set"
-    import socket
+    import ssl
     import threading
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
 
-    host, port = _door()
+    address = f"{(os.environ.get('HF_ENDPOINT') or 'https://huggingface.co').rstrip('/')}/api/models/{name}"
     outcome: list[str] = []
 
     def knock() -> None:
         try:
-            socket.create_connection((host, port), timeout=_HUB_TIMEOUT_S).close()
+            urlopen(address, timeout=_HUB_TIMEOUT_S).close()
             outcome.append("")
-        except OSError as error:
-            outcome.append(error.strerror or type(error).__name__)
+        except HTTPError:
+            outcome.append("")  # it answers; what it refuses, the hub client can say better
+        except Exception as error:
+            why = error.reason if isinstance(error, URLError) else error
+            trusted_elsewhere = isinstance(why, ssl.SSLError)  # the hub client may know the certificate
+            outcome.append("" if trusted_elsewhere else getattr(why, "strerror", None) or str(why))
 
     # A name lookup has no timeout of its own, so the wait is bounded from outside.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(_HUB_TIMEOUT_S)
     return (outcome[0] if outcome else "no answer") or None
-
-
-def _door() -> tuple[str, int]:
-    """Return host and port through which the hub is reached: its own, or those of the user's proxy."""
-    from urllib.parse import urlsplit
-    from urllib.request import getproxies, proxy_bypass
-
-    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    proxy = None if proxy_bypass(hub.hostname or "") else getproxies().get(hub.scheme)
-    door = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
-    return door.hostname or "", door.port or (443 if door.scheme == "https" else 80)
 
 
 def _hub_message(name: str, why: str) -> str:

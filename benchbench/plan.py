@@ -260,7 +260,7 @@ class _Planner:
             body = base | {"shard": [shard.start, shard.stop], "count": subset.count}
             run = self._run(plugin=link.location(), inputs={"data": self.data_key, "upstream": upstream})
             part = f" part {place + 1}/{len(shards)}" if len(shards) > 1 else ""
-            label = f"fit {link.name}{self._where(subset)}{part}"
+            label = f"fit {link.text}{self._where(subset)}{part}"
             inputs = tuple(key for key in (self.data_key, upstream) if key)
             timing = f"fit {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
             guess = link.plugin.seconds("fit", len(shard), self.info)
@@ -274,7 +274,7 @@ class _Planner:
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
         guess = link.plugin.seconds("sample", n_syn, self.info)
-        label = f"sample {link.name}{self._where(subset)}"
+        label = f"sample {link.text}{self._where(subset)}"
         return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
 
     def _score_steps(self, generation: _Generation, subset: _Subset) -> dict[str, str]:
@@ -295,7 +295,7 @@ class _Planner:
             run = self._run(plugin=metric.location(), inputs={"data": self.data_key, "synthetic": synthetic})
             run["precision"] = "fp32"
             inputs = tuple(key for key in (self.data_key, synthetic) if key)
-            what = "real against real" if synthetic is None else f"{generation.chain[-1].name}{self._where(subset)}"
+            what = "real against real" if synthetic is None else f"{_chain_text(generation)}{self._where(subset)}"
             guess = metric.plugin.seconds("score", images + total, self.info)
             timing = f"score {metric.name} {digest(body['values'])[:8]}"
             step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
@@ -350,12 +350,14 @@ class _Planner:
             inputs={"data": self.data_key, "synthetic": synthetic},
         )
         inputs = tuple(key for key in (self.data_key, synthetic) if key)
-        name = "real" if generation.is_real else "+".join(link.name for link in generation.chain)
-        label = f"train {arch or learner.name} on {name}{self._where(subset)}, seed {replicate + 1}"
+        what = f"{arch or learner.name} on {_chain_text(generation)}{self._where(subset)}"
+        what += f", mix {mix[0]}:{mix[1]}" if all(mix) else ""
+        what += f", {'+'.join(link.text for link in aug)}" if len(self.request.aug) > 1 else ""
+        label = f"train {what}, seed {replicate + 1}"
         timing = (
             f"train {learner.name} {arch} {digest([body['values'], body['augs'], self.info.name])[:8]} {self.precision}"
         )
-        guess = learner.plugin.seconds("train", subset.count, self.info)
+        guess = learner.plugin.training_seconds(arch, self.info)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
     def _add_cell(
@@ -380,7 +382,7 @@ class _Planner:
         sentence = {
             **shared,
             "data": self.data.text,
-            "gen": "+".join(link.text for link in generation.chain),
+            "gen": _chain_text(generation),
             "baseline": generation.is_real,
             "mix": f"{mix[0]}:{mix[1]}",
             "aug": "+".join(link.text for link in aug) or "-",
@@ -424,6 +426,10 @@ class _Planner:
     def _where(self, subset: _Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if self.request.draws > 1 else "")
+
+
+def _chain_text(generation: _Generation) -> str:
+    return "+".join(link.text for link in generation.chain)
 
 
 def _baseline_name() -> str:

@@ -229,7 +229,7 @@ class Augmentation(Plugin):
     def apply(
         self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return an augmented batch.
+        """Return an augmented batch; by default the batch as it is, for what only changes the loss or grows the set.
 
         Args:
             images: uint8 ``(B, 3, H, W)`` on the device of ``rng``, not yet normalised.
@@ -240,7 +240,7 @@ class Augmentation(Plugin):
         Returns:
             Images (uint8, or float in [0, 255]); targets, hard as given or soft float ``(B, C)`` rows summing to 1.
         """
-        raise NotImplementedError
+        return images, targets
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
         """Return the loss to minimise in place of cross-entropy, a scalar, or ``None`` for cross-entropy."""
@@ -335,6 +335,10 @@ class Learner(Plugin):
             UsageError: an unknown name (with the nearest ones), or one that cannot take the resolution.
         """
         return tuple(names)
+
+    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
+        """Estimate the CPU seconds of one training on one core; ``None`` when unknown."""
+        return None
 
     def train(self, task: Task, context: Context) -> Outcome:
         """Train on the task and score every test image once."""

@@ -83,7 +83,7 @@ def _texts(value: Any, option: str) -> list[str]:
         return []
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return [str(value)]
-    if isinstance(value, Iterable) and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
         return [str(item) for item in value]
     raise UsageError(f"{option} {value!r}: must be text or a list of texts")
 
@@ -115,8 +115,9 @@ def make_request(options: Mapping[str, Any]) -> Request:
         if name not in known:
             raise UsageError(f"{name}: unknown option{nearest(name, known) or '; there are ' + ', '.join(known)}")
     given = {name: value for name, value in options.items() if value not in (None, (), [], "")}
+    open_question = not (given.get("gen") or given.get("data"))
     for name, value in read_suite("default").items():
-        if name not in ("gen", "data") or not (given.get("gen") or given.get("data")):
+        if name not in ("gen", "data") or open_question:
             given.setdefault(name, value)
     for name in ("gen", "data"):
         if not given.get(name):

@@ -129,13 +129,12 @@ class TimmScratch(Learner):
             evaluations=self.evaluations,
         )
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of one training, the mean over the paper's architectures, on one core."""
-        if stage != "train":
+    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
+        """Estimate the CPU seconds of one training of the paper's architectures on one core."""
+        if arch not in SECONDS_PER_IMAGE:
             return None
         side = self.resolution or info.classify_resolution
-        mean = sum(SECONDS_PER_IMAGE.values()) / len(SECONDS_PER_IMAGE)
-        return self.steps * self.batch_size * mean * (side / 16) ** 2
+        return self.steps * self.batch_size * SECONDS_PER_IMAGE[arch] * (side / 16) ** 2
 
     @staticmethod
     def table() -> list[dict[str, Any]]:

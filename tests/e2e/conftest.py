@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +119,8 @@ class MainJob:
 
 
 @pytest.fixture(scope="session")
-def main_job(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[MainJob]:
+def main_job(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> MainJob:
     """Run the reduced main job once; tests read what it left and may run it again, which changes nothing."""
     folder = tmp_path_factory.mktemp("main-job")
     bench = Bench(folder, environment)
-    yield MainJob(bench, bench(*MAIN_JOB, "--executor", "inline"), folder / "results")
+    return MainJob(bench, bench(*MAIN_JOB, "--executor", "inline"), folder / "results")

@@ -12,7 +12,7 @@ from typing import Any
 COLUMNS = (
     "data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,"
     "extractor,fit_s,sample_s,train_s,preset,spec_id"
-).split(",")
+)
 
 
 def is_measured(column: str) -> bool:
@@ -21,10 +21,12 @@ def is_measured(column: str) -> bool:
 
 
 def hashes(folder: Path, *parts: str) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder (or parts of it), by relative path."""
+    """Return the SHA-256 of every file below a folder (or parts of it), by relative path; notes to itself are left out."""
     roots = [folder / part for part in parts] or [folder]
     files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*")) if path.is_file()]
-    kept = [path for path in files if ".locks" not in path.parts]
+    kept = [
+        path for path in files if ".locks" not in path.parts and path.name not in ("timings.json", ".verified.json")
+    ]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 

@@ -11,21 +11,21 @@ from pathlib import Path
 OPTIONS = ("--gen", "./blend.py", "--data", "./shades.py", "--learner", "./means.py", "--metric", "./spread.py")
 STAGES = ("data", "fit", "sample", "train", "score")
 
-_HEAD = '''
+_HEAD = """
 from __future__ import annotations
 import json, os, time
 from dataclasses import dataclass
 import numpy as np
 from pause import pause
 from benchbench.plugins import *
-'''
+"""
 
-PAUSE = '''
+PAUSE = """
 import os, time
 def pause(stage):
     if os.environ.get("TOY_PAUSE") == stage:
         time.sleep(60)
-'''
+"""
 
 SHADES = (
     _HEAD

@@ -20,7 +20,7 @@ from .training import LossLog, Report, load_checkpoint, save_checkpoint
 
 BATCH = 32
 _CHUNK = 512
-_LR, _WARM, _DECAY_SHARE = 1e-3, 200, 0.4
+_LR, _WARM, _DECAY_SHARE = 1e-3, 200, 0.23
 _CAPTION_DROP = 0.1
 _EMA = 0.999
 BETAS: dict[str, Any] = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -67,7 +67,7 @@ class Denoiser(nn.Module):
 
 
 def learning_rate(step: int, steps: int) -> float:
-    """Warm up, stay, then fall linearly over the last 40 %.
+    """Warm up, stay, then fall linearly over the last 23 %.
 
     Until the fall begins the rate does not depend on `steps`, so that a run on a slower machine may be
     shortened while it lasts and is still exactly the run that the shorter number gives from the start.

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from benchbench.errors import BenchError, UsageError
 from benchbench.images import ImageSet
 from benchbench.parameters import build, values_of
+from benchbench.testing import conformance
 
 
 def diffinv(preset="quick", **values):
@@ -26,6 +27,17 @@ def test_real_is_the_training_set_as_it_is(train, make_context):
     assert only is train
     assert Real.is_real
     assert not Real.has_fit
+
+
+@pytest.mark.parametrize("optimizer", ["per-image", "dense-adamw"])
+def test_diffinv_keeps_what_generators_promise(optimizer, mini, info, train):
+    values = {"model": str(mini), "optimizer": optimizer, "group_size": 3, "batch_size": 2, "shard_size": 3}
+    values |= {"checkpoints": (1, 2), "num_inference_steps": 1}
+    conformance(DiffusionInversion, name="diffinv", values=values, info=info, train=train, n_syn=5)
+
+
+def test_real_keeps_what_generators_promise():
+    conformance(Real, name="real")
 
 
 def test_both_stages_from_the_plugin_end_to_end(train, make_context):

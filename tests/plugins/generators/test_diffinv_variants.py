@@ -45,12 +45,15 @@ def test_more_variants_begin_with_the_fewer(labels, rounds, more):
     assert assigned(labels, whole) == assigned(labels, whole + more)[:whole]
 
 
-def test_the_papers_45_variants_are_5_partners_by_9_settings():
-    scales, checkpoints = (2.0, 3.0, 4.0), (1000, 2000, 3000)
-    variants = [item for item in assigned([0] * 6, 270, scales, checkpoints) if item.source == 2]
-    made = {(item.partner, item.guidance_scale, item.checkpoint) for item in variants}
-    assert len(variants) == len(made) == 45
-    assert {item[0] for item in made} == {0, 1, 3, 4, 5}
+@pytest.mark.parametrize("partners", [3, 5])
+def test_each_partner_meets_each_setting_before_any_repeats(partners):
+    """With 5 partners, 3 guidance scales and 3 checkpoints these are the paper's 45 variants per image."""
+    scales, checkpoints, count = (2.0, 3.0, 4.0), (1000, 2000, 3000), partners + 1
+    variants = assigned([0] * count, 9 * partners * count, scales, checkpoints)
+    own = [item for item in variants if item.source == 2]
+    made = {(item.partner, item.guidance_scale, item.checkpoint) for item in own}
+    assert len(own) == len(made) == 9 * partners
+    assert {item[0] for item in made} == set(range(count)) - {2}
 
 
 def test_settings_are_mixed_also_when_variants_are_fewer_than_settings():

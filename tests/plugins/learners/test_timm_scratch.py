@@ -185,5 +185,7 @@ def test_training_end_to_end(tmp_path):
 
 def test_estimate_scales_with_work():
     quick, paper = TimmScratch(), TimmScratch(steps=1_000)
-    assert quick.seconds("fit", 1, INFO) is None
-    assert paper.seconds("train", 1, INFO) == pytest.approx(10 * quick.seconds("train", 1, INFO))
+    assert quick.training_seconds("vit_tiny_patch16_224", INFO) is None
+    short, long = quick.training_seconds("resnet18", INFO), paper.training_seconds("resnet18", INFO)
+    assert short is not None
+    assert long == pytest.approx(10 * short)

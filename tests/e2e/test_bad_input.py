@@ -1,0 +1,506 @@
+"""Every mistake of a user: one whole sentence on stderr, exit code 2, and nothing that was finished is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy_plugins
+from looking import hashes, records
+from PIL import Image
+
+DATA = ("--data", "./shades.py")
+LEARN = ("--learner", "./means.py", "--arch", "mean", "--metric", "none", "--executor", "inline")
+TOY = (*DATA, *LEARN)
+LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, environment):
+    """A folder with toy plugins, folders of images, and the results of a finished run."""
+    from conftest import Bench
+
+    bench = Bench(tmp_path_factory.mktemp("bad-input"), environment)
+    toy_plugins.write(bench.folder)
+    write_folders(bench.folder)
+    bench("run", "--gen", "./blend.py", *TOY)
+    return bench
+
+
+def write_folders(root: Path) -> None:
+    both = ("train/cat", "train/dog", "test/cat", "test/dog")
+    layouts = {
+        "pets": both,
+        "one": ("train/cat", "test/cat"),
+        "alone": ("cat",),
+        "newclass": (*both, "test/eel"),
+        "bare": both,
+        "cut": both,
+        "text": both,
+        "untrained": ("test/cat", "test/dog"),
+    }
+    rng = np.random.default_rng(0)
+    for name, folders in layouts.items():
+        for folder in folders:
+            (root / name / folder).mkdir(parents=True)
+            for number in range(3):
+                pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / name / folder / f"{number}.png")
+    (root / "empty").mkdir()
+    for path in (root / "bare/train/dog").iterdir():
+        path.unlink()
+    cut = root / "cut/train/cat/1.png"
+    cut.write_bytes(cut.read_bytes()[:300])
+    (root / "text/test/dog/2.png").write_text("no picture")
+    (root / "afile").write_text("a file")
+    (root / "broken.py").write_text("import json\ndef (:\n")
+    (root / "lost.py").write_text("import not_there\n")
+    (root / "noplugin.py").write_text("x = 1\n")
+    (root / "broken.toml").write_text('gen = ["real"\n')
+    (root / "unknown.toml").write_text('gne = "real"\n')
+
+
+def refused(bench, *arguments: str) -> str:
+    """Run a command that must be refused; return its one line, having seen that all results are as they were."""
+    before = hashes(bench.folder / "results")
+    done = bench(*arguments, code=2, timeout=60)
+    assert done.out == "", "the plan was printed before the mistake was found"
+    assert done.err.count("\n") == 1
+    assert done.err.endswith("\n")
+    assert hashes(bench.folder / "results") == before
+    return done.err.rstrip("\n")
+
+
+GEN = (*DATA, *LEARN, "--gen")
+BLEND = (*GEN, "./blend.py")
+
+PLUGINS = [
+    (
+        ("--gen", "difinv", *TOY),
+        "difinv: unknown generator (did you mean 'diffinv'?); `bench list generator` shows all",
+    ),
+    (
+        ("--gen", "real", "--data", "digts"),
+        "digts: unknown dataset (did you mean 'digits'?); `bench list dataset` shows all",
+    ),
+    (
+        ("--gen", "real", "--data", "digits", "--learner", "tim"),
+        "tim: unknown learner (did you mean 'timm'?); `bench list learner` shows all",
+    ),
+    (
+        ("--gen", "real", "--data", "digits", "--aug", "defalt"),
+        "defalt: unknown augmentation (did you mean 'default'?); `bench list augmentation` shows all",
+    ),
+    (
+        ("--gen", "real", *DATA, "--metric", "fidelty"),
+        "fidelty: unknown metric (did you mean 'fidelity'?); `bench list metric` shows all",
+    ),
+    (("--gen", "digits", *TOY), "digits: unknown generator (it is a dataset); `bench list generator` shows all"),
+    ((*GEN, "./gone.py"), "./gone.py: no such file; a generator is a registered name or a Python file"),
+    ((*GEN, "./broken.py"), "./broken.py: cannot be imported: SyntaxError: invalid syntax (broken.py:2)"),
+    (
+        (*GEN, "./lost.py"),
+        "./lost.py: cannot be imported: ModuleNotFoundError: No module named 'not_there' (lost.py:1)",
+    ),
+    ((*GEN, "./noplugin.py"), "./noplugin.py: must define exactly one generator; it defines none"),
+    ((*GEN, "real+real"), "real: makes its own images and cannot follow real+"),
+]
+
+PARAMETERS = [
+    ((*GEN, "./blend.py:strenth=1"), "./blend.py:strenth: unknown parameter (did you mean 'strength'?)"),
+    ((*GEN, "real:strength=1"), "real:strength: unknown parameter; it has none"),
+    ((*GEN, "./blend.py:strength=much"), "./blend.py:strength=much: must be a number"),
+    ((*GEN, "./blend.py:strength=-1"), "./blend.py:strength=-1: must be at least 0"),
+    ((*GEN, "./blend.py:strength=101"), "./blend.py:strength=101: must be at most 100"),
+    ((*GEN, "./blend.py:strength=nan"), "./blend.py:strength=nan: must be a finite number"),
+    ((*GEN, "./blend.py:strength=1,strength=2"), "./blend.py:strength: given twice"),
+    (
+        (*GEN, "./blend.py:strength"),
+        "./blend.py:strength: 'strength' is not key=value; write ./blend.py:key=value,key=value",
+    ),
+    (
+        (*GEN, "./blend.py:fail=fitt"),
+        "./blend.py:fail=fitt: must be one of no, fit, sample, memory, count, die (did you mean 'fit'?)",
+    ),
+    (
+        ("--gen", "diffinv:num_inference_steps=0", "--data", "digits"),
+        "diffinv:num_inference_steps=0: must be at least 1",
+    ),
+    (
+        ("--gen", "diffinv:num_inference_steps=1.5", "--data", "digits"),
+        "diffinv:num_inference_steps=1.5: must be a whole number",
+    ),
+    (("--gen", "diffinv:guidance_scale=2/x", "--data", "digits"), "diffinv:guidance_scale=2/x: must be a number"),
+    (("--gen", "diffinv:checkpoints=3/2", "--data", "digits"), "diffinv: checkpoints: must ascend"),
+    (("--gen", "real", "--data", "digits", "--learner", "timm:steps=0"), "timm:steps=0: must be at least 1"),
+    (
+        ("--gen", "real", "--data", "folder:path=pets,test_fraction=0", *LEARN),
+        "folder:test_fraction=0: must be above 0",
+    ),
+]
+
+OPTIONS = [
+    (("--seeds", "0"), "--seeds 0: must be at least 1"),
+    (("--seeds", "two"), "--seeds two: must be a whole number"),
+    (("--draws", "0"), "--draws 0: must be at least 1"),
+    (("--draws", "-1"), "--draws -1: must be at least 1"),
+    (("--shots", "0"), "--shots 0: must be at least 1"),
+    (("--shots", "2,x"), "--shots x: must be a whole number"),
+    (("--shots", "11"), "shades.py: --shots=11: class 'dark' has 10 training images; give at most 10"),
+    (("--n-real", "31"), "shades.py: --n-real=31: there are 30 training images; give at most 30"),
+    (("--n-real", "2"), "shades.py: --n-real=2: must be at least 3, one image for each class"),
+    (("--shots", "2", "--n-real", "6"), "--shots and --n-real: give one of them; both set the number of real images"),
+    (("--n-syn", "0"), "--n-syn 0: must be at least 1"),
+    (("--mix", "0:0"), None),
+    (("--mix", "1-1"), "--mix 1-1: must be real:synthetic, such as 1:1 or 1:3"),
+    (("--preset", "papr"), "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),
+    (("--device", "tpu"), "--device tpu: must be one of auto, cpu, cuda (did you mean 'cpu'?)"),
+    (("--precision", "fp16"), "--precision fp16: must be one of auto, fp32, bf16 (did you mean 'bf16' or 'fp32'?)"),
+    (("--executor", "ray"), "--executor ray: must be one of auto, inline, processes"),
+    (("--workers", "0"), "--workers 0: must be at least 1"),
+    (("--workers", "all"), "--workers all: must be a whole number"),
+    (
+        ("--sweep", "strength"),
+        "--sweep strength: must be gen.PARAMETER=VALUE,VALUE (or data., learner., aug., metric.)",
+    ),
+    (("--sweep", "gen.strenth=1,2"), "./blend.py:strenth: unknown parameter (did you mean 'strength'?)"),
+    (("--sweep", "gen.strength=1,200"), "./blend.py:strength=200: must be at most 100"),
+]
+
+FOLDERS = [
+    ("empty", f"the folder is empty; {LAYOUT}"),
+    ("one", "only one class ('cat'); a classifier needs at least two"),
+    ("alone", "only one class ('cat'); a classifier needs at least two"),
+    ("newclass", "'test' has a class that 'train' lacks: 'eel'; add training images or remove it"),
+    (
+        "bare",
+        "class folder 'train/dog' has no images (looked for .bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp)",
+    ),
+    ("cut", "1 image cannot be used: 'train/cat/1.png' (truncated); repair or remove it"),
+    ("text", "1 image cannot be used: 'test/dog/2.png' (not an image, or damaged); repair or remove it"),
+    ("untrained", f"has 'test' but no train/; {LAYOUT}"),
+    ("afile", f"not a folder; {LAYOUT}"),
+    ("pet", None),
+]
+
+SUITES = [
+    ("gone", "gone: no such suite; there are default"),
+    ("defalt", "defalt: no such suite (did you mean 'default'?)"),
+    ("gone.toml", "gone.toml: no such suite file"),
+    ("unknown.toml", "gne: unknown option (did you mean 'gen'?)"),
+]
+
+COMMANDS = [
+    (("rnu",), "bench: No such command 'rnu'"),
+    (("run", "--gne", "real"), "bench run: No such option: --gne"),
+    (("show", "nothing"), "bench: nothing: no such plugin; `bench list` shows all"),
+    (("show", "difinv"), "bench: difinv: no such plugin (did you mean 'diffinv'"),
+    (("show", "./gone.py"), "bench: ./gone.py: no such file; a plugin is a registered name or a Python file"),
+    (("list", "generatr"), "bench: generatr: no such kind (did you mean 'generator'"),
+    (("check", "nothing"), "bench: nothing: no such plugin; `bench list` shows all"),
+    (("check", "./broken.py"), "bench: ./broken.py: cannot be imported: SyntaxError: invalid syntax (broken.py:2)"),
+    (("why", "abc123abc123"), "bench: why abc123abc123: no record has such a key; `bench plan --cells` shows keys"),
+    (("report", "--results", "gone"), "bench: --results gone: no records there; `bench run --results gone` makes some"),
+    (
+        ("cache", "ls", "--results", "gone"),
+        "bench: --results gone: nothing is cached there (gone/artifacts does not exist)",
+    ),
+    (
+        ("cache", "verify", "--results", "gone"),
+        "bench: --results gone: nothing is cached there (gone/artifacts does not exist)",
+    ),
+    (
+        ("cache", "gc", "--results", "gone"),
+        "bench: --results gone: nothing is cached there (gone/artifacts does not exist)",
+    ),
+    (("new", "generatr", "mine"), "bench: generatr: unknown kind (did you mean 'generator'"),
+    (("new", "generator", "Mine!"), "bench: 'Mine!': a name is small letters, digits and dashes, as in mine"),
+    (("plan", "--gen", "difinv", "--data", "digits"), "bench: difinv: unknown generator (did you mean 'diffinv'?)"),
+]
+
+
+@pytest.mark.parametrize(("options", "sentence"), PLUGINS)
+def test_unknown_or_broken_plugins(finished, options, sentence):
+    assert refused(finished, "run", *options) == f"bench: {sentence}"
+
+
+@pytest.mark.parametrize(("options", "sentence"), PARAMETERS)
+def test_unknown_mistyped_or_excessive_parameters(finished, options, sentence):
+    assert refused(finished, "run", *options) == f"bench: {sentence}"
+
+
+@pytest.mark.parametrize(("options", "sentence"), OPTIONS)
+def test_wrong_options(finished, options, sentence):
+    said = refused(finished, "run", *BLEND, *options)
+    assert said == f"bench: {sentence}" if sentence else said.startswith(f"bench: {' '.join(options)}: ")
+
+
+@pytest.mark.parametrize(("folder", "sentence"), FOLDERS)
+def test_folders_that_cannot_be_used(finished, folder, sentence):
+    said = refused(finished, "run", "--gen", "real", "--data", f"folder:path={folder}", *LEARN)
+    if sentence is None:
+        sentence = f"no such folder (did you mean 'pets' or 'empty'?); {LAYOUT}"
+    assert said == f"bench: folder:path={folder}: {sentence}"
+
+
+def test_folder_without_a_path(finished):
+    said = refused(finished, "run", "--gen", "real", "--data", "folder", *LEARN)
+    assert said == f"bench: folder: path is missing: folder:path=FOLDER; {LAYOUT}"
+
+
+@pytest.mark.parametrize(("suite", "sentence"), SUITES)
+def test_suites_that_cannot_be_read(finished, suite, sentence):
+    assert refused(finished, "run", suite) == f"bench: {sentence}"
+
+
+def test_a_suite_that_is_no_toml_names_the_place(finished):
+    said = refused(finished, "run", "broken.toml")
+    assert said.startswith("bench: broken.toml: not a TOML file: ")
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), COMMANDS)
+def test_other_commands(finished, arguments, sentence):
+    assert refused(finished, *arguments).startswith(sentence)
+
+
+def test_new_overwrites_nothing(finished):
+    (finished.folder / "mine.py").write_text("mine\n")
+    said = refused(finished, "new", "generator", "mine")
+    assert said == f"bench: {finished.folder}/mine.py: is there already and would be overwritten; choose another name"
+    assert (finished.folder / "mine.py").read_text() == "mine\n"
+    assert not (finished.folder / "test_mine.py").exists()
+
+
+@pytest.mark.parametrize("option", ["--gen", "--data"])
+def test_half_a_request(finished, option):
+    given = ("--gen", "real") if option == "--data" else DATA
+    kind = {"--gen": "generator", "--data": "dataset"}[option]
+    said = refused(finished, "run", *given, *LEARN)
+    assert said == f"bench: {option}: missing; `bench list {kind}` shows what there is"
+
+
+def test_an_unknown_architecture_names_the_nearest(finished):
+    said = refused(finished, "run", "--gen", "real", "--data", "digits", "--arch", "resnet81", "--metric", "none")
+    assert said.startswith("bench: resnet81: unknown architecture (did you mean 'resnet18' or '")
+    assert said.count("resnet18") == 1
+
+
+# -- results that cannot be written ------------------------------------------------------------------------------------
+
+
+def test_results_is_a_file(finished):
+    for results in ("afile", "afile/below"):
+        said = refused(finished, "run", *BLEND, "--results", results)
+        assert said == (
+            f"bench: results folder {results}/artifacts cannot be written: afile is not a folder; "
+            "choose another with --results"
+        )
+    assert (finished.folder / "afile").read_text() == "a file"
+
+
+@pytest.mark.parametrize("name", ["records", "environments", "figures", "leaderboard.csv"])
+def test_something_is_in_the_way_in_results(finished, name):
+    results = finished.folder / f"blocked-{name}"
+    results.mkdir()
+    if name == "leaderboard.csv":
+        (results / name).mkdir()
+        what = "a folder"
+    else:
+        (results / name).touch()
+        what = "not a folder"
+    said = refused(finished, "run", *BLEND, "--results", results.name)
+    where = f"{results.name}/{name}"
+    assert said == f"bench: results folder {results.name} cannot be written: {where} is {what}; move it away"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_results_without_permission(finished):
+    locked = finished.folder / "locked"
+    locked.mkdir(mode=0o500)
+    said = refused(finished, "run", *BLEND, "--results", "locked")
+    assert said.startswith("bench: results folder locked/artifacts cannot be written: Permission denied")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that refuses even root")
+def test_results_where_nobody_may_write(finished):
+    said = refused(finished, "run", *BLEND, "--results", "/proc/results")
+    assert said.startswith("bench: results folder /proc/results/artifacts cannot be written: ")
+    assert said.endswith("; choose another with --results")
+
+
+# -- what is neither here nor reachable --------------------------------------------------------------------------------
+
+
+def test_a_missing_dataset_is_said_at_once(finished):
+    before = hashes(finished.folder / "results")
+    done = finished("run", "--gen", "real", "--data", "eurosat", *LEARN, code=2)
+    place = Path(finished.env["BENCH_CACHE"]) / "data"
+    assert done.err == (
+        "bench: eurosat: not found: the EuroSAT images (RGB, ten class folders); "
+        f"looked for {place}/eurosat/2750; put it there; source: "
+        f"python -c \"import torchvision; torchvision.datasets.EuroSAT('{place}', download=True)\", or "
+        f"unpack EuroSAT.zip (RGB) of the Hugging Face dataset torchgeo/eurosat into {place}/eurosat\n"
+    )
+    assert done.seconds < 10
+    assert hashes(finished.folder / "results") == before
+
+
+def test_a_missing_model_is_said_within_ten_seconds(finished):
+    before = hashes(finished.folder / "results")
+    done = finished("run", *GEN, "diffinv:model=CompVis/stable-diffusion-v1-4", code=2)
+    line, end = done.err.split("\n")
+    assert end == ""
+    assert line.startswith(
+        "bench: model=CompVis/stable-diffusion-v1-4: it is not in the local hub cache and the hub cannot be reached ("
+    )
+    assert line.endswith(
+        f"looked in {finished.env['HF_HOME']}/hub; download it on a connected machine "
+        "(`hf download CompVis/stable-diffusion-v1-4`) and copy that folder, or give a local folder: "
+        "model=/path/to/stable-diffusion-v1-4"
+    )
+    assert done.seconds < 10
+    assert hashes(finished.folder / "results") == before
+
+
+def test_the_default_model_of_a_folder_is_said_offline(finished):
+    options = ("--gen", "diffinv", "--data", "folder:path=pets", *LEARN)
+    done = finished("run", *options, code=2, HF_HUB_OFFLINE="1")
+    assert done.err.count("\n") == 1
+    assert "CompVis/stable-diffusion-v1-4: it is not in the local hub cache" in done.err
+    assert "(HF_HUB_OFFLINE is set)" in done.err
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("./gone", "no such folder; give a folder in the diffusers or transformers format"),
+        ("glyphsd", "neither an embedded model, nor a folder, nor a hub id (did you mean 'glyph-sd'"),
+    ],
+)
+def test_a_model_that_is_a_slip(finished, model, why):
+    said = refused(finished, "run", "--gen", f"diffinv:model={model}", "--data", "digits")
+    assert said.startswith(f"bench: model={model}: {why}")
+
+
+def test_missing_inception_weights(finished, tmp_path):
+    options = ("run", "--gen", "real", *DATA, "--learner", "./means.py", "--metric", "fidelity:extractor=inception")
+    done = finished(*options, code=2, BENCH_INCEPTION_WEIGHTS=str(tmp_path / "gone.pth"))
+    assert done.err.startswith(f"bench: fidelity: not found: Inception weights of FID; looked for {tmp_path}/gone.pth;")
+    assert done.err.count("\n") == 1
+    assert done.seconds < 10
+
+
+def test_a_missing_package(finished):
+    source = (finished.folder / "blend.py").read_text()
+    needs = '\n    def needs(self):\n        return Needs(packages=("a_package_that_is_not_there",))\n'
+    (finished.folder / "needy.py").write_text(source.replace("\n    def shards", f"{needs}\n    def shards"))
+    said = refused(finished, "run", *GEN, "./needy.py")
+    assert said == (
+        "bench: needy.py: needs the package a_package_that_is_not_there, which is not installed; "
+        "pip install a_package_that_is_not_there"
+    )
+
+
+# -- what only execution can find --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"),
+    [
+        ("fit", "RuntimeError: the toy broke as it was told (blend.py:"),
+        ("sample", "ValueError: no sample today (blend.py:"),
+        ("memory", "out of memory"),
+        ("count", "blend.py: made 270 images where 300 were asked for (n_syn)"),
+        ("die", "its process was killed, most likely out of memory"),
+    ],
+)
+def test_a_failing_cell_is_recorded_and_the_others_go_on(finished, fail, error):
+    results = finished.folder / f"failed-{fail}"
+    shutil.copytree(finished.folder / "results", results)
+    before = hashes(results, "artifacts", "records")
+    how = ("--executor", "processes", "--workers", "1") if fail == "die" else ()
+    gens = ("--gen", f"./blend.py:fail={fail}", "--gen", "./blend.py:strength=9")
+    done = finished("run", *gens, *TOY, *how, "--results", results.name, code=1)
+    stage = "sample" if fail in ("sample", "count") else "fit"
+    cause = f"bench: 1 cell failed: {stage} blend.py:fail={fail} shades"
+    assert [line.startswith(cause) and error in line for line in done.errors] == [True]
+    after = hashes(results, "artifacts", "records")
+    assert {name: after.get(name) for name in before} == before
+    found = {record["cell"]["gen"]: record for record in records(results)}
+    assert set(found) == {"real", "blend.py", "blend.py:strength=9", f"blend.py:fail={fail}"}
+    assert error in found.pop(f"blend.py:fail={fail}")["error"]
+    assert {record["status"] for record in found.values()} == {"done"}
+    assert "failed (" in done.out
+    assert "failed (" in (results / "leaderboard.md").read_text()
+
+
+def test_a_failing_metric_hides_no_accuracy(finished):
+    source = (finished.folder / "spread.py").read_text()
+    (finished.folder / "torn.py").write_text(source.replace("pause(", "raise RuntimeError('torn'); pause("))
+    options = (*DATA, "--learner", "./means.py", "--arch", "mean", "--metric", "./torn.py", "--executor", "inline")
+    done = finished("run", "--gen", "real", *options, "--results", "torn", code=1)
+    (found,) = records(finished.folder / "torn")
+    assert found["status"] == "done"
+    assert "RuntimeError: torn" in found["metrics"]["torn.py"]["error"]
+    assert [line.startswith("bench: metric torn.py failed ") for line in done.errors] == [True]
+    assert "RuntimeError: torn (torn.py:" in done.err
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_corrupt_artifact_is_named_and_made_again(finished):
+    results = finished.folder / "damaged"
+    shutil.copytree(finished.folder / "results", results)
+    before = hashes(results, "records")
+    made = next(path for path in results.glob("artifacts/*/*/images.npy"))
+    whole = made.read_bytes()
+    made.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    key = made.parent.name
+    verified = finished("cache", "verify", "--results", "damaged", code=1)
+    assert verified.out.startswith(f"{key}: images.npy: checksum ")
+    assert verified.out.endswith(" artifacts, 1 corrupt\n")
+    done = finished("run", *BLEND, "--results", "damaged")
+    assert done.errors[0].startswith(f"bench: corrupt artifact {key[:12]} (sample blend.py shades): ")
+    assert done.errors[0].endswith("; it is made again")
+    assert made.read_bytes() == whole
+    assert "0 corrupt" in finished("cache", "verify", "--results", "damaged").out
+    assert {name.rpartition("/")[2] for name in hashes(results, "records")} == {n.rpartition("/")[2] for n in before}
+
+
+def test_a_broken_record_is_reported_and_the_others_are_kept(finished):
+    results = finished.folder / "torn-record"
+    shutil.copytree(finished.folder / "results", results)
+    before = hashes(results, "artifacts", "records")
+    (results / "records" / "broken.json").write_text('{"schema": 1,')
+    reported = finished("report", "--results", results.name, code=1)
+    assert [line.startswith("bench: records/broken.json: not valid JSON") for line in reported.errors] == [True]
+    assert "blend.py" in reported.out
+    done = finished("run", *BLEND, "--results", results.name)
+    assert [line.startswith("bench: records/broken.json: not valid JSON") for line in done.errors] == [True]
+    assert hashes(results, "artifacts", "records") == before | {
+        "records/broken.json": hashes(results, "records")["records/broken.json"]
+    }
+
+
+def test_a_broken_third_party_plugin_is_listed_and_breaks_nothing(finished, tmp_path):
+    package = tmp_path / "torn_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('torn on purpose')\n")
+    info = tmp_path / "torn_package-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torn-package\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text("[benchbench.generators]\ntorn = torn_package:Torn\n")
+    path = {"PYTHONPATH": str(tmp_path)}
+    listed = finished("list", "generators", **path).out
+    line = next(line for line in listed.splitlines() if line.split()[0] == "torn")
+    assert "BROKEN: broken generator of torn-package: ImportError: torn on purpose (__init__.py:1)" in line
+    assert line.endswith("[torn-package 1.2]")
+    finished("run", *BLEND, "--results", "beside-torn", **path)
+    said = finished("run", *GEN, "torn", code=2, **path).err
+    assert said == "bench: torn: broken generator of torn-package: ImportError: torn on purpose (__init__.py:1)\n"
+    examined = finished("doctor", code=None, **path)
+    assert "generator torn" in examined.out

@@ -1,0 +1,250 @@
+"""A whole tiny world of file plugins without torch, so that a run through the real harness takes a fraction of a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchbench import api
+from benchbench.plan import Plan, make_plan
+from benchbench.request import make_request
+
+DATA = '''
+from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Dataset, DatasetInfo, ImageSet, param
+
+@dataclass(frozen=True)
+class ToyData(Dataset):
+    """Three shades of grey."""
+    per_class: int = param(8, low=1, help="Training images per class.")
+    held_out: int = param(0, low=0, help="Validation images.")
+    prompt: str = param("a {}", stage="sample", help="Matters to generators only.")
+
+    def info(self):
+        classes = ("dark", "grey", "light")
+        counts = {"train": 3 * self.per_class, "validation": self.held_out, "test": 12}
+        shares = (0.5, 0.5, 0.5)
+        return DatasetInfo("toy", classes, counts, (self.per_class,) * 3, 4, 4, 4, shares, shares, True, "none")
+
+    def load(self, split, context):
+        labels = np.arange(context.info.counts[split], dtype=np.int64) % 3
+        rng = np.random.default_rng(["train", "validation", "test"].index(split))
+        noise = rng.integers(0, 60, (len(labels), 4, 4, 3), dtype=np.uint8)
+        return ImageSet(noise + (labels * 80).astype(np.uint8)[:, None, None, None], labels, context.info.classes)
+'''
+
+GEN = '''
+from __future__ import annotations
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from benchbench import BenchError, Generator, ImageSet, param
+
+@dataclass(frozen=True)
+class ToyGen(Generator):
+    """Real images, shifted by what fit learned."""
+    has_fit = True
+    strength: int = param(1, low=0, high=9, help="Enters fit.")
+    level: int = param(2, low=0, stage="sample", help="Enters sample only.")
+    parts: int = param(1, low=1, help="Shards of fit.")
+    fail: str = param("", help="A stage that raises.")
+    model: str = param("", help="A folder whose content decides.")
+
+    def external(self):
+        return (Path(self.model),) if self.model else ()
+
+    def shards(self, train_count):
+        size = -(-train_count // self.parts)
+        return [range(at, min(at + size, train_count)) for at in range(0, train_count, size)]
+
+    def fit(self, train, context):
+        from toyfit import learn
+        note("fit")
+        if self.fail == "fit":
+            raise BenchError("toygen: fit fails as it was told")
+        (context.folder / "shift.txt").write_text(str(learn(train.images[list(context.shard)]) * self.strength))
+
+    def sample(self, train, context):
+        from toysample import move
+        note("sample")
+        if self.fail == "sample":
+            raise RuntimeError("sample fails as it was told")
+        shift = sum(int((folder / "shift.txt").read_text()) for folder in context.fitted)
+        for chunk in context.chunks(context.n_syn, 10):
+            note(f"chunk {chunk.start}")
+            if os.environ.get("TOY_KILL") == str(chunk.start):
+                os.kill(os.getpid(), signal.SIGKILL)
+            rng = context.rng(chunk.start)
+            chosen = rng.integers(0, len(train), len(chunk))
+            images = move(train.images[chosen], shift + self.level)
+            origins = [{"source": int(index)} for index in chosen]
+            yield ImageSet(images, train.labels[chosen], train.classes, origins)
+
+
+def note(what):
+    if "TOY_LOG" in os.environ:
+        with open(os.environ["TOY_LOG"], "a") as log:
+            log.write(what + "\\n")
+'''
+
+FIT = '''
+GAIN = 3
+
+def learn(images):
+    """Return a whole number that depends on every image."""
+    return int(images.astype(int).sum()) % 5 + GAIN
+'''
+
+SAMPLE = '''
+import numpy as np
+
+def move(images, by):
+    return ((images.astype(int) + by) % 256).astype(np.uint8)
+'''
+
+FILTER = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from benchbench import Generator, param
+
+@dataclass(frozen=True)
+class ToyFilter(Generator):
+    """Turns the images of the link before upside down."""
+    has_fit = True
+    needs_upstream = True
+    keep: int = param(1, help="Anything.")
+
+    def fit(self, train, context):
+        (context.folder / "mean.txt").write_text(str(int(context.upstream.images.mean())))
+
+    def sample(self, train, context):
+        yield context.upstream.with_images(context.upstream.images[:, ::-1])
+'''
+
+LEARNER = '''
+from __future__ import annotations
+import os, signal, sys, time
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Learner, Outcome, UsageError, param
+
+@dataclass(frozen=True)
+class ToyLearner(Learner):
+    """Nearest mean; some architectures misbehave."""
+    axes = frozenset(AXES)
+    shift: float = param(0.0, help="Moves the threshold.")
+
+    def architectures(self, names, info):
+        return ("a", "b") if tuple(names) == ("all",) else tuple(names)
+
+    def train(self, task, context):
+        with open(os.environ["TOY_LOG"], "a") if "TOY_LOG" in os.environ else open(os.devnull, "w") as log:
+            log.write(f"train {task.arch}\\n")
+        if task.arch == "boom":
+            raise ValueError("boom as it was told")
+        if task.arch == "memory":
+            raise MemoryError
+        if task.arch == "leave":
+            sys.exit(7)
+        if task.arch == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task.arch == "sleep":
+            time.sleep(60)
+        parts = [part for part in (task.real, task.synthetic) if part is not None]
+        images = np.concatenate([part.images for part in parts]).mean(axis=(1, 2, 3))
+        labels = np.concatenate([part.labels for part in parts])
+        means = np.array([images[labels == c].mean() if (labels == c).any() else 1e9 for c in range(3)])
+        noise = context.rng("noise").normal(0, 25, len(task.test)) + self.shift
+        seen = task.test.images.mean(axis=(1, 2, 3)) + noise
+        hits = np.abs(seen[:, None] - means).argmin(axis=1) == task.test.labels
+        details = {"noise": np.float32(noise[0]), "real": len(task.real) if task.real else 0, "means": means}
+        return Outcome(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
+'''
+
+METRIC = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from benchbench import Metric, param
+
+@dataclass(frozen=True)
+class ToyMetric(Metric):
+    """Difference of means."""
+    fail: bool = param(False, help="Raises.")
+    scale: float = param(1.0, help="Multiplies.")
+
+    def score(self, real, synthetic, context):
+        if self.fail:
+            raise RuntimeError("no score today")
+        fd = abs(real.images.mean() - synthetic.images.mean()) * self.scale
+        return {"fd": fd, "extractor": "mean", "n_score": len(synthetic), "n_reference": len(real)}
+'''
+
+
+class World:
+    """The plugin files in a folder, and runs with them."""
+
+    def __init__(self, folder: Path, results: Path) -> None:
+        self.folder, self.results = folder, results
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = results.parent / "log.txt"
+        texts = {"toydata": DATA, "toygen": GEN, "toyfit": FIT, "toysample": SAMPLE, "toyfilter": FILTER}
+        texts |= {"toylearner": LEARNER.replace("AXES", '{"arch", "mix"}'), "toymetric": METRIC}
+        texts["toyplain"] = LEARNER.replace("AXES", "()")
+        for name, text in texts.items():
+            (folder / f"{name}.py").write_text(text, "utf-8")
+
+    def file(self, name: str) -> str:
+        """Return a plugin as the command line spells it: ``toygen`` or ``toygen:level=3``."""
+        stem, colon, rest = name.partition(":")
+        return f"{self.folder / stem}.py{colon}{rest}"
+
+    def options(self, **options: Any) -> dict[str, Any]:
+        """Return a request's options: one generator, one architecture, one seed, unless said otherwise."""
+        given = {"gen": "toygen", "data": "toydata", "learner": "toylearner", "metric": "toymetric"} | options
+        for kind in ("gen", "data", "learner", "metric"):
+            names = [given[kind]] if isinstance(given[kind], str) else given[kind]
+            given[kind] = [
+                "+".join(name if name in ("none", "real") else self.file(name) for name in chain.split("+"))
+                for chain in names
+            ]
+        return {"arch": "a", "n_syn": 40, **given}
+
+    def plan(self, **options: Any) -> Plan:
+        return make_plan(make_request(self.options(**options)))
+
+    def run(self, executor: str = "inline", workers: int | None = None, **options: Any) -> list[Any]:
+        return api.run(results=self.results, executor=executor, workers=workers, **self.options(**options))
+
+    def process(self, environment: dict[str, str] | None = None, executor: str = "inline", **options: Any) -> Any:
+        """Start the same run in a process of its own."""
+        call = {"results": str(self.results), "executor": executor, "workers": 2, **self.options(**options)}
+        code = "import json, sys; from benchbench import api; api.run(**json.loads(sys.argv[1]))"
+        command = [sys.executable, "-c", code, json.dumps(call)]
+        return subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE)
+
+    def executed(self) -> list[str]:
+        """Return what ran since the last call, sorted."""
+        found = sorted(self.log.read_text().split("\n")[:-1]) if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return found
+
+    def files(self, *names: str) -> dict[str, bytes]:
+        """Return the bytes of every file below some folders (or files) of the results."""
+        every = [path for name in names for path in [self.results / name, *(self.results / name).rglob("*")]]
+        return {str(path.relative_to(self.results)): path.read_bytes() for path in every if path.is_file()}
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Change a plugin file, as somebody does who takes longer than a tick of the clock."""
+        path = self.folder / f"{name}.py"
+        text = path.read_text("utf-8")
+        assert old in text
+        stamp = path.stat().st_mtime_ns
+        path.write_text(text.replace(old, new), "utf-8")
+        os.utime(path, ns=(stamp + 2_000_000_000, stamp + 2_000_000_000))
