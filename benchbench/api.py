@@ -10,7 +10,7 @@ from .hardware import quiet_threads
 from .plan import make_plan
 from .records import Record
 from .request import make_request
-from .run import carry_out, draw_figures, inspect
+from .run import carry_out, inspect, write_tables
 from .steps import Step
 from .store import Store
 
@@ -51,14 +51,11 @@ def run(
         UsageError: the request cannot be carried out as written.
         MissingError: data, weights or a package that is neither here nor reachable.
     """
-    from .reporting.leaderboard import write_leaderboard
-
     quiet_threads()
     folder = Path(results)
     store = Store(folder / "artifacts")
     plan = make_plan(make_request(options))
     store.writable()
     report = carry_out(plan, folder, store, Silent(), executor, workers, inspect(plan, store))
-    write_leaderboard(folder)
-    draw_figures(plan, folder, store)
+    write_tables(plan, folder, store)
     return report.records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def _texts(value: Any, option: str) -> list[str]:
         return []
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return [str(value)]
-    if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
+    listed = isinstance(value, (list, tuple))
+    if listed and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
         return [str(item) for item in value]
     raise UsageError(f"{option} {value!r}: must be text or a list of texts")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .catalog import catalog
+from .catalog import catalog, reason
 from .errors import UsageError
 from .estimates import Timings, Total
 from .executors import Event, make_executor
@@ -151,7 +151,13 @@ def carry_out(
             running.close()
             timings.save()
     _refresh_reverted(plan, results, keeper.records)
-    return Report([keeper.records[place] for place in sorted(keeper.records)], errors, status)
+    return Report([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
+
+
+def _as_kept(results: Path, record: Record) -> Record:
+    """Return a record as it lies in the folder: one that says the same as before kept its time."""
+    kept = read_record(record_path(results, record))
+    return record if kept is None or kept.status != record.status else kept
 
 
 def _in_environment(step: Step, environment: str) -> Step:
@@ -224,6 +230,22 @@ def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) 
     for record in records.values():
         if record.status == "done" and record.key not in shown:
             write_record(results, record, refresh=True)
+
+
+def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], list[str]]:
+    """Draw the figures, then write the leaderboard that lists them; returns the figures and a line per problem.
+
+    In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
+    """
+    from .reporting.leaderboard import write_leaderboard
+
+    figures: list[Path] = []
+    problems: list[str] = []
+    try:
+        figures = draw_figures(plan, results, store)
+    except Exception as error:
+        problems.append(f"figures: not drawn: {reason(error)}")
+    return figures, [*problems, *write_leaderboard(results).problems]
 
 
 def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:

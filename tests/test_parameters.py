@@ -101,7 +101,7 @@ def test_one_line_for_each_mistake(name, value, told):
 
 
 def test_parameters_that_contradict_each_other():
-    with pytest.raises(UsageError, match="^toy: steps must be at most 500 when fast$"):
+    with pytest.raises(UsageError, match=r"^toy: steps must be at most 500 when fast$"):
         make(steps="600", fast="true")
 
 
@@ -147,7 +147,7 @@ def test_a_type_without_a_spelling_is_refused():
 
 def test_a_forgotten_decorator_is_told():
     class Forgot(Everything):
-        factor: float = param(1.0, help="Never becomes a field.")
+        factor: float = param(1.0, help="Never becomes a field.")  # noqa: RUF009
 
     with pytest.raises(TypeError, match=r"Forgot: decorate it with @dataclass\(frozen=True\)"):
         parameters(Forgot)

@@ -21,7 +21,7 @@ def test_nothing_at_all_is_the_embedded_default():
     assert [chain_text(chain) for chain in request.aug] == ["default"]
     assert (request.preset, request.seeds, request.draws, request.baseline) == ("quick", 1, 1, True)
     assert request.metric is None
-    assert not (request.mix or request.shots or request.n_real or request.n_syn)
+    assert (request.mix, request.shots, request.n_real, request.n_syn) == ((), (), (), ())
 
 
 def test_the_rest_of_the_default_stands_behind_every_command():
@@ -90,7 +90,7 @@ def test_a_sweep_of_another_kind():
 
 def test_a_sweep_of_metrics_needs_one_by_name():
     """All installed metrics have no parameter in common; sweeping none of them would silently score nothing."""
-    with pytest.raises(UsageError, match="^--sweep metric.k: name the metric that has it with --metric$"):
+    with pytest.raises(UsageError, match=r"^--sweep metric.k: name the metric that has it with --metric$"):
         make_request({"sweep": "metric.k=3,5"})
     swept = make_request({"metric": "fidelity", "sweep": "metric.k=3,5"})
     assert swept.metric == (Spec("fidelity", {"k": "3"}), Spec("fidelity", {"k": "5"}))

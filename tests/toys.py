@@ -1,4 +1,4 @@
-"""A whole tiny world of file plugins without torch, so that a run through the real harness takes a fraction of a second."""
+"""A tiny world of file plugins without torch: a run through the real harness takes a fraction of a second."""
 
 from __future__ import annotations
 

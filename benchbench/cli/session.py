@@ -14,7 +14,7 @@ from typing import Any
 from ..estimates import Timings, by_stage, duration
 from ..plan import Plan, make_plan
 from ..request import make_request
-from ..run import Status, carry_out, check_writable, choose_executor, draw_figures, inspect
+from ..run import Status, carry_out, check_writable, choose_executor, inspect, write_tables
 from ..store import Store
 
 
@@ -53,12 +53,10 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
 def _conclude(
     plan: Plan, records: list[Any], errors: dict[str, str], chosen: Choices, store: Store, took: float
 ) -> int:
-    from ..reporting.leaderboard import write_leaderboard
     from ..reporting.terminal import print_table
     from ..tables import build_table
 
-    problems = write_leaderboard(chosen.results).problems
-    figures = draw_figures(plan, chosen.results, store)
+    figures, problems = write_tables(plan, chosen.results, store)
     for line in problems:
         print(f"bench: {line}", file=sys.stderr)
     failed = [record for record in records if record.status == "failed"]

@@ -86,7 +86,9 @@ def fidelity_grids(title: str, generations: Sequence[Generation]) -> Iterator[Gr
 def _fidelity_notes(chosen: Sequence[Generation]) -> Iterator[str]:
     if baseline := next((made.gen for made in chosen if made.baseline), None):
         yield f"The row {baseline} scores real images against other real images: as good as it gets."
-    if len({(made.n_score, made.n_reference) for made in chosen}) > 1:
+    # The baseline's reference lacks the real images that it scores.
+    references = {made.n_reference for made in chosen if not made.baseline}
+    if len({made.n_score for made in chosen}) > 1 or len(references) > 1:
         yield "Rows were scored on different numbers of images, which moves the values: do not rank them."
 
 

@@ -44,7 +44,7 @@ def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
     size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
     top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
     for part in batches(count, max(1, PIXELS_AT_ONCE // max(height * width, resolution**2))):
-        block = torch.from_numpy(np.ascontiguousarray(images[part.start : part.stop])).permute(0, 3, 1, 2)
+        block = torch.from_numpy(np.array(images[part.start : part.stop])).permute(0, 3, 1, 2)
         if size != (height, width):
             block = F.interpolate(block, size=size, mode="bicubic", antialias=True, align_corners=False)
         out[part.start : part.stop] = block[:, :, top : top + resolution, left : left + resolution]

@@ -21,7 +21,7 @@ def is_measured(column: str) -> bool:
 
 
 def hashes(folder: Path, *parts: str) -> dict[str, str]:
-    """Return the SHA-256 of every file below a folder (or parts of it), by relative path; notes to itself are left out."""
+    """Return the SHA-256 of every file below a folder (or parts of it) by relative path, but of bookkeeping."""
     roots = [folder / part for part in parts] or [folder]
     files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*")) if path.is_file()]
     kept = [

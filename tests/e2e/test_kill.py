@@ -1,0 +1,119 @@
+"""SIGKILL in every stage, then the same command again: it goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toy_plugins
+from conftest import MAIN_JOB
+from looking import hashes, records, rows
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+TOYS = ("run", *toy_plugins.OPTIONS, "--arch", "mean", "--shots", "5", "--seeds", "2")
+LINES = {"data": "] read ", "fit": "] fit ", "sample": "] sample ", "train": "] train ", "score": "] score "}
+
+
+def kill_in(bench, stage: str, *arguments: str, ready=lambda: True, **env: str) -> None:
+    """Start a command, wait until it begins a stage, kill its main process, and see every worker end."""
+    process = bench.start(*arguments, **env)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if LINES[stage] in line and ": done" not in line:
+                break
+        else:
+            raise AssertionError(f"ended with {process.wait()} before stage {stage} began")
+        deadline = time.monotonic() + 60
+        while not ready() and process.poll() is None:
+            assert time.monotonic() < deadline, f"{stage}: never got half-way"
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, f"{stage}: it ended before it was killed"
+        deadline = time.monotonic() + 20
+        while left := members(process.pid):
+            assert time.monotonic() < deadline, f"{stage}: workers live on: {left}"
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+
+
+def members(group: int) -> list[int]:
+    """Return the living processes of a process group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, leader = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                if leader == str(group) and state != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def kept(results: Path) -> dict[str, str]:
+    """Return the hashes of everything that was finished."""
+    return {name: value for name, value in hashes(results).items() if "/.partial/" not in name and "/.tmp-" not in name}
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory, environment):
+    """The toy run that nobody killed."""
+    from conftest import Bench
+
+    bench = Bench(tmp_path_factory.mktemp("unharmed"), environment)
+    toy_plugins.write(bench.folder)
+    bench(*TOYS, "--executor", "inline")
+    return bench
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+@pytest.mark.parametrize("stage", toy_plugins.STAGES)
+def test_killed_in_a_stage_and_run_again(unharmed, toys, stage, executor):
+    how = ("--executor", executor, *(("--workers", "2") if executor == "processes" else ()))
+    kill_in(toys, stage, *TOYS, *how, TOY_PAUSE=stage, ready=lambda: time.sleep(0.2) or True)
+    results = toys.folder / "results"
+    finished = kept(results)
+    done = toys(*TOYS, *how)
+    assert stage in ("data",) or " 0 cached, 0 to run" not in done.out
+    assert finished.items() <= kept(results).items() or stage == "train"  # a record is refined by its score
+    assert rows(results, measured=False) == rows(unharmed.folder / "results", measured=False)
+    assert {record["key"] for record in records(results)} == {
+        record["key"] for record in records(unharmed.folder / "results")
+    }
+    left = [path.name for path in (results / "artifacts").glob(".tmp-*")]
+    assert left == []
+    assert list((results / "artifacts" / ".partial").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_main_job_killed_in_each_stage(main_job):
+    """One folder, killed in the middle of data, fit, sample, train and score of the real models, one after another."""
+    results = main_job.bench.folder / "killed"
+    store = results / "artifacts"
+    command = (*MAIN_JOB, "--executor", "processes", "--workers", "1", "--results", results.name)
+    halfway = {
+        "fit": lambda: any(path.is_file() for path in store.glob(".partial/*/*")),
+        "sample": lambda: any(store.glob(".partial/*/chunk-*")),
+    }
+    for stage in ("data", "fit", "sample", "train", "score"):
+        before = kept(results) if results.exists() else {}
+        kill_in(main_job.bench, stage, *command, ready=halfway.get(stage, lambda: True))
+        assert {name for name in before if name.startswith("artifacts")} <= set(kept(results))
+    main_job.bench(*command)
+    assert rows(results, measured=False) == rows(main_job.results, measured=False)
+    for pattern in ("*.npy", "*.safetensors", "outcome.json", "scores.json"):
+        mine = {path.relative_to(results).as_posix() for path in store.rglob(pattern)}
+        both = hashes(results), hashes(main_job.results)
+        assert mine
+        assert {name: both[0][name] for name in mine} == {name: both[1].get(name) for name in mine}
+    shutil.rmtree(results)

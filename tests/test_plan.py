@@ -1,0 +1,330 @@
+"""The plan: which steps there are, what they share, and what may enter their keys."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from toys import World
+
+from benchbench import plan as planning
+from benchbench.errors import UsageError
+from benchbench.plan import Plan
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    return World(tmp_path / "plugins", tmp_path / "results")
+
+
+def count(plan: Plan, stage: str) -> int:
+    return sum(step.stage == stage for step in plan.steps.values())
+
+
+def keys(plan: Plan, *stages: str) -> set[str]:
+    return {key for key, step in plan.steps.items() if not stages or step.stage in stages}
+
+
+def counts(plan: Plan) -> dict[str, int]:
+    return {stage: count(plan, stage) for stage in ("data", "fit", "sample", "train", "score")}
+
+
+def sentences(plan: Plan, name: str) -> list[object]:
+    return [cell.sentence[name] for cell in plan.cells]
+
+
+# The graph
+
+
+def test_one_generation_feeds_everything_that_learns(world):
+    plan = world.plan(arch=["a", "b", "c"], learner=["toylearner", "toylearner:shift=1"], seeds=4)
+    assert counts(plan) == {"data": 1, "fit": 1, "sample": 1, "train": 2 * 3 * 2 * 4, "score": 2}
+    assert len(plan.cells) == 48
+    ours = [cell for cell in plan.cells if not cell.sentence["baseline"]]
+    assert len({(cell.fit, cell.sample, tuple(cell.score.items())) for cell in ours}) == 1
+
+
+def test_inputs_stand_before_what_needs_them(world):
+    plan = world.plan(gen=["toygen:parts=3", "toygen+toyfilter"], arch="all", shots="2,4", draws=2)
+    seen = set()
+    for key, step in plan.steps.items():
+        assert key == step.key
+        assert seen.issuperset(step.inputs)
+        seen.add(key)
+    for cell in plan.cells:
+        assert {key for every in cell.steps.values() for key in every} <= seen
+    leaf = plan.cells[-1].train
+    assert plan.needed_by(leaf) == [plan.cells[-1]]
+    assert plan.needed_by(plan.cells[0].data) == list(plan.cells)
+
+
+def test_shards_of_a_fit_are_steps_that_share_a_sample(world):
+    plan = world.plan(gen="toygen:parts=3", baseline=False)
+    shards = [step for step in plan.steps.values() if step.stage == "fit"]
+    assert [step.body["shard"] for step in shards] == [[0, 8], [8, 16], [16, 24]]
+    (sample,) = [step for step in plan.steps.values() if step.stage == "sample"]
+    assert sample.body["fit"] == [step.key for step in shards]
+
+
+def test_links_of_a_chain_have_their_own_steps(world):
+    alone, chained = world.plan(gen="toygen"), world.plan(gen="toygen+toyfilter")
+    assert counts(chained) == {"data": 1, "fit": 2, "sample": 2, "train": 2, "score": 2}
+    assert keys(alone, "fit", "sample") < keys(chained, "fit", "sample")
+    last = chained.steps[chained.cells[-1].sample[-1]]
+    second = chained.steps[last.body["fit"][0]]
+    assert second.body["upstream"] == last.body["upstream"] == chained.cells[-1].sample[0]
+    assert sentences(chained, "gen") == ["real", "toygen.py+toyfilter.py"]
+
+
+@pytest.mark.parametrize(
+    ("gen", "told"),
+    [
+        ("toyfilter", "toyfilter.py: works on another generator's images; write generator+toyfilter.py"),
+        ("toygen+toygen", "toygen.py: makes its own images and cannot follow toygen.py+"),
+    ],
+)
+def test_chains_that_make_no_sense(world, gen, told):
+    with pytest.raises(UsageError) as error:
+        world.plan(gen=gen)
+    assert str(error.value) == told
+
+
+def test_a_learner_multiplies_by_its_own_axes_only(world):
+    plan = world.plan(learner="toyplain", arch=["a", "b"], mix="0:1,1:1", aug=["default"], seeds=2)
+    assert len(plan.cells) == 2 * 2
+    assert set(sentences(plan, "arch")) == {"-"}
+    assert set(sentences(plan, "aug")) == {"-"}
+    assert set(sentences(plan, "mix")) == {"1:0", "0:1"}
+
+
+def test_the_baseline_is_planned_once_and_first(world):
+    plan = world.plan(gen=["toygen", "toygen:level=3"], n_syn=[20, 40], mix="0:1,1:1", baseline=True)
+    assert sentences(plan, "gen").count("real") == 1
+    assert plan.cells[0].sentence | {"seed": 0} == plan.cells[0].sentence | {
+        "gen": "real",
+        "baseline": True,
+        "mix": "1:0",
+        "n_syn": 0,
+        "n_real": 24,
+        "seed": 0,
+    }
+    assert len(plan.cells) == 1 + 2 * 2 * 2
+    asked = world.plan(gen=["real", "toygen"])
+    assert sentences(asked, "gen") == ["real", "toygen.py"]
+    without = world.plan(baseline=False)
+    assert sentences(without, "gen") == ["toygen.py"]
+    assert count(without, "score") == 1
+
+
+def test_the_same_request_twice_is_planned_once(world):
+    once = world.plan(gen=["toygen"])
+    twice = world.plan(gen=["toygen", "toygen", "toygen:level=2"])
+    assert (list(once.steps), once.cells) == (list(twice.steps), twice.cells)
+
+
+def test_every_generator_is_scored_on_the_same_number_of_images(world):
+    plan = world.plan(gen=["toygen", "toygen:level=3", "toygen+toyfilter"], n_syn=[5, 9])
+    scored = {step.body["images"] for step in plan.steps.values() if step.stage == "score"}
+    assert scored == {5}
+    halved = world.plan(n_syn=100)  # the real baseline needs two disjoint parts of the 24 real images
+    assert {step.body["images"] for step in halved.steps.values() if step.stage == "score"} == {12}
+
+
+def test_no_metric_means_no_score(world):
+    assert count(world.plan(metric="none"), "score") == 0
+
+
+def test_the_default_number_of_generated_images_follows_the_real_ones(world):
+    assert sentences(world.plan(n_syn=None, shots="2,5"), "n_syn") == [0, 60, 0, 150]
+    assert sentences(world.plan(n_syn=None, preset="paper"), "n_syn") == [0, 45 * 24]
+
+
+def test_too_many_shots(world):
+    with pytest.raises(UsageError, match=r"^toydata.py: --shots=9: class 'dark' has 8 training images; give at most 8"):
+        world.plan(shots=9)
+
+
+# Seeds and draws
+
+
+def test_a_training_seed_never_depends_on_the_generator(world):
+    plan = world.plan(gen=["toygen", "toygen:strength=4", "toygen+toyfilter"], mix="0:1,1:1", arch="all", seeds=3)
+    seeds: dict[tuple[object, ...], set[object]] = {}
+    for cell in plan.cells:
+        told = cell.sentence
+        seeds.setdefault((told["arch"], told["replicate"]), set()).add(told["seed"])
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len({seed for found in seeds.values() for seed in found}) == 2 * 3
+
+
+def test_seeds_repeat_trainings_and_draws_repeat_everything(world):
+    one = world.plan(shots=2)
+    assert counts(world.plan(shots=2, seeds=3)) == counts(one) | {"train": 6}
+    assert counts(world.plan(shots=2, draws=3)) == {"data": 1, "fit": 3, "sample": 3, "train": 6, "score": 6}
+    # The whole set has one subset, but several generations of it.
+    assert counts(world.plan(draws=3)) == {"data": 1, "fit": 3, "sample": 3, "train": 6, "score": 6}
+    first = {cell.train for cell in world.plan(shots=2, draws=3).cells}
+    assert {cell.train for cell in one.cells} < first, "a later draw must not change the first one"
+
+
+def test_a_draw_changes_subset_and_generation(world):
+    plan = world.plan(shots=2, draws=2, baseline=False)
+    fits = [step.body for step in plan.steps.values() if step.stage == "fit"]
+    assert [body["subset"] for body in fits] == [
+        {"shots": 2, "n_real": None, "draw": 0},
+        {"shots": 2, "n_real": None, "draw": 1},
+    ]
+    assert fits[0]["seed"] != fits[1]["seed"]
+
+
+# Keys
+
+
+def test_a_sampling_parameter_does_not_refit(world):
+    one, two = world.plan(gen="toygen:level=2"), world.plan(gen="toygen:level=5")
+    assert keys(one, "data", "fit") == keys(two, "data", "fit")
+    assert not keys(one, "sample") & keys(two, "sample")
+    three = world.plan(gen="toygen:strength=2")
+    assert not keys(one, "fit", "sample") & keys(three, "fit", "sample")
+
+
+def test_a_parameter_of_the_dataset_may_matter_to_generators_only(world):
+    one, two = world.plan(data="toydata"), world.plan(data="toydata:prompt=some {}")
+    assert keys(one, "data", "fit") == keys(two, "data", "fit")
+    assert not keys(one, "sample") & keys(two, "sample")
+
+
+def test_where_it_runs_never_enters_a_key(world, monkeypatch):
+    here = world.plan(precision="fp32", device="cpu")
+    monkeypatch.setattr("benchbench.hardware.has_cuda", lambda: True)
+    there = world.plan(precision="fp32", device="cuda")
+    assert (here.device, there.device) == ("cpu", "cuda")
+    assert list(here.steps) == list(there.steps)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert list(world.plan(device="cpu").steps) == list(here.steps)
+    mixed = world.plan(precision="bf16")
+    assert keys(mixed, "data") == keys(here, "data")
+    assert not keys(mixed, "fit", "sample", "train") & keys(here, "fit", "sample", "train")
+
+
+def test_metrics_are_computed_in_full_precision_wherever_they_run(world):
+    plan = world.plan(precision="bf16")
+    scores = [step for step in plan.steps.values() if step.stage == "score"]
+    assert {(step.body["precision"], step.run["precision"]) for step in scores} == {("fp32", "fp32")}
+
+
+def test_a_protocol_that_changes_is_a_new_key(world, monkeypatch):
+    before = world.plan()
+    monkeypatch.setattr(planning, "PROTOCOL", {"version": 2, "threads": 1})
+    assert not keys(before) & keys(world.plan())
+
+
+def test_the_identity_of_a_sentence_ignores_draw_seed_and_code(world):
+    plan = world.plan(shots=2, seeds=2, draws=2, arch="a")
+    identities = {cell.sentence["gen"]: set() for cell in plan.cells}
+    for cell in plan.cells:
+        identities[cell.sentence["gen"]].add(cell.spec_id)
+    assert [len(found) for found in identities.values()] == [1, 1]
+    before = {cell.spec_id for cell in plan.cells}
+    world.edit("toysample", "+ by", "+ by + 1")
+    world.edit("toylearner", "0, 25", "0, 26")
+    edited = world.plan(shots=2, seeds=2, draws=2, arch="a")
+    assert {cell.spec_id for cell in edited.cells} == before
+    assert not {cell.train for cell in plan.cells} & {cell.train for cell in edited.cells}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"gen": "toygen:level=3"},
+        {"arch": "b"},
+        {"mix": "1:1"},
+        {"n_syn": 41},
+        {"shots": 2},
+        {"preset": "paper"},
+        {"learner": "toylearner:shift=1"},
+        {"data": "toydata:per_class=7"},
+        {"precision": "bf16"},
+    ],
+)
+def test_every_part_of_a_sentence_is_part_of_its_identity(world, other):
+    one, two = world.plan(baseline=False), world.plan(baseline=False, **other)
+    assert one.cells[0].spec_id != two.cells[0].spec_id
+    assert one.cells[0].train != two.cells[0].train
+
+
+# Places
+
+
+def shapes(plan: Plan) -> str:
+    """All that is kept of a plan: bodies, labels, sentences, notes; not what only travels to a worker."""
+    steps = [{"body": step.body, "label": step.label, "timing": step.timing} for step in plan.steps.values()]
+    cells = [vars(replace(cell)) for cell in plan.cells]
+    return json.dumps([steps, cells], default=str)
+
+
+def test_a_folder_counts_by_content_and_not_by_place(world, tmp_path):
+    one, two = tmp_path / "here" / "model", tmp_path / "there" / "renamed"
+    one.mkdir(parents=True)
+    (one / "weights.txt").write_text("1 2 3")
+    (one / "config.json").write_text("{}")
+    before = world.plan(gen=f"toygen:model={one}")
+    two.parent.mkdir()
+    one.rename(two)
+    moved = world.plan(gen=f"toygen:model={two}")
+    assert list(before.steps) == list(moved.steps)
+    assert [cell.spec_id for cell in before.cells] == [cell.spec_id for cell in moved.cells]
+    assert str(tmp_path) not in shapes(before) + shapes(moved)
+    assert sentences(before, "gen")[1].startswith("toygen.py:model=model@")
+    assert sentences(moved, "gen")[1].startswith("toygen.py:model=renamed@")
+    (two / "weights.txt").write_text("1 2 4")
+    swapped = world.plan(gen=f"toygen:model={two}")
+    assert not keys(moved, "fit", "sample") & keys(swapped, "fit", "sample")
+    assert keys(moved, "data") == keys(swapped, "data")
+    assert moved.cells[-1].spec_id != swapped.cells[-1].spec_id
+
+
+def pictures(folder, shade=0):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for place, name in enumerate(("cat", "dog")):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(3):
+                color = (place * 100 + shade, number, len(part))
+                Image.new("RGB", (16, 16), color).save(folder / part / name / f"{number}.png")
+
+
+def test_a_dataset_folder_counts_by_content_and_not_by_place(world, tmp_path):
+    options = world.options() | {"preset": "quick"}
+    one, two = tmp_path / "a" / "pets", tmp_path / "b" / "animals"
+    pictures(one)
+
+    def plan(folder):
+        return planning.make_plan(planning_request(options | {"data": f"folder:path={folder}"}))
+
+    before = plan(one)
+    two.parent.mkdir()
+    one.rename(two)
+    moved = plan(two)
+    assert list(before.steps) == list(moved.steps)
+    assert str(tmp_path) not in shapes(before) + shapes(moved)
+    (two / "train" / "cat" / "0.png").write_bytes((two / "train" / "dog" / "0.png").read_bytes())
+    assert not keys(moved) & keys(plan(two))
+
+
+def planning_request(options):
+    from benchbench.request import make_request
+
+    return make_request(options)
+
+
+def test_folders_are_walked_once_for_a_thousand_cells(world, monkeypatch):
+    from benchbench import bound
+
+    asked = []
+    monkeypatch.setattr(bound, "hash_of", lambda path: asked.append(path) or "0" * 64)
+    world.plan(gen=f"toygen:model={world.folder}", arch=[f"n{i}" for i in range(25)], seeds=20)
+    assert len(asked) <= 3

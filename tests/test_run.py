@@ -1,0 +1,377 @@
+"""Whole runs through the real harness with tiny plugins: caching, edits, failures, kills, company."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from toys import World
+
+from benchbench.errors import UsageError
+from benchbench.images import ImageSet
+from benchbench.records import read_records
+from benchbench.run import choose_executor, inspect
+from benchbench.store import Store
+from benchbench.tables import build_table
+
+TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    made = World(tmp_path / "plugins", tmp_path / "results")
+    monkeypatch.setenv("TOY_LOG", str(made.log))
+    return made
+
+
+ALL = ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "fit", "sample", "train a", "train a"]
+
+
+def store(world: World) -> Store:
+    return Store(world.results / "artifacts")
+
+
+def accuracies(records) -> list[float]:
+    return [record.result.accuracy for record in records]
+
+
+def shown(world: World) -> dict[str, float | None]:
+    """Return the accuracy that the table shows for each generator."""
+    table = build_table(read_records(world.results).records)
+    return {row.generation.gen: row.acc_mean for row in table.rows}
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_records_tables_and_pictures(world, tmp_path):
+    records = world.run(arch="all", seeds=2, mix="0:1,1:1")
+    assert len(records) == 2 * 2 * (1 + 2)
+    assert all(record.status == "done" for record in records)
+    left = world.files(*TABLES)
+    assert sum(name.startswith("records/") for name in left) == 12
+    assert sum(name.endswith(".png") for name in left) == 1
+    assert {"leaderboard.csv", "leaderboard.md"} <= set(left)
+    assert not [name for name, content in left.items() if str(tmp_path).encode() in content]
+    ours = next(record for record in records if record.cell.mix == "1:1")
+    assert ours.result.details["real"] == 24
+    assert ours.metrics["toymetric.py"] == records[-1].metrics["toymetric.py"]
+    assert ours.metrics["toymetric.py"]["n_score"] == 12
+
+
+def test_what_is_no_json_number_becomes_one(world):
+    """A loss that diverged and NumPy's scalars are what plugins report; they must not cost a training."""
+    (record,) = world.run(gen="real", metric="none")
+    assert record.result.curve == ((5, None, 0.5),)
+    assert type(record.result.details["noise"]) is float
+    assert len(record.result.details["means"]) == 3
+
+
+def test_generated_images_keep_their_origins(world):
+    world.run(shots=2)
+    (sample,) = [key for key, step in world.plan(shots=2).steps.items() if step.stage == "sample"]
+    images = ImageSet.load(store(world).path(sample))
+    assert (len(images), len(images.origins)) == (40, 40)
+    assert {origin["source"] for origin in images.origins} <= set(range(6))
+
+
+# The cache
+
+
+def test_a_second_run_does_nothing_and_leaves_the_same_bytes(world):
+    world.run(arch="all", seeds=2)
+    before = world.files(*TABLES)
+    assert world.executed().count("train a") == 4
+    world.run(arch="all", seeds=2)
+    assert world.executed() == []
+    assert world.files(*TABLES) == before
+
+
+def test_more_of_the_same_runs_only_the_difference(world):
+    world.run()
+    assert world.executed() == ALL
+    world.run(seeds=2)
+    assert world.executed() == ["train a", "train a"]
+    world.run(gen=["toygen", "toygen+toyfilter"])
+    assert world.executed() == ["train a"]
+
+
+def test_a_sampling_parameter_does_not_refit(world):
+    world.run()
+    world.executed()
+    world.run(gen="toygen:level=7")
+    assert world.executed() == ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "sample", "train a"]
+
+
+def test_a_constant_in_a_helper_recomputes(world):
+    """The edit on which popular harnesses return stale numbers."""
+    before = world.run()
+    world.executed()
+    world.edit("toyfit", "GAIN = 3", "GAIN = 60")
+    after = world.run()
+    assert world.executed() == ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "fit", "sample", "train a"]
+    assert before[0] == after[0], "the baseline has nothing to do with it"
+    assert before[1].key != after[1].key
+    assert before[1].metrics != after[1].metrics
+    (row,) = [row for row in build_table(read_records(world.results).records).rows if not row.generation.baseline]
+    assert (row.superseded, row.generation.fd) == (1, after[1].metrics["toymetric.py"]["fd"])
+
+
+def test_a_comment_changes_nothing(world):
+    world.run()
+    before = world.files(*TABLES)
+    world.executed()
+    world.edit("toygen", "note(\"fit\")", "note(\"fit\")  # learn first")
+    world.edit("toyfit", '"""Return a whole number that depends on every image."""', '"""Learn."""')
+    world.edit("toygen", 'help="Enters fit."', 'help="Something else."')
+    world.run()
+    assert world.executed() == []
+    assert world.files(*TABLES) == before
+
+
+def test_an_edit_of_sampling_does_not_refit(world):
+    world.run()
+    world.executed()
+    world.edit("toysample", "+ by)", "+ by + 90)")
+    world.run()
+    assert world.executed() == ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "sample", "train a"]
+
+
+def test_an_edit_that_is_taken_back_is_current_again(world):
+    world.run(seeds=2)
+    before = shown(world)
+    world.edit("toysample", "+ by)", "+ by + 90)")
+    world.run(seeds=2)
+    assert shown(world) != before
+    world.executed()
+    world.edit("toysample", "+ by + 90)", "+ by)")
+    world.run(seeds=2)
+    assert world.executed() == []
+    assert shown(world) == before
+    assert len(read_records(world.results).records) == 6
+
+
+def test_a_damaged_artifact_is_reported_and_rebuilt(world):
+    world.run()
+    tables = world.files("leaderboard.csv", "leaderboard.md", "figures")
+    world.executed()
+    plan = world.plan()
+    sample = plan.cells[-1].sample[0]
+    images = store(world).path(sample) / "images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(content)
+    (found,) = inspect(plan, store(world)).corrupt
+    assert found[0] == sample
+    assert re.match(r"images.npy: checksum \w+, \w+ expected", found[2])
+    world.run()
+    assert world.executed() == ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "sample"]
+    assert inspect(plan, store(world)).corrupt == ()
+    assert world.files("figures") == {name: tables[name] for name in tables if name.startswith("figures")}
+
+
+def test_what_was_removed_is_made_again_only_if_something_needs_it(world):
+    world.run()
+    plan = world.plan()
+    world.executed()
+    for key in (plan.cells[-1].fit[0], plan.cells[-1].sample[0]):
+        store(world).discard(key)
+    status = inspect(plan, store(world))
+    assert (len(status.todo), len(status.idle)) == (0, 2)
+    before = world.files("records")
+    world.run()
+    assert world.executed() == []
+    assert world.files("records") == before, "what fitting cost stays known"
+    world.run(arch="b")
+    assert world.executed() == ["chunk 0", "chunk 10", "chunk 20", "chunk 30", "fit", "sample", "train b", "train b"]
+
+
+# Failures
+
+
+def test_a_failed_cell_is_recorded_and_the_others_go_on(world, tmp_path):
+    records = world.run(arch=["boom", "a"])
+    told = {(record.cell.gen, record.cell.arch): record.status for record in records}
+    assert told == {
+        ("real", "boom"): "failed",
+        ("real", "a"): "done",
+        ("toygen.py", "boom"): "failed",
+        ("toygen.py", "a"): "done",
+    }
+    kept = [record for record in read_records(world.results).records if record.status == "failed"]
+    assert {record.error.partition(" (")[0] for record in kept} == {"ValueError: boom as it was told"}
+    assert b"failed (ValueError: boom as it was told" in world.files("leaderboard.md")["leaderboard.md"]
+    world.executed()
+    world.run(arch=["boom", "a"])
+    assert world.executed() == ["train boom", "train boom"], "a failure is tried again, the rest is kept"
+
+
+@pytest.mark.parametrize("stage", ["fit", "sample"])
+def test_a_failed_generation_fails_its_cells_with_its_cause(world, stage):
+    records = world.run(gen=[f"toygen:fail={stage}", "toygen", f"toygen:fail={stage}+toyfilter"], arch="all")
+    for record in records:
+        if "fail" in record.cell.gen:
+            assert record.status == "failed"
+            assert record.error.startswith(f"{stage} toygen.py toy: ")
+            assert "as it was told" in record.error
+        else:
+            assert record.status == "done"
+
+
+def test_a_metric_that_fails_is_seen_and_hides_no_accuracy(world):
+    first = world.run(metric=["toymetric:fail=true"])
+    assert [record.status for record in first] == ["done", "done"]
+    for record in first:
+        assert record.metrics["toymetric.py"]["error"].startswith("RuntimeError: no score today (toymetric.py:")
+    world.executed()
+    world.edit("toymetric", "no score today", "no score")
+    world.edit("toymetric", "if self.fail", "if False")
+    second = world.run(metric=["toymetric:fail=true"])
+    assert world.executed() == []
+    assert accuracies(second) == accuracies(first)
+    assert [set(record.metrics["toymetric.py"]) for record in second] == [{"fd", "extractor", "n_score", "n_reference"}] * 2
+    assert len(read_records(world.results).records) == 2
+
+
+def test_metrics_that_are_left_out_this_time_stay_known(world):
+    world.run()
+    before = world.files("records", "leaderboard.csv")
+    world.run(metric="none")
+    assert world.files("records", "leaderboard.csv") == before
+
+
+def test_a_generator_that_makes_too_few_images_and_can_be_mended(world):
+    """Its chunks cannot be continued with another size, so they must not be in the way of the next run."""
+    world.edit("toygen", "context.chunks(context.n_syn, 10)", "context.chunks(context.n_syn - 5, 10)")
+    _, record = world.run()
+    assert record.error == (
+        "sample toygen.py toy: toygen.py: made 35 images where 40 were asked for (n_syn)"
+    )
+    assert not [path for path in (world.results / "artifacts" / ".partial").glob("*/chunk-*")]
+
+
+def test_every_failure_leaves_what_is_finished(world):
+    world.run()
+    before = {key: store(world).meta(key) for key in store(world).keys()}
+    world.run(arch=["boom", "memory"])
+    for key, meta in before.items():
+        assert store(world).meta(key) == meta
+    assert store(world).verify() == []
+
+
+def test_a_results_folder_that_cannot_be_written(world):
+    world.results.mkdir(parents=True)
+    (world.results / "artifacts").write_text("in the way")
+    with pytest.raises(UsageError, match=r"results folder .* cannot be written: "):
+        world.run()
+    assert world.executed() == []
+
+
+@pytest.mark.parametrize(
+    ("executor", "workers", "told"),
+    [
+        ("ray2", None, "--executor ray2: must be one of auto, inline, processes"),
+        ("inline", 0, "--workers 0: must be at least 1"),
+    ],
+)
+def test_executors_that_are_none(executor, workers, told):
+    with pytest.raises(UsageError) as error:
+        choose_executor(executor, workers, {}, "cpu")
+    assert str(error.value) == told
+
+
+def test_the_executor_fits_the_machine(monkeypatch):
+    monkeypatch.setattr("benchbench.run.cores", lambda: 4)
+    monkeypatch.setattr("benchbench.run.memory_gib", lambda: 64.0)
+    todo = dict.fromkeys("ab")
+    assert choose_executor("auto", None, todo, "cpu") == ("processes", 4)
+    assert choose_executor("auto", None, {"a": None}, "cpu") == ("inline", 1)
+    assert choose_executor("auto", None, todo, "cuda") == ("inline", 1)
+    assert choose_executor("processes", 3, todo, "cpu") == ("processes", 3)
+    assert choose_executor("processes", None, todo, "cuda") == ("processes", 1)
+    monkeypatch.setattr("benchbench.run.memory_gib", lambda: 4.0)
+    assert choose_executor("auto", None, todo, "cpu") == ("processes", 2)
+    monkeypatch.setattr("benchbench.run.memory_gib", lambda: 0.5)
+    assert choose_executor("auto", None, todo, "cpu") == ("inline", 1)
+
+
+# Kills and company
+
+
+def bytes_of_artifacts(world: World) -> dict[str, bytes]:
+    found = {}
+    for key in store(world).keys():
+        for path in sorted(store(world).path(key).rglob("*")):
+            if path.is_file() and path.name not in ("done.json", ".verified.json"):
+                found[f"{key}/{path.name}"] = path.read_bytes()
+    return found
+
+
+def test_killed_while_sampling_it_continues_and_ends_with_the_same_bytes(world, tmp_path):
+    killed = world.process({"TOY_KILL": "20"})
+    killed.communicate(timeout=120)
+    assert killed.returncode == -9
+    assert Counter(world.executed())["sample"] == 1
+    world.run()
+    again = [line for line in world.executed() if not line.startswith("train")]
+    assert again == ["chunk 20", "chunk 30", "sample"], "what was finished is not done again"
+    (sample,) = [key for key, step in world.plan().steps.items() if step.stage == "sample"]
+    assert store(world).meta(sample)["sampled_before_kill"] == 2
+    ended = bytes_of_artifacts(world)
+    assert not list((world.results / "artifacts" / ".partial").glob("*"))
+    world.results = tmp_path / "undisturbed"
+    world.run()
+    assert bytes_of_artifacts(world) == ended
+
+
+def test_two_runs_at_once_share_the_work(world):
+    """Each step is executed once, whoever comes first, and both end well."""
+    options = {"arch": ["a", "b", "c"], "seeds": 2, "gen": ["toygen", "toygen+toyfilter"]}
+    both = [world.process(executor=kind, **options) for kind in ("inline", "processes")]
+    for process in both:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told.decode()
+    ran = Counter(world.executed())
+    assert ran == {
+        "fit": 1,
+        "sample": 1,
+        **{f"chunk {at}": 1 for at in (0, 10, 20, 30)},
+        **{f"train {arch}": 6 for arch in "abc"},
+    }
+    assert len(read_records(world.results).records) == 18
+    world.run(**options)
+    assert world.executed() == []
+
+
+def test_the_same_subset_is_generated_from_and_trained_on(world):
+    """Shots, draws and the mix meet in one place only: what fit saw is what a mixed training sees."""
+    plan = world.plan(shots=2, draws=2, mix="1:1")
+    world.run(shots=2, draws=2, mix="1:1")
+    for cell in plan.cells:
+        outcome = json.loads((store(world).path(cell.train) / "outcome.json").read_text())
+        assert outcome["details"]["real"] == 6
+    subsets = {json.dumps(plan.steps[cell.train].body["subset"]) for cell in plan.cells}
+    assert len(subsets) == 2
+    fitted = [step.body["subset"] for step in plan.steps.values() if step.stage == "fit"]
+    assert {json.dumps(item) for item in fitted} == subsets
+
+
+def test_an_empty_and_a_filled_validation_part(world):
+    for held_out in (0, 6):
+        (record,) = world.run(gen="real", data=f"toydata:held_out={held_out}", metric="none")
+        assert record.status == "done"
+    data = [key for key in store(world).keys() if store(world).meta(key)["stage"] == "data"]
+    sizes = {len(ImageSet.load(store(world).path(key) / "validation")) for key in data}
+    assert sizes == {0, 6}
+
+
+def test_the_environment_is_told_once(world):
+    world.run(arch="all")
+    (file,) = (world.results / "environments").iterdir()
+    records = read_records(world.results).records
+    assert {record.provenance.environment for record in records} == {file.stem}
+    assert {tuple(record.provenance.plugins) for record in records} == {("real",)}
+    assert "numpy" in json.loads(file.read_text())["distributions"]

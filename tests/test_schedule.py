@@ -1,0 +1,140 @@
+"""The order in which steps run, and what a failure takes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchbench.schedule import run_steps
+from benchbench.steps import Step
+
+
+def step(stage: str, name: str, *inputs: Step | str, guess: float | None = None) -> Step:
+    keys = tuple(item if isinstance(item, str) else item.key for item in inputs)
+    return Step(stage, name, {"name": name}, {}, keys, stage, guess=guess)
+
+
+class FakeExecutor:
+    """Finishes steps in the order of submission, a few at once; some fail."""
+
+    def __init__(self, capacity: int = 1, fail: dict[str, str] | None = None, noise: bool = False) -> None:
+        self.capacity, self.fail, self.noise = capacity, fail or {}, noise
+        self.under_way: list[dict[str, Any]] = []
+        self.order: list[str] = []
+        self.most = 0
+
+    def submit(self, step: dict[str, Any]) -> None:
+        self.under_way.append(step)
+        self.order.append(step["label"])
+        self.most = max(self.most, len(self.under_way))
+        assert len(self.under_way) <= self.capacity
+
+    def wait(self) -> list[dict[str, Any]]:
+        done = self.under_way.pop(0)
+        events = [{"key": done["key"], "what": "progress", "done": 1}] if self.noise else []
+        if done["label"] in self.fail:
+            return [*events, {"key": done["key"], "what": "failed", "error": self.fail[done["label"]]}]
+        return [*events, {"key": done["key"], "what": "done", "seconds": 1.0}]
+
+    def close(self) -> None:
+        pass
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def started(self, step: Step) -> None:
+        self.told.append(("started", step.label))
+
+    def event(self, step: Step, event: dict[str, Any]) -> None:
+        self.told.append((event["what"], step.label))
+
+    def finished(self, step: Step, outcome: Any) -> None:
+        self.told.append(("finished", step.label))
+
+    def failed(self, step: Step, error: str) -> None:
+        self.told.append(("failed", step.label))
+
+
+def go(steps: list[Step], executor: FakeExecutor, **more: Any) -> tuple[dict[str, str], Listener]:
+    listener = Listener()
+    errors = run_steps({item.key: item for item in steps}, executor, listener, **more)
+    names = {item.key: item.label for item in steps}
+    return {names[key]: error for key, error in errors.items()}, listener
+
+
+DATA = step("data", "data")
+FIT = step("fit", "fit", DATA)
+SAMPLE = step("sample", "sample", DATA, FIT)
+FIT2 = step("fit", "fit2", DATA, SAMPLE)
+SAMPLE2 = step("sample", "sample2", DATA, FIT2, SAMPLE)
+TRAIN = step("train", "train", DATA, SAMPLE2)
+REAL = step("train", "train real", DATA)
+SCORE = step("score", "score", DATA, SAMPLE2)
+CHAIN = [DATA, FIT, SAMPLE, FIT2, SAMPLE2, TRAIN, REAL, SCORE]
+
+
+def test_inputs_come_first_whatever_the_order_of_the_plan():
+    for steps in (CHAIN, CHAIN[::-1]):
+        executor = FakeExecutor()
+        errors, _ = go(steps, executor)
+        assert errors == {}
+        place = executor.order.index
+        for item in steps:
+            for other in steps:
+                if other.key in item.inputs:
+                    assert place(other.label) < place(item.label)
+
+
+def test_generation_goes_before_training_and_long_before_short():
+    short, long = step("train", "short", guess=1.0), step("train", "long", guess=9.0)
+    executor = FakeExecutor()
+    go([short, long, step("sample", "images")], executor, estimate=lambda item: item.guess)
+    assert executor.order == ["images", "long", "short"]
+
+
+def test_no_more_at_once_than_the_executor_takes():
+    executor = FakeExecutor(capacity=3)
+    go([DATA, *(step("train", f"t{number}", DATA) for number in range(7))], executor)
+    assert executor.most == 3
+    assert len(executor.order) == 8
+
+
+def test_an_input_that_is_published_already_is_not_waited_for():
+    errors, _ = go([step("train", "t", "f" * 64)], executor := FakeExecutor())
+    assert (errors, executor.order) == ({}, ["t"])
+
+
+def test_a_failure_takes_what_depends_on_it_and_nothing_else():
+    """Also the fit of a second link, which is more urgent than the sample that it waits for."""
+    executor = FakeExecutor(fail={"fit": "out of memory"})
+    errors, listener = go(CHAIN, executor)
+    assert executor.order == ["data", "fit", "train real"]
+    cause = "fit: out of memory"
+    assert errors == {
+        "fit": "out of memory",
+        "sample": cause,
+        "fit2": cause,
+        "sample2": cause,
+        "train": cause,
+        "score": cause,
+    }
+    assert ("finished", "train real") in listener.told
+    assert listener.told.count(("failed", "score")) == 1
+
+
+def test_the_first_of_two_causes_is_told():
+    both = step("train", "both", DATA, FIT)
+    errors, _ = go([DATA, FIT, both], FakeExecutor(fail={"data": "gone", "fit": "never reached"}))
+    assert errors == {"data": "gone", "fit": "data: gone", "both": "data: gone"}
+
+
+def test_a_failed_leaf_stops_nothing():
+    errors, listener = go(CHAIN, FakeExecutor(capacity=2, fail={"score": "no score"}))
+    assert errors == {"score": "no score"}
+    assert ("finished", "train") in listener.told
+
+
+def test_progress_reaches_the_listener():
+    _, listener = go([DATA], FakeExecutor(noise=True))
+    assert listener.told == [("started", "data"), ("progress", "data"), ("finished", "data")]
