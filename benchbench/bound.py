@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Bound:
     preset: str
     places: Mapping[str, str]
     set_values: tuple[str, ...]
+    _codes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -73,8 +74,10 @@ class Bound:
         }
 
     def code(self, stage: str) -> str:
-        """Return the fingerprint of the code behind a stage."""
-        return fingerprint(CodeSource.from_class(type(self.plugin)), stage)
+        """Return the fingerprint of the code behind a stage, as it was when it was first asked for: one per plan."""
+        if stage not in self._codes:
+            self._codes[stage] = fingerprint(CodeSource.from_class(type(self.plugin)), stage)
+        return self._codes[stage]
 
     def location(self) -> dict[str, Any]:
         """Return what a worker needs to make the same instance: JSON."""

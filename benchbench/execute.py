@@ -54,6 +54,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if store.has(key):
             meta = store.meta(key)
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
+        offline = os.environ.get("HF_HUB_OFFLINE")
         _fix_protocol(step["run"]["device"])
         reset_peak_memory()
         folder = store.temporary(key)
@@ -63,6 +64,9 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            if offline is None:  # what holds for a step must not hold for the next preflight of this process
+                os.environ.pop("HF_HUB_OFFLINE", None)
         meta = {
             "stage": step["stage"],
             "label": step["label"],

@@ -41,7 +41,7 @@ class Cell:
         data: key of the dataset's step.
         fit: keys of every ``fit`` shard behind it.
         sample: keys of every link's images behind it.
-        score: key of each metric's step by the metric's name.
+        score: key of each metric's step by the metric's spelling.
         code: fingerprint by stage.
         notes: facts about the dataset for the record.
     """
@@ -127,11 +127,8 @@ class _Planner:
         self.steps: dict[str, Step] = {}
         self.cells: dict[tuple[str, ...], Cell] = {}
         self.subset_code = harness_code("benchbench.subsets")
-        metrics = request.metric
-        names = catalog().names("metric") if metrics is None else ()
-        usable = [name for name in names if not catalog().get("metric", name).problem]
         self.warnings: list[str] = []
-        self.metrics = [self._bind("metric", spec) for spec in (map(Spec, usable) if metrics is None else metrics)]
+        self.metrics = self._installed_metrics() if request.metric is None else self._asked_metrics(request.metric)
 
     def plan(self) -> Plan:
         for spec in self.request.data:
@@ -140,6 +137,19 @@ class _Planner:
             info: DatasetInfo = data.plugin.info()
             self._plan_dataset(with_places(data), info)
         return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
+
+    def _asked_metrics(self, specs: Iterable[Spec]) -> list[Bound]:
+        return list({bound.text: bound for bound in (self._bind("metric", spec) for spec in specs)}.values())
+
+    def _installed_metrics(self) -> list[Bound]:
+        """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
+        found = []
+        for name in catalog().names("metric"):
+            try:
+                found.append(self._bind("metric", Spec(name)))
+            except UsageError as error:
+                self.warnings.append(f"metric {name} is left out: {error}")
+        return found
 
     def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
@@ -299,7 +309,7 @@ class _Planner:
             guess = metric.plugin.seconds("score", images + total, self.info)
             timing = f"score {metric.name} {digest(body['values'])[:8]}"
             step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
-            scores[metric.name] = self._add(step)
+            scores[metric.text] = self._add(step)
         return scores
 
     def _train_cells(
@@ -406,7 +416,7 @@ class _Planner:
             stages = ("fit", "sample") if link.plugin.has_fit else ("sample",)
             code |= {f"{stage} {link.name}": link.code(stage) for stage in stages if not generation.is_real}
         code |= {f"aug {link.name}": link.code("train") for link in aug}
-        code |= {f"score {metric.name}": metric.code("score") for metric in self.metrics}
+        code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
         cell = Cell(
             sentence,
             digest(identity)[:16],

@@ -302,10 +302,18 @@ def _is_abandoned(folder: Path, pid: int, host: str) -> bool:
             return True
         except PermissionError:
             pass
-        return False
+        return _is_zombie(pid)
     try:
         return time.time() - folder.stat().st_mtime > _ABANDONED_S
     except OSError:
+        return False
+
+
+def _is_zombie(pid: int) -> bool:
+    """Return whether a process is dead and merely not collected yet, as far as the system can tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
         return False
 
 

@@ -139,7 +139,7 @@ def test_a_field_without_param_is_refused():
 def test_a_type_without_a_spelling_is_refused():
     @dataclass(frozen=True)
     class Odd:
-        table: dict = param(None, help="No.")
+        table: dict = param(None, help="No.")  # noqa: RUF009
 
     with pytest.raises(TypeError, match=r"Odd.table: parameters are bool, int, float, str or a tuple"):
         parameters(Odd)
@@ -147,7 +147,7 @@ def test_a_type_without_a_spelling_is_refused():
 
 def test_a_forgotten_decorator_is_told():
     class Forgot(Everything):
-        factor: float = param(1.0, help="Never becomes a field.")  # noqa: RUF009
+        factor: float = param(1.0, help="Never becomes a field.")
 
     with pytest.raises(TypeError, match=r"Forgot: decorate it with @dataclass\(frozen=True\)"):
         parameters(Forgot)

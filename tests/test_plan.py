@@ -328,3 +328,31 @@ def test_folders_are_walked_once_for_a_thousand_cells(world, monkeypatch):
     monkeypatch.setattr(bound, "hash_of", lambda path: asked.append(path) or "0" * 64)
     world.plan(gen=f"toygen:model={world.folder}", arch=[f"n{i}" for i in range(25)], seeds=20)
     assert len(asked) <= 3
+
+
+# Plugins that nobody asked for
+
+
+def test_a_broken_metric_that_nobody_named_stops_nothing(world, tmp_path, monkeypatch):
+    from benchbench.catalog import Catalog, Entry, catalog
+
+    broken = Entry("metric", "broken", "no_such_module:Metric", "odd-plugins", "1.0")
+    known = Catalog([*catalog().entries(), broken])
+    monkeypatch.setattr(planning, "catalog", lambda: known)
+    monkeypatch.setattr("benchbench.bound.catalog", lambda: known)
+    options = world.options()
+    del options["metric"]
+    plan = planning.make_plan(planning_request(options))
+    assert set(plan.cells[0].score) == {"fidelity"}
+    assert plan.warnings == (
+        "metric broken is left out: broken: broken metric of odd-plugins: "
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    )
+    with pytest.raises(UsageError, match=r"^broken: broken metric of odd-plugins"):
+        planning.make_plan(planning_request(options | {"metric": "broken"}))
+
+
+def test_one_metric_with_two_settings_gives_two_scores(world):
+    plan = world.plan(metric=["toymetric", "toymetric:scale=2", "toymetric"])
+    assert set(plan.cells[0].score) == {"toymetric.py", "toymetric.py:scale=2"}
+    assert len(set(plan.cells[0].score.values())) == 2

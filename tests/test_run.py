@@ -124,7 +124,7 @@ def test_a_comment_changes_nothing(world):
     world.run()
     before = world.files(*TABLES)
     world.executed()
-    world.edit("toygen", "note(\"fit\")", "note(\"fit\")  # learn first")
+    world.edit("toygen", 'note("fit")', 'note("fit")  # learn first')
     world.edit("toyfit", '"""Return a whole number that depends on every image."""', '"""Learn."""')
     world.edit("toygen", 'help="Enters fit."', 'help="Something else."')
     world.run()
@@ -215,7 +215,7 @@ def test_a_failed_generation_fails_its_cells_with_its_cause(world, stage):
     for record in records:
         if "fail" in record.cell.gen:
             assert record.status == "failed"
-            assert record.error.startswith(f"{stage} toygen.py toy: ")
+            assert record.error.startswith(f"{stage} toygen.py:fail={stage} toy: ")
             assert "as it was told" in record.error
         else:
             assert record.status == "done"
@@ -225,14 +225,18 @@ def test_a_metric_that_fails_is_seen_and_hides_no_accuracy(world):
     first = world.run(metric=["toymetric:fail=true"])
     assert [record.status for record in first] == ["done", "done"]
     for record in first:
-        assert record.metrics["toymetric.py"]["error"].startswith("RuntimeError: no score today (toymetric.py:")
+        assert record.metrics["toymetric.py:fail=true"]["error"].startswith(
+            "RuntimeError: no score today (toymetric.py:"
+        )
     world.executed()
     world.edit("toymetric", "no score today", "no score")
     world.edit("toymetric", "if self.fail", "if False")
     second = world.run(metric=["toymetric:fail=true"])
     assert world.executed() == []
     assert accuracies(second) == accuracies(first)
-    assert [set(record.metrics["toymetric.py"]) for record in second] == [{"fd", "extractor", "n_score", "n_reference"}] * 2
+    assert [set(record.metrics["toymetric.py:fail=true"]) for record in second] == [
+        {"fd", "extractor", "n_score", "n_reference"}
+    ] * 2
     assert len(read_records(world.results).records) == 2
 
 
@@ -247,15 +251,13 @@ def test_a_generator_that_makes_too_few_images_and_can_be_mended(world):
     """Its chunks cannot be continued with another size, so they must not be in the way of the next run."""
     world.edit("toygen", "context.chunks(context.n_syn, 10)", "context.chunks(context.n_syn - 5, 10)")
     _, record = world.run()
-    assert record.error == (
-        "sample toygen.py toy: toygen.py: made 35 images where 40 were asked for (n_syn)"
-    )
+    assert record.error == ("sample toygen.py toy: toygen.py: made 35 images where 40 were asked for (n_syn)")
     assert not [path for path in (world.results / "artifacts" / ".partial").glob("*/chunk-*")]
 
 
 def test_every_failure_leaves_what_is_finished(world):
     world.run()
-    before = {key: store(world).meta(key) for key in store(world).keys()}
+    before = {key: store(world).meta(key) for key in list(store(world).keys())}
     world.run(arch=["boom", "memory"])
     for key, meta in before.items():
         assert store(world).meta(key) == meta
@@ -303,7 +305,7 @@ def test_the_executor_fits_the_machine(monkeypatch):
 
 def bytes_of_artifacts(world: World) -> dict[str, bytes]:
     found = {}
-    for key in store(world).keys():
+    for key in list(store(world).keys()):
         for path in sorted(store(world).path(key).rglob("*")):
             if path.is_file() and path.name not in ("done.json", ".verified.json"):
                 found[f"{key}/{path.name}"] = path.read_bytes()
@@ -363,7 +365,7 @@ def test_an_empty_and_a_filled_validation_part(world):
     for held_out in (0, 6):
         (record,) = world.run(gen="real", data=f"toydata:held_out={held_out}", metric="none")
         assert record.status == "done"
-    data = [key for key in store(world).keys() if store(world).meta(key)["stage"] == "data"]
+    data = [key for key in list(store(world).keys()) if store(world).meta(key)["stage"] == "data"]
     sizes = {len(ImageSet.load(store(world).path(key) / "validation")) for key in data}
     assert sizes == {0, 6}
 
@@ -373,5 +375,23 @@ def test_the_environment_is_told_once(world):
     (file,) = (world.results / "environments").iterdir()
     records = read_records(world.results).records
     assert {record.provenance.environment for record in records} == {file.stem}
-    assert {tuple(record.provenance.plugins) for record in records} == {("real",)}
     assert "numpy" in json.loads(file.read_text())["distributions"]
+
+
+def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
+    from benchbench.cli import run_command
+
+    options = world.options(metric="toymetric:fail=true", arch=["a", "boom"])
+    arguments = ["run", "--results", str(world.results), "--executor", "inline", "--n-syn", "40", "--arch", "a,boom"]
+    for name in ("gen", "data", "learner", "metric"):
+        arguments += [f"--{name}", options[name][0]]
+    assert run_command(arguments) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("bench: 2 cells failed: ValueError: boom as it was told")]
+    assert [
+        line for line in said if line.startswith("bench: metric toymetric.py:fail=true failed (2 of its steps): Runt")
+    ]
+    ended = ["--arch", "a", "--metric", "none"]
+    assert (
+        run_command([*arguments[: arguments.index("--arch")], *ended, *arguments[arguments.index("--gen") :][:6]]) == 0
+    )

@@ -102,12 +102,12 @@ def learn(images):
     return int(images.astype(int).sum()) % 5 + GAIN
 '''
 
-SAMPLE = '''
+SAMPLE = """
 import numpy as np
 
 def move(images, by):
     return ((images.astype(int) + by) % 256).astype(np.uint8)
-'''
+"""
 
 FILTER = '''
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""How long it will take, and how that is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchbench.estimates import Timings, Total, by_stage, duration
+from benchbench.steps import Step
+
+
+def step(name: str, *inputs: Step, timing: str = "t", units: float = 1.0, guess: float | None = None) -> Step:
+    return Step("fit", name, {"name": name}, {}, tuple(item.key for item in inputs), timing, units, guess)
+
+
+def test_a_plugin_guesses_until_a_step_was_measured(tmp_path):
+    timings = Timings(tmp_path)
+    small, large = step("small", units=10, guess=100.0), step("large", units=40)
+    assert timings.estimate(small) == 100.0
+    assert timings.estimate(large) is None
+    timings.learn(small, 5.0)
+    assert timings.estimate(small) == 5.0
+    assert timings.estimate(large) == pytest.approx(20.0)
+    assert timings.estimate(step("other", timing="u")) is None
+
+
+def test_the_newest_measurement_counts_half(tmp_path):
+    timings = Timings(tmp_path)
+    timings.learn(step("a"), 8.0)
+    timings.learn(step("a"), 4.0)
+    assert timings.estimate(step("a")) == 6.0
+
+
+def test_what_was_learned_is_kept(tmp_path):
+    timings = Timings(tmp_path)
+    timings.learn(step("a", units=4), 8.0)
+    timings.save()
+    assert Timings(tmp_path).estimate(step("b", units=3)) == 6.0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"t": "x"}', '{"t": null}', "\ufeff3"])
+def test_a_damaged_memory_is_begun_anew(tmp_path, text):
+    (tmp_path / "timings.json").write_text(text, "utf-8")
+    timings = Timings(tmp_path)
+    assert timings.estimate(step("a", guess=3.0)) == 3.0
+    timings.learn(step("a"), 2.0)
+    timings.save()
+    assert json.loads((tmp_path / "timings.json").read_text()) == {"t": 2.0}
+
+
+def test_workers_share_the_work_but_not_one_step(tmp_path):
+    timings = Timings(tmp_path)
+    first = step("first", guess=10.0)
+    steps = [first, *(step(f"s{number}", first, guess=4.0) for number in range(4))]
+    assert timings.total(steps) == Total(26.0, 0)
+    assert timings.total(steps, 2) == Total(14.0, 0), "ten seconds alone, then four at best"
+    assert timings.total(steps, 100) == Total(14.0, 0)
+    assert timings.total([*steps, step("unknown")], 1) == Total(26.0, 1)
+    assert timings.total([], 4) == Total(0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (61, "1 min 1 s"),
+        (200, "3 min 20 s"),
+        (599.7, "10 min"),
+        (660, "11 min"),
+        (3569, "59 min"),
+        (3571, "1 h 0 min"),
+        (7500, "2 h 5 min"),
+        (3600 * 47.99, "47 h 59 min"),
+        (86400 * 3.14, "3.1 days"),
+    ],
+)
+def test_durations_for_people(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_steps_by_stage_keep_their_order():
+    steps = [step("a"), Step("train", "b", {}, {}, (), "t"), step("c")]
+    assert {stage: [item.label for item in found] for stage, found in by_stage(steps).items()} == {
+        "fit": ["a", "c"],
+        "train": ["b"],
+    }
