@@ -10,7 +10,7 @@ from .hardware import quiet_threads
 from .plan import make_plan
 from .records import Record
 from .request import make_request
-from .run import carry_out, inspect, write_tables
+from .runs import carry_out, inspect, write_tables
 from .steps import Step
 from .store import Store
 
@@ -54,7 +54,7 @@ def run(
     quiet_threads()
     folder = Path(results)
     store = Store(folder / "artifacts")
-    plan = make_plan(make_request(options))
+    plan = make_plan(make_request(options), download=True)
     store.writable()
     report = carry_out(plan, folder, store, Silent(), executor, workers, inspect(plan, store))
     write_tables(plan, folder, store)

@@ -88,9 +88,7 @@ def checkout(file: Path) -> dict[str, Any] | None:
     top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
     if commit is None or top is None:
         return None
-    changed = _output(
-        "git", "-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"
-    )
+    changed = _output("git", "-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
     return {"commit": commit, "dirty": changed is None or bool(changed)}
 
 

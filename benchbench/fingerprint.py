@@ -191,11 +191,7 @@ def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | No
 def _is_plugin_code(module: Module) -> bool:
     """Return whether a module builds on the harness, so that a class in it is a plugin's."""
     for node in nodes(parsed(module.path)):
-        if (
-            isinstance(node, ast.ImportFrom)
-            and not node.level
-            and (node.module or "").split(".")[0] == HARNESS
-        ):
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == HARNESS:
             return True
         if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == HARNESS for alias in node.names):
             return True

@@ -109,19 +109,23 @@ class _Subset:
         return {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, *, download: bool = False) -> Plan:
     """Unfold a request.
+
+    Args:
+        request: what was asked for.
+        download: fetch pretrained models that are not on this machine; their content is part of the keys.
 
     Raises:
         UsageError: an unknown plugin, parameter or architecture, a value out of range, a dataset that is wrong.
         MissingError: data, weights or a package that is not here.
     """
-    return _Planner(request).plan()
+    return _Planner(request, download).plan()
 
 
 class _Planner:
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, request: Request, download: bool) -> None:
+        self.request, self.download = request, download
         self.device = choose_device(request.device)
         self.precision = choose_precision(request.precision, self.device)
         self.steps: dict[str, Step] = {}
@@ -157,7 +161,9 @@ class _Planner:
 
     def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         bound = bind(kind, spec, self.request.preset, info)
-        self.warnings += [line for line in check_needs(bound, self.device) if line not in self.warnings]
+        self.warnings += [
+            line for line in check_needs(bound, self.device, download=self.download) if line not in self.warnings
+        ]
         return bound
 
     # -- one dataset -------------------------------------------------------------------------------------------------
@@ -444,7 +450,8 @@ def _chain_text(generation: _Generation) -> str:
 
 def _baseline_name() -> str:
     """Return the generator that stands for plain real images; the harness knows it by its promise, not its name."""
-    for entry in catalog().entries("generator"):
+    own = __name__.partition(".")[0]  # what ships with the harness comes before a stranger's
+    for entry in sorted(catalog().entries("generator"), key=lambda entry: entry.distribution != own):
         try:
             if getattr(load(entry), "is_real", False):
                 return entry.name

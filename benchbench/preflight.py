@@ -6,12 +6,17 @@ import importlib.util
 
 from .bound import Bound
 from .errors import MissingError
-from .foundations import obtain
+from .foundations import locate, obtain
 from .hardware import has_cuda, memory_gib
 
 
-def check_needs(bound: Bound, device: str) -> list[str]:
+def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str]:
     """Check what a plugin declares that it needs; returns warnings.
+
+    Args:
+        bound: the plugin.
+        device: ``"cpu"`` or ``"cuda"``.
+        download: fetch a pretrained model that is not here; otherwise its absence is an error.
 
     Raises:
         MissingError: a package, a file or a pretrained model that is neither here nor reachable.
@@ -28,7 +33,7 @@ def check_needs(bound: Bound, device: str) -> list[str]:
                 f"{bound.name}: not found: {file.what}; looked for {file.path}; put it there; source: {file.source}"
             )
     for name in needs.foundations:
-        obtain(name)
+        _find_foundation(name, download)
     warnings = []
     if needs.accelerator and device == "cpu":
         hint = "; --device cuda would use the one here" if has_cuda() else ""
@@ -36,3 +41,13 @@ def check_needs(bound: Bound, device: str) -> list[str]:
     if needs.memory_gib > memory_gib():
         warnings.append(f"{bound.name}: may need {needs.memory_gib:g} GiB of memory; {memory_gib():.1f} GiB are free")
     return warnings
+
+
+def _find_foundation(name: str, download: bool) -> None:
+    if download:
+        obtain(name)
+        return
+    try:
+        locate(name)
+    except MissingError as error:
+        raise MissingError(f"{error}; or let `bench run` fetch it where the hub can be reached") from None

@@ -244,9 +244,7 @@ class Record:
 
     def text(self) -> str:
         """Return the bytes of its file as text: sorted keys, two spaces, one newline at the end."""
-        return (
-            json.dumps(self.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        return json.dumps(self.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @property
     def created(self) -> datetime:
@@ -258,9 +256,7 @@ def pack_hits(hits: NDArray[np.bool_]) -> str:
     """Return a bool array ``(N,)`` as base64 of its bits, first image in the lowest bit."""
     import numpy as np
 
-    return base64.b64encode(np.packbits(np.asarray(hits, dtype=bool), bitorder="little").tobytes()).decode(
-        "ascii"
-    )
+    return base64.b64encode(np.packbits(np.asarray(hits, dtype=bool), bitorder="little").tobytes()).decode("ascii")
 
 
 def unpack_hits(text: str, count: int) -> NDArray[np.bool_]:
@@ -308,9 +304,7 @@ def upgrade(data: Any, migrations: tuple[Migration, ...] = MIGRATIONS, target: i
     if not isinstance(data, dict) or type(data.get("schema")) is not int:
         raise RecordError("not a record: it has no schema version")
     if data["schema"] > target:
-        raise RecordError(
-            f"schema {data['schema']} is newer than this bench reads ({target}); upgrade benchbench"
-        )
+        raise RecordError(f"schema {data['schema']} is newer than this bench reads ({target}); upgrade benchbench")
     steps = dict(migrations)
     while (version := data["schema"]) < target:
         if version not in steps:

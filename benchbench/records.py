@@ -200,6 +200,4 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise BenchError(
-            f"{path}: cannot be written ({error.strerror}); free or choose another --results"
-        ) from None
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None

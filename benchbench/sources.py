@@ -105,9 +105,7 @@ class CodeSource:
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
         if file is None or not file.endswith(".py"):
-            raise UsageError(
-                f"{plugin.__name__}: its source file cannot be found; define the class in a .py file"
-            )
+            raise UsageError(f"{plugin.__name__}: its source file cannot be found; define the class in a .py file")
         path = Path(file)
         if "." not in name and not hasattr(module, "__path__"):
             return cls(path, plugin.__name__, "", path.parent, path.stem)
@@ -132,9 +130,7 @@ class CodeSource:
 
     def as_module(self) -> Module:
         """Return the module that defines the class."""
-        return Module(
-            Home(self.package, self.root), tuple(self.module.split(".")) if self.module else (), self.path
-        )
+        return Module(Home(self.package, self.root), tuple(self.module.split(".")) if self.module else (), self.path)
 
 
 def installed_module(name: str) -> Module | None:
@@ -213,18 +209,14 @@ def imported_places(importer: Module, node: ast.AST) -> list[Place]:
 def _exported(module: Module) -> list[str]:
     """Return the texts in ``__all__`` of a module, which a star import imports if they are submodules."""
     for node in parsed(module.path).body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
-        ):
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
             return [str(item.value) for item in ast.walk(node.value) if isinstance(item, ast.Constant)]
     return []
 
 
 def class_definitions(module: Module, name: str) -> list[ast.ClassDef]:
     """Return the classes of a name in a module, also those defined inside a function."""
-    return [
-        node for node in ast.walk(parsed(module.path)) if isinstance(node, ast.ClassDef) and node.name == name
-    ]
+    return [node for node in ast.walk(parsed(module.path)) if isinstance(node, ast.ClassDef) and node.name == name]
 
 
 def binding(module: Module, name: str) -> tuple[Module, str] | None:

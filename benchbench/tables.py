@@ -132,9 +132,7 @@ def build_table(records: Iterable[Record]) -> Table:
         if row.generation.baseline and row.acc_mean is not None:
             baselines.setdefault(_comparable(row), row)
     compared = tuple(_with_delta(row, baselines.get(_comparable(row)), accuracies) for row in rows)
-    made = [
-        _generation(group) for group in _grouped(shown, lambda record: _generation_id(record.cell)).values()
-    ]
+    made = [_generation(group) for group in _grouped(shown, lambda record: _generation_id(record.cell)).values()]
     return Table(compared, tuple(sorted(made, key=_generation_order)), sum(row.superseded for row in rows))
 
 
@@ -177,11 +175,18 @@ def natural(text: str) -> tuple[tuple[int, float, str], ...]:
 
 
 def _newest(group: Sequence[Record]) -> list[Record]:
-    """Return the records of the newest code, one per training, in the order of draws and replicates."""
-    by_code = _grouped(group, lambda record: json.dumps(record.code, sort_keys=True))
+    """Return the records of the newest code, one per training, in the order of draws and replicates.
+
+    The code of a metric does not count: its edit changes a metric's values, not what was trained.
+    """
+    by_code = _grouped(group, lambda record: json.dumps(_trained_by(record), sort_keys=True))
     code = max(by_code, key=lambda code: (max(item.created for item in by_code[code]), code))
     again = _grouped(by_code[code], _training).values()
     return sorted((items[0] if len(items) == 1 else max(items, key=_age) for items in again), key=_training)
+
+
+def _trained_by(record: Record) -> dict[str, str]:
+    return {name: code for name, code in record.code.items() if not name.startswith("score ")}
 
 
 def _age(record: Record) -> tuple[datetime, bool, str]:
@@ -234,16 +239,10 @@ def _status(records: Sequence[Record]) -> str:
     if not reasons:
         return "done"
     told = "; ".join(dict.fromkeys(reasons))
-    return (
-        f"failed ({told})"
-        if len(reasons) == len(records)
-        else f"{len(reasons)} of {len(records)} failed ({told})"
-    )
+    return f"failed ({told})" if len(reasons) == len(records) else f"{len(reasons)} of {len(records)} failed ({told})"
 
 
-def _with_delta(
-    row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping[tuple[int, int], float]]
-) -> Row:
+def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping[tuple[int, int], float]]) -> Row:
     if baseline is None or row.generation.baseline or row.acc_mean is None or baseline.acc_mean is None:
         return row
     ours, theirs = accuracies[row.spec_id], accuracies[baseline.spec_id]
@@ -274,9 +273,7 @@ def _generation(records: Sequence[Record]) -> Generation:
 
     def values(read: Callable[[Record], Any]) -> list[Any]:
         """Return one value per draw, the newest: all trainings of a draw share its images."""
-        per_draw = (
-            next((value for item in draw if (value := read(item)) is not None), None) for draw in draws
-        )
+        per_draw = (next((value for item in draw if (value := read(item)) is not None), None) for draw in draws)
         return [value for value in per_draw if value is not None]
 
     def mean(read: Callable[[Record], Any]) -> float | None:

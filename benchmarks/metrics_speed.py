@@ -89,9 +89,7 @@ def compare(name: str, theirs: Callable[[], Any], ours: Callable[[], Any], pairs
         "cpu_ratio": statistics.median(a[1] / max(b[1], 1e-9) for a, b in runs),
         "theirs_mib": peak_mib(theirs),
         "ours_mib": peak_mib(ours),
-        "largest_difference": max(
-            abs(a - b) / max(abs(a), 1e-12) for a, b in zip(expected, found, strict=True)
-        ),
+        "largest_difference": max(abs(a - b) / max(abs(a), 1e-12) for a, b in zip(expected, found, strict=True)),
         "runs": [{"theirs": a, "ours": b} for a, b in runs],
     }
     return row
@@ -109,9 +107,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, print the table and write the JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1000, help="samples in each set")
     parser.add_argument("--width", type=int, default=128, help="features of a sample; keep below --count")
     parser.add_argument("--pairs", type=int, default=3, help="alternated pairs of runs")
@@ -142,9 +138,7 @@ def main() -> None:
     print(f"{sizes}, {options.pairs} pairs, {os.cpu_count()} CPUs, {packages}")
     print(table(rows))
     for row in rows:
-        print(
-            f"{row['name']}: largest relative difference between the values {row['largest_difference']:.1e}"
-        )
+        print(f"{row['name']}: largest relative difference between the values {row['largest_difference']:.1e}")
     if options.out:
         report = {
             "options": {k: str(v) for k, v in vars(options).items() if k != "out"},

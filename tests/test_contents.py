@@ -67,9 +67,7 @@ def test_every_change_inside_matters(tree):
 
 def test_swapped_contents_and_shifted_boundaries_matter(tmp_path):
     hashes = set()
-    for number, files in enumerate(
-        [{"a": b"1", "b": b"2"}, {"a": b"2", "b": b"1"}, {"ab": b"12"}, {"a": b"1"}]
-    ):
+    for number, files in enumerate([{"a": b"1", "b": b"2"}, {"a": b"2", "b": b"1"}, {"ab": b"12"}, {"a": b"1"}]):
         root = tmp_path / str(number)
         root.mkdir()
         for name, data in files.items():
@@ -112,9 +110,7 @@ def test_what_is_not_there_is_named(tree, tmp_path):
 def test_memory_spares_the_reading_and_sees_every_change(tree, tmp_path, hashed, monkeypatch):
     memory = tmp_path / "deep" / "memory.json"
     before = content_hash(tree, memory)
-    assert not memory.exists(), (
-        "a file changed a moment ago may change again within the same tick of the clock"
-    )
+    assert not memory.exists(), "a file changed a moment ago may change again within the same tick of the clock"
     monkeypatch.setattr(contents, "is_settled", lambda mark, read_ns: True)
     assert content_hash(tree, memory) == before
     hashed.clear()
@@ -123,9 +119,7 @@ def test_memory_spares_the_reading_and_sees_every_change(tree, tmp_path, hashed,
     status = (tree / "notes.txt").stat()
     time.sleep(0.02)  # a tick of the file system's clock
     (tree / "notes.txt").write_bytes(b"m")  # the same size
-    os.utime(
-        tree / "notes.txt", ns=(status.st_atime_ns, status.st_mtime_ns)
-    )  # and the same modification time
+    os.utime(tree / "notes.txt", ns=(status.st_atime_ns, status.st_mtime_ns))  # and the same modification time
     changed = content_hash(tree, memory)
     assert changed != before
     assert changed == content_hash(tree)
@@ -140,9 +134,7 @@ def test_settled_files_are_those_older_than_two_seconds():
     assert not contents.is_settled((1, now + 5_000_000_000, 0, 7), now)
 
 
-@pytest.mark.parametrize(
-    "damage", ["", "[]", "{}", '{"schema": 1, "known": [1]}', "\x00" * 100, "[" * 100_000]
-)
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"schema": 1, "known": [1]}', "\x00" * 100, "[" * 100_000])
 def test_a_damaged_memory_is_begun_anew(tree, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(contents, "is_settled", lambda mark, read_ns: True)
     memory = tmp_path / "memory.json"
@@ -167,9 +159,7 @@ def test_a_memory_that_cannot_be_written_is_done_without(tree, tmp_path, monkeyp
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.dictionaries(
-        st.text("ab.é", min_size=1, max_size=3).filter(lambda name: name.strip(".")), st.binary(max_size=3)
-    )
+    st.dictionaries(st.text("ab.é", min_size=1, max_size=3).filter(lambda name: name.strip(".")), st.binary(max_size=3))
 )
 def test_the_hash_is_a_function_of_names_and_bytes(files):
     with tempfile.TemporaryDirectory() as folder:

@@ -62,9 +62,7 @@ def test_it_is_stored_once(tmp_path):
 def test_commit_and_dirtiness_of_the_checkout_that_tracks_a_file(tmp_path):
     def git(*arguments):
         identity = ("-c", "user.name=n", "-c", "user.email=e@example.org")
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True
-        )
+        done = subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
         return done.stdout.decode().strip()
 
     code = tmp_path / "code.py"
@@ -86,9 +84,7 @@ def test_commit_and_dirtiness_of_the_checkout_that_tracks_a_file(tmp_path):
 
 def test_gpus_are_listed_by_their_tool_when_it_is_there(monkeypatch):
     printed = "NVIDIA H200, 570.10, 143771 MiB\nbroken line"
-    monkeypatch.setattr(
-        environment, "_output", lambda program, *_: printed if program == "nvidia-smi" else None
-    )
+    monkeypatch.setattr(environment, "_output", lambda program, *_: printed if program == "nvidia-smi" else None)
     assert environment._gpus() == [{"name": "NVIDIA H200", "driver": "570.10", "memory": "143771 MiB"}]
     monkeypatch.setattr(environment, "_output", lambda *_: None)
     assert environment._gpus() == []

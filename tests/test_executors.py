@@ -29,7 +29,7 @@ def world(tmp_path, monkeypatch):
 def artifacts(root: Path) -> dict[str, bytes]:
     """Return every byte of every artifact but times and memory."""
     found = {}
-    for key in Store(root).keys():  # noqa: SIM118
+    for key in Store(root).keys():
         for path in Store(root).path(key).rglob("*"):
             if path.is_file() and path.name not in ("done.json", ".verified.json"):
                 found[f"{key}/{path.relative_to(Store(root).path(key))}"] = path.read_bytes()

@@ -190,9 +190,7 @@ def test_undoing_an_edit_gives_the_old_fingerprint(pkg):
 
 
 def test_a_module_that_appears_later_is_seen(pkg):
-    pkg.edit(
-        "gens/helper.py", "SCALE = 1", "try:\n    from .fast import SCALE\nexcept ImportError:\n    SCALE = 1"
-    )
+    pkg.edit("gens/helper.py", "SCALE = 1", "try:\n    from .fast import SCALE\nexcept ImportError:\n    SCALE = 1")
     before = pkg.hashes()
     pkg.write("gens/fast.py", "SCALE = 5\n")
     assert all(a != b for a, b in zip(before, pkg.hashes(), strict=True))
@@ -262,8 +260,7 @@ def test_the_harness_counts_where_it_decides_results(tmp_path, monkeypatch):
 def test_each_stage_sees_its_own_methods_and_those_of_no_stage(tmp_path, stage):
     every = sorted(frozenset().union(*STAGES.values()))
     lines = [
-        f"    def {name}(self):\n        return 'before {name}'\n"
-        for name in [*every, "helper", "needs", "table"]
+        f"    def {name}(self):\n        return 'before {name}'\n" for name in [*every, "helper", "needs", "table"]
     ]
     pkg = Package(tmp_path / "pkg", {"mine.py": "class Mine:\n" + "".join(lines)})
     source = pkg.source("mine")
@@ -298,9 +295,7 @@ def test_a_method_of_another_stage_counts_when_it_is_called(tmp_path):
 
 def test_stages_of_a_base_class_are_told_apart_too(tmp_path):
     base = "class Base:\n    def fit(self):\n        return 1\n    def sample(self):\n        return 2\n"
-    own = (
-        "from .base import Base\nclass Mine(Base):\n    def sample(self):\n        return super().sample()\n"
-    )
+    own = "from .base import Base\nclass Mine(Base):\n    def sample(self):\n        return super().sample()\n"
     pkg = Package(tmp_path / "pkg", {"gens/base.py": base, "gens/mine.py": own})
     assert changed(pkg, "gens/base.py", "return 1", "return 10") == FIT_ONLY
     assert changed(pkg, "gens/base.py", "return 2", "return 20") == SAMPLE_ONLY
@@ -372,9 +367,7 @@ def test_from_class_takes_a_class_of_a_loose_file_and_refuses_one_without():
     assert (source.package, source.module, source.path) == ("", "test_fingerprint", Path(__file__))
     assert "test_fingerprint" in explain(source, "fit")
     Inner.__module__ = "typed_into_an_interpreter"
-    with pytest.raises(
-        UsageError, match=r"^Inner: its source file cannot be found; define the class in a .py file$"
-    ):
+    with pytest.raises(UsageError, match=r"^Inner: its source file cannot be found; define the class in a .py file$"):
         CodeSource.from_class(Inner)
 
 
@@ -426,9 +419,7 @@ def test_a_helper_that_is_no_python_is_named_with_its_line(pkg, text):
 
 
 def test_an_unknown_stage_and_a_missing_file(pkg):
-    with pytest.raises(
-        ValueError, match="'fitting' is no stage; the stages are data, fit, sample, train, score"
-    ):
+    with pytest.raises(ValueError, match="'fitting' is no stage; the stages are data, fit, sample, train, score"):
         fingerprint(pkg.source(), "fitting")
     with pytest.raises(UsageError, match=r"^Mine: its source file .*nowhere\.py is not there$"):
         fingerprint(pkg.source("gens.nowhere"), "fit")

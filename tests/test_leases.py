@@ -97,9 +97,7 @@ with lease(Path({str(path)!r})):
     print("forked", flush=True)
     os.kill(os.getpid(), 9)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     assert process.stdout.read() == "forked\n"
     process.wait()

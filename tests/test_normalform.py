@@ -149,9 +149,7 @@ def test_equal_programs_have_equal_forms(one, two):
 
 def test_texts_of_an_f_string_are_joined_as_some_pythons_split_them():
     value = ast.FormattedValue(ast.Name("x", ast.Load()), -1)
-    split = [
-        ast.JoinedStr([*(ast.Constant(text) for text in texts), value]) for texts in (["ab"], ["a", "", "b"])
-    ]
+    split = [ast.JoinedStr([*(ast.Constant(text) for text in texts), value]) for texts in (["ab"], ["a", "", "b"])]
     assert normal_form(split[0]) == normal_form(split[1])
 
 

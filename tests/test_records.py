@@ -275,9 +275,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_a_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "records").write_text("", "utf-8")
-    with pytest.raises(
-        BenchError, match=r"cannot be written \(Not a directory\); free or choose another --results"
-    ):
+    with pytest.raises(BenchError, match=r"cannot be written \(Not a directory\); free or choose another --results"):
         write_record(tmp_path, record())
 
 

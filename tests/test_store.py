@@ -74,9 +74,7 @@ def test_publishing_an_intact_key_again_changes_nothing(store):
 
 def test_a_publisher_that_comes_second_leaves_the_first_artifact_in_place(store, monkeypatch):
     before = (put(store) / "images.npy").stat()
-    monkeypatch.setattr(
-        Store, "has", lambda self, key: False
-    )  # as when the first one came in after the question
+    monkeypatch.setattr(Store, "has", lambda self, key: False)  # as when the first one came in after the question
     assert put(store) == store.path(KEY)
     assert (store.path(KEY) / "images.npy").stat().st_ino == before.st_ino
     assert not list(store.root.glob(".tmp-*"))
@@ -139,9 +137,7 @@ def test_each_kind_of_damage_is_named(store, monkeypatch, problem):
 def test_an_artifact_of_another_key_is_not_taken_for_this_one(store):
     shutil.copytree(put(store), store.path(OTHER))
     assert store.check(OTHER) == f"done.json: belongs to artifact {KEY[:12]}"
-    with pytest.raises(
-        CorruptError, match=r"^artifact cdcdcdcdcdcd: done.json: belongs to artifact abababababab$"
-    ):
+    with pytest.raises(CorruptError, match=r"^artifact cdcdcdcdcdcd: done.json: belongs to artifact abababababab$"):
         store.meta(OTHER)
 
 
@@ -234,14 +230,10 @@ def test_writable_says_what_is_in_the_way(tmp_path, monkeypatch):
     for root in (file, file / "below" / "artifacts"):
         with pytest.raises(UsageError) as caught:
             Store(root).writable()
-        expected = (
-            f"results folder {root} cannot be written: {file} is not a folder; choose another with --results"
-        )
+        expected = f"results folder {root} cannot be written: {file} is not a folder; choose another with --results"
         assert str(caught.value) == expected
     if sys.platform == "linux":
-        with pytest.raises(
-            UsageError, match=r"^results folder /proc/x cannot be written: [^\n]+; choose another"
-        ):
+        with pytest.raises(UsageError, match=r"^results folder /proc/x cannot be written: [^\n]+; choose another"):
             Store(Path("/proc/x")).writable()
 
     def read_only(*args, **kwargs):
@@ -322,8 +314,7 @@ def test_concurrent_publishers_of_one_key_leave_one_whole_artifact(store, damage
     spawn = multiprocessing.get_context("fork")
     barrier = spawn.Barrier(4)
     racers = [
-        spawn.Process(target=publish_in_a_race, args=(store.root, barrier, bytes([65 + i]) * 1000))
-        for i in range(4)
+        spawn.Process(target=publish_in_a_race, args=(store.root, barrier, bytes([65 + i]) * 1000)) for i in range(4)
     ]
     for racer in racers:
         racer.start()

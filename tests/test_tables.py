@@ -20,9 +20,7 @@ def row_of(table, **wanted):
     (found,) = (
         row
         for row in table.rows
-        if all(
-            getattr(row, name, getattr(row.generation, name, None)) == value for name, value in wanted.items()
-        )
+        if all(getattr(row, name, getattr(row.generation, name, None)) == value for name, value in wanted.items())
     )
     return found
 
@@ -149,9 +147,7 @@ def test_metrics_are_averaged_over_draws_and_found_under_any_name():
 
 
 def test_distances_on_different_features_are_never_averaged():
-    records = [
-        record(draw=n, spec_id="s", metrics=fidelity(1.0, extractor=name)) for n, name in enumerate("ab")
-    ]
+    records = [record(draw=n, spec_id="s", metrics=fidelity(1.0, extractor=name)) for n, name in enumerate("ab")]
     made = build_table(records).rows[0].generation
     assert (made.fd, made.coverage, made.extractor) == (None, None, "mixed")
 
@@ -200,9 +196,7 @@ def test_nothing_at_all():
 
 
 def test_it_needs_no_numpy():
-    program = (
-        "import sys, benchbench.tables; sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'torch')))"
-    )
+    program = "import sys, benchbench.tables; sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'torch')))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

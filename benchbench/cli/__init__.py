@@ -6,6 +6,9 @@ import os
 import sys
 from typing import Any
 
+#: Exit code after Ctrl-C, as shells have it, and what is said then.
+_STOPPED, _GO_ON = 130, "stopped; run the same command again to continue"
+
 
 def main() -> None:
     """Run ``bench`` and exit: 0 when all is well, 1 for a failure, 2 for a request that cannot be carried out."""
@@ -21,11 +24,13 @@ def run_command(arguments: list[str]) -> int:
     try:
         code: Any = app(arguments, standalone_mode=False, prog_name="bench")
         sys.stdout.flush()
+        if code == _STOPPED:  # what Typer makes of Ctrl-C, without a word
+            return _complain(_GO_ON, _STOPPED)
         return code if isinstance(code, int) else 0
     except BenchError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("stopped; run the same command again to continue", 130)
+        return _complain(_GO_ON, _STOPPED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader (head, less) has seen enough
         return 0
@@ -37,7 +42,7 @@ def _parser_error(error: Exception) -> int:
     """Turn the option parser's own exceptions into one line; anything else is our mistake and keeps its traceback."""
     name = type(error).__name__
     if name == "Abort":
-        return _complain("stopped; run the same command again to continue", 130)
+        return _complain(_GO_ON, _STOPPED)
     if name == "Exit":
         return int(getattr(error, "exit_code", 0))
     if name == "NoArgsIsHelpError":

@@ -40,9 +40,7 @@ def check(
     else:
         for item in results:
             state = "skip" if item.skipped else "ok  " if item.ok else "FAIL"
-            typer.echo(
-                f"{state}  {item.name}{': ' + item.message if item.message else ''}"
-            )
+            typer.echo(f"{state}  {item.name}{': ' + item.message if item.message else ''}")
     failed = [item for item in results if not item.ok and not item.skipped]
     if not as_json:
         typer.echo(f"{len(results)} checks, {len(failed)} failed")

@@ -14,7 +14,7 @@ from typing import Any
 from ..estimates import Timings, by_stage, duration
 from ..plan import Plan, make_plan
 from ..request import make_request
-from ..run import Status, carry_out, check_writable, choose_executor, inspect, write_tables
+from ..runs import Status, carry_out, check_writable, choose_executor, inspect, write_tables
 from ..store import Store
 
 
@@ -34,7 +34,7 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
     began = time.monotonic()
     store = Store(chosen.results / "artifacts")
     request = make_request(options)
-    plan = make_plan(request)
+    plan = make_plan(request, download=not chosen.dry_run)
     if not chosen.dry_run:
         check_writable(chosen.results, store)
     status = inspect(plan, store)

@@ -42,9 +42,7 @@ def check_features(features: Features, name: str, *, minimum: int = 1, purpose: 
         raise ValueError(f"{name} features have width 0: the extractor returned nothing")
     if count < minimum:
         plural = "sample" if count == 1 else "samples"
-        raise ValueError(
-            f"{name} set has {count} {plural}; {purpose or 'this measure'} needs at least {minimum}"
-        )
+        raise ValueError(f"{name} set has {count} {plural}; {purpose or 'this measure'} needs at least {minimum}")
     bad = np.concatenate([~np.isfinite(features[rows]).all(axis=1) for rows in blocks(count, CHUNK)])
     if bad.any():
         raise ValueError(

@@ -128,9 +128,7 @@ def row_notes(row: Row) -> list[str]:
     notes = []
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
-        notes.append(
-            f"Newest code only; {records} of older code, or of the same training done before, not shown."
-        )
+        notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes

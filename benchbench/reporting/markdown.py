@@ -70,14 +70,9 @@ def fidelity_grids(title: str, generations: Sequence[Generation]) -> Iterator[Gr
             continue
         cells = []
         for made in chosen:
-            shares = (
-                layout.number(value, 3)
-                for value in (made.precision, made.recall, made.density, made.coverage)
-            )
+            shares = (layout.number(value, 3) for value in (made.precision, made.recall, made.density, made.coverage))
             scored = f"{made.n_score or '?'} / {made.n_reference or '?'}"
-            cells.append(
-                (made.gen, layout.images(made), str(made.draws), layout.distance(made.fd), *shares, scored)
-            )
+            cells.append((made.gen, layout.images(made), str(made.draws), layout.distance(made.fd), *shares, scored))
         columns = ("generator", ">generated", ">draws", f">{heading(extractor)}")
         shares_of = (">precision", ">recall", ">density", ">coverage", ">scored / reference")
         yield Grid(f"Fidelity: {title}", columns + shares_of, tuple(cells), tuple(_fidelity_notes(chosen)))

@@ -15,9 +15,7 @@ class GlyphCNN(Foundation):
 
     format: ClassVar[str] = "features"
     licence: ClassVar[str] = "Apache-2.0"
-    source: ClassVar[str] = (
-        "trained in this project on rendered characters (benchbench_plugins.foundations.pretrain)"
-    )
+    source: ClassVar[str] = "trained in this project on rendered characters (benchbench_plugins.foundations.pretrain)"
 
     def folder(self) -> Path:
         """Return the folder with ``config.json`` and ``model.safetensors``."""

@@ -15,9 +15,7 @@ class GlyphSD(Foundation):
 
     format: ClassVar[str] = "diffusers"
     licence: ClassVar[str] = "Apache-2.0"
-    source: ClassVar[str] = (
-        "trained in this project on rendered characters (benchbench_plugins.foundations.pretrain)"
-    )
+    source: ClassVar[str] = "trained in this project on rendered characters (benchbench_plugins.foundations.pretrain)"
 
     def folder(self) -> Path:
         """Return the folder with ``model_index.json`` and one folder for each part of the pipeline."""

@@ -68,9 +68,7 @@ class Extractor:
         }
 
 
-def extract(
-    extractor: Extractor, images: NDArray[np.uint8], context: Context, label: str
-) -> NDArray[np.float32]:
+def extract(extractor: Extractor, images: NDArray[np.uint8], context: Context, label: str) -> NDArray[np.float32]:
     """Return features float32 ``(N, d)`` of images uint8 ``(N, H, W, 3)``, which may be memory-mapped.
 
     Images are read one batch at a time. The global random state is neither read nor moved.
@@ -97,9 +95,7 @@ def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CorruptError(
-            f"glyph-cnn: {path.name} cannot be read ({error.strerror}); reinstall the package"
-        ) from None
+        raise CorruptError(f"glyph-cnn: {path.name} cannot be read ({error.strerror}); reinstall the package") from None
     found = hashlib.sha256(content).hexdigest()
     if found != GLYPHCNN_SHA256:
         raise CorruptError(
@@ -132,9 +128,7 @@ def to_glyph_input(pixels: torch.Tensor) -> torch.Tensor:
     x = pixels.to(torch.float32) / 255
     if x.shape[-2:] == (GLYPHCNN_SIDE, GLYPHCNN_SIDE):
         return x
-    return F.interpolate(
-        x, (GLYPHCNN_SIDE, GLYPHCNN_SIDE), mode="bilinear", align_corners=False, antialias=True
-    )
+    return F.interpolate(x, (GLYPHCNN_SIDE, GLYPHCNN_SIDE), mode="bilinear", align_corners=False, antialias=True)
 
 
 @contextlib.contextmanager

@@ -25,9 +25,7 @@ class Fidelity(Metric):
         choices=("glyphcnn-v1", "inception"),
         help="Network whose features are compared: the embedded one, or the Inception network of FID.",
     )
-    nearest_k: int = param(
-        5, low=1, help="Neighbours that span a ball in precision, recall, density and coverage."
-    )
+    nearest_k: int = param(5, low=1, help="Neighbours that span a ball in precision, recall, density and coverage.")
     images: int = param(
         10_000,
         low=0,

@@ -56,9 +56,7 @@ def build(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
     torch.save(weights, stream)
     stream.seek(0)
     with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
-        model = FeatureExtractorInceptionV3(
-            "inception-v3-compat", [LAYER], feature_extractor_weights_path=stream
-        )
+        model = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=stream)
     return model.requires_grad_(False).eval()
 
 

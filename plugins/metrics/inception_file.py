@@ -57,9 +57,7 @@ def check_file(path: Path) -> str:
     except FileNotFoundError:
         raise MissingError(missing_message(path)) from None
     except OSError as error:
-        raise UsageError(
-            f"fidelity:weights={path}: cannot be read ({error.strerror}); {WHAT} are one file"
-        ) from None
+        raise UsageError(f"fidelity:weights={path}: cannot be read ({error.strerror}); {WHAT} are one file") from None
     return _require(found, path)
 
 

@@ -90,9 +90,7 @@ def _distances(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatur
             "fd": fid(real, synthetic),
             "kd": kid(real, synthetic),
             "fd_estimator": "torch-fidelity frechet_inception_distance",
-            "kd_estimator": (
-                f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"
-            ),
+            "kd_estimator": (f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"),
         }
     return {
         "fd": frechet_distance(real, synthetic),
@@ -115,9 +113,7 @@ def _warnings_of_sets(real: ImageSet, synthetic: ImageSet) -> list[str]:
     warnings = []
     if real.images.shape[1:3] != synthetic.images.shape[1:3]:
         sizes = ["x".join(str(side) for side in part.images.shape[2:0:-1]) for part in (real, synthetic)]
-        warnings.append(
-            f"real images are {sizes[0]} px, generated ones {sizes[1]} px; each is resized on its own"
-        )
+        warnings.append(f"real images are {sizes[0]} px, generated ones {sizes[1]} px; each is resized on its own")
     absent = [synthetic.classes[i] for i in np.flatnonzero((synthetic.counts == 0) & (real.counts > 0))]
     for name in absent[:5]:
         warnings.append(f"class {name!r} has 0 generated images")
@@ -131,13 +127,9 @@ def _warnings_of_numbers(extractor: Extractor, shares: PRDC, expected: float) ->
     N, M, d = shares.n_real, shares.n_synthetic, extractor.width
     if min(N, M) < d:
         name = heading(extractor.id)
-        warnings.append(
-            f"N={min(N, M)} < d={d}: {name} is mostly sample-size bias; read kd and the real baseline too"
-        )
+        warnings.append(f"N={min(N, M)} < d={d}: {name} is mostly sample-size bias; read kd and the real baseline too")
     if N != M:
-        warnings.append(
-            f"{M} generated images against {N} real ones: perfect coverage is {expected:.3f} at this ratio"
-        )
+        warnings.append(f"{M} generated images against {N} real ones: perfect coverage is {expected:.3f} at this ratio")
     for count, of, name in (
         (shares.zero_radius_real, N, "real"),
         (shares.zero_radius_synthetic, M, "generated"),

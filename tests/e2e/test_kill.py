@@ -94,6 +94,34 @@ def test_killed_in_a_stage_and_run_again(unharmed, toys, stage, executor):
     assert list((results / "artifacts" / ".partial").iterdir()) == []
 
 
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_ctrl_c_is_one_line_and_leaves_no_worker(toys, executor):
+    process = toys.start(*TOYS, "--executor", executor, TOY_PAUSE="sample")
+    assert process.stderr is not None
+    while LINES["sample"] not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everyone in the foreground
+    said = process.stderr.read()
+    assert process.wait(timeout=30) == 130
+    assert said == "bench: stopped; run the same command again to continue\n"
+    deadline = time.monotonic() + 20
+    while members(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.stderr.close()
+
+
+def test_two_runs_at_once_share_the_work(toys, unharmed):
+    both = [toys.start(*TOYS, "--executor", "inline") for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    steps = [line.split("] ")[1].rpartition(": done in ")[0] for text in said for line in text.splitlines()]
+    worked = [step for step in steps if step]
+    assert len(worked) == len(set(worked)), "a step was worked on twice"
+    assert rows(toys.folder / "results", measured=False) == rows(unharmed.folder / "results", measured=False)
+
+
 @pytest.mark.slow
 def test_the_main_job_killed_in_each_stage(main_job):
     """One folder, killed in the middle of data, fit, sample, train and score of the real models, one after another."""

@@ -175,9 +175,7 @@ def test_resumed_training_gives_the_same_bits(corpus, tmp_path, monkeypatch):
     whole = train("whole")
     rate = diffusion.learning_rate
     with monkeypatch.context() as patch:
-        patch.setattr(
-            diffusion, "learning_rate", lambda step, steps: rate(step, steps) if step < 2 else 1 / 0
-        )
+        patch.setattr(diffusion, "learning_rate", lambda step, steps: rate(step, steps) if step < 2 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train("resumed")
     resumed = train("resumed")
@@ -209,17 +207,14 @@ def test_standardized_latents_are_centred_and_images_unchanged(corpus):
 def folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("saved") / "glyph-sd"
-    tokenizer = build_tokenizer()
-    save_pipeline(build_vae(), diffusion.Denoiser(tokenizer), tokenizer, path)
+    save_pipeline(build_vae(), diffusion.Denoiser(build_tokenizer()), path)
     return path
 
 
 def test_saved_folder_opens_as_a_stable_diffusion_pipeline(folder):
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, torch_dtype=torch.float32, local_files_only=True
-    )
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     g = torch.Generator().manual_seed(0)
     kwargs = {"num_inference_steps": 2, "output_type": "np", "guidance_scale": 2.0, "generator": g}
@@ -232,9 +227,7 @@ def test_saved_folder_opens_as_a_stable_diffusion_pipeline(folder):
     assert "".join(path.read_text() for path in folder.rglob("*.json")).count(str(folder.parent)) == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler", "DDPMScheduler"]
-)
+@pytest.mark.parametrize("name", ["DDIMScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler", "DDPMScheduler"])
 def test_other_schedulers_build_from_the_saved_one(folder, name):
     import diffusers
 

@@ -64,9 +64,7 @@ def test_dead_and_doubled_features_change_nothing() -> None:
     x, y = rng.standard_normal((300, 6)), rng.standard_normal((250, 6)) * 2
     dead = np.zeros((300, 3)), np.zeros((250, 3))
     plain = frechet_distance(x, y)
-    assert frechet_distance(np.hstack([x, dead[0]]), np.hstack([y, dead[1]])) == pytest.approx(
-        plain, rel=1e-9
-    )
+    assert frechet_distance(np.hstack([x, dead[0]]), np.hstack([y, dead[1]])) == pytest.approx(plain, rel=1e-9)
     assert frechet_distance(np.hstack([x, x]), np.hstack([y, y])) == pytest.approx(2 * plain, rel=1e-9)
 
 
@@ -114,9 +112,7 @@ def test_float32_storage_is_computed_in_float64() -> None:
 def test_sample_size_bias_of_one_distribution() -> None:
     """Two samples of N(0, I_64) at N = 500 are 4.5 apart on average, though the true distance is 0."""
     rng = np.random.default_rng(9)
-    values = [
-        frechet_distance(rng.standard_normal((500, 64)), rng.standard_normal((500, 64))) for _ in range(12)
-    ]
+    values = [frechet_distance(rng.standard_normal((500, 64)), rng.standard_normal((500, 64))) for _ in range(12)]
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     assert abs(np.mean(values) - 4.5) < 0.05 + 4 * error
 

@@ -64,7 +64,5 @@ def test_torch_fidelity_on_one_subset_of_everything() -> None:
 
 def test_one_sample_is_refused() -> None:
     x = np.zeros((3, 2))
-    with pytest.raises(
-        ValueError, match=r"^real set has 1 sample; an unbiased kernel distance needs at least 2$"
-    ):
+    with pytest.raises(ValueError, match=r"^real set has 1 sample; an unbiased kernel distance needs at least 2$"):
         kernel_distance(x[:1], x)

@@ -122,9 +122,7 @@ def test_zero_radii_are_counted() -> None:
     copies = np.concatenate([x, np.repeat(x[:1], 5, axis=0)])  # six equal rows
     found = compute_prdc(copies, x, nearest_k=5)
     assert (found.zero_radius_real, found.zero_radius_synthetic) == (6, 0)
-    assert (
-        compute_prdc(x, copies[:-1], nearest_k=5).zero_radius_synthetic == 0
-    )  # five equal rows: four others
+    assert compute_prdc(x, copies[:-1], nearest_k=5).zero_radius_synthetic == 0  # five equal rows: four others
     constant = compute_prdc(np.ones((10, 4)), np.ones((12, 4)))
     assert (constant.zero_radius_real, constant.zero_radius_synthetic) == (10, 12)
     assert (constant.precision, constant.recall, constant.density, constant.coverage) == (0.0, 0.0, 0.0, 0.0)
@@ -155,9 +153,7 @@ def test_torch_fidelity_precision_and_recall() -> None:
         torch.from_numpy(y), torch.from_numpy(x), prc_neighborhood=5, verbose=False
     )
     found = compute_prdc(x, y)
-    assert (found.precision, found.recall) == pytest.approx(
-        (expected["precision"], expected["recall"]), abs=1e-6
-    )
+    assert (found.precision, found.recall) == pytest.approx((expected["precision"], expected["recall"]), abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "m"), [(200, 200), (200, 50), (100, 300)])

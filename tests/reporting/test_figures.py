@@ -36,9 +36,7 @@ def test_rows_follow_the_sources_and_go_around_the_classes():
     assert [row.real for row in around_classes(rows, REAL)] == [1, 0, 2]
 
 
-@pytest.mark.parametrize(
-    "origins", [(), [{"source": 0}, {}], [{"source": 0}, {"source": 4}], [{"source": "0"}] * 2]
-)
+@pytest.mark.parametrize("origins", [(), [{"source": 0}, {}], [{"source": 0}, {"source": 4}], [{"source": "0"}] * 2])
 def test_without_a_source_rows_follow_the_classes(origins):
     synthetic = flat([1, 0], [100, 101], origins)
     assert variants_by_source(REAL, synthetic) == []

@@ -158,12 +158,9 @@ def test_distances_on_different_features_stand_in_different_tables():
 
 
 def test_draws_on_different_features_are_told():
-    table = build_table(
-        record(draw=n, spec_id="s", metrics=fidelity(1.0, name)) for n, name in enumerate("xy")
-    )
-    assert (
-        "- Draws were scored with different feature extractors and are not averaged: diffinv."
-        in markdown_text(table)
+    table = build_table(record(draw=n, spec_id="s", metrics=fidelity(1.0, name)) for n, name in enumerate("xy"))
+    assert "- Draws were scored with different feature extractors and are not averaged: diffinv." in markdown_text(
+        table
     )
 
 
@@ -203,8 +200,6 @@ def test_durations(seconds, text):
     assert duration(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(None, ""), (0.01234, "0.0123"), (3.14159, "3.14"), (212.34, "212.3")]
-)
+@pytest.mark.parametrize(("value", "text"), [(None, ""), (0.01234, "0.0123"), (3.14159, "3.14"), (212.34, "212.3")])
 def test_distances(value, text):
     assert distance(value) == text

@@ -2,12 +2,12 @@
 
   python -m benchbench_plugins.foundations.pretrain --part all --work WORK --out OUT --docs DOCS
 
-Parts, with the time each takes on one core of a current server at the shipped number of steps:
+Parts, with roughly the time each takes on one core of a current server at the shipped number of steps:
 
   corpus  draw 84 characters in 240 typefaces, 7 stroke fonts and a pen          1 minute
   vae     the autoencoder, 32x32x3 to 8x8x4                                      5 minutes
-  sd      UNet and CLIP text encoder on its latents                             80 minutes
-  cnn     the classifier whose features measure images of characters             4 minutes
+  sd      UNet and CLIP text encoder on its latents                             55 minutes
+  cnn     the classifier whose features measure images of characters             5 minutes
 
 `--part all` runs them in this order and writes OUT/glyph-sd and OUT/glyph-cnn. WORK keeps the atlas,
 checkpoints and loss logs: start the same command again and it goes on where it stopped, to the same bytes.
@@ -131,7 +131,7 @@ def _run_diffusion(options: Options, corpus: "Corpus") -> None:
         model = restore_average(tokenizer, options.work)
     else:
         model = train_denoiser(corpus, vae, tokenizer, options.work, options.steps["sd"], options.seed, report)
-    save_pipeline(vae, model, tokenizer, options.out / "glyph-sd")
+    save_pipeline(vae, model, options.out / "glyph-sd")
     report(f"wrote {options.out / 'glyph-sd'}")
     if options.docs:
         sample_grid(build_pipeline(vae, model, tokenizer), options.docs / "sd_samples.png", 2.0, options.seed)

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from .diffusion import BETAS, Denoiser
-from .tokens import save_tokenizer
+from .tokens import build_tokenizer, save_tokenizer
 
 
 def build_pipeline(vae: AutoencoderKL, model: Denoiser, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
@@ -39,8 +39,10 @@ def build_pipeline(vae: AutoencoderKL, model: Denoiser, tokenizer: CLIPTokenizer
     return pipeline
 
 
-def save_pipeline(vae: AutoencoderKL, model: Denoiser, tokenizer: CLIPTokenizer, folder: Path) -> None:
+def save_pipeline(vae: AutoencoderKL, model: Denoiser, folder: Path) -> None:
     """Write the pipeline to `folder` in fp16, replacing what is there; the arguments keep their precision."""
+    # A fresh one: a tokenizer that has been used would write down how it padded last.
+    tokenizer = build_tokenizer()
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     half = build_pipeline(copy.deepcopy(vae), copy.deepcopy(model), tokenizer).to(torch.float16)

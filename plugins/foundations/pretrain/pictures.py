@@ -46,7 +46,7 @@ def sample_prompts(
     return out.images.float() * 2 - 1
 
 
-def sample_grid(pipeline: StableDiffusionPipeline, path: Path, guidance: float, seed: int, columns: int = 12) -> None:
+def sample_grid(pipeline: StableDiffusionPipeline, path: Path, guidance: float, seed: int, columns: int = 10) -> None:
     """Write one row of samples per prompt of GRID_PROMPTS."""
     prompts = [prompt for prompt in GRID_PROMPTS for _ in range(columns)]
     save_grid(sample_prompts(pipeline, prompts, guidance, seed), columns, path, scale=2)

@@ -124,9 +124,7 @@ def test_one_pixel_and_one_weight_are_seen(standin: Path) -> None:
 def test_other_sizes_are_resized_by_one_rule() -> None:
     exact = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).to(torch.uint8)
     assert torch.equal(extractors.to_glyph_input(exact), exact.float() / 255)
-    board = (
-        ((torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
-    )
+    board = ((torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
     small = extractors.to_glyph_input(board)
     assert small.shape == (1, 3, 32, 32)
     assert small.sub(0.5).abs().max() < 0.05  # antialiased: without, a checkerboard may turn into anything
@@ -137,10 +135,7 @@ def test_other_sizes_are_resized_by_one_rule() -> None:
 def test_memory_mapped_sets_of_another_size(standin: Path, tmp_path: Path) -> None:
     toy(20, 5, side=48).save(tmp_path / "set")
     found = Fidelity().score(toy(20, 6), ImageSet.load(tmp_path / "set"), context_for(standin))
-    assert (
-        found["warnings"][0]
-        == "real images are 32x32 px, generated ones 48x48 px; each is resized on its own"
-    )
+    assert found["warnings"][0] == "real images are 32x32 px, generated ones 48x48 px; each is resized on its own"
 
 
 def test_nothing_is_left_out_without_a_word(standin: Path) -> None:
@@ -150,9 +145,7 @@ def test_nothing_is_left_out_without_a_word(standin: Path) -> None:
     assert not any("are scored" in line for line in everything["warnings"])
     capped = Fidelity(images=20).score(real, synthetic, context_for(standin))
     assert (capped["n_score"], sum(capped["details"]["synthetic_class_counts"])) == (20, 20)
-    assert (
-        capped["warnings"][0] == "20 of 50 generated images are scored (fidelity:images=20), a seeded choice"
-    )
+    assert capped["warnings"][0] == "20 of 50 generated images are scored (fidelity:images=20), a seeded choice"
     assert capped == Fidelity(images=20).score(real, synthetic, context_for(standin))
     assert capped["fd"] != Fidelity(images=20).score(real, synthetic, context_for(standin, seed=8))["fd"]
 
@@ -181,9 +174,7 @@ def test_too_few_images(standin: Path) -> None:
     with pytest.raises(BenchError) as caught:
         Fidelity().score(toy(20, 0), toy(5, 1), context_for(standin))
     assert str(caught.value) == "fidelity: synthetic set has 5 images; a k=5 neighbourhood needs at least 6"
-    with pytest.raises(
-        BenchError, match=r"^fidelity: real set has 0 images; a k=1 neighbourhood needs at least 2$"
-    ):
+    with pytest.raises(BenchError, match=r"^fidelity: real set has 0 images; a k=1 neighbourhood needs at least 2$"):
         Fidelity(nearest_k=1).score(toy(0, 0), toy(5, 1), context_for(standin))
 
 
@@ -196,9 +187,7 @@ def test_features_that_are_not_numbers(standin: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(extractors, "GLYPHCNN_SHA256", hashlib.sha256(content).hexdigest())
     with pytest.raises(BenchError) as caught:
         Fidelity().score(toy(9, 0), toy(8, 1), context_for(standin))
-    assert str(caught.value) == (
-        "fidelity: real features contain NaN or infinity in 9 of 9 rows (first: index 0)"
-    )
+    assert str(caught.value) == ("fidelity: real features contain NaN or infinity in 9 of 9 rows (first: index 0)")
 
 
 def test_other_weights_are_refused(standin: Path) -> None:
@@ -255,9 +244,7 @@ def test_parameters_and_needs() -> None:
     assert Fidelity().external() == ()
     with pytest.raises(UsageError, match=r"^fidelity: weights is for extractor=inception; "):
         build(Fidelity, {"weights": "a.pth"}, subject="fidelity")
-    with pytest.raises(
-        UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception "
-    ):
+    with pytest.raises(UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception "):
         build(Fidelity, {"extractor": "incepton"}, subject="fidelity")
     with pytest.raises(UsageError, match=r"^fidelity:nearest_k=0: must be at least 1$"):
         build(Fidelity, {"nearest_k": "0"}, subject="fidelity")

@@ -68,18 +68,14 @@ def test_the_parameter_goes_before_the_variable_before_the_cache(
     assert metric.external() == (in_cache,)
     monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", "/from/variable.pth")
     assert metric.external() == (Path("/from/variable.pth"),)
-    assert Fidelity(extractor="inception", weights="/from/parameter.pth").external() == (
-        Path("/from/parameter.pth"),
-    )
+    assert Fidelity(extractor="inception", weights="/from/parameter.pth").external() == (Path("/from/parameter.pth"),)
     monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS")
     monkeypatch.delenv("TORCH_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert inception_file.hub_path() == Path(torch.hub.get_dir()) / "checkpoints" / inception_file.FILE_NAME
 
 
-def test_without_weights_there_is_an_error_and_no_number(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_weights_there_is_an_error_and_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", refuse_network)
     metric = Fidelity(extractor="inception")
     (need,) = metric.needs().files
@@ -89,8 +85,7 @@ def test_without_weights_there_is_an_error_and_no_number(
         metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))
     assert caught.value.exit_code == 2
     assert str(caught.value) == (
-        f"fidelity:extractor=inception: Inception weights of FID not found at {need.path}; "
-        f"they are {FOUND_ELSEWHERE}"
+        f"fidelity:extractor=inception: Inception weights of FID not found at {need.path}; they are {FOUND_ELSEWHERE}"
     )
 
 
@@ -188,10 +183,7 @@ def test_the_values_are_those_of_torch_fidelity(
     assert (heading(found["extractor"]), kernel_heading(found["extractor"])) == ("FID", "KID")
     assert found["details"]["extractor"]["sha256"] == pin
     assert found["details"]["kd_estimator"].endswith("100 x 3, seed 2020")
-    assert (
-        found["warnings"][0]
-        == "N=3 < d=2048: FID is mostly sample-size bias; read kd and the real baseline too"
-    )
+    assert found["warnings"][0] == "N=3 < d=2048: FID is mostly sample-size bias; read kd and the real baseline too"
 
     from torch_fidelity import calculate_metrics
 
