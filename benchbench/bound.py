@@ -51,7 +51,17 @@ class Bound:
             value = getattr(self.plugin, item.name)
             if item.name in self.set_values and value != item.preset(self.preset):
                 shown[item.name] = self._masked(value)
-        return str(Spec(self.name, shown))
+        return str(Spec(self.place, shown))
+
+    @property
+    def place(self) -> str:
+        """The name as tables tell it: for a file below the present folder with its folder, so that two stay apart."""
+        if self.entry.file is None:
+            return self.name
+        try:
+            return self.entry.file.relative_to(Path.cwd()).as_posix()
+        except ValueError:
+            return self.name  # elsewhere on this machine, which is nobody's business
 
     def _masked(self, value: Any) -> Any:
         return self.places.get(value, value) if isinstance(value, str) else value
@@ -69,7 +79,7 @@ class Bound:
         """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
         found = values_of(self.plugin)
         return {
-            "name": self.name,
+            "name": self.place,
             "values": {name: _json(self._content(value)) for name, value in sorted(found.items())},
         }
 

@@ -59,6 +59,8 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         reset_peak_memory()
         folder = store.temporary(key)
         start, start_cpu = time.perf_counter(), time.process_time()
+        if store.begun(key):
+            emit({"what": "log", "text": "continues from what an earlier run left"})
         try:
             facts = _STAGES[step["stage"]](_Job(step, store, folder, emit))
         except BaseException:

@@ -132,6 +132,7 @@ class _Planner:
         self.cells: dict[tuple[str, ...], Cell] = {}
         self.subset_code = harness_code("benchbench.subsets")
         self.warnings: list[str] = []
+        self.files: dict[tuple[str, str], Any] = {}
         self.metrics = self._installed_metrics() if request.metric is None else self._asked_metrics(request.metric)
 
     def plan(self) -> Plan:
@@ -164,6 +165,10 @@ class _Planner:
         self.warnings += [
             line for line in check_needs(bound, self.device, download=self.download) if line not in self.warnings
         ]
+        if bound.entry.file is not None:
+            other = self.files.setdefault((kind, bound.place), bound.entry.file)
+            if other != bound.entry.file:
+                raise UsageError(f"{spec.name}: another {kind} file is called {bound.place} too; rename one of them")
         return bound
 
     # -- one dataset -------------------------------------------------------------------------------------------------

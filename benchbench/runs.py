@@ -135,6 +135,7 @@ def carry_out(
         if store.check(key) is not None:  # another run may have rebuilt it by now
             store.discard(key)
     environment = write_environment(results)
+    store.remember_plan(plan.steps)
     todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}
     timings = Timings(store.root)
     keeper = _Keeper(plan, results, store, environment, listener, timings, set(todo))
@@ -150,6 +151,8 @@ def carry_out(
         finally:
             running.close()
             timings.save()
+    if not errors:
+        store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)
     return Report([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
 

@@ -68,6 +68,8 @@ def parse_spec(text: str) -> Spec:
 
 def parse_chain(text: str) -> tuple[Spec, ...]:
     """Read ``a:x=1+b:y=2``: the links of a chain, in order."""
+    if text.endswith("+"):
+        raise UsageError(f"{text}: a plugin's name is missing behind the +; write {text}NAME")
     return tuple(parse_spec(part) for part in _LINK.split(text))
 
 

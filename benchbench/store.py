@@ -8,6 +8,7 @@ the whole artifact or none, and a half-written one cannot be taken for a result:
     ROOT/.tmp-KEY-PID-HOST-...   being written, or being deleted
     ROOT/.partial/KEY/           checkpoints of unfinished work; survive a kill
     ROOT/.locks/KEY              held while a process works on the key
+    ROOT/.plans/HASH             keys that an unfinished run still wants
 
 Trade-off: publishing flushes every file to the disk (some 10 ms each), which is the price of surviving a
 power cut.
@@ -23,7 +24,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from typing import Any
 from .artifacts import DONE, describe, find_problem, flush_folder, read_done, seal
 from .errors import BenchError, UsageError
 from .leases import lease
+from .records import write_atomic
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{64})-(\d+)-([0-9a-f]{8})-")
@@ -147,6 +149,11 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def begun(self, key: str) -> bool:
+        """Return whether an earlier run left checkpoints of ``key`` to continue from."""
+        folder = self.root / ".partial" / key
+        return folder.is_dir() and any(folder.iterdir())
+
     def publish(self, key: str, folder: Path, meta: dict[str, Any]) -> Path:
         """Move a finished folder into place in one step and return its new path.
 
@@ -213,6 +220,30 @@ class Store:
         """
         self.path(key)
         return lease(self.root / ".locks" / key, wait)
+
+    # Plans that are not finished
+
+    def remember_plan(self, keys: Iterable[str]) -> None:
+        """Note the steps of a run before it begins, so that cleaning spares what it made until it is finished."""
+        listed = sorted(keys)
+        write_atomic(self._plan_file(listed), "\n".join(listed) + "\n")
+
+    def forget_plan(self, keys: Iterable[str]) -> None:
+        """Take the note away: its results are recorded now."""
+        self._plan_file(sorted(keys)).unlink(missing_ok=True)
+
+    def planned(self) -> set[str]:
+        """Return the keys that unfinished runs still want."""
+        notes = self._entries(self.root / ".plans")
+        return {key for note in notes for key in note.read_text("utf-8").split() if _KEY.fullmatch(key)}
+
+    def forget_plans(self) -> None:
+        """Take all notes away: nothing unfinished is to be continued."""
+        for note in self._entries(self.root / ".plans"):
+            note.unlink(missing_ok=True)
+
+    def _plan_file(self, keys: list[str]) -> Path:
+        return self.root / ".plans" / hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
 
     # Cleaning
 

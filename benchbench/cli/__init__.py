@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -12,8 +13,17 @@ _STOPPED, _GO_ON = 130, "stopped; run the same command again to continue"
 
 def main() -> None:
     """Run ``bench`` and exit: 0 when all is well, 1 for a failure, 2 for a request that cannot be carried out."""
+    signal.signal(signal.SIGTERM, _terminated)
     os.environ.setdefault("TYPER_USE_RICH", "0")  # help and errors stay plain text: faster, and the same in a pipe
     sys.exit(run_command(sys.argv[1:]))
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler or an init system sends it; the workers end with this process."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 def run_command(arguments: list[str]) -> int:
@@ -29,6 +39,8 @@ def run_command(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except BenchError as error:
         return _complain(str(error), error.exit_code)
+    except _Terminated:
+        return _complain("terminated; run the same command again to continue", 143)
     except KeyboardInterrupt:
         return _complain(_GO_ON, _STOPPED)
     except BrokenPipeError:
@@ -46,6 +58,8 @@ def _parser_error(error: Exception) -> int:
     if name == "Exit":
         return int(getattr(error, "exit_code", 0))
     if name == "NoArgsIsHelpError":
+        context = getattr(error, "ctx", None)
+        print(context.get_help() if context is not None else error, file=sys.stderr)
         return 2
     if not hasattr(error, "format_message"):
         if os.environ.get("BENCH_DEBUG"):

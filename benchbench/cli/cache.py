@@ -71,19 +71,25 @@ def gc(
     results: o.Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what records refer to; the next run starts anew.")
+        bool, typer.Option("--all", help="Also what records and unfinished runs need; the next run starts anew.")
     ] = False,
 ) -> None:
-    """Remove artifacts that no record shown in the tables refers to, and what killed runs left."""
+    """Remove artifacts that neither a record shown in the tables nor an unfinished run needs."""
     from ..records import read_records
     from ..tables import shown_keys
 
     store = _store(results)
     records = read_records(results).records
     shown = shown_keys(records)
-    kept = [record for record in records if record.key in shown]
-    keep = set() if everything else {key for record in kept for keys in record.steps.values() for key in keys}
+    keep: set[str] = set()
+    if everything:
+        if not dry_run:
+            store.forget_plans()
+    else:
+        kept = [record for record in records if record.key in shown]
+        keep = {key for record in kept for keys in record.steps.values() for key in keys} | store.planned()
+    labels = {key: store.meta(key).get("label", "") for key in store.keys() if store.check(key) is None}
     removed = store.gc(keep, dry_run)
     for key, size in removed:
-        typer.echo(f"{key[:40]}  {_size(size)}")
+        typer.echo(f"{key[:12]}  {_size(size):>10}  {labels.get(key, 'left by a run that was stopped')}")
     typer.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {_size(sum(size for _, size in removed))}")

@@ -99,9 +99,15 @@ class PlainDisplay:
         total = self.timings.total(self.left.values(), self.workers)
         if total.unknown == len(self.left):
             return f"{total.unknown} steps left, time unknown"
-        begun = sum((self.timings.estimate(step) or 0) * self.share.get(key, 0.0) for key, step in self.left.items())
-        unknown = f" ({total.unknown} unknown)" if total.unknown else ""
-        return f"about {duration(max(total.seconds - begun / self.workers, 0))} left in all{unknown}"
+        # A step that is well under way tells its own speed, whatever was expected of it.
+        correction = 0.0
+        for key, step in self.left.items():
+            done = self.share.get(key, 0.0)
+            if done > 0.05:
+                spent = time.monotonic() - self.since[key]
+                correction += spent / done - spent - (self.timings.estimate(step) or 0.0)
+        unknown = f" and {total.unknown} steps of unknown length" if total.unknown else ""
+        return f"about {duration(max(total.seconds + correction / self.workers, 0))} left in all{unknown}"
 
     def _place(self) -> str:
         return f"[{self.count - len(self.left)}/{self.count}]"

@@ -148,6 +148,8 @@ def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any
         about = f", {_work(timings, todo)}" if todo else ""
         idle = len(steps) - len(todo) - cached
         rest = f", {idle} not needed" if idle else ""
+        begun = sum(1 for step in todo if store.begun(step.key))
+        rest += f", {begun} of them begun" if begun else ""
         print(
             f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out
         )
