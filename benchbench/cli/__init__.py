@@ -18,7 +18,7 @@ def main() -> None:
     sys.exit(run_command(sys.argv[1:]))
 
 
-class _Terminated(KeyboardInterrupt):
+class _Terminated(BaseException):
     """SIGTERM, as a scheduler or an init system sends it; the workers end with this process."""
 
 

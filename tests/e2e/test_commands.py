@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import toy_plugins
-from conftest import Bench
+from driving import Bench
 from looking import hashes, records, rows
 
 KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation")

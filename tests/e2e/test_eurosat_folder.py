@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Bench
+from driving import Bench
 from looking import hashes, records, rows
 from PIL import Image
 

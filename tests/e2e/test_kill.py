@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import toy_plugins
-from conftest import MAIN_JOB
+from driving import MAIN_JOB, Bench
 from looking import hashes, records, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -31,10 +31,10 @@ def kill_in(bench, stage: str, *arguments: str, ready=lambda: True, **env: str) 
                 break
         else:
             raise AssertionError(f"ended with {process.wait()} before stage {stage} began")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240  # a busy machine opens torch slowly
         while not ready() and process.poll() is None:
             assert time.monotonic() < deadline, f"{stage}: never got half-way"
-            time.sleep(0.02)
+            time.sleep(0.005)
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, f"{stage}: it ended before it was killed"
         deadline = time.monotonic() + 20
@@ -68,8 +68,6 @@ def kept(results: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def unharmed(tmp_path_factory, environment):
     """The toy run that nobody killed."""
-    from conftest import Bench
-
     bench = Bench(tmp_path_factory.mktemp("unharmed"), environment)
     toy_plugins.write(bench.folder)
     bench(*TOYS, "--executor", "inline")
@@ -123,14 +121,16 @@ def test_two_runs_at_once_share_the_work(toys, unharmed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_main_job_killed_in_each_stage(main_job):
     """One folder, killed in the middle of data, fit, sample, train and score of the real models, one after another."""
     results = main_job.bench.folder / "killed"
     store = results / "artifacts"
     command = (*MAIN_JOB, "--executor", "processes", "--workers", "1", "--results", results.name)
     halfway = {
-        "fit": lambda: any(path.is_file() for path in store.glob(".partial/*/*")),
-        "sample": lambda: any(store.glob(".partial/*/chunk-*")),
+        # A checkpoint or a chunk; on a fast machine it may be over by then, which is a moment to be killed as well.
+        "fit": lambda: any(store.glob(".partial/*/*")) or any(store.glob("??/*/*.safetensors")),
+        "sample": lambda: any(store.glob(".partial/*/chunk-*")) or any(store.glob("??/*/images.npy")),
     }
     for stage in ("data", "fit", "sample", "train", "score"):
         before = kept(results) if results.exists() else {}

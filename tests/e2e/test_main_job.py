@@ -7,7 +7,7 @@ import re
 import shutil
 
 import pytest
-from conftest import MAIN_JOB
+from driving import MAIN_JOB
 from looking import COLUMNS, hashes, records, rows
 from PIL import Image
 

@@ -9,6 +9,19 @@ from pathlib import Path
 
 #: The options that use them all.
 OPTIONS = ("--gen", "./blend.py", "--data", "./shades.py", "--learner", "./means.py", "--metric", "./spread.py")
+#: The same without generator and metric, in this process.
+BARE = (
+    "--data",
+    "./shades.py",
+    "--learner",
+    "./means.py",
+    "--arch",
+    "mean",
+    "--metric",
+    "none",
+    "--executor",
+    "inline",
+)
 STAGES = ("data", "fit", "sample", "train", "score")
 
 _HEAD = """
