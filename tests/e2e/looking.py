@@ -24,9 +24,8 @@ def hashes(folder: Path, *parts: str) -> dict[str, str]:
     """Return the SHA-256 of every file below a folder (or parts of it) by relative path, but of bookkeeping."""
     roots = [folder / part for part in parts] or [folder]
     files = [path for root in roots for path in ([root] if root.is_file() else root.rglob("*")) if path.is_file()]
-    kept = [
-        path for path in files if ".locks" not in path.parts and path.name not in ("timings.json", ".verified.json")
-    ]
+    passing = {".locks", ".plans", "timings.json", ".verified.json"}
+    kept = [path for path in files if not passing & set(path.parts)]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 

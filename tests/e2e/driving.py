@@ -1,0 +1,85 @@
+"""Runs the installed ``bench`` script as a user does, and says what came of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("bench")
+#: The main job with everything reduced that costs time: real models, 20 images, a few steps.
+MAIN_JOB = (
+    *("run", "--gen", "diffinv:checkpoints=4,num_inference_steps=2,shard_size=10,sample_batch=5"),
+    *("--data", "digits", "--arch", "shufflenetv2", "--shots", "2", "--n-syn", "20"),
+    *("--learner", "timm:steps=5,batch_size=8"),
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended: exit code, what it printed, how long it took."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines on stderr that are no progress."""
+        return [line for line in self.err.splitlines() if not line.startswith("[")]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Runs ``bench`` in one folder."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def __call__(self, *arguments: str, code: int | None = 0, timeout: float = 600, **env: str) -> Done:
+        """Run a command to its end and insist on its exit code."""
+        began = time.monotonic()
+        ended = subprocess.run(
+            [str(SCRIPT), *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        done = Done(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - began)
+        if code is not None:
+            assert done.code == code, f"bench {' '.join(map(str, arguments))}\n{done.out}\n{done.err}"
+        assert "Traceback" not in done.err, done.err
+        return done
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own; stderr can be read line by line."""
+        return subprocess.Popen(
+            [str(SCRIPT), *map(str, arguments)],
+            cwd=self.folder,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def at(self, folder: Path) -> Bench:
+        """Return the same in another folder."""
+        return Bench(folder, self.env)
+
+
+@dataclass(frozen=True)
+class MainJob:
+    """The reduced main job, run once with the real embedded models."""
+
+    bench: Bench
+    done: Done
+    results: Path
