@@ -12,8 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-pytest.importorskip("matplotlib", reason="the corpus needs benchbench[pretrain]")
-pytest.importorskip("cv2", reason="the corpus needs benchbench[pretrain]")
 
 import benchbench_plugins.foundations.pretrain as package
 from benchbench_plugins.foundations.pretrain import diffusion
