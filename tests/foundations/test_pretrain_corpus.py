@@ -12,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-
 import benchbench_plugins.foundations.pretrain as package
 from benchbench_plugins.foundations.pretrain import diffusion
 from benchbench_plugins.foundations.pretrain.atlas import Atlas, build_atlas

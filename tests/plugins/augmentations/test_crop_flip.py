@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from benchbench_plugins.augmentations.crops import crop_gather, crop_slices, random_crop_flip
 from benchbench_plugins.augmentations.default import CropFlip
 

@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from benchbench_plugins.datasets import _digits
-from benchbench_plugins.datasets.digits import Digits
 from PIL import Image
 
 from benchbench.errors import BenchError
 from benchbench.parameters import build
 from benchbench.testing import conformance
+from benchbench_plugins.datasets import _digits
+from benchbench_plugins.datasets.digits import Digits
 
 
 @pytest.fixture(scope="module")

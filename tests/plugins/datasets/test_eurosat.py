@@ -10,11 +10,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from benchbench_plugins.datasets import _eurosat
-from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
+from benchbench_plugins.datasets import _eurosat
+from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
 
 FOLDERS = list(CLASSES)
 #: Fixed for ever by the hash of the names.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchbench_plugins.datasets import _load
-from benchbench_plugins.datasets.folder import Folder
 from PIL import Image
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.parameters import build
 from benchbench.testing import conformance
+from benchbench_plugins.datasets import _load
+from benchbench_plugins.datasets.folder import Folder
 
 LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
 #: Fixed for ever by the hash of the names.

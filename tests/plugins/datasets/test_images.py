@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchbench_plugins.datasets._images import ImageError, in_threads, inspect, listed, read
 from PIL import Image
+
+from benchbench_plugins.datasets._images import ImageError, in_threads, inspect, listed, read
 
 
 def both(path, side=4):

@@ -6,10 +6,10 @@ import json
 import os
 
 import pytest
-from benchbench_plugins.datasets import _scan
-from benchbench_plugins.datasets.folder import Folder
 
 from benchbench.errors import UsageError
+from benchbench_plugins.datasets import _scan
+from benchbench_plugins.datasets.folder import Folder
 
 PETS = {"train/cat": 3, "train/dog": 3, "test/cat": 2}
 

@@ -4,15 +4,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from safetensors.numpy import load_file
+
+from benchbench.errors import BenchError
 from benchbench_plugins.generators.diffinv.embeddings import embeddings_file, read_embeddings
 from benchbench_plugins.generators.diffinv.inversion import InversionSettings, Unit, invert
 from benchbench_plugins.generators.diffinv.noise import WINDOW, draw_window
 from benchbench_plugins.generators.diffinv.objective import Objective
 from benchbench_plugins.generators.diffinv.pipeline import encode_prompts, load_parts
-from diffusers import AutoencoderKL, DDPMScheduler
-from safetensors.numpy import load_file
-
-from benchbench.errors import BenchError
 
 SETTINGS = InversionSettings(
     model="mini",

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchbench_plugins.generators.diffinv import DiffusionInversion
-from benchbench_plugins.generators.diffinv.layout import read_layout
-from benchbench_plugins.generators.diffinv.pipeline import load_parts
-from benchbench_plugins.generators.real import Real
 from safetensors.numpy import load_file, save_file
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.images import ImageSet
 from benchbench.parameters import build, values_of
 from benchbench.testing import conformance
+from benchbench_plugins.generators.diffinv import DiffusionInversion
+from benchbench_plugins.generators.diffinv.layout import read_layout
+from benchbench_plugins.generators.diffinv.pipeline import load_parts
+from benchbench_plugins.generators.real import Real
 
 
 def diffinv(preset="quick", **values):

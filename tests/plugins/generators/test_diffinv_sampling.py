@@ -4,6 +4,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
+
+from benchbench.errors import BenchError
+from benchbench.images import ImageSet
 from benchbench_plugins.generators.diffinv import sampling
 from benchbench_plugins.generators.diffinv.embeddings import write_embeddings
 from benchbench_plugins.generators.diffinv.pipeline import encode_prompts, load_parts
@@ -16,10 +20,6 @@ from benchbench_plugins.generators.diffinv.sampling import (
 )
 from benchbench_plugins.generators.diffinv.schedulers import scheduler_names
 from benchbench_plugins.generators.diffinv.variants import Variant
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
-
-from benchbench.errors import BenchError
-from benchbench.images import ImageSet
 
 SETTINGS = SamplingSettings(
     model="mini",

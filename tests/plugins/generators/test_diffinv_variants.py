@@ -2,9 +2,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from benchbench_plugins.generators.diffinv.variants import Assignment
 from hypothesis import given
 from hypothesis import strategies as st
+
+from benchbench_plugins.generators.diffinv.variants import Assignment
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(lambda items: np.array(sorted(items), np.int64))
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchbench_plugins.learners.architectures import build
-from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES, RULES
-from benchbench_plugins.learners.timm_scratch import TimmScratch
 
 from benchbench.errors import UsageError
 from benchbench.parameters import build as build_plugin
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench_plugins.learners.architectures import build
+from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES, RULES
+from benchbench_plugins.learners.timm_scratch import TimmScratch
 
 INFO = DatasetInfo(
     name="stripes",

@@ -12,10 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchbench_plugins.foundations.glyph_cnn import GlyphCNN as Foundation
-from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
-from benchbench_plugins.metrics import extractors
-from benchbench_plugins.metrics.fidelity import Fidelity
 from safetensors.torch import save
 
 from benchbench.context import Context
@@ -26,6 +22,10 @@ from benchbench.measures.kernel import kernel_distance
 from benchbench.measures.prdc import compute_prdc
 from benchbench.parameters import build
 from benchbench.plugins import DatasetInfo
+from benchbench_plugins.foundations.glyph_cnn import GlyphCNN as Foundation
+from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
+from benchbench_plugins.metrics import extractors
+from benchbench_plugins.metrics.fidelity import Fidelity
 
 CLASSES = ("cat", "dog", "owl")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchbench_plugins.metrics import inception, inception_file
-from benchbench_plugins.metrics.fidelity import Fidelity
 
 from benchbench.context import Context
 from benchbench.errors import MissingError, UsageError
 from benchbench.images import ImageSet
 from benchbench.measures.labels import heading, kernel_heading
 from benchbench.plugins import DatasetInfo
+from benchbench_plugins.metrics import inception, inception_file
+from benchbench_plugins.metrics.fidelity import Fidelity
 
 FOUND_ELSEWHERE = (
     "weights-inception-2015-12-05-6726825d.pth of torch-fidelity's release v0.2.0 on GitHub; "
