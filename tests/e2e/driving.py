@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -30,6 +31,12 @@ class Done:
     def errors(self) -> list[str]:
         """The lines on stderr that are no progress."""
         return [line for line in self.err.splitlines() if not line.startswith("[")]
+
+
+def _hear_interrupts() -> None:
+    """Take signals as a terminal's programs do, also when these tests run in a background that ignores Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
 
     def at(self, folder: Path) -> Bench:
