@@ -55,7 +55,6 @@ def run(
     folder = Path(results)
     store = Store(folder / "artifacts")
     plan = make_plan(make_request(options), download=True)
-    store.writable()
     report = carry_out(plan, folder, store, Silent(), executor, workers, inspect(plan, store))
     write_tables(plan, folder, store)
     return report.records

@@ -1,4 +1,7 @@
-"""``ImageSet``: labelled uint8 images with the origin of each, on disk as memory-mapped shards."""
+"""``ImageSet``: labelled uint8 images with the origin of each, on disk as memory-mapped shards.
+
+NumPy is imported inside the functions: every plugin module imports this one, and `bench list` needs no arrays.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Origin = Mapping[str, Any]
 
@@ -32,6 +36,8 @@ class ImageSet:
     origins: Sequence[Origin] = field(default=())
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         images, labels = self.images, self.labels
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be uint8 (N, H, W, 3); got {images.dtype} {tuple(images.shape)}")
@@ -48,6 +54,8 @@ class ImageSet:
     @property
     def counts(self) -> NDArray[np.int64]:
         """Images per class, int64 ``(len(classes),)``."""
+        import numpy as np
+
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def with_images(self, images: NDArray[np.uint8]) -> ImageSet:
@@ -56,6 +64,8 @@ class ImageSet:
 
     def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> ImageSet:
         """Return the images at ``indices``, in that order."""
+        import numpy as np
+
         chosen = np.asarray(indices, dtype=np.int64)
         origins = [self.origins[int(i)] for i in chosen] if self.origins else ()
         return ImageSet(np.asarray(self.images[chosen]), self.labels[chosen], self.classes, origins)
@@ -63,6 +73,8 @@ class ImageSet:
     @staticmethod
     def concatenate(parts: Sequence[ImageSet]) -> ImageSet:
         """Join sets of one size and one list of classes."""
+        import numpy as np
+
         if not parts:
             raise ValueError("nothing to concatenate")
         origins: list[Origin] = []
@@ -77,6 +89,8 @@ class ImageSet:
 
     def save(self, folder: Path) -> None:
         """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.jsonl`` into ``folder``."""
+        import numpy as np
+
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "images.npy", self.images, allow_pickle=False)
         np.save(folder / "labels.npy", self.labels, allow_pickle=False)
@@ -88,6 +102,8 @@ class ImageSet:
     @staticmethod
     def load(folder: Path) -> ImageSet:
         """Open a folder that ``save`` wrote; images stay on disk until they are read."""
+        import numpy as np
+
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         classes = tuple(json.loads((folder / "classes.json").read_text("utf-8")))
@@ -100,14 +116,15 @@ class ImageSet:
 
 def merge_shards(folders: Iterable[Path], target: Path) -> int:
     """Join saved sets into one at ``target`` without holding them all in memory; returns the number of images."""
+    import numpy as np
+    from numpy.lib.format import open_memmap
+
     parts = list(folders)
     sizes = [np.load(part / "images.npy", mmap_mode="r", allow_pickle=False).shape for part in parts]
     if not sizes:
         raise ValueError("a generator must yield at least one set of images")
     total = sum(size[0] for size in sizes)
     target.mkdir(parents=True, exist_ok=True)
-    from numpy.lib.format import open_memmap
-
     merged = open_memmap(target / "images.npy", mode="w+", dtype=np.uint8, shape=(total, *sizes[0][1:]))
     labels, at = [], 0
     classes = (parts[0] / "classes.json").read_text("utf-8")

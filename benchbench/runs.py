@@ -10,7 +10,7 @@ from typing import Any
 
 from .catalog import catalog, reason
 from .errors import UsageError
-from .estimates import Timings, Total
+from .estimates import Timings
 from .executors import Event, make_executor
 from .hardware import cores, memory_gib
 from .outcome import keep_known, make_record
@@ -280,8 +280,3 @@ def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
         title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {told['n_syn']} generated"
         variants_grid(train, ImageSet.load(store.path(key)), path, title=title)
     return drawn
-
-
-def expected(plan: Plan, store: Store, status: Status, workers: int) -> Total:
-    """Return how long the missing steps will take."""
-    return Timings(store.root).total(status.todo.values(), workers)
