@@ -46,6 +46,7 @@ class Context:
         fitted: folders that the shards of ``fit`` wrote, in order.
         upstream: the images of the link before, in a chain of generators.
         completed: chunks of ``sample`` that an earlier, killed run finished.
+        facts: what ``report`` was told.
         emit: where events go.
         foundations: folder of each foundation that the plugin declared, by the name it used.
     """
@@ -63,6 +64,7 @@ class Context:
     upstream: ImageSet | None = None
     completed: int = 0
     skipped: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
     emit: Emit = lambda event: None
     foundations: dict[str, Path] = field(default_factory=dict)
 
@@ -104,6 +106,13 @@ class Context:
     def log(self, text: str) -> None:
         """Print one line above the progress bars."""
         self.emit({"what": "log", "text": text})
+
+    def report(self, **facts: Any) -> None:
+        """Keep facts about this step, JSON values, with its result and in the records that rest on it.
+
+        For what a reader of the number should know: how many images a filter dropped, which links were dead.
+        """
+        self.facts.update(facts)
 
     def chunks(self, total: int, size: int, label: str = "sampling") -> Iterator[range]:
         """Yield the ranges of ``range(total)`` that a killed run has not finished yet, with progress."""

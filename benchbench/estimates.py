@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .records import write_atomic
-from .steps import Step
+from .steps import STAGES, Step
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 def by_stage(steps: Iterable[Step]) -> Mapping[str, list[Step]]:
     """Group steps by stage, in the order of the work."""
-    grouped: dict[str, list[Step]] = {stage: [] for stage in ("data", "fit", "sample", "train", "score")}
+    grouped: dict[str, list[Step]] = {stage: [] for stage in STAGES}
     for step in steps:
         grouped[step.stage].append(step)
     return {stage: found for stage, found in grouped.items() if found}

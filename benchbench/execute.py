@@ -62,7 +62,10 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if store.begun(key):
             emit({"what": "log", "text": "continues from what an earlier run left"})
         try:
-            facts = _STAGES[step["stage"]](_Job(step, store, folder, emit))
+            job = _Job(step, store, folder, emit)
+            facts = _STAGES[step["stage"]](job)
+            if job.context.facts:
+                facts["facts"] = _plain(job.context.facts)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -114,12 +117,13 @@ class _Job:
             self.context.upstream = ImageSet.load(store.path(self.inputs["upstream"]))
 
     def _input_keys(self) -> list[str]:
-        single = [self.inputs.get(role) for role in ("data", "upstream", "synthetic")]
+        single = [self.inputs.get(role) for role in ("data", "upstream", "synthetic", "test")]
         return [key for key in (*single, *self.inputs.get("fit", ())) if key]
 
     def _refuse_other_code(self) -> None:
         """A worker on another checkout would publish its own numbers under our key."""
-        found = {"plugin": fingerprint(CodeSource.from_class(type(self.plugin)), self.step["stage"])}
+        stage = "sample" if self.step["stage"] == "transform" else self.step["stage"]
+        found = {"plugin": fingerprint(CodeSource.from_class(type(self.plugin)), stage)}
         found["subsets"] = harness_code("benchbench.subsets")
         for name, planned in self.body["code"].items():
             if found.get(name) != planned:
@@ -141,6 +145,11 @@ class _Job:
             train.labels, train.classes, wanted["shots"], wanted["n_real"], wanted["draw"], self.info.name
         )
         return train.subset(chosen)
+
+    def test(self) -> ImageSet:
+        """Return the test images, transformed where the cell says so."""
+        key = self.inputs.get("test")
+        return ImageSet.load(self.store.path(key)) if key else self.real("test")
 
     def synthetic(self) -> ImageSet | None:
         """Return the generated images, if any."""
@@ -181,15 +190,32 @@ def _sample(job: _Job) -> dict[str, Any]:
         parts.append(_save_chunk(part, job.context.scratch, place))
     parts = done[: job.context.skipped] + parts
     total = merge_shards(parts, job.folder)
-    if total != job.context.n_syn:
+    enough = 1 <= total <= job.context.n_syn if plugin.may_yield_fewer else total == job.context.n_syn
+    if not enough:
         shutil.rmtree(job.context.scratch)  # the chunks cannot be continued, so the next run starts without them
         raise BenchError(f"{job.body['name']}: made {total} images where {job.context.n_syn} were asked for (n_syn)")
+    _check_side(job)
+    return {"images": total, "sampled_before_kill": sum(1 for _ in done[: job.context.skipped])}
+
+
+def _check_side(job: _Job) -> None:
     merged = ImageSet.load(job.folder)
     side = job.info.resolution
     if merged.images.shape[1:3] != (side, side):
         size = "x".join(map(str, merged.images.shape[1:3]))
         raise BenchError(f"{job.body['name']}: made images of {size} px where the dataset has {side}x{side}")
-    return {"images": total, "sampled_before_kill": sum(1 for _ in done[: job.context.skipped])}
+
+
+def _transform(job: _Job) -> dict[str, Any]:
+    plugin: Generator = job.plugin
+    given = job.real(job.body["split"])
+    parts = [_save_chunk(part, job.context.scratch, i) for i, part in enumerate(plugin.transform(given, job.context))]
+    total = merge_shards(parts, job.folder)
+    made = ImageSet.load(job.folder)
+    if total != len(given) or (made.labels != given.labels).any():
+        raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
+    _check_side(job)
+    return {"images": total}
 
 
 def _finished_chunks(scratch: Path) -> list[Path]:
@@ -221,7 +247,7 @@ def _train(job: _Job) -> dict[str, Any]:
         synthetic=job.synthetic() if synthetic_share else None,
         mix=(real_share, synthetic_share) if real_share and synthetic_share else None,
         validation=job.real("validation"),
-        test=job.real("test"),
+        test=job.test(),
         info=job.info,
         arch=job.body["arch"],
         augmentations=tuple(augs),
@@ -245,6 +271,7 @@ def _score(job: _Job) -> dict[str, Any]:
         chosen, rest = subsets.disjoint_halves(train.labels, images, seed)
         real, compared = train.subset(rest), train.subset(chosen)
     else:
+        images = min(images, len(synthetic))  # a filter may have left fewer than planned
         real, compared = train, synthetic.subset(subsets.balanced_sample(synthetic.labels, images, seed))
     found = dict(metric.score(real, compared, job.context))
     _write_json(job.folder / "scores.json", found)
@@ -255,6 +282,7 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
     "data": _data,
     "fit": _fit,
     "sample": _sample,
+    "transform": _transform,
     "train": _train,
     "score": _score,
 }

@@ -49,12 +49,12 @@ __all__ = ["STAGES", "CodeSource", "explain", "fingerprint"]
 STAGES = {
     "data": frozenset({"info", "load"}),
     "fit": frozenset({"fit", "shards"}),
-    "sample": frozenset({"sample"}),
+    "sample": frozenset({"sample", "transform"}),
     "train": frozenset({"train", "architectures", "apply", "loss", "phases", "grow"}),
     "score": frozenset({"score"}),
 }
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.
-_PLANNING = frozenset({"needs", "seconds", "training_seconds", "table"})
+_PLANNING = frozenset({"needs", "seconds", "training_seconds", "output_count", "upstream_count", "table"})
 _STAGED = frozenset().union(_PLANNING, *STAGES.values())
 
 #: A class and the plugin classes that it extends, nearest first.

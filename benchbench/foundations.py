@@ -21,7 +21,10 @@ _ANSWER_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True)
 class Located:
-    """A foundation on this machine: the name it was asked for by, its folder, and whether it ships with a plugin."""
+    """A foundation on this machine: the name it was asked for by, its folder, and whether it ships with a plugin.
+
+    A checkpoint that is a single file, as some are published, is its own folder.
+    """
 
     name: str
     folder: Path
@@ -45,10 +48,10 @@ def locate(name: str) -> Located:
             )
         return Located(name, folder, embedded=True)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if path.is_dir() or path.is_file():
         return Located(name, path.resolve(), embedded=False)
     if name.startswith((".", "/", "~")) or path.exists():
-        raise UsageError(f"model={name}: no such folder; give a folder in the diffusers or transformers format")
+        raise UsageError(f"{name}: no such file or folder; give a model's folder, in the format of its kind")
     if _HUB_ID.fullmatch(name):
         cached = _hub_snapshot(name)
         if cached is not None:
@@ -56,7 +59,7 @@ def locate(name: str) -> Located:
         raise MissingError(_hub_message(name, "it is not in the local hub cache"))
     names = known.names("foundation")
     hint = nearest(name, names) or f" (embedded: {', '.join(names)})"
-    raise UsageError(f"model={name}: neither an embedded model, nor a folder, nor a hub id{hint}")
+    raise UsageError(f"{name}: neither an embedded model, nor a folder, nor a hub id{hint}")
 
 
 def obtain(name: str) -> Located:
@@ -136,6 +139,6 @@ def _unreachable(name: str) -> str | None:
 
 def _hub_message(name: str, why: str) -> str:
     return (
-        f"model={name}: {why}; looked in {_hub_cache()}; download it on a connected machine "
-        f"(`hf download {name}`) and copy that folder, or give a local folder: model=/path/to/{name.split('/')[1]}"
+        f"{name}: {why}; looked in {_hub_cache()}; download it on a connected machine "
+        f"(`hf download {name}`) and copy that folder, or give a local folder instead: /path/to/{name.split('/')[1]}"
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from .plan import Cell as PlannedCell
+from .cells import Cell as PlannedCell
 from .records import Cell, Cost, Provenance, Record, Result
 from .store import Store
 
@@ -54,7 +54,16 @@ def make_record(
         code=cell.code,
         steps=cell.steps,
         provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
+        facts=_facts(cell, metas),
     )
+
+
+def _facts(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    told = {
+        stage: [{"step": metas[key]["label"], **metas[key]["facts"]} for key in keys if "facts" in metas.get(key, {})]
+        for stage, keys in cell.steps.items()
+    }
+    return {stage: facts for stage, facts in told.items() if facts}
 
 
 def keep_known(record: Record, earlier: Record | None) -> Record:
@@ -98,7 +107,7 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
         score_s=spent["score"],
         data_s=spent["data"],
         fit_images=count["fit"],
-        sample_images=count["sample"],
+        sample_images=metas[cell.sample[-1]]["images"] if cell.sample and cell.sample[-1] in metas else None,
         images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
         peak_memory_mib=max(peaks, default=None),
         device=metas[cell.train]["device"] if cell.train in metas else None,

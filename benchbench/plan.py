@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import subsets
 from .bound import Bound, bind, with_places
 from .catalog import catalog, load
+from .cells import Cell, Generation, Subset, Training, Transform, make_cell
 from .context import derive_seed
 from .errors import UsageError
 from .hardware import choose_device, choose_precision
@@ -21,51 +22,13 @@ from .plugins import DatasetInfo
 from .preflight import check_needs
 from .protocol import harness_code
 from .request import Request
-from .spec import Spec
+from .spec import Spec, chain_text
 from .steps import PROTOCOL, Step, digest, info_to_json
 
 #: Generated images per real one when ``--n-syn`` is not given; the paper's 45 are section B.2.2's.
 SYNTHETIC_PER_REAL = {"quick": 10, "paper": 45}
 #: Most images that a metric compares; see METRIC_SHARE.
 METRIC_IMAGES = 10_000
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One sentence of the benchmark with its training seed: a leaf of the plan.
-
-    Attributes:
-        sentence: the cell as records and tables show it.
-        spec_id: hash of the sentence without draw, seed and code.
-        train: key of the training step.
-        data: key of the dataset's step.
-        fit: keys of every ``fit`` shard behind it.
-        sample: keys of every link's images behind it.
-        score: key of each metric's step by the metric's spelling.
-        code: fingerprint by stage.
-        notes: facts about the dataset for the record.
-    """
-
-    sentence: dict[str, Any]
-    spec_id: str
-    train: str
-    data: str
-    fit: tuple[str, ...]
-    sample: tuple[str, ...]
-    score: dict[str, str]
-    code: dict[str, str]
-    notes: tuple[str, ...]
-
-    @property
-    def steps(self) -> dict[str, list[str]]:
-        """Keys by stage."""
-        return {
-            "data": [self.data],
-            "fit": list(self.fit),
-            "sample": list(self.sample),
-            "train": [self.train],
-            "score": sorted(self.score.values()),
-        }
 
 
 @dataclass(frozen=True)
@@ -81,32 +44,6 @@ class Plan:
     def needed_by(self, key: str) -> list[Cell]:
         """Return the cells that cannot be finished without a step."""
         return [cell for cell in self.cells if any(key in keys for keys in cell.steps.values())]
-
-
-@dataclass(frozen=True)
-class _Generation:
-    """A chain of generators on one subset: its images, or the real subset itself."""
-
-    chain: tuple[Bound, ...]
-    is_real: bool
-    n_syn: int
-    fit: tuple[str, ...] = ()
-    sample: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Subset:
-    """Which real training images a cell may use."""
-
-    shots: int | None
-    n_real: int | None
-    draw: int
-    count: int
-
-    def body(self) -> dict[str, Any] | None:
-        if self.shots is None and self.n_real is None:
-            return None
-        return {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
 
 
 def make_plan(request: Request, *, download: bool = False) -> Plan:
@@ -178,6 +115,7 @@ class _Planner:
         self.data, self.info, self.info_json = data, info, info_to_json(info)
         self.data_key = self._data_step()
         chains = self._chains()
+        tests = self._test_transforms()
         learners = [self._bind("learner", spec, info) for spec in request.learner]
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in request.aug]
         architectures = {
@@ -189,7 +127,8 @@ class _Planner:
                 for generation in self._generations(chain, subset):
                     scores = self._score_steps(generation, subset)
                     for learner in learners:
-                        self._train_cells(generation, subset, scores, learner, augs, architectures[learner.text])
+                        axes = (augs, architectures[learner.text], tests)
+                        self._train_cells(generation, subset, scores, learner, *axes)
 
     def _chains(self) -> list[tuple[Bound, ...]]:
         chains = []
@@ -205,7 +144,34 @@ class _Planner:
             chains.insert(0, (self._bind("generator", Spec(_baseline_name()), self.info),))
         return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
 
-    def _subsets(self) -> Iterator[_Subset]:
+    def _test_transforms(self) -> list[Transform]:
+        found = []
+        for chain in self.request.test_transform or ((),):
+            if not chain:
+                found.append(Transform("-", None, None, None))
+                continue
+            if len(chain) > 1:
+                raise UsageError(f"--test-transform {chain_text(chain)}: give one generator, not a chain")
+            link = self._bind("generator", chain[0], self.info)
+            if not link.plugin.is_transform or link.plugin.has_fit:
+                raise UsageError(
+                    f"--test-transform {link.name}: cannot transform test images one for one{_transforms_hint()}"
+                )
+            found.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
+        return found
+
+    def _transform_step(self, link: Bound) -> str:
+        body = self._base(link, "sample", None) | {"kind": "transform", "data": self.data_key, "split": "test"}
+        body |= {"dataset_values": self.data.values("sample"), "preset": self.request.preset}
+        body |= {"precision": self.precision, "seed": derive_seed("transform", self.info.name)}
+        run = self._run(plugin=link.location(), inputs={"data": self.data_key})
+        images = self.info.counts["test"]
+        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+        guess = link.plugin.seconds("sample", images, self.info)
+        label = f"transform test images by {link.text}"
+        return self._add(Step("transform", label, body, run, (self.data_key,), timing, images, guess))
+
+    def _subsets(self) -> Iterator[Subset]:
         request, info = self.request, self.info
         wanted: list[tuple[int | None, int | None]] = [(shots, None) for shots in request.shots]
         wanted += [(None, n_real) for n_real in request.n_real]
@@ -216,22 +182,24 @@ class _Planner:
             count = subsets.check(info.class_counts, info.classes, shots, n_real, self.data.text)
             # Every draw of the whole set is the same set, but what is generated from it differs.
             for draw in range(request.draws):
-                yield _Subset(shots, n_real, draw, count)
+                yield Subset(shots, n_real, draw, count)
 
-    def _generations(self, chain: tuple[Bound, ...], subset: _Subset) -> Iterator[_Generation]:
+    def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
-            yield _Generation(chain, True, 0)
+            yield Generation(chain, True, 0)
             return
         default = SYNTHETIC_PER_REAL[self.request.preset] * subset.count
-        for n_syn in self.request.n_syn or (default,):
+        for asked in self.request.n_syn or (None,):
             fit_keys: list[str] = []
             sample_keys: list[str] = []
-            for link in chain:
+            counts = _counts(chain, subset.count, asked, default)
+            for place, link in enumerate(chain):
                 upstream = sample_keys[-1] if sample_keys else None
-                fitted = self._fit_steps(link, subset, upstream)
+                items = counts[place - 1] if link.plugin.needs_upstream else subset.count
+                fitted = self._fit_steps(link, subset, upstream, items)
                 fit_keys += fitted
-                sample_keys.append(self._sample_step(link, subset, n_syn, fitted, upstream))
-            yield _Generation(chain, False, n_syn, tuple(fit_keys), tuple(sample_keys))
+                sample_keys.append(self._sample_step(link, subset, counts[place], fitted, upstream))
+            yield Generation(chain, False, counts[-1], tuple(fit_keys), tuple(sample_keys))
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -248,7 +216,7 @@ class _Planner:
         }
         return {**base, "precision": self.precision, **more}
 
-    def _base(self, link: Bound, stage: str, subset: _Subset | None) -> dict[str, Any]:
+    def _base(self, link: Bound, stage: str, subset: Subset | None) -> dict[str, Any]:
         """Return the part of a body that every step with a plugin shares."""
         body: dict[str, Any] = {
             "kind": stage,
@@ -271,14 +239,14 @@ class _Planner:
         timing = f"data {self.data.name}"
         return self._add(Step("data", f"read {self.data.text}", body, self._run(), (), timing, images, guess))
 
-    def _fit_steps(self, link: Bound, subset: _Subset, upstream: str | None) -> list[str]:
+    def _fit_steps(self, link: Bound, subset: Subset, upstream: str | None, items: int) -> list[str]:
         if not link.plugin.has_fit:
             return []
         base = self._base(link, "fit", subset) | {"seed": self._generation_seed(subset, "fit"), "upstream": upstream}
         keys = []
-        shards = list(link.plugin.shards(subset.count))
+        shards = list(link.plugin.shards(items))
         for place, shard in enumerate(shards):
-            body = base | {"shard": [shard.start, shard.stop], "count": subset.count}
+            body = base | {"shard": [shard.start, shard.stop], "count": items}
             run = self._run(plugin=link.location(), inputs={"data": self.data_key, "upstream": upstream})
             part = f" part {place + 1}/{len(shards)}" if len(shards) > 1 else ""
             label = f"fit {link.text}{self._where(subset)}{part}"
@@ -288,7 +256,7 @@ class _Planner:
             keys.append(self._add(Step("fit", label, body, run, inputs, timing, len(shard), guess)))
         return keys
 
-    def _sample_step(self, link: Bound, subset: _Subset, n_syn: int, fitted: list[str], upstream: str | None) -> str:
+    def _sample_step(self, link: Bound, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None) -> str:
         seed = self._generation_seed(subset, "sample")
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
@@ -298,15 +266,15 @@ class _Planner:
         label = f"sample {link.text}{self._where(subset)}"
         return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
 
-    def _score_steps(self, generation: _Generation, subset: _Subset) -> dict[str, str]:
-        """Plan each metric. All generators are scored on the number of images that the smallest set has, and so is
-        the baseline: a distance grows as images get fewer.
+    def _score_steps(self, generation: Generation, subset: Subset) -> dict[str, str]:
+        """Plan each metric. All generators are scored on one number of images, and so is the baseline: a distance
+        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so.
 
         The real baseline compares two disjoint parts of the real training images, so at most half of them.
         """
         total = sum(self.info.class_counts)
         n_syn = min(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
-        images = min(n_syn, max(total // 2, 1), METRIC_IMAGES)
+        images = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
         scores = {}
         for metric in self.metrics:
             synthetic = generation.sample[-1] if generation.sample else None
@@ -316,7 +284,7 @@ class _Planner:
             run = self._run(plugin=metric.location(), inputs={"data": self.data_key, "synthetic": synthetic})
             run["precision"] = "fp32"
             inputs = tuple(key for key in (self.data_key, synthetic) if key)
-            what = "real against real" if synthetic is None else f"{_chain_text(generation)}{self._where(subset)}"
+            what = "real against real" if synthetic is None else f"{generation.text}{self._where(subset)}"
             guess = metric.plugin.seconds("score", images + total, self.info)
             timing = f"score {metric.name} {digest(body['values'])[:8]}"
             step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
@@ -325,132 +293,96 @@ class _Planner:
 
     def _train_cells(
         self,
-        generation: _Generation,
-        subset: _Subset,
+        generation: Generation,
+        subset: Subset,
         scores: dict[str, str],
         learner: Bound,
         augs: list[tuple[Bound, ...]],
         architectures: Iterable[str | None],
+        tests: list[Transform],
     ) -> None:
         axes = learner.plugin.axes
         mixes: tuple[tuple[int, int], ...] = self.request.mix or ((0, 1),)
         if generation.is_real or "mix" not in axes:
             mixes = ((1, 0),) if generation.is_real else ((0, 1),)
         replicates = range(self.request.seeds)
-        for mix, aug, arch, replicate in itertools.product(
-            mixes, augs if "aug" in axes else [()], architectures, replicates
+        for mix, aug, arch, test, replicate in itertools.product(
+            mixes, augs if "aug" in axes else [()], architectures, tests, replicates
         ):
-            step = self._train_step(generation, subset, learner, aug, arch, mix, replicate)
-            self._add_cell(step, generation, subset, scores, learner, aug, arch, mix, replicate)
+            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate), scores)
 
-    def _train_step(
-        self,
-        generation: _Generation,
-        subset: _Subset,
-        learner: Bound,
-        aug: tuple[Bound, ...],
-        arch: str | None,
-        mix: tuple[int, int],
-        replicate: int,
-    ) -> Step:
-        synthetic = generation.sample[-1] if generation.sample and mix[1] else None
+    def _train_step(self, cell: Training) -> Step:
+        generation, learner, test = cell.generation, cell.learner, cell.test
+        synthetic = generation.sample[-1] if generation.sample and cell.mix[1] else None
         # Initialisation and data order never depend on the generator, so that methods are compared in pairs.
-        seed = derive_seed("train", self.info.name, subset.draw, arch, PROTOCOL["version"], replicate)
-        body = self._base(learner, "train", subset) | {
-            "arch": arch,
-            "augs": [{"name": a.name, "values": a.values("train"), "code": a.code("train")} for a in aug],
-            "mix": list(mix),
+        seed = derive_seed("train", self.info.name, cell.subset.draw, cell.arch, PROTOCOL["version"], cell.replicate)
+        body = self._base(learner, "train", cell.subset) | {
+            "arch": cell.arch,
+            "augs": [{"name": a.name, "values": a.values("train"), "code": a.code("train")} for a in cell.aug],
+            "mix": list(cell.mix),
             "synthetic": synthetic,
             "seed": seed,
         }
-        if not mix[0]:
+        if not cell.mix[0]:
             body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
+        if test.key:
+            body["test"] = test.key
         run = self._run(
             plugin=learner.location(),
-            augs=[link.location() for link in aug],
-            inputs={"data": self.data_key, "synthetic": synthetic},
+            augs=[link.location() for link in cell.aug],
+            inputs={"data": self.data_key, "synthetic": synthetic, "test": test.key},
         )
-        inputs = tuple(key for key in (self.data_key, synthetic) if key)
-        what = f"{arch or learner.name} on {_chain_text(generation)}{self._where(subset)}"
-        what += f", mix {mix[0]}:{mix[1]}" if all(mix) else ""
-        what += f", {'+'.join(link.text for link in aug)}" if len(self.request.aug) > 1 else ""
-        label = f"train {what}, seed {replicate + 1}"
-        timing = (
-            f"train {learner.name} {arch} {digest([body['values'], body['augs'], self.info.name])[:8]} {self.precision}"
-        )
-        guess = learner.plugin.training_seconds(arch, self.info)
+        inputs = tuple(key for key in (self.data_key, synthetic, test.key) if key)
+        where = self._where(cell.subset)
+        what = f"{cell.arch or learner.name} on {generation.text}{where}"
+        what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
+        what += f", {'+'.join(link.text for link in cell.aug)}" if len(self.request.aug) > 1 else ""
+        what += f", tested through {test.text}" if test.key else ""
+        label = f"train {what}, seed {cell.replicate + 1}"
+        kind = digest([body["values"], body["augs"], self.info.name])[:8]
+        timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
+        guess = learner.plugin.training_seconds(cell.arch, self.info)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
-    def _add_cell(
-        self,
-        step: Step,
-        generation: _Generation,
-        subset: _Subset,
-        scores: dict[str, str],
-        learner: Bound,
-        aug: tuple[Bound, ...],
-        arch: str | None,
-        mix: tuple[int, int],
-        replicate: int,
-    ) -> None:
-        key = self._add(step)
-        shared = {
-            "preset": self.request.preset,
-            "n_real": subset.count,
-            "n_syn": generation.n_syn,
-            "shots": subset.shots,
-        }
-        sentence = {
-            **shared,
-            "data": self.data.text,
-            "gen": _chain_text(generation),
-            "baseline": generation.is_real,
-            "mix": f"{mix[0]}:{mix[1]}",
-            "aug": "+".join(link.text for link in aug) or "-",
-            "learner": learner.text,
-            "arch": arch or "-",
-            "draw": subset.draw,
-            "replicate": replicate,
-            "seed": step.body["seed"],
-        }
-        identity = shared | {
-            "data": self.data.sentence() | {"external": self.data.external},
-            "gen": [link.sentence() for link in generation.chain],
-            "mix": list(mix),
-            "aug": [link.sentence() for link in aug],
-            "learner": learner.sentence(),
-            "arch": arch,
-            "precision": self.precision,
-        }
-        code = {"data": self.data.code("data"), "train": learner.code("train"), "subsets": self.subset_code}
-        for link in generation.chain:
-            stages = ("fit", "sample") if link.plugin.has_fit else ("sample",)
-            code |= {f"{stage} {link.name}": link.code(stage) for stage in stages if not generation.is_real}
-        code |= {f"aug {link.name}": link.code("train") for link in aug}
+    def _add_cell(self, training: Training, scores: dict[str, str]) -> None:
+        step = self._train_step(training)
+        cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
+        code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
-        cell = Cell(
-            sentence,
-            digest(identity)[:16],
-            key,
-            self.data_key,
-            generation.fit,
-            generation.sample,
-            scores,
-            code,
-            tuple(self.info.notes),
-        )
-        self.cells.setdefault((key, *generation.sample, *scores.values()), cell)
+        cell = replace(cell, code=code, notes=tuple(self.info.notes))
+        self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
 
-    def _generation_seed(self, subset: _Subset, stage: str) -> int:
+    def _generation_seed(self, subset: Subset, stage: str) -> int:
         return derive_seed("generate", self.info.name, subset.draw, stage)
 
-    def _where(self, subset: _Subset) -> str:
+    def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if self.request.draws > 1 else "")
 
 
-def _chain_text(generation: _Generation) -> str:
-    return "+".join(link.text for link in generation.chain)
+def _counts(chain: tuple[Bound, ...], train_count: int, asked: int | None, default: int) -> list[int]:
+    """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
+    wanted: list[tuple[int | None, int]] = []
+    for link in reversed(chain):
+        wanted.insert(0, (asked, default))
+        asked = None if asked is None else link.plugin.upstream_count(asked)
+        default = link.plugin.upstream_count(default)
+    counts: list[int] = []
+    for link, (told, usual) in zip(chain, wanted, strict=True):
+        count = link.plugin.output_count(train_count, told, usual)
+        if counts and link.plugin.may_yield_fewer:
+            count = min(count, counts[-1])  # a filter has no more than it is given
+        counts.append(count)
+    return counts
+
+
+def _transforms_hint() -> str:
+    def fits(name: str) -> bool:
+        entry = catalog().get("generator", name)
+        return entry.problem is None and bool(getattr(load(entry), "is_transform", False))
+
+    names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
+    return f"; there are {', '.join(names)} (and none)" if names else ""
 
 
 def _baseline_name() -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 
 from .bound import Bound
-from .errors import MissingError
+from .errors import MissingError, UsageError
 from .foundations import locate, obtain
 from .hardware import has_cuda, memory_gib
+from .parameters import parameters
 
 
 def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str]:
@@ -33,7 +34,7 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
                 f"{bound.name}: not found: {file.what}; looked for {file.path}; put it there; source: {file.source}"
             )
     for name in needs.foundations:
-        _find_foundation(name, download)
+        _find_foundation(name, bound, download)
     warnings = []
     if needs.accelerator and device == "cpu":
         hint = "; --device cuda would use the one here" if has_cuda() else ""
@@ -43,11 +44,16 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
     return warnings
 
 
-def _find_foundation(name: str, download: bool) -> None:
-    if download:
-        obtain(name)
-        return
+def _find_foundation(name: str, bound: Bound, download: bool) -> None:
+    names = (item.name for item in parameters(type(bound.plugin)) if getattr(bound.plugin, item.name) == name)
+    subject = next((f"{item}=" for item in names), " ")
     try:
-        locate(name)
+        if download:
+            obtain(name)
+        else:
+            locate(name)
     except MissingError as error:
-        raise MissingError(f"{error}; or let `bench run` fetch it where the hub can be reached") from None
+        hint = "" if download else "; or let `bench run` fetch it where the hub can be reached"
+        raise MissingError(f"{bound.name}:{subject}{error}{hint}") from None
+    except UsageError as error:
+        raise UsageError(f"{bound.name}:{subject}{error}") from None

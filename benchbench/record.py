@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from .plugins import Outcome
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 1
+SCHEMA = 2
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
 Migration = tuple[int, Callable[[Json], Json]]
-MIGRATIONS: tuple[Migration, ...] = ()
+#: 2 adds ``cell.test`` and ``facts``, whose absence means what their defaults say.
+MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data),)
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class Cell:
         seed: the training seed derived from all that.
         preset: ``"quick"`` or ``"paper"``.
         baseline: whether others are compared with it (trained on the real images alone).
+        test: spec text of what the test images passed through, ``"-"`` for nothing.
 
     """
 
@@ -78,6 +80,7 @@ class Cell:
     seed: int
     preset: str
     baseline: bool = False
+    test: str = "-"
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ class Record:
         code: code fingerprint of each stage.
         steps: keys of the steps behind it, by stage.
         provenance: environment, versions, time.
+        facts: by stage, what each of its steps reported (``Context.report``), steps without a report left out.
         schema: version of this layout.
 
     """
@@ -207,6 +211,7 @@ class Record:
     code: Mapping[str, str]
     steps: Mapping[str, Any]
     provenance: Provenance
+    facts: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -225,7 +230,7 @@ class Record:
     def to_json(self) -> Json:
         """Return plain JSON: numbers that are not finite become ``None``, absolute paths their last part."""
         data = _plain(self)
-        for name in ("data", "gen", "aug", "learner"):
+        for name in ("data", "gen", "aug", "learner", "test"):
             data["cell"][name] = hide_paths(data["cell"][name])
         if self.error is not None:
             data["error"] = hide_paths(self.error)

@@ -38,6 +38,7 @@ class Request:
         n_real: total real images; ``None`` for all or the preset's rule.
         n_syn: generated images; ``None`` for the preset's multiple of the real ones.
         mix: real to synthetic in each batch; ``None`` for synthetic only.
+        test_transform: generators that the test images pass through, ``()`` inside for none; one row each.
         preset: ``"quick"`` or ``"paper"``.
         sweep: (kind, parameter, values); one variant of each spec per value.
         baseline: whether the real baseline is planned beside the generators.
@@ -57,6 +58,7 @@ class Request:
     n_real: tuple[int, ...] = ()
     n_syn: tuple[int, ...] = ()
     mix: tuple[tuple[int, int], ...] = ()
+    test_transform: tuple[Chain, ...] = ()
     preset: str = "quick"
     sweep: tuple[tuple[str, str, tuple[str, ...]], ...] = field(default=())
     baseline: bool = True
@@ -136,6 +138,7 @@ def make_request(options: Mapping[str, Any]) -> Request:
         "shots": lambda texts: tuple(integers(texts, "--shots", 1)),
         "n_real": lambda texts: tuple(integers(texts, "--n-real", 1)),
         "n_syn": lambda texts: tuple(integers(texts, "--n-syn", 1)),
+        "test_transform": lambda texts: tuple(() if text == "none" else parse_chain(text) for text in texts),
         "mix": lambda texts: tuple(parse_mix(text) for text in comma_list(texts)),
         "sweep": lambda texts: tuple((k, p, tuple(v)) for k, p, v in map(parse_sweep, texts)),
     }

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from .executors import Event, Executor
-from .steps import Step
+from .steps import STAGES, Step
 
 #: Generation first: most other steps wait for it. Long trainings before short ones keep the last minute busy.
-_URGENCY = {"data": 0, "fit": 1, "sample": 2, "train": 3, "score": 4}
+_URGENCY = {stage: place for place, stage in enumerate(STAGES)}
 
 
 class Listener(Protocol):

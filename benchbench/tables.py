@@ -33,6 +33,8 @@ class Generation:
         precision, recall, density, coverage: of the generated images among the reference.
         extractor: id of the feature extractor; ``None`` without metrics, ``"mixed"`` when the draws
             differ in it (then nothing is averaged).
+        n_made: images that there are, fewer than ``n_syn`` after a filter; the mean over draws, rounded.
+        fd_real: Fréchet distance of as many real images to the other real ones: what ``fd`` would be at best.
         n_score: generated images that were scored; ``None`` when the draws differ.
         n_reference: real images that they were scored against.
         fit_s, sample_s: seconds per generation.
@@ -54,6 +56,8 @@ class Generation:
     recall: float | None = None
     density: float | None = None
     coverage: float | None = None
+    fd_real: float | None = None
+    n_made: int | None = None
     extractor: str | None = None
     n_score: int | None = None
     n_reference: int | None = None
@@ -69,7 +73,7 @@ class Row:
 
     Attributes:
         generation: its images, averaged over the draws of this row.
-        mix, aug, learner, arch, spec_id: as in :class:`benchbench.record.Cell`; ``"-"`` for an axis it lacks.
+        mix, aug, learner, arch, test, spec_id: as in :class:`benchbench.record.Cell`; ``"-"`` for an axis it lacks.
         seeds: finished trainings, over all draws.
         failed: trainings that failed.
         status: ``"done"``, ``"failed (out of memory)"`` or ``"1 of 3 failed (out of memory)"``.
@@ -104,6 +108,7 @@ class Row:
     peak_memory_mib: float | None
     superseded: int
     environments: tuple[str, ...]
+    test: str = "-"
     delta: float | None = None
     delta_std: float | None = None
 
@@ -231,6 +236,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         peak_memory_mib=max(memory, default=None),
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
+        test=hide_paths(cell.test),
     )
 
 
@@ -254,13 +260,13 @@ def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping
 
 def _comparable(row: Row) -> tuple[Hashable, ...]:
     made = row.generation
-    return made.data, made.n_real, made.shots, made.preset, row.learner, row.arch, row.aug
+    return made.data, made.n_real, made.shots, made.preset, row.learner, row.arch, row.aug, row.test
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
     made = row.generation
     place = (natural(made.data), made.n_real, made.shots or 0, made.preset)
-    axes = (natural(row.learner), natural(row.arch), natural(row.aug))
+    axes = (natural(row.learner), natural(row.arch), natural(row.aug), natural(row.test))
     return (*place, *axes, not made.baseline, natural(row.mix), natural(made.gen), made.n_syn, row.spec_id)
 
 
@@ -286,7 +292,8 @@ def _generation(records: Sequence[Record]) -> Generation:
     cell = records[0].cell
     extractors = {str(value) for value in values(lambda item: metric(item, "extractor"))}
     one = len(extractors) <= 1
-    names = ("fd", "kd", "precision", "recall", "density", "coverage") if one else ()
+    names = ("fd", "kd", "precision", "recall", "density", "coverage", "fd_real") if one else ()
+    counted = mean(lambda item: item.cost.sample_images)
     return Generation(
         data=hide_paths(cell.data),
         gen=hide_paths(cell.gen),
@@ -296,6 +303,7 @@ def _generation(records: Sequence[Record]) -> Generation:
         preset=cell.preset,
         baseline=cell.baseline,
         draws=len(draws),
+        n_made=None if counted is None else round(counted),
         extractor="mixed" if not one else next(iter(extractors), None),
         n_score=same("n_score"),
         n_reference=same("n_reference"),

@@ -97,7 +97,7 @@ class Needy(Copies):
 # Generators ----------------------------------------------------------------------------------------
 
 
-@breaks("shards cover the training images in order", "got [range(0, 0), range(0, 1)]")
+@breaks("shards are consecutive ranges", "got [range(0, 0), range(0, 1)]")
 @dataclass(frozen=True)
 class EmptyShard(Copies):
     """Cuts the training images into an empty range and the rest."""
@@ -201,6 +201,25 @@ class IdleFit(Copies):
     """Says that it has a fit and writes nothing."""
 
     has_fit: ClassVar[bool] = True
+
+
+@breaks("transform maps images one for one", "transform changed the labels, their order or their number")
+@dataclass(frozen=True)
+class DropsTheLast(Copies):
+    """Transforms all images but one."""
+
+    is_transform: ClassVar[bool] = True
+
+    def transform(self, images: ImageSet, context: Context) -> Iterator[ImageSet]:
+        yield images.subset(range(len(images) - 1))
+
+
+@breaks("sample yields n syn images of the right size", "made 13 images in all; it has to make 1 to 12")
+@dataclass(frozen=True)
+class MoreThanPlanned(OneTooMany):
+    """May make fewer images, and makes more."""
+
+    may_yield_fewer: ClassVar[bool] = True
 
 
 @breaks(

@@ -81,7 +81,7 @@ def test_a_download_that_was_broken_off_does_not_count(empty_hub):
     root = empty_hub / "models--nobody--no-such-model"
     (root / "refs").mkdir(parents=True)
     (root / "refs" / "main").write_text("abc123")
-    assert message(MISSING).startswith(f"model={MISSING}: it is not in the local hub cache")
+    assert message(MISSING).startswith(f"{MISSING}: it is not in the local hub cache")
 
 
 def test_offline_it_is_said_at_once_and_whole(empty_hub):
@@ -89,9 +89,9 @@ def test_offline_it_is_said_at_once_and_whole(empty_hub):
     told = message(MISSING)
     assert time.monotonic() - began < 1
     assert told == (
-        f"model={MISSING}: it is not in the local hub cache and the hub cannot be reached (HF_HUB_OFFLINE is set); "
+        f"{MISSING}: it is not in the local hub cache and the hub cannot be reached (HF_HUB_OFFLINE is set); "
         f"looked in {empty_hub}; download it on a connected machine (`hf download {MISSING}`) and copy that folder, "
-        "or give a local folder: model=/path/to/no-such-model"
+        "or give a local folder instead: /path/to/no-such-model"
     )
 
 
@@ -122,11 +122,11 @@ def test_a_hub_that_never_answers(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("glyph-ds", "model=glyph-ds: neither an embedded model, nor a folder, nor a hub id (did you mean 'glyph-sd'"),
-        ("nothing", "model=nothing: neither an embedded model, nor a folder, nor a hub id (embedded: glyph-cnn, gl"),
-        ("./nothing", "model=./nothing: no such folder; give a folder in the diffusers or transformers format"),
-        ("/nothing/at/all", "model=/nothing/at/all: no such folder; "),
-        ("a/b/c", "model=a/b/c: neither an embedded model, nor a folder, nor a hub id"),
+        ("glyph-ds", "glyph-ds: neither an embedded model, nor a folder, nor a hub id (did you mean 'glyph-sd'"),
+        ("nothing", "nothing: neither an embedded model, nor a folder, nor a hub id (embedded: glyph-cnn, gl"),
+        ("./nothing", "./nothing: no such file or folder; give a model's folder, in the format of its kind"),
+        ("/nothing/at/all", "/nothing/at/all: no such file or folder; "),
+        ("a/b/c", "a/b/c: neither an embedded model, nor a folder, nor a hub id"),
     ],
 )
 def test_a_name_that_means_nothing(name, told):

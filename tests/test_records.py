@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchbench import record as record_module
 from benchbench.errors import BenchError
 from benchbench.plugins import Outcome
+from benchbench.record import MIGRATIONS
 from benchbench.records import (
     SCHEMA,
     Record,
@@ -92,6 +93,7 @@ def test_the_file_is_readable_and_has_exactly_the_documented_fields():
             "steps",
         ),
         "provenance",
+        "facts",
     }
     assert data["schema"] == SCHEMA
     assert data["cell"]["gen"] == "diffinv"
@@ -175,9 +177,9 @@ def test_a_broken_file_is_told_left_there_and_replaced_by_its_cell(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "schema 99 is newer than this bench reads (1); upgrade benchbench"),
+        ({"schema": 99}, "schema 99 is newer than this bench reads (2); upgrade benchbench"),
         ({"schema": None}, "not a record: it has no schema version"),
-        ({"schema": 0}, "schema 0: nothing migrates it to 1"),
+        ({"schema": 0}, "schema 0: nothing migrates it to 2"),
         ({"key": "abc"}, "key 'abc': must be 64 hexadecimal digits"),
         ({"colour": 1}, "record.colour: unknown field"),
         ({"cell": 3}, "record.cell: 3 has the wrong type"),
@@ -218,7 +220,7 @@ def test_an_older_schema_is_migrated_one_version_at_a_time(monkeypatch, tmp_path
     def drop_the_old_name(data):
         return {**data, "cell": {name: value for name, value in data["cell"].items() if name != "generator"}}
 
-    migrations = ((-1, name_the_generator), (0, drop_the_old_name))
+    migrations = ((-1, name_the_generator), (0, drop_the_old_name), *MIGRATIONS)
     old = json.loads(record().text())
     old["schema"] = -1
     old["cell"]["generator"] = old["cell"].pop("gen")

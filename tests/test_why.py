@@ -31,6 +31,7 @@ def test_a_first_run_has_nothing_to_differ_from(world):
         "data": 1,
         "fit": 1,
         "sample": 1,
+        "transform": 0,
         "train": 1,
         "score": 0,
     }

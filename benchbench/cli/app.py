@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from . import cache, check, doctor, listing, new, planning, report, running, show, why
+from .extensions import ExtensibleGroup
 
 EPILOG = """Examples:
 
@@ -16,6 +17,7 @@ EPILOG = """Examples:
 
 app = typer.Typer(
     name="bench",
+    cls=ExtensibleGroup,
     help="Does generated data improve my image classifier, on my data, with my architecture, and at what cost?",
     epilog=EPILOG,
     no_args_is_help=True,

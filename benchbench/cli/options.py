@@ -36,6 +36,14 @@ Mix = Annotated[
     list[str] | None,
     typer.Option("--mix", metavar="R:S,...", help="Real to synthetic in each batch. [default: 0:1, synthetic only]"),
 ]
+TestTransform = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-transform",
+        metavar="NAME[:...]",
+        help="Test images pass through this generator first, such as vae; `none` for none; repeat for several.",
+    ),
+]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="quick|paper", help="Defaults. [default: quick]")]
 Sweep = Annotated[
     list[str] | None, typer.Option("--sweep", metavar="gen.KEY=V,V", help="One variant of each generator per value.")

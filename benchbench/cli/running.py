@@ -22,6 +22,7 @@ def run(
     n_real: o.NReal = None,
     n_syn: o.NSyn = None,
     mix: o.Mix = None,
+    test_transform: o.TestTransform = None,
     preset: o.Preset = None,
     learner: o.Learner = None,
     metric: o.Metric = None,

@@ -22,13 +22,13 @@ from .subject import (
 )
 
 
-def shards_cover_the_training_images_in_order(subject: Subject) -> None:
-    """``shards`` cuts the training images into consecutive, non-empty ranges."""
+def shards_are_consecutive_ranges(subject: Subject) -> None:
+    """``shards`` cuts the work of ``fit``, the training images or other items, into non-empty ranges from 0."""
     for total in (1, 2, len(subject.train)):
         shards = list(subject.plugin.shards(total))
         covered = [index for shard in shards for index in shard]
-        fine = covered == list(range(total)) and all(len(shard) for shard in shards)
-        require(fine, f"shards({total}) must cut 0..{total - 1} into consecutive, non-empty ranges; got {shards}")
+        fine = covered == list(range(len(covered))) and all(len(shard) for shard in shards)
+        require(fine, f"shards({total}) must be consecutive, non-empty ranges from 0; got {shards}")
 
 
 def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> None:
@@ -36,7 +36,7 @@ def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> N
     _needs_fit(subject)
     first = [folder_digest(folder) for folder in _fitted(subject)]
     require(all(first), "fit wrote nothing into context.folder; what sample reads has to be there")
-    shards = list(subject.plugin.shards(len(subject.train)))
+    shards = list(_shards(subject))
     with global_randomness(2):
         again = {shard: folder_digest(_fit(subject, shard).folder) for shard in reversed(shards)}
     for shard, digest in zip(shards, first, strict=True):
@@ -50,7 +50,7 @@ def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> N
 def fit_survives_a_kill(subject: Subject) -> str:
     """Killed half way and started again with the same scratch folder, ``fit`` ends with the same bytes."""
     _needs_fit(subject)
-    shard = next(iter(subject.plugin.shards(len(subject.train))))
+    shard = next(iter(_shards(subject)))
     _fitted(subject)
     whole: Probe = subject.shared["fits"][0]
     if whole.ticks < 2:
@@ -69,7 +69,7 @@ def fit_survives_a_kill(subject: Subject) -> str:
 
 
 def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
-    """Each set has the dataset's resolution and class names; together they are ``n_syn`` images."""
+    """Each set has the dataset's resolution and class names; together they are as many as ``output_count`` says."""
     sets = _sampled(subject)
     for item in sets:
         require(isinstance(item, ImageSet), f"sample must yield ImageSet objects; got {type(item).__name__}")
@@ -81,8 +81,7 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
         )
         require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
     total = sum(len(item) for item in sets)
-    expected = len(subject.train) if subject.plugin.is_real else subject.n_syn
-    require(total == expected, f"sample made {total} images in all; it has to make {expected}")
+    _require_count(subject, total, _count(subject, subject.n_syn))
     context: Probe = subject.shared["sample context"]
     counted = context.handed in (0, len(sets))
     require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
@@ -92,8 +91,24 @@ def sample_makes_a_single_image_too(subject: Subject) -> None:
     """``--n-syn 1`` is a valid request."""
     if subject.plugin.is_real:
         raise NotApplicable
-    total = sum(len(item) for item in _sample(subject, n_syn=1)[0])
-    require(total == 1, f"sample made {total} images when asked for 1")
+    count = _count(subject, 1)
+    total = sum(len(item) for item in _sample(subject, n_syn=count)[0])
+    require(total == count, f"sample made {total} images when asked for {count}")
+
+
+def transform_maps_images_one_for_one(subject: Subject) -> None:
+    """``transform`` keeps number, order, labels and size, and gives the same bytes again."""
+    if not subject.plugin.is_transform:
+        raise NotApplicable
+    given = subject.more(0)
+    made, again = (
+        ImageSet.concatenate(list(subject.plugin.transform(given, subject.context("transform")))) for _ in range(2)
+    )
+    require(np.array_equal(made.labels, given.labels), "transform changed the labels, their order or their number")
+    side = subject.info.resolution
+    size = made.images.shape[1:]
+    require(size == (side, side, 3), f"transformed images must be ({side}, {side}, 3); got {size}")
+    require(same_images(made, again), "transform made other images the second time")
 
 
 def origins_are_json(subject: Subject) -> None:
@@ -148,8 +163,25 @@ def real_is_the_training_subset_itself(subject: Subject) -> None:
     require(same, "is_real generators yield the training images unchanged")
 
 
+def _require_count(subject: Subject, total: int, expected: int) -> None:
+    if subject.plugin.may_yield_fewer:
+        require(1 <= total <= expected, f"sample made {total} images in all; it has to make 1 to {expected}")
+    else:
+        require(total == expected, f"sample made {total} images in all; it has to make {expected}")
+
+
+def _count(subject: Subject, asked: int) -> int:
+    """Return how many images a run would plan when it is asked for some."""
+    return int(subject.plugin.output_count(len(subject.train), asked, asked))
+
+
+def _shards(subject: Subject) -> list[range]:
+    items = subject.n_syn if subject.plugin.needs_upstream else len(subject.train)
+    return list(subject.plugin.shards(items))
+
+
 def _needs_fit(subject: Subject) -> None:
-    if not subject.plugin.has_fit:
+    if not subject.plugin.has_fit or not _shards(subject):
         raise NotApplicable
 
 
@@ -166,11 +198,12 @@ def _fitted(subject: Subject) -> tuple[Path, ...]:
         return ()
     if "fits" not in subject.shared:
         with global_randomness(1):
-            subject.shared["fits"] = [_fit(subject, shard) for shard in subject.plugin.shards(len(subject.train))]
+            subject.shared["fits"] = [_fit(subject, shard) for shard in _shards(subject)]
     return tuple(context.folder for context in subject.shared["fits"])
 
 
 def _sample(subject: Subject, **changes: Any) -> tuple[list[ImageSet], Probe]:
+    changes.setdefault("n_syn", _count(subject, subject.n_syn))
     context = subject.context("sample", fitted=_fitted(subject), **_upstream(subject), **changes)
     return list(subject.plugin.sample(subject.train, context)), context
 
@@ -194,11 +227,12 @@ def _upstream(subject: Subject) -> dict[str, ImageSet]:
 
 
 CHECKS: tuple[Check, ...] = (
-    shards_cover_the_training_images_in_order,
+    shards_are_consecutive_ranges,
     fit_gives_the_same_bytes_whatever_the_order_of_shards,
     fit_survives_a_kill,
     sample_yields_n_syn_images_of_the_right_size,
     sample_makes_a_single_image_too,
+    transform_maps_images_one_for_one,
     origins_are_json,
     sample_gives_the_same_bytes_again,
     sample_continues_after_a_kill,

@@ -48,6 +48,9 @@ COLUMNS: tuple[tuple[str, int | None, Callable[[Row], Any]], ...] = (
     ("environments", None, lambda row: len(row.environments)),
     ("delta_std", 2, lambda row: row.delta_std),
     ("shots", None, lambda row: row.generation.shots),
+    ("n_made", None, lambda row: row.generation.n_made),
+    ("fd_real", 4, lambda row: row.generation.fd_real),
+    ("test", None, lambda row: row.test),
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COUNTS = (
     "n_real",
     "n_syn",
+    "n_made",
     "seeds",
     "draws",
     "shots",
@@ -26,7 +27,7 @@ _COUNTS = (
     "superseded",
     "environments",
 )
-_METRICS = ("fd", "kd", "precision", "recall", "density", "coverage", "extractor", "n_score", "n_reference")
+_METRICS = ("fd", "fd_real", "kd", "precision", "recall", "density", "coverage", "extractor", "n_score", "n_reference")
 _SECONDS = ("data_s", "fit_s", "sample_s", "train_s", "score_s")
 
 

@@ -94,8 +94,11 @@ def difference(row: Row) -> str:
 
 
 def images(made: Generation) -> str:
-    """Return the number of generated images, ``"-"`` for the baseline."""
-    return "-" if made.baseline and not made.n_syn else f"{made.n_syn:,}"
+    """Return the number of generated images, ``"431 of 500"`` if fewer than planned, ``"-"`` for the baseline."""
+    if made.baseline and not made.n_syn:
+        return "-"
+    fewer = made.n_made is not None and made.n_made < made.n_syn
+    return f"{made.n_made:,} of {made.n_syn:,}" if fewer else f"{made.n_syn:,}"
 
 
 def setting(made: Generation) -> str:
@@ -105,11 +108,12 @@ def setting(made: Generation) -> str:
 
 
 def settings(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
-    """Yield a title and the rows that share dataset, subset, preset, learner and augmentation."""
+    """Yield a title and the rows that share dataset, subset, preset, learner, augmentation and test images."""
 
     def shared(row: Row) -> str:
         aug = "" if row.aug == "-" else f", augmentation {row.aug}"
-        return f"{setting(row.generation)}, learner {row.learner}{aug}"
+        test = "" if row.test == "-" else f", test images through {row.test}"
+        return f"{setting(row.generation)}, learner {row.learner}{aug}{test}"
 
     gathered: dict[str, list[Row]] = {}
     for row in rows:

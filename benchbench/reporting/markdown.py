@@ -69,11 +69,19 @@ def fidelity_grids(title: str, generations: Sequence[Generation]) -> Iterator[Gr
             yield Grid(f"Fidelity: {title}", (), (), (note,))
             continue
         cells = []
+        beside = any(made.fd_real is not None for made in chosen)  # records of an earlier schema lack it
         for made in chosen:
             shares = (layout.number(value, 3) for value in (made.precision, made.recall, made.density, made.coverage))
             scored = f"{made.n_score or '?'} / {made.n_reference or '?'}"
-            cells.append((made.gen, layout.images(made), str(made.draws), layout.distance(made.fd), *shares, scored))
-        columns = ("generator", ">generated", ">draws", f">{heading(extractor)}")
+            distances = (layout.distance(made.fd), *((layout.distance(made.fd_real),) if beside else ()))
+            cells.append((made.gen, layout.images(made), str(made.draws), *distances, *shares, scored))
+        columns = (
+            "generator",
+            ">generated",
+            ">draws",
+            f">{heading(extractor)}",
+            *((">of real images",) if beside else ()),
+        )
         shares_of = (">precision", ">recall", ">density", ">coverage", ">scored / reference")
         yield Grid(f"Fidelity: {title}", columns + shares_of, tuple(cells), tuple(_fidelity_notes(chosen)))
 
@@ -85,6 +93,8 @@ def _fidelity_notes(chosen: Sequence[Generation]) -> Iterator[str]:
     references = {made.n_reference for made in chosen if not made.baseline}
     if len({made.n_score for made in chosen}) > 1 or len(references) > 1:
         yield "Rows were scored on different numbers of images, which moves the values: do not rank them."
+    if any(made.fd_real is not None for made in chosen):
+        yield '"Of real images" is the distance of as many real images to the other real ones: the best there is.'
 
 
 def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:

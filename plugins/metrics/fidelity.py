@@ -69,6 +69,7 @@ class Fidelity(Metric):
         """Return ``fd, kd, precision, recall, density, coverage, extractor, n_score, n_reference``, and more.
 
         Every image given is scored, but for ``images``, which leaves a line in ``warnings``. The other keys:
+        ``fd_real`` (``fd`` of as many real images against the other real ones, ``None`` where they are too few),
         ``expected_coverage`` (of a perfect generator at these counts), ``warnings`` (sentences), and
         ``details``.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchbench.context import derive_seed
 from benchbench.errors import BenchError
 from benchbench.images import ImageSet
 from benchbench.measures.checks import check_pair
@@ -15,6 +16,7 @@ from benchbench.measures.frechet import frechet_distance
 from benchbench.measures.kernel import kernel_distance
 from benchbench.measures.labels import INCEPTION, heading
 from benchbench.measures.prdc import PRDC, compute_prdc
+from benchbench.subsets import disjoint_halves
 
 from .extractors import Extractor, extract, glyphcnn
 from .inception import KID_SEED, KID_SUBSETS, fid, inception, kid, kid_subset_size
@@ -47,6 +49,7 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
         check_pair(real_features, synthetic_features, minimum=max(2, k + 1))
         distances = _distances(extractor, real_features, synthetic_features)
         shares = compute_prdc(real_features, synthetic_features, nearest_k=k)
+        floor = _distance_of_real(extractor, real, real_features, len(scored), context)
     except (ValueError, ArithmeticError) as error:
         raise BenchError(f"fidelity: {error}") from None
     expected = expected_coverage(len(real), len(scored), k)
@@ -54,6 +57,7 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
     return {
         "fd": distances["fd"],
         "kd": distances["kd"],
+        "fd_real": floor,
         "precision": shares.precision,
         "recall": shares.recall,
         "density": shares.density,
@@ -98,6 +102,19 @@ def _distances(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatur
         "fd_estimator": "gaussian-w2",
         "kd_estimator": "poly3-U",
     }
+
+
+def _distance_of_real(
+    extractor: Extractor, real: ImageSet, features: FloatFeatures, count: int, context: Context
+) -> float | None:
+    """Return the Fréchet distance of ``count`` real images to the others; ``None`` where that leaves too few.
+
+    A distance grows as images get fewer, so a number means little without that of real images at its own count.
+    """
+    if not 2 <= count <= len(real) // 2:
+        return None
+    chosen, rest = disjoint_halves(real.labels, count, derive_seed(context.seed, "real at this count"))
+    return float(_distances(extractor, features[rest], features[chosen])["fd"])
 
 
 def _capped(cap: int, synthetic: ImageSet, context: Context, warnings: list[str]) -> ImageSet:

@@ -305,12 +305,13 @@ def test_a_missing_model_is_said_within_ten_seconds(finished):
     line, end = done.err.split("\n")
     assert end == ""
     assert line.startswith(
-        "bench: model=CompVis/stable-diffusion-v1-4: it is not in the local hub cache and the hub cannot be reached ("
+        "bench: diffinv:model=CompVis/stable-diffusion-v1-4: it is not in the local hub cache "
+        "and the hub cannot be reached ("
     )
     assert line.endswith(
         f"looked in {finished.env['HF_HOME']}/hub; download it on a connected machine "
         "(`hf download CompVis/stable-diffusion-v1-4`) and copy that folder, or give a local folder: "
-        "model=/path/to/stable-diffusion-v1-4"
+        "/path/to/stable-diffusion-v1-4"
     )
     assert done.seconds < 10
     assert hashes(finished.folder / "results") == before
@@ -327,13 +328,13 @@ def test_the_default_model_of_a_folder_is_said_offline(finished):
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("./gone", "no such folder; give a folder in the diffusers or transformers format"),
+        ("./gone", "no such file or folder; give a model's folder, in the format of its kind"),
         ("glyphsd", "neither an embedded model, nor a folder, nor a hub id (did you mean 'glyph-sd'"),
     ],
 )
 def test_a_model_that_is_a_slip(finished, model, why):
     said = refused(finished, "run", "--gen", f"diffinv:model={model}", "--data", "digits")
-    assert said.startswith(f"bench: model={model}: {why}")
+    assert said.startswith(f"bench: diffinv:model={model}: {why}")
 
 
 def test_missing_inception_weights(finished, tmp_path):

@@ -1,0 +1,182 @@
+"""How many images a generator makes: filters that drop some, one image per real one, test images transformed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from toys import World
+
+from benchbench.errors import UsageError
+from benchbench.store import Store
+from benchbench.tables import build_table
+
+SIEVE = '''
+from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Generator, param
+
+@dataclass(frozen=True)
+class ToySieve(Generator):
+    """Keeps the brightest images of the link before."""
+    has_fit = True
+    needs_upstream = True
+    may_yield_fewer = True
+    share: float = param(0.5, low=0, high=2, stage="sample", help="Share that is kept.")
+    oversample: int = param(1, low=1, help="Images asked of the link before for each one.")
+
+    def upstream_count(self, n_syn):
+        return n_syn * self.oversample
+
+    def fit(self, train, context):
+        chosen = context.upstream.subset([i for i in context.shard if i < len(context.upstream)])
+        np.save(context.folder / "light.npy", chosen.images.mean(axis=(1, 2, 3)))
+        context.report(scored=len(chosen))
+
+    def sample(self, train, context):
+        light = np.concatenate([np.load(folder / "light.npy") for folder in context.fitted])
+        kept = np.argsort(light)[::-1][: int(self.share * context.n_syn)]
+        context.report(dropped=len(light) - len(kept), share=np.float32(0.5))
+        yield context.upstream.subset(kept)
+'''
+
+MIRROR = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from benchbench import Generator, param
+
+@dataclass(frozen=True)
+class ToyMirror(Generator):
+    """Every real image, mirrored; one for one."""
+    is_transform = True
+    drop: int = param(0, low=0, help="Images that get lost.")
+
+    def output_count(self, train_count, asked, default):
+        return train_count
+
+    def sample(self, train, context):
+        yield from self.transform(train, context)
+
+    def transform(self, images, context):
+        kept = images.subset(range(len(images) - self.drop))
+        yield kept.with_images(255 - kept.images[:, :, ::-1])
+'''
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    made = World(tmp_path / "plugins", tmp_path / "results")
+    (made.folder / "toysieve.py").write_text(SIEVE, "utf-8")
+    (made.folder / "toymirror.py").write_text(MIRROR, "utf-8")
+    return made
+
+
+def sizes(plan, stage):
+    return [step.units for step in plan.steps.values() if step.stage == stage]
+
+
+def test_a_filter_may_leave_fewer_and_tables_say_how_many(world):
+    (record,) = world.run(gen="toygen+toysieve", baseline=False)
+    assert record.status == "done"
+    assert (record.cell.n_syn, record.cost.sample_images) == (40, 20)
+    assert record.metrics["toymetric.py"]["n_score"] == 12  # half of the real images: the baseline needs the others
+    (row,) = build_table([record]).rows
+    assert (row.generation.n_syn, row.generation.n_made) == (40, 20)
+    assert "20 of 40" in (world.results / "leaderboard.md").read_text("utf-8")
+
+
+def test_what_a_step_reports_is_in_the_record(world):
+    (record,) = world.run(gen="toygen+toysieve", baseline=False)
+    (told,) = record.facts["sample"]
+    assert told.pop("step").startswith("sample toysieve.py")
+    assert told == {"dropped": 20, "share": 0.5}
+    assert [fact["scored"] for fact in record.facts["fit"]] == [40]
+    assert json.loads(record.text())["facts"] == record.facts
+
+
+def test_the_threshold_of_a_filter_repeats_nothing_before_it(world):
+    one = world.plan(gen="toygen+toysieve", baseline=False)
+    other = world.plan(gen="toygen+toysieve:share=0.25", baseline=False)
+    same = {step.key for step in one.steps.values()} & {step.key for step in other.steps.values()}
+    stages = sorted(step.stage for key, step in one.steps.items() if key in same)
+    assert stages == ["data", "fit", "fit", "sample"]  # the filter's own sample, training and score are new
+    alone = world.plan(gen="toygen", baseline=False)
+    assert {key for key, step in alone.steps.items() if step.stage == "sample"} <= same
+
+
+def test_a_filter_asks_the_link_before_for_more(world):
+    plan = world.plan(gen="toygen+toysieve:oversample=3", baseline=False)
+    assert sizes(plan, "sample") == [120, 40]
+    assert sizes(plan, "fit") == [24, 120]  # the second fit works on the first link's images
+    assert {cell.sentence["n_syn"] for cell in plan.cells} == {40}
+
+
+def test_a_filter_has_no_more_than_it_is_given(world):
+    plan = world.plan(gen="toymirror+toysieve", baseline=False)
+    assert sizes(plan, "sample") == [24, 24]
+    assert {cell.sentence["n_syn"] for cell in plan.cells} == {24}
+
+
+def test_one_image_per_real_one_whatever_is_asked_for(world):
+    plan = world.plan(gen=["toymirror", "toygen"], n_syn="30,40", baseline=False)
+    assert sorted(sizes(plan, "sample")) == [24, 30, 40]
+    assert len(plan.cells) == 3
+    images = {step.body["images"] for step in plan.steps.values() if step.stage == "score"}
+    assert images == {12}  # half of the 24 real images: the baseline needs the other half
+    wider = world.plan(gen="toymirror", data="toydata:per_class=40", n_syn="30", shots="2", baseline=False)
+    assert {step.body["images"] for step in wider.steps.values() if step.stage == "score"} == {6}
+
+
+def test_real_images_can_be_filtered(world):
+    records = world.run(gen=["real+toysieve"])
+    assert {record.cell.gen: record.cost.sample_images for record in records} == {"real": None, "real+toysieve.py": 12}
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        ("toysieve:share=0", "toysieve.py: made 0 images where 40 were asked for (n_syn)"),
+        ("toysieve:share=2,oversample=4", "toysieve.py: made 80 images where 40 were asked for (n_syn)"),
+    ],
+)
+def test_none_and_more_than_planned_are_failures(world, spec, error):
+    (record,) = world.run(gen=f"toygen+{spec}", baseline=False)
+    assert record.error.endswith(error)
+
+
+def test_test_images_pass_through_a_transform(world):
+    plan = world.plan(gen="toygen", test_transform=["none", world.file("toymirror")])
+    steps = [step for step in plan.steps.values() if step.stage == "transform"]
+    assert [step.units for step in steps] == [12]
+    assert [cell.sentence["test"] for cell in plan.cells] == ["-", "toymirror.py", "-", "toymirror.py"]
+    assert len({cell.spec_id for cell in plan.cells}) == len({cell.train for cell in plan.cells}) == 4
+    assert len({cell.sample for cell in plan.cells if not cell.sentence["baseline"]}) == 1
+    plain = world.plan(gen="toygen")
+    assert {cell.train for cell in plain.cells} < {cell.train for cell in plan.cells}
+
+
+def test_a_transform_changes_what_is_tested_and_nothing_else(world):
+    records = world.run(gen="toygen", test_transform=["none", world.file("toymirror")])
+    accuracy = {(record.cell.gen, record.cell.test): record.result.accuracy for record in records}
+    assert accuracy["real", "-"] > accuracy["real", "toymirror.py"]  # dark is light now
+    (transformed,) = {key for record in records for key in record.steps.get("transform", [])}
+    store = Store(world.results / "artifacts")
+    assert store.meta(transformed)["images"] == 12
+    text = (world.results / "leaderboard.md").read_text("utf-8")
+    assert text.count(", test images through toymirror.py") == 1
+    again = world.run(gen="toygen", test_transform=["none", world.file("toymirror")])
+    assert [record.key for record in again] == [record.key for record in records]
+
+
+def test_a_transform_that_loses_images_is_refused(world):
+    (record,) = world.run(gen="toygen", test_transform=[world.file("toymirror:drop=1")], baseline=False)
+    assert record.error.endswith("toymirror.py: transformed 12 images into 11 others; report this")
+
+
+@pytest.mark.parametrize("text", ["toygen", "toygen+toymirror"])
+def test_what_is_no_transform_is_said_before_anything_runs(world, text):
+    chain = "+".join(world.file(name) for name in text.split("+"))
+    with pytest.raises(UsageError, match=r"^--test-transform .*(cannot transform test images one for one|not a chain)"):
+        world.plan(gen="toygen", test_transform=[chain])
