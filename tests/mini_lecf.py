@@ -10,7 +10,24 @@ from pathlib import Path
 
 from mini_sd import END, START, write_tokenizer
 
-_WORDS = "a the an digit class bird forest zero one two is on of in sits flies".split()
+_WORDS = [
+    "a",
+    "the",
+    "an",
+    "digit",
+    "class",
+    "bird",
+    "forest",
+    "zero",
+    "one",
+    "two",
+    "is",
+    "on",
+    "of",
+    "in",
+    "sits",
+    "flies",
+]
 
 
 def write_mini_t5(folder: Path, seed: int = 0) -> Path:

@@ -109,7 +109,7 @@ def write_parquet(folder: Path, pictures: Sequence[np.ndarray | bytes | None], r
 def write_clip_retrieval(
     folder: Path, vectors: np.ndarray, metadata: Mapping[str, Sequence[object]], files: int = 2, factory: str = "Flat"
 ) -> Path:
-    """Write what ``clip-retrieval index`` 2.45 leaves: autofaiss' index and facts, and the metadata of the inference."""
+    """Write what ``clip-retrieval index`` 2.45 leaves: autofaiss' index and facts, and the inference's metadata."""
     import faiss
     import pandas as pd
 

@@ -42,7 +42,7 @@ def test_every_module_lies_in_a_package():
     assert not stray
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group != "benchbench.suites"])
+@pytest.mark.parametrize("group", [name for name in GROUPS if name not in ("benchbench.suites", "benchbench.commands")])
 def test_every_declared_plugin_loads(group):
     from benchbench.catalog import catalog, load
 
@@ -52,6 +52,13 @@ def test_every_declared_plugin_loads(group):
         assert entry.problem is None
         assert entry.target == target, "the installed metadata is older than pyproject.toml; install again"
         assert load(entry).__name__ == target.partition(":")[2]
+
+
+def test_every_declared_command_is_a_typer_application():
+    import typer
+
+    for point in entry_points(group="benchbench.commands"):
+        assert isinstance(point.load(), typer.Typer), point.value
 
 
 def test_every_declared_suite_is_a_file_beside_its_package():

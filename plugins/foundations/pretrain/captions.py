@@ -29,7 +29,7 @@ _SYMBOLS = {
     "~": "tilde",
     "^": "caret",
 }
-_TEMPLATES = (
+TEMPLATES = (
     "a photo of the {}",
     "a photo of the {}",
     "a photo of a {}",
@@ -89,7 +89,7 @@ def caption(char: int, styles: Sequence[str], rng: random.Random) -> str:
     if rng.random() < 0.1:
         # "seven" for "digit seven"; letters keep their case, which the bare name would lose.
         return name.removeprefix("digit ")
-    text = rng.choice(_TEMPLATES).format(name)
+    text = rng.choice(TEMPLATES).format(name)
     chosen = [style for style in styles if rng.random() < 0.7]
     if not chosen or rng.random() < 0.45:
         return text
@@ -99,7 +99,7 @@ def caption(char: int, styles: Sequence[str], rng: random.Random) -> str:
 
 def vocabulary_words() -> list[str]:
     """Every word a caption can hold, and some that users write in prompts; sorted, without repetition."""
-    sources = [c.name for c in CHARACTERS] + list(STYLES) + list(_TEMPLATES)
+    sources = [c.name for c in CHARACTERS] + list(STYLES) + list(TEMPLATES)
     extra = "number numeral letter symbol white black background dark with and drawn by pen in font"
     words = " ".join([*sources, extra]).replace("{}", " ").replace(",", " ").split()
     return sorted(set(words))

@@ -4,9 +4,10 @@ The augmentation is broad on purpose (the foundation must meet a domain it has n
 of it lowers the resolution, since small cameras and old scanners do.
 """
 
+import copy
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,6 +63,15 @@ class Corpus:
                     weights[rows] = char.weight * _SOURCE_SHARE[source] / total / len(rows)
         self._cumulative = weights.cumsum(0) / weights.sum()
         self._chars = chars
+
+    def restricted(self, chars: Sequence[int]) -> "Corpus":
+        """Return a corpus of the characters `chars` alone, as frequent among themselves as in this one."""
+        keep = torch.isin(self._chars, torch.tensor(chars))
+        weights = self._cumulative.diff(prepend=torch.zeros(1, dtype=torch.float64))[keep]
+        other = copy.copy(self)
+        other._masks, other._hand, other._chars = self._masks[keep], self._hand[keep], self._chars[keep]
+        other._cumulative = weights.cumsum(0) / weights.sum()
+        return other
 
     def batch(self, index: int, size: int) -> Batch:
         """Return batch `index` of `size` images; the same arguments give the same bytes."""

@@ -21,11 +21,12 @@ from benchbench.context import Context
 from benchbench.errors import BenchError
 from benchbench.images import ImageSet, batches
 
+from ...foundations.loaders.diffusion_parts import Parts, encode_prompts, load_parts
+from ...foundations.loaders.diffusion_vae import signed
+from ...foundations.loaders.resize import resized
 from .embeddings import replace_file, write_embeddings
 from .noise import WINDOW, Draws, draw_window
 from .objective import Objective
-from .pipeline import Parts, encode_prompts, load_parts
-from .resize import resized
 
 #: The per-image loss is divided by this, the authors' batch size, so that Adam's eps weighs the same at any
 #: batch.
@@ -183,7 +184,7 @@ class _Learner:
     def __init__(self, train: ImageSet, context: Context, settings: InversionSettings, parts: Parts) -> None:
         self.train, self.context, self.settings, self.parts = train, context, settings, parts
         self.objective = Objective(parts.layout.scheduler, settings.loss_weighting, parts.device)
-        side = parts.layout.latent_size(settings.resolution)
+        side = parts.layout.latent_size(settings.resolution, "diffinv")
         self.shape = (parts.layout.latent_channels, side, side)
         self._prompt: torch.Tensor | None = None
         self._posterior: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -195,8 +196,7 @@ class _Learner:
         means, stds = [], []
         for part in batches(len(images), REFERENCE_BATCH):
             pixels = resized(chosen[part.start : part.stop], self.settings.resolution, self.settings.interpolation)
-            signed = torch.from_numpy(pixels).to(self.parts.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-            mean, std = self.parts.posterior(signed)
+            mean, std = self.parts.posterior(signed(pixels, self.parts.device))
             means.append(mean)
             stds.append(std)
         self._posterior = torch.cat(means), torch.cat(stds)
@@ -256,7 +256,7 @@ class _Learner:
         if self.settings.initial == "prompt":
             if self._prompt is None:
                 self._prompt = encode_prompts(
-                    self.parts.layout.folder, self.settings.model, [self.settings.initial_prompt], tokens
+                    self.parts.layout.folder, self.settings.model, [self.settings.initial_prompt], tokens, "diffinv"
                 )
             return self._prompt.repeat(len(images), 1, 1).to(self.parts.device)
         # nn.Linear's default over a group's one-hot rows, whose scale depends on the size of the group.

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from benchbench.errors import UsageError
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
 
 if TYPE_CHECKING:
@@ -151,9 +150,9 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from .schedulers import check_scheduler
+        from ...foundations.loaders.schedulers import check_scheduler
 
-        check_scheduler(self.scheduler)
+        check_scheduler(self.scheduler, "diffinv")
         large = (self.resolution or 0) >= 128
         foundations = (self.model,) if self.model else ()
         return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
@@ -167,6 +166,8 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be inverted, or not at this resolution.
         """
+        from ...foundations.loaders.diffusion_layout import check_at_plan
+
         group, batch = (500, 100) if info.resolution <= 28 else (1000, 500) if info.resolution <= 32 else (100, 50)
         ready = replace(
             self,
@@ -176,20 +177,9 @@ class DiffusionInversion(Generator):
             batch_size=self.batch_size or (batch if self.optimizer == "dense-adamw" else 50),
             mixed_checkpoints=self.mixed_checkpoints or self.checkpoints,
         )
-        ready._check_layout()
-        return ready
-
-    def _check_layout(self) -> None:
-        from benchbench.foundations import locate
-
-        from .layout import read_layout
-
-        try:
-            folder = locate(str(self.model)).folder
-        except UsageError:
-            return  # the preflight fetches it, or says what is missing
         text = self.initial == "prompt" or self.unconditional == "empty-prompt"
-        read_layout(folder, f"model={self.model}", text=text).latent_size(self.resolution or 0)
+        check_at_plan(str(ready.model), ready.resolution or 0, "diffinv", text=text)
+        return ready
 
     def shards(self, train_count: int) -> Sequence[range]:
         """Return ranges of ``shard_size`` images; under ``dense-adamw`` whole groups."""

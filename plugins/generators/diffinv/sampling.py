@@ -8,22 +8,20 @@ on its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from inspect import signature
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchbench.context import Context
-from benchbench.errors import BenchError
 from benchbench.images import ImageSet, Origin, batches
 
+from ...foundations.loaders.diffusion_parts import encode_prompts, load_parts
+from ...foundations.loaders.diffusion_steps import denoise
+from ...foundations.loaders.resize import resized
 from .embeddings import read_embeddings
-from .pipeline import Parts, encode_prompts, load_parts
-from .resize import resized
 from .variants import Assignment, Variant
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
@@ -81,11 +79,11 @@ class Sampler:
             visits: torch.from_numpy(read_embeddings(context.fitted, visits, len(train)))
             for visits in settings.mixed_checkpoints
         }
-        latent = self.parts.layout.latent_size(settings.resolution)
+        latent = self.parts.layout.latent_size(settings.resolution, "diffinv")
         self.shape = (self.parts.layout.latent_channels, latent, latent)
         self._empty: torch.Tensor | None = None
         if settings.unconditional == "empty-prompt":
-            self._empty = encode_prompts(folder, settings.model, [""], settings.num_tokens)[0]
+            self._empty = encode_prompts(folder, settings.model, [""], settings.num_tokens, "diffinv")[0]
         self._means: dict[tuple[int, int], torch.Tensor] = {}
 
     def images(self, variants: Sequence[Variant]) -> NDArray[np.uint8]:
@@ -106,6 +104,7 @@ class Sampler:
                 latents=latents.to(place),
                 generators=generators,
                 guided=any(scale != 1.0 for scale in self.settings.guidance_scale),
+                subject="diffinv",
             )
         return resized(self.parts.decode(latents).numpy(), self.side, self.settings.interpolation)
 
@@ -130,73 +129,6 @@ class Sampler:
             rows = table if label < 0 else table[torch.from_numpy(self.labels == label)]
             self._means[key] = rows.mean(dim=0)
         return self._means[key]
-
-
-def denoise(
-    parts: Parts,
-    *,
-    scheduler: str,
-    num_inference_steps: int,
-    tokens: torch.Tensor,
-    unconditional: torch.Tensor,
-    guidance_scale: torch.Tensor,
-    latents: torch.Tensor,
-    generators: Sequence[torch.Generator],
-    guided: bool = True,
-) -> torch.Tensor:
-    """Turn standard normal latents into clean scaled ones under classifier-free guidance.
-
-    The formula is the diffusers convention, eps_u + g (eps_c - eps_u), both halves in one batch of 2B.
-
-    Args:
-        parts: the foundation.
-        scheduler: name of a diffusers scheduler, made anew from the foundation's configuration.
-        num_inference_steps: PNDM needs one network call more than this.
-        tokens: conditional input ``(B, K, D)``.
-        unconditional: unconditional input ``(B, K, D)``.
-        guidance_scale: g of each image, ``(B,)``.
-        latents: ``(B, C, h, w)``, fp32.
-        generators: one for each image, for schedulers that add noise.
-        guided: ``False`` leaves out the unconditional half, for g = 1 everywhere.
-    """
-    stepper = make_scheduler(scheduler, parts.layout.scheduler, parts.layout.name)
-    stepper.set_timesteps(num_inference_steps, device=parts.device)
-    takes_noise = "generator" in signature(stepper.step).parameters
-    extra = {"generator": list(generators)} if takes_noise else {}
-    scale = guidance_scale.view(-1, 1, 1, 1)
-    both = torch.cat([unconditional, tokens]) if guided else tokens
-    latents = latents * stepper.init_noise_sigma
-    for timestep in stepper.timesteps:
-        model_input = stepper.scale_model_input(latents, timestep)
-        if guided:
-            without, with_tokens = parts.predict(torch.cat([model_input, model_input]), timestep, both).chunk(2)
-            predicted = without + scale * (with_tokens - without)
-        else:
-            predicted = parts.predict(model_input, timestep, both)
-        latents = stepper.step(predicted, timestep, latents, return_dict=False, **extra)[0]
-    return latents
-
-
-def make_scheduler(name: str, config: Mapping[str, Any], model: str) -> Any:
-    """Return a fresh diffusers scheduler with the noise schedule and prediction type of a foundation.
-
-    Raises:
-        BenchError: the installed diffusers lacks it, or it refuses this configuration.
-    """
-    import diffusers
-
-    kind: Callable[..., Any] | None = getattr(diffusers, name, None)
-    if kind is None:
-        raise BenchError(
-            f"diffinv:scheduler={name}: the installed diffusers {diffusers.__version__} has no such scheduler"
-        )
-    try:
-        return kind.from_config(dict(config))  # type: ignore[attr-defined]
-    except (ValueError, NotImplementedError, ImportError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise BenchError(
-            f"diffinv:scheduler={name}: does not take the scheduler configuration of {model} ({why})"
-        ) from None
 
 
 def _origin(variant: Variant, settings: SamplingSettings) -> Origin:

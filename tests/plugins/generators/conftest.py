@@ -1,12 +1,5 @@
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from mini_sd import write_mini_sd
 
 from benchbench.context import Context
 from benchbench.images import ImageSet
@@ -25,16 +18,6 @@ INFO = DatasetInfo(
     flip_keeps_class=True,
     foundation="mini",
 )
-
-
-@pytest.fixture(scope="session")
-def mini(tmp_path_factory):
-    return write_mini_sd(tmp_path_factory.mktemp("mini"))
-
-
-@pytest.fixture(scope="session")
-def mini_v(tmp_path_factory):
-    return write_mini_sd(tmp_path_factory.mktemp("mini-v"), prediction_type="v_prediction")
 
 
 @pytest.fixture

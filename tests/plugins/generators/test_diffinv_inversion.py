@@ -8,11 +8,11 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from safetensors.numpy import load_file
 
 from benchbench.errors import BenchError
+from benchbench_plugins.foundations.loaders.diffusion_parts import encode_prompts, load_parts
 from benchbench_plugins.generators.diffinv.embeddings import embeddings_file, read_embeddings
 from benchbench_plugins.generators.diffinv.inversion import InversionSettings, Unit, invert
 from benchbench_plugins.generators.diffinv.noise import WINDOW, draw_window
 from benchbench_plugins.generators.diffinv.objective import Objective
-from benchbench_plugins.generators.diffinv.pipeline import encode_prompts, load_parts
 
 SETTINGS = InversionSettings(
     model="mini",
@@ -193,7 +193,7 @@ def test_prompt_initialisation_is_the_encoded_prompt(train, make_context, mini):
     context = make_context("run")
     settings = replace(SETTINGS, initial="prompt", checkpoints=(1,), learning_rate=1e-12, weight_decay=0.0)
     invert(train, context, settings)
-    expected = encode_prompts(mini, "mini", ["a photo of"], 5)[0].numpy()
+    expected = encode_prompts(mini, "mini", ["a photo of"], 5, "diffinv")[0].numpy()
     for row in read_embeddings([context.folder], 1, 4):
         np.testing.assert_allclose(row, expected, atol=1e-6)
 

@@ -1,4 +1,7 @@
-"""Which diffusers schedulers can sample here, read from diffusers' own text: planning imports no torch."""
+"""Which diffusers schedulers can sample here, read from diffusers' own text, and how many steps they take.
+
+Planning uses this, so it imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,19 @@ def scheduler_names() -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def check_scheduler(name: str) -> None:
-    """Raise ``UsageError``, with the nearest names, unless ``name`` is a scheduler that can be used."""
+def check_scheduler(name: str, subject: str) -> None:
+    """Raise ``UsageError``, with the nearest names, unless ``name`` is a scheduler that can be used.
+
+    Args:
+        name: class name of a scheduler.
+        subject: the plugin that asks, the start of the message.
+    """
     known = scheduler_names()
     if known and name not in known:
         hint = nearest(name, known) or f"; one of {', '.join(known)}"
-        raise UsageError(f"diffinv:scheduler={name}: not a diffusers scheduler for Stable Diffusion{hint}")
+        raise UsageError(f"{subject}:scheduler={name}: not a diffusers scheduler for Stable Diffusion{hint}")
+
+
+def steps_taken(num_inference_steps: int, strength: float) -> int:
+    """Return how many of the steps an image-to-image chain takes: the share ``strength`` in (0, 1], rounded down."""
+    return min(int(num_inference_steps * strength + 1e-9), num_inference_steps)

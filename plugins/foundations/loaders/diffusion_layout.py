@@ -1,4 +1,4 @@
-"""What a foundation's folder must hold to be inverted, checked by reading its JSON files only."""
+"""What the folder of a Stable Diffusion model must hold to be used here, checked by reading its JSON files only."""
 
 from __future__ import annotations
 
@@ -14,37 +14,68 @@ PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The facts about a Stable Diffusion folder that decide shapes.
+class VAELayout:
+    """The facts about an autoencoder that decide shapes.
 
     Attributes:
         name: the foundation as the user named it, the subject of messages.
         folder: where it lies.
-        token_width: ``cross_attention_dim`` of the UNet, the width D of one learned token.
         latent_channels: channels of a latent.
         vae_factor: image px per latent px.
-        scheduler: the scheduler's configuration.
     """
 
     name: str
     folder: Path
-    token_width: int
     latent_channels: int
     vae_factor: int
-    scheduler: Mapping[str, Any]
 
-    def latent_size(self, resolution: int) -> int:
+    def latent_size(self, resolution: int, subject: str) -> int:
         """Return the side of a latent for images of ``resolution`` px.
+
+        Args:
+            resolution: side of the images in px.
+            subject: the plugin that asks, the start of the message.
 
         Raises:
             UsageError: the VAE cannot take this resolution.
         """
         if resolution % self.vae_factor:
             raise UsageError(
-                f"diffinv:resolution={resolution}: must be a multiple of {self.vae_factor}, "
+                f"{subject}:resolution={resolution}: must be a multiple of {self.vae_factor}, "
                 f"the reduction of the VAE of {self.name}"
             )
         return resolution // self.vae_factor
+
+
+@dataclass(frozen=True)
+class Layout(VAELayout):
+    """The facts about a Stable Diffusion folder that decide shapes.
+
+    Attributes:
+        token_width: ``cross_attention_dim`` of the UNet, the width D of one token.
+        scheduler: the scheduler's configuration.
+    """
+
+    token_width: int
+    scheduler: Mapping[str, Any]
+
+
+def read_vae_layout(folder: Path, name: str) -> VAELayout:
+    """Check the autoencoder of a diffusers folder, or a folder that is one, and return its facts.
+
+    Args:
+        folder: a folder with ``vae``, or with the configuration and weights of an ``AutoencoderKL`` itself;
+            ``VAELayout.folder`` is that of the autoencoder.
+        name: how the user named it.
+
+    Raises:
+        UsageError: it is missing, is no JSON, has only pickled weights or is another kind of network.
+    """
+    inside = folder / "vae" if (folder / "vae").is_dir() or not (folder / "config.json").is_file() else folder
+    config = _config(folder, name, "vae/config.json" if inside != folder else "config.json")
+    _check_weights(inside, name)
+    _check_vae(config, name)
+    return VAELayout(name, inside, config["latent_channels"], 2 ** (len(config["block_out_channels"]) - 1))
 
 
 def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
@@ -84,6 +115,40 @@ def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
     )
 
 
+def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
+    """Check a Stable Diffusion model and a resolution from configuration files, if the model is on this machine.
+
+    Args:
+        model: an embedded name, a folder or a hub id. One that is not here is left to the preflight, which fetches
+            it or says what is missing.
+        resolution: side in px at which images are made.
+        subject: the plugin that asks.
+        text: whether the text encoder is needed.
+
+    Raises:
+        UsageError: the folder or the resolution cannot be used.
+    """
+    folder = _here(model)
+    if folder:
+        read_layout(folder, f"model={model}", text=text).latent_size(resolution, subject)
+
+
+def check_vae_at_plan(model: str, resolution: int, subject: str) -> None:
+    """Check an autoencoder and a resolution as :func:`check_at_plan` does; raises ``UsageError``."""
+    folder = _here(model)
+    if folder:
+        read_vae_layout(folder, f"model={model}").latent_size(resolution, subject)
+
+
+def _here(model: str) -> Path | None:
+    from benchbench.foundations import locate
+
+    try:
+        return locate(model).folder
+    except UsageError:
+        return None
+
+
 _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
 
 
@@ -108,22 +173,26 @@ def _check_weights(part: Path, name: str) -> None:
 
 
 def _check_shapes(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> None:
-    latent = vae.get("latent_channels")
-    if not isinstance(latent, int) or not vae.get("block_out_channels"):
-        raise UsageError(
-            f"{name}: vae/config.json is not that of an AutoencoderKL (latent_channels, block_out_channels)"
-        )
+    _check_vae(vae, name)
+    latent = vae["latent_channels"]
     for key in ("in_channels", "out_channels"):
         if unet.get(key) != latent:
             raise UsageError(
                 f"{name}: unet has {key} {unet.get(key)}, the vae makes {latent} latent channels; "
-                "only plain text-to-image models can be inverted"
+                "only plain text-to-image models can be used"
             )
     width = unet.get("cross_attention_dim")
     if not isinstance(width, int):
         raise UsageError(f"{name}: unet has cross_attention_dim {width!r}; it must be one number")
-    for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type"):
+    for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"):
         if unet.get(key) is not None:
             raise UsageError(
                 f"{name}: unet needs more than text embeddings ({key}={unet[key]}), which is not supported"
             )
+
+
+def _check_vae(vae: Mapping[str, Any], name: str) -> None:
+    if not isinstance(vae.get("latent_channels"), int) or not vae.get("block_out_channels"):
+        raise UsageError(
+            f"{name}: vae/config.json is not that of an AutoencoderKL (latent_channels, block_out_channels)"
+        )

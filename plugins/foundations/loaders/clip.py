@@ -1,0 +1,148 @@
+"""Opens a CLIP (Radford et al. 2021): images and texts to unit vectors whose cosine says how well they fit.
+
+Two formats: the folder of a transformers ``CLIPModel``, which has a vision transformer, and that of open_clip,
+in which OpenAI's ResNets are published. The latter needs the extra ``openclip``. Weights are read from
+safetensors only, never from a pickle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchbench.errors import BenchError
+
+from .clip_layout import ClipLayout, check_clip, clip_identity
+from .clip_pixels import preprocess
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Clip", "check_clip", "class_probabilities", "clip_identity", "open_clip_model"]
+
+_TEXT_BATCH = 64
+Encode = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Clip:
+    """A CLIP that is ready to encode; see :func:`open_clip_model`.
+
+    Attributes:
+        name: the foundation as the user named it.
+        width: length of an embedding.
+        resolution: side in px at which the image tower sees images.
+        positions: tokens of a text at most; longer texts are cut, the end marker stays.
+        logit_scale: what cosines are multiplied by before a softmax; 100 in OpenAI's models.
+    """
+
+    def __init__(
+        self,
+        layout: ClipLayout,
+        towers: tuple[Encode, Encode],
+        tokenize: Callable[[list[str]], torch.Tensor],
+        logit_scale: float,
+        device: str,
+        precision: str,
+    ) -> None:
+        """Take the parts that :func:`open_clip_model` opened.
+
+        Args:
+            layout: the facts about the folder.
+            towers: pixels ``(N, 3, S, S)`` and token ids ``(N, positions)`` to embeddings ``(N, width)``.
+            tokenize: texts to token ids, int64 ``(N, positions)``.
+            logit_scale: see the class.
+            device: where the towers lie.
+            precision: ``"fp32"`` or ``"bf16"``.
+        """
+        self.name, self.width, self.resolution = layout.name, layout.width, layout.resolution
+        self.positions, self.logit_scale = layout.positions, logit_scale
+        self._preprocessing = layout.preprocessing
+        self._image_tower, self._text_tower = towers
+        self._tokenize, self._device, self._precision = tokenize, device, precision
+
+    def encode_images(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
+        """Return unit rows, float32 ``(N, width)``.
+
+        Args:
+            images: uint8 RGB ``(N, H, W, 3)`` of any size.
+            batch: images at a time; changes nothing but memory, speed and the last bits of the sums.
+
+        Raises:
+            BenchError: an embedding is not finite, so the weights are damaged.
+        """
+        pieces = (images[rows] for rows in _slices(len(images), batch))
+        return self._encode(self._image_tower, (preprocess(piece, self._preprocessing) for piece in pieces))
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit rows, float32 ``(N, width)``; a text that is too long is cut before the end marker.
+
+        Raises:
+            BenchError: an embedding is not finite, so the weights are damaged.
+        """
+        listed = list(texts)
+        return self._encode(
+            self._text_tower, (self._tokenize(listed[rows]) for rows in _slices(len(listed), _TEXT_BATCH))
+        )
+
+    def _encode(self, tower: Encode, inputs: Iterator[torch.Tensor]) -> NDArray[np.float32]:
+        mixed = torch.autocast(self._device, torch.bfloat16) if self._precision == "bf16" else nullcontext()
+        rows = [np.zeros((0, self.width), np.float32)]
+        for item in inputs:
+            with torch.inference_mode(), mixed:
+                found = tower(item.to(self._device)).float()
+            unit = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+            if not bool(torch.isfinite(unit).all()):
+                raise BenchError(f"{self.name}: gave embeddings that are not finite; fetch the folder again")
+            rows.append(unit.cpu().numpy())
+        return np.concatenate(rows)
+
+
+def open_clip_model(folder: Path, name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
+    """Open the CLIP in a folder, in fp32 whatever its weights are stored in.
+
+    Args:
+        folder: of a transformers ``CLIPModel`` with tokenizer and ``preprocessor_config.json``, or with
+            ``open_clip_config.json`` and ``open_clip_model.safetensors``.
+        name: how the user named it, the subject of messages.
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: ``"bf16"`` for mixed precision.
+
+    Raises:
+        UsageError: what :func:`check_clip` refuses.
+        MissingError: an open_clip folder, and open_clip is not installed.
+        BenchError: weights that are truncated or that do not fit the configuration.
+    """
+    layout = check_clip(folder, name)
+    if layout.library == "open_clip":
+        from .clip_open import open_towers
+    else:
+        from .clip_transformers import open_towers
+    image_tower, text_tower, tokenize, logit_scale = open_towers(layout, device)
+    return Clip(layout, (image_tower, text_tower), tokenize, logit_scale, device, precision)
+
+
+def class_probabilities(
+    clip: Clip, images: NDArray[np.uint8], prompts: Sequence[str], batch: int = 64
+) -> NDArray[np.float32]:
+    """Return the probability of each prompt for each image, float32 ``(N, C)``.
+
+    It is the softmax over the prompts of ``logit_scale`` times the cosine (Radford et al. 2021, section 3.1.2).
+
+    Args:
+        clip: an opened CLIP.
+        images: uint8 ``(N, H, W, 3)``.
+        prompts: C texts, one for each class.
+        batch: images at a time.
+    """
+    logits = clip.logit_scale * (clip.encode_images(images, batch).astype(np.float64) @ clip.encode_texts(prompts).T)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, count, size))

@@ -1,0 +1,127 @@
+"""Images from latents, random or inverted; each image has a seed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from benchbench.context import Context, derive_seed
+from benchbench.errors import BenchError
+from benchbench.images import ImageSet, Origin
+
+from ...foundations.loaders.biggan import open_biggan
+from ...foundations.loaders.resize import resized
+from .inversion import RESULT
+
+#: Images per yielded chunk: what a kill can cost.
+CHUNK = 50
+_FEWEST = 8
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """The parameters of sampling; see ``BigGAN`` for their meaning."""
+
+    mode: str
+    model: str
+    truncation: float
+    perturbation: float
+
+
+def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings) -> Iterator[ImageSet]:
+    """Yield ``context.n_syn`` images with their origins, in chunks.
+
+    Number k is made for a training image, see :func:`sources`: random latents take its label alone.
+    """
+    places = sources(train.labels, context.n_syn, context.seed)
+    latents = read_latents(context, len(train)) if settings.mode == "inversion" else None
+    generator = None
+    for chunk in context.chunks(context.n_syn, CHUNK):
+        generator = generator or open_biggan(
+            context.foundation(settings.model), settings.model, context.info, "biggan", device=context.device
+        )
+        recipes = [
+            _random(generator.dim_z, settings, context.seed, number)
+            if latents is None
+            else _inverted(latents, settings, context.seed, number, int(places[number]))
+            for number in chunk
+        ]
+        labels = train.labels[places[chunk.start : chunk.stop]]
+        filler = max(0, _FEWEST - len(recipes))  # kernels for very few rows round in another way
+        z = torch.stack([z for z, _ in recipes + recipes[-1:] * filler]).to(generator.device)
+        y = torch.from_numpy(np.pad(labels, (0, filler), mode="edge")).to(generator.device)
+        with torch.inference_mode():
+            pixels = ((generator(z, y) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        images = pixels.permute(0, 2, 3, 1).cpu().numpy()[: len(recipes)]
+        origins = [origin for _, origin in recipes]
+        yield ImageSet(resized(images, context.info.resolution, "bicubic"), labels, train.classes, origins)
+    if latents is not None:
+        losses = {f"mean_{name}": float(latents[name].mean()) for name in ("feature_loss", "pixel_loss")}
+        context.report(**{name: round(value, 6) for name, value in losses.items()})
+
+
+def sources(labels: NDArray[np.int64], n_syn: int, seed: int) -> NDArray[np.int64]:
+    """Return the training image that each generated one stands for, int64 ``(n_syn,)``.
+
+    Whole rounds through the training images in order, then a seeded choice of distinct ones, class by class in turn:
+    every training image is used equally often but for one, and the labels have the training subset's proportions.
+    """
+    rounds, rest = divmod(n_syn, len(labels))
+    rng = np.random.default_rng(derive_seed(seed, "last round"))
+    queues = [list(rng.permutation(np.flatnonzero(labels == label))) for label in rng.permutation(np.unique(labels))]
+    chosen: list[int] = []
+    while len(chosen) < rest:
+        for queue in queues:
+            if queue and len(chosen) < rest:
+                chosen.append(int(queue.pop()))
+    whole = np.tile(np.arange(len(labels), dtype=np.int64), rounds)
+    return np.concatenate([whole, np.array(sorted(chosen), dtype=np.int64)])
+
+
+def _random(dim_z: int, settings: SamplingSettings, seed: int, number: int) -> tuple[torch.Tensor, Origin]:
+    """Draw a latent from N(0, I); entries beyond ``truncation`` are drawn again (Brock et al. 2019)."""
+    own = derive_seed(seed, "random latent", number)
+    rng = torch.Generator().manual_seed(own)
+    z = torch.randn(dim_z, generator=rng)
+    limit = settings.truncation
+    if limit > 0:
+        # The same distribution as drawing again until it fits, in one go: the inverse of the normal's own function.
+        low, high = torch.special.ndtr(torch.tensor([-limit, limit], dtype=torch.float64))
+        uniform = torch.rand(dim_z, generator=rng, dtype=torch.float64)
+        z = torch.special.ndtri(low + (high - low) * uniform).float().clamp(-limit, limit)
+    return z, {"seed": own, "truncation": limit}
+
+
+def _inverted(
+    latents: dict[str, NDArray], settings: SamplingSettings, seed: int, number: int, source: int
+) -> tuple[torch.Tensor, Origin]:
+    z = torch.from_numpy(latents["z"][source])
+    origin: dict[str, object] = {
+        "source": source,
+        "perturbation": settings.perturbation,
+        "feature_loss": round(float(latents["feature_loss"][source]), 6),
+        "pixel_loss": round(float(latents["pixel_loss"][source]), 6),
+    }
+    if settings.perturbation > 0:
+        own = derive_seed(seed, "perturbation", number)
+        z = z + settings.perturbation * torch.randn(len(z), generator=torch.Generator().manual_seed(own))
+        origin["seed"] = own
+    return z, origin
+
+
+def read_latents(context: Context, count: int) -> dict[str, NDArray]:
+    """Join what the shards of ``fit`` wrote: ``z`` float32 ``(count, dim_z)`` and both losses per image.
+
+    Raises:
+        BenchError: they are not the latents of ``count`` images in order.
+    """
+    parts = [load_file(folder / RESULT) for folder in context.fitted]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    if not joined or not np.array_equal(joined["index"], np.arange(count)):
+        raise BenchError(f"biggan: the inverted latents are not those of the {count} training images; run fit again")
+    return joined

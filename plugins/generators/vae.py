@@ -1,0 +1,125 @@
+"""The ``vae`` generator: every training image through a foundation's autoencoder and back, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from benchbench.images import batches
+from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..foundations.loaders.diffusion_vae import Autoencoder
+
+#: Images per yielded chunk: what a kill can cost.
+CHUNK = 50
+
+
+@dataclass(frozen=True)
+class VAE(Generator):
+    """Real images as a latent diffusion model's autoencoder reproduces them (Zhou et al. 2023, tables 1 and 6).
+
+    What no image made by that model can be better than: each real image is resized to ``resolution``, encoded
+    (the posterior's mode, nothing random), decoded, and resized back. It makes one image for each real one,
+    in their order; asked for fewer, of all classes evenly, and never more. The paper sweeps ``resolution``
+    over 64, 128, 256 and 512 px, each a variant of its own, and scores classifiers on test images put through the
+    same (``--test-transform vae``).
+
+    The autoencoder alone is read: ``model`` may also be a folder that holds nothing else.
+    """
+
+    is_transform: ClassVar[bool] = True
+
+    model: str | None = param(
+        None, help="Foundation: an embedded name, a folder or a hub id; none is the dataset's default."
+    )
+    resolution: int | None = param(
+        None,
+        low=1,
+        help="Side in px at which the autoencoder works, a multiple of its reduction; none is the dataset's.",
+    )
+    interpolation: str = param(
+        "bicubic",
+        choices=("nearest", "bilinear", "bicubic", "lanczos"),
+        help="Resizing into the autoencoder's resolution and back.",
+    )
+
+    def needs(self) -> Needs:
+        """Return the foundation, and at 256 px or more that a CPU would take long."""
+        large = (self.resolution or 0) >= 256
+        foundations = (self.model,) if self.model else ()
+        return Needs(foundations=foundations, memory_gib=4.0 if large else 0.0, accelerator=large)
+
+    def resolve(self, info: DatasetInfo) -> Self:
+        """Fill in the model and the resolution.
+
+        Raises:
+            UsageError: ``model`` is on this machine and has no autoencoder, or not for this resolution.
+        """
+        from ..foundations.loaders.diffusion_layout import check_vae_at_plan
+
+        ready = replace(
+            self, model=self.model or info.foundation, resolution=self.resolution or info.generate_resolution
+        )
+        check_vae_at_plan(str(ready.model), ready.resolution or 0, "vae")
+        return ready
+
+    def output_count(self, train_count: int, asked: int | None, default: int) -> int:
+        """Return one image for each training image, or as many of them as were asked for."""
+        return train_count if asked is None else min(asked, train_count)
+
+    def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
+        """Yield ``context.n_syn`` of the training images, processed."""
+        import numpy as np
+
+        from benchbench.subsets import balanced_sample
+
+        whole = context.n_syn >= len(train)
+        sources = np.arange(len(train)) if whole else balanced_sample(train.labels, context.n_syn, context.seed)
+        model: Autoencoder | None = None
+        for chunk in context.chunks(len(sources), CHUNK):
+            model = model or self._open(context)
+            yield self._processed(train, sources[chunk.start : chunk.stop], model, context.info)
+
+    def transform(self, images: ImageSet, context: Context) -> Iterator[ImageSet]:
+        """Yield all ``images``, processed, in their order."""
+        import numpy as np
+
+        model = self._open(context)
+        every = list(batches(len(images), CHUNK))
+        for part in context.progress(every, label="autoencoding", unit="batch"):
+            yield self._processed(images, np.arange(part.start, part.stop), model, context.info)
+
+    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
+        """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
+        model, resolution = self.model or info.foundation, self.resolution or info.generate_resolution
+        if stage not in ("sample", "transform") or model != "glyph-sd":
+            return None
+        return 7.0 + images * 0.003 * (resolution / 32) ** 2  # measured on one core
+
+    def _open(self, context: Context) -> Autoencoder:
+        from ..foundations.loaders.diffusion_vae import open_autoencoder
+
+        name = str(self.resolve(context.info).model)
+        return open_autoencoder(context.foundation(name), name, device=context.device)
+
+    def _processed(
+        self, images: ImageSet, sources: NDArray[np.int64], model: Autoencoder, info: DatasetInfo
+    ) -> ImageSet:
+        """Return the images at ``sources`` through the autoencoder, at the dataset's resolution."""
+        from ..foundations.loaders.resize import resized
+
+        side = self.resolution or info.generate_resolution
+        made = model.autoencode(resized(images.images[sources], side, self.interpolation))
+        return ImageSet(
+            resized(made, info.resolution, self.interpolation),
+            images.labels[sources],
+            images.classes,
+            [{"source": int(source), "resolution": side} for source in sources],
+        )

@@ -1,0 +1,299 @@
+"""Builds an index of a pool: every picture embedded once, in parts, so that a kill costs one part.
+
+The index is a folder: ``vectors.faiss`` (exact inner product over unit rows, faiss' ``IndexFlatIP``),
+``metadata.parquet`` (one row for each picture, in the same order), ``broken.tsv`` (what could not be read and why) and
+``index.json``, which is written last and says what the index is. Equal pools give equal bytes, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchbench.errors import BenchError, UsageError
+
+from ..foundations.loaders.clip_layout import clip_identity
+from . import layout
+from .backend import MOST_BYTES
+from .embed import embed_pictures, open_clip
+from .pictures import PictureError, decode, digest_of
+from .sources import Entry, Listing, Reader, list_pool
+
+#: Pictures in a part: what a kill costs, and how many are decoded at once.
+PART = 256
+#: Above this, exact search over float32 rows takes too long and too much memory; approximate indexes are for that.
+MOST_PICTURES = 1_000_000
+
+#: Called with pictures done and in all.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What the metadata says of a picture."""
+
+    key: str
+    file: str
+    at: int
+    size: int
+    digest: str
+    caption: str | None
+    url: str | None
+
+
+def build_index(
+    pool: Path,
+    out: Path,
+    clip_folder: Path,
+    clip_name: str,
+    *,
+    batch: int = 64,
+    device: str = "cpu",
+    captions: bool = True,
+    subject: str = "",
+    on_progress: OnProgress | None = None,
+    wait: bool = False,
+) -> dict[str, Any]:
+    """Embed every picture of a pool and write its index; continue where a killed build stopped.
+
+    Args:
+        pool: a folder of pictures, of WebDataset tars, or of parquet files with the bytes inside.
+        out: folder of the index; may be the pool's own folder, so that both travel together.
+        clip_folder: folder of the CLIP.
+        clip_name: its name, for messages.
+        batch: pictures that the CLIP sees at a time; memory and speed, not the result beyond rounding.
+        device: ``"cpu"`` or ``"cuda"``.
+        captions: whether to keep the texts beside the pictures.
+        subject: the start of messages; by default the pool's name.
+        on_progress: see :data:`OnProgress`.
+        wait: whether to wait for another build of the same index, which then is found to be up to date.
+
+    Returns:
+        What ``index.json`` says, with ``"built"``: false when it was up to date already.
+
+    Raises:
+        UsageError: no pool, an empty or oversized one, only broken pictures, or another build at work in ``out``.
+        BenchError: the CLIP cannot be opened, the disk is full or read-only; one line.
+    """
+    from filelock import FileLock, Timeout
+
+    subject = subject or f"pool={pool}"
+    clip = {"name": clip_name, "identity": clip_identity(clip_folder)}
+    listing = list_pool(pool, subject)
+    if len(listing.entries) > MOST_PICTURES:
+        raise UsageError(
+            f"{subject}: {len(listing.entries):,} pictures, above the {MOST_PICTURES:,} that exact search is meant "
+            "for; index it with `clip-retrieval inference` and `clip-retrieval index`, and give that folder as pool"
+        )
+    try:
+        work = out / ".building"
+        work.mkdir(parents=True, exist_ok=True)
+        lock = out / ".build.lock"
+        with FileLock(lock, timeout=-1 if wait else 0):
+            work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
+            found = _build(listing, out, work, clip, (clip_folder, batch, device, captions), subject, on_progress)
+            shutil.rmtree(work, ignore_errors=True)
+            lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
+    except Timeout:
+        raise UsageError(f"{out}: another build is at work in this folder; wait for it") from None
+    except OSError as error:
+        where = error.filename or out
+        raise BenchError(f"{subject}: cannot write the index: {where}: {error.strerror or error}") from None
+    return found
+
+
+def _build(
+    listing: Listing,
+    out: Path,
+    work: Path,
+    clip: dict[str, str],
+    how: tuple[Path, int, str, bool],
+    subject: str,
+    on_progress: OnProgress | None,
+) -> dict[str, Any]:
+    clip_folder, batch, device, captions = how
+    content = _listing_digest(listing, captions)
+    known = _up_to_date(listing, out, clip, content)
+    if known is not None:
+        return {**known, "built": False}
+    _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
+    total, model = len(listing.entries), None
+    for start in range(0, total, PART):
+        part = work / f"part-{start:09d}.json"
+        if not part.is_file():
+            if model is None:
+                model = open_clip(clip_folder, clip["name"], device)
+            entries = listing.entries[start : start + PART]
+            for done in _embed_part(listing, entries, part, model, batch, captions):
+                if on_progress:
+                    on_progress(start + done, total)
+    if on_progress:
+        on_progress(total, total)
+    rows, broken, vectors = _collect(work, total)
+    if not rows:
+        why = f"{broken[0][0]}: {broken[0][1]}"
+        raise UsageError(f"{subject}: none of its {total:,} pictures can be used ({why}); an index needs at least one")
+    return {**_write(listing, out, clip, content, rows, broken, vectors), "built": True}
+
+
+def _listing_digest(listing: Listing, captions: bool) -> str:
+    """Hash names and sizes: what tells a pool that gained, lost or renamed pictures."""
+    found = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
+    for entry in listing.entries:
+        found.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
+    for name, size, _ in listing.files:
+        found.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()[:32]
+
+
+def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str) -> dict[str, Any] | None:
+    """Return what an index says that is newer than every file of its pool and was built the same way."""
+    try:
+        known = layout.read_facts(out, str(out))
+    except BenchError:
+        return None
+    if known["clip"] != clip or known["listing"] != content:
+        return None
+    if any(not (out / name).is_file() for name in (layout.VECTORS, layout.METADATA)):
+        return None
+    built = (out / layout.FACTS).stat().st_mtime_ns
+    if any(changed > built for _, _, changed in listing.files):
+        return None
+    return known
+
+
+def _begin(work: Path, plan: list[Any]) -> None:
+    """Keep the parts of a killed build of the same plan, and throw away those of another one."""
+    text, path = json.dumps(plan), work / "plan.json"
+    try:
+        same = path.read_text("utf-8") == text
+    except (OSError, ValueError):
+        same = False
+    if same:
+        return
+    for part in work.glob("part-*"):
+        part.unlink()
+    _replace(path, text.encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content)
+    os.replace(draft, path)
+
+
+def _embed_part(
+    listing: Listing, entries: Sequence[Entry], part: Path, model: Any, batch: int, captions: bool
+) -> Iterator[int]:
+    """Write the vectors of a part, then its rows, whose file says that the part is whole; yield how many are done."""
+    reader = Reader(listing.root, listing.kind, listing.column, MOST_BYTES)
+    rows: list[_Row] = []
+    broken: list[tuple[str, str]] = []
+    vectors: list[NDArray[np.float32]] = []
+    for place in range(0, len(entries), batch):
+        yield place
+        several, pictures = entries[place : place + batch], []
+        for entry, found in zip(several, _decoded(reader, several), strict=True):
+            if isinstance(found, str):
+                broken.append((entry.key, found))
+                continue
+            pixels, size, digest = found
+            pictures.append(pixels)
+            text = reader.caption(entry) if captions else None
+            rows.append(_Row(entry.key, entry.file, entry.at, size, digest, text, entry.url))
+        vectors.append(embed_pictures(model, pictures, batch))
+    joined = np.concatenate(vectors)
+    draft = part.with_name(f".{part.stem}.draft.npy")
+    np.save(draft, joined, allow_pickle=False)
+    os.replace(draft, part.with_suffix(".npy"))
+    said = {"rows": [list(_values(row)) for row in rows], "broken": broken}
+    _replace(part, json.dumps(said).encode())
+
+
+def _values(row: _Row) -> tuple[Any, ...]:
+    return tuple(getattr(row, name) for name in layout.COLUMNS)
+
+
+def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:
+    """Yield pixels, size and digest of each entry, or why it cannot be used; decodes in a few threads."""
+
+    def one(content: bytes | str) -> tuple[NDArray[np.uint8], int, str] | str:
+        if isinstance(content, str):
+            return content
+        try:
+            return decode(content), len(content), digest_of(content)
+        except PictureError as problem:
+            return str(problem)
+
+    contents: list[bytes | str] = []
+    for entry in entries:
+        try:
+            entry.key.encode("utf-8")
+            contents.append(reader.read(entry.file, entry.at, entry.size))
+        except UnicodeEncodeError:
+            contents.append("its name is not UTF-8")
+        except OSError as error:
+            contents.append(f"cannot be read: {error.strerror or error}")
+        except BenchError as problem:
+            contents.append(str(problem))
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        yield from threads.map(one, contents)
+
+
+def _collect(work: Path, total: int) -> tuple[list[_Row], list[tuple[str, str]], NDArray[np.float32]]:
+    rows: list[_Row] = []
+    broken: list[tuple[str, str]] = []
+    vectors = []
+    for start in range(0, total, PART):
+        part = work / f"part-{start:09d}.json"
+        said = json.loads(part.read_text("utf-8"))
+        rows += [_Row(**dict(zip(layout.COLUMNS, values, strict=True))) for values in said["rows"]]
+        broken += [(key, reason) for key, reason in said["broken"]]
+        vectors.append(np.load(part.with_suffix(".npy"), allow_pickle=False))
+    return rows, broken, np.concatenate(vectors)
+
+
+def _write(
+    listing: Listing,
+    out: Path,
+    clip: dict[str, str],
+    content: str,
+    rows: list[_Row],
+    broken: list[tuple[str, str]],
+    vectors: NDArray[np.float32],
+) -> dict[str, Any]:
+    """Write the files of the index, each in one step, ``index.json`` last."""
+    facts = {
+        "format": layout.FORMAT,
+        "version": layout.VERSION,
+        "clip": clip,
+        "width": int(vectors.shape[1]),
+        "count": len(rows),
+        "metric": "inner product of unit rows (cosine)",
+        "source": {"kind": listing.kind, "column": listing.column, "place": layout.place_of(listing.root, out)},
+        "listing": content,
+        "captions": sum(row.caption is not None for row in rows),
+        "duplicates": len(rows) - len({row.digest for row in rows}),
+        "broken": {"count": len(broken), "first": [list(item) for item in broken[:20]]},
+    }
+    (out / layout.FACTS).unlink(missing_ok=True)  # from here to the end the folder is no index
+    layout.write_vectors(out / layout.VECTORS, vectors)
+    layout.write_metadata(out / layout.METADATA, [_values(row) for row in rows])
+    listed = "".join(f"{key}\t{reason}\n" for key, reason in broken)
+    if broken:
+        _replace(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
+    else:
+        (out / layout.BROKEN).unlink(missing_ok=True)
+    layout.remember_place(listing.root, out)
+    _replace(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    return facts

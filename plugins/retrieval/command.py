@@ -1,0 +1,175 @@
+"""``bench index``: build an index of a pool of pictures, look at one, search one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False, help="Index a pool of pictures for retrieval: build, show, search.", no_args_is_help=True
+)
+
+_Clip = Annotated[str, typer.Option("--clip", help="A CLIP: an embedded name, a folder or a hub id.")]
+_Device = Annotated[str, typer.Option("--device", help="`auto`, `cpu` or `cuda`.")]
+_Index = Annotated[str, typer.Argument(metavar="INDEX", help="An embedded pool or the folder of an index.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("build")
+def build(
+    pool: Annotated[
+        Path,
+        typer.Argument(metavar="POOL", help="Folder of pictures, of WebDataset tars, or of img2dataset's parquet."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the index; may be the pool's own.")],
+    clip: _Clip = "glyph-clip",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures that the CLIP sees at a time.")] = 64,
+    device: _Device = "auto",
+    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts beside pictures.")] = True,
+) -> None:
+    """Embed every picture of POOL once; the same command continues a build that was stopped."""
+    from benchbench.foundations import obtain
+
+    from .build import build_index
+
+    began = time.monotonic()
+    subject = f"bench index build {pool}"
+    facts = build_index(
+        pool.expanduser(),
+        out.expanduser(),
+        obtain(clip).folder,
+        clip,
+        batch=batch,
+        device=_device(device),
+        captions=captions,
+        subject=subject,
+        on_progress=_Progress(),
+    )
+    if not facts["built"]:
+        typer.echo(f"{out} is up to date")
+    typer.echo(_summary(facts))
+    if facts["built"]:
+        typer.echo(f"took {time.monotonic() - began:.0f} s; use it with --gen knn:pool={out},clip={clip}")
+
+
+@app.command("show")
+def show(index: _Index, as_json: _Json = False) -> None:
+    """Say what an index holds and which CLIP built it."""
+    from .backend import kind_of, open_backend
+    from .layout import read_facts
+
+    folder = _folder(index)
+    if kind_of(folder) == "clip-retrieval":
+        facts = open_backend(index, folder).describe()
+        lines = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
+        typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else lines)
+        return
+    facts = read_facts(folder, index)
+    typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else _summary(facts))
+
+
+@app.command("search")
+def search(
+    index: _Index,
+    image: Annotated[Path | None, typer.Option("--image", help="Search by a picture.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Search by a text.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many to list.")] = 10,
+    clip: _Clip = "glyph-clip",
+    device: _Device = "auto",
+    as_json: _Json = False,
+) -> None:
+    """List the pictures nearest to a picture or a text."""
+    from benchbench.errors import UsageError
+
+    from ..foundations.loaders.clip_layout import clip_identity
+    from .backend import open_backend
+    from .embed import embed_pictures, open_clip
+
+    if (image is None) == (text is None):
+        raise UsageError("bench index search: give either --image FILE or --text TEXT")
+    folder = _folder(clip)
+    backend = open_backend(index, _folder(index), {"name": clip, "identity": clip_identity(folder)})
+    pixels = _read(image) if image is not None else None
+    model = open_clip(folder, clip, _device(device))
+    query = embed_pictures(model, [pixels], 1) if pixels is not None else model.encode_texts([str(text)])
+    hits = backend.search(query, k)[0]
+    if as_json:
+        typer.echo(json.dumps([vars(hit) for hit in hits], indent=1, sort_keys=True))
+        return
+    for hit in hits:
+        typer.echo("  ".join([f"{hit.similarity:7.4f}", hit.key, *([hit.caption] if hit.caption else [])]))
+
+
+def _folder(name: str) -> Path:
+    from benchbench.foundations import locate
+
+    return locate(name).folder
+
+
+def _device(asked: str) -> str:
+    from benchbench.errors import UsageError
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {asked}: must be auto, cpu or cuda")
+    if asked == "cpu":
+        return asked
+    import torch
+
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU; use --device cpu")
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _read(image: Path) -> Any:
+    from benchbench.errors import UsageError
+
+    from .pictures import PictureError, decode
+
+    try:
+        return decode(image.expanduser().read_bytes())
+    except OSError as error:
+        raise UsageError(f"--image {image}: cannot be read: {error.strerror}") from None
+    except PictureError as problem:
+        raise UsageError(f"--image {image}: {problem}") from None
+
+
+def _summary(facts: dict[str, Any]) -> str:
+    broken = facts.get("broken") or {"count": 0, "first": []}
+    lines = [
+        f"pictures   {facts['count']:,} from a {facts['source']['kind']}, {facts.get('captions', 0):,} with captions, "
+        f"{facts.get('duplicates', 0):,} byte for byte another one",
+        f"clip       {facts['clip']['name']} ({facts['clip']['identity']}), width {facts['width']}",
+    ]
+    if broken["count"]:
+        few = ", ".join(f"{key} ({reason})" for key, reason in broken["first"][:3])
+        lines.append(f"left out   {broken['count']:,} that cannot be read, listed in broken.tsv: {few}")
+    return "\n".join(lines)
+
+
+class _Progress:
+    """A line on stderr with an estimate: rewritten on a terminal, anywhere else a new one now and then."""
+
+    def __init__(self) -> None:
+        self.began = self.said = time.monotonic()
+        self.first: int | None = None
+        self.live = sys.stderr.isatty()
+
+    def __call__(self, done: int, total: int) -> None:
+        from benchbench.estimates import duration
+
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.began = done, now  # what a killed build left does not count towards the speed
+        if now - self.said < (0.2 if self.live else 10.0) and done < total:
+            return
+        self.said = now
+        fresh = done - self.first
+        left = f", about {duration((now - self.began) / fresh * (total - done))} left" if fresh and done < total else ""
+        end = "\n" if not self.live or done == total else ""
+        sys.stderr.write(f"{chr(13) if self.live else ''}embedded {done:,} of {total:,}{left}    {end}")
+        sys.stderr.flush()

@@ -1,0 +1,177 @@
+"""The files of an index folder: their names, their columns, how they are written and opened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchbench.errors import BenchError, MissingError, UsageError
+
+FORMAT = "benchbench picture index"
+VERSION = 1
+FACTS, VECTORS, METADATA, BROKEN = "index.json", "vectors.faiss", "metadata.parquet", "broken.tsv"
+#: Says where pictures lie that are neither inside the index nor around it. Hidden, since a place is no content: the
+#: same index of the same pool is the same key on another machine.
+PLACE = ".pictures"
+COLUMNS = ("key", "file", "at", "size", "digest", "caption", "url")
+_FACTS = {"clip": dict, "width": int, "count": int, "source": dict, "listing": str}
+
+
+def read_facts(folder: Path, subject: str) -> dict[str, Any]:
+    """Return what ``index.json`` says.
+
+    Raises:
+        UsageError: it is not there, not JSON, or of another format or version.
+    """
+    path = folder / FACTS
+    again = "build the index again with `bench index build`"
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{subject}: no {FACTS} in the folder; build an index with `bench index build`") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{subject}: {FACTS} cannot be read ({error}); {again}") from None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise UsageError(f"{subject}: {FACTS} is not that of an index; {again}")
+    if facts.get("version") != VERSION:
+        raise UsageError(f"{subject}: an index of version {facts.get('version')}, this is version {VERSION}; {again}")
+    lacking = [name for name, kind in _FACTS.items() if not isinstance(facts.get(name), kind)]
+    if lacking:
+        raise UsageError(f"{subject}: {FACTS} lacks {', '.join(lacking)}; {again}")
+    return facts
+
+
+def refuse_other_clip(facts: dict[str, Any], clip: Any, subject: str) -> None:
+    """Compare the CLIP of an index with the one that embeds the queries.
+
+    Raises:
+        UsageError: they differ; names both.
+    """
+    built = facts["clip"]
+    if clip is None or built.get("identity") == clip["identity"]:
+        return
+    same_name = " (same name, other files)" if built.get("name") == clip["name"] else ""
+    raise UsageError(
+        f"{subject}: the index was built with clip={built.get('name')}, the queries use clip={clip['name']}{same_name}"
+        f"; give the CLIP of the index, or build another index with --clip {clip['name']}"
+    )
+
+
+def place_of(pool: Path, out: Path) -> str | None:
+    """Return where the pool lies relative to an index in or around it; ``None`` when it lies elsewhere."""
+    pool, out = pool.resolve(), out.resolve()
+    if pool.is_relative_to(out) or out.is_relative_to(pool):
+        return Path(os.path.relpath(pool, out)).as_posix()
+    return None
+
+
+def remember_place(pool: Path, out: Path) -> None:
+    """Write down where pictures lie that do not travel with the index."""
+    if place_of(pool, out) is None:
+        (out / PLACE).write_text(str(pool.resolve()) + "\n", "utf-8")
+    else:
+        (out / PLACE).unlink(missing_ok=True)
+
+
+def find_pictures(folder: Path, facts: dict[str, Any], override: Path | None, subject: str) -> Path:
+    """Return the folder with the pictures of an index.
+
+    Raises:
+        MissingError: it is not where it was; says what to do.
+    """
+    place = facts["source"].get("place")
+    if override is not None:
+        found = override.expanduser()
+    elif place is not None:
+        found = (folder / place).resolve()
+    else:
+        try:
+            found = Path((folder / PLACE).read_text("utf-8").rstrip("\n"))
+        except (OSError, ValueError):
+            raise MissingError(
+                f"{subject}: the index does not know where its pictures are; give pictures=FOLDER"
+            ) from None
+    if not found.is_dir():
+        raise MissingError(
+            f"{subject}: its pictures are not at {found}; give their folder with pictures=FOLDER, "
+            "or build the index again"
+        )
+    return found
+
+
+def write_vectors(path: Path, vectors: NDArray[np.float32]) -> None:
+    """Write unit rows float32 ``(n, width)`` as a faiss index for exact inner products."""
+    import faiss
+
+    index = faiss.IndexFlatIP(int(vectors.shape[1]))
+    index.add(np.ascontiguousarray(vectors, dtype=np.float32))
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        faiss.write_index(index, str(draft))
+    except RuntimeError as error:  # a full disk, among others, with faiss' whole call stack
+        raise BenchError(f"{path}: cannot be written ({_last_line(error)})") from None
+    os.replace(draft, path)
+
+
+def write_metadata(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+    """Write one row of :data:`COLUMNS` for each picture."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = [pa.int64() if name in ("at", "size") else pa.string() for name in COLUMNS]
+    columns = list(zip(*rows, strict=True))
+    table = pa.table({name: pa.array(values, kind) for name, values, kind in zip(COLUMNS, columns, kinds, strict=True)})
+    draft = path.with_name(f".{path.name}.draft")
+    pq.write_table(table, draft, compression="zstd")
+    os.replace(draft, path)
+
+
+def read_vectors(path: Path, subject: str) -> Any:
+    """Open a faiss index.
+
+    Raises:
+        MissingError: faiss is not installed.
+        BenchError: the file is damaged or gone.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise MissingError(f"{subject}: searching takes the package faiss-cpu; pip install faiss-cpu") from None
+    if not path.is_file():
+        raise BenchError(f"{subject}: {path.name} is not there; build the index again")
+    try:
+        return faiss.read_index(str(path))
+    except Exception as error:
+        raise BenchError(f"{subject}: {path.name} is damaged ({_last_line(error)}); build the index again") from None
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:160] if lines else type(error).__name__
+
+
+def read_metadata(path: Path, subject: str) -> Any:
+    """Open the metadata as an Arrow table of :data:`COLUMNS`.
+
+    Raises:
+        BenchError: the file is damaged or gone, or lacks columns.
+    """
+    import pyarrow.parquet as pq
+    from pyarrow.lib import ArrowException
+
+    try:
+        table = pq.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise BenchError(
+            f"{subject}: {path.name} cannot be read ({str(error).splitlines()[0]}); build the index again"
+        ) from None
+    lacking = [name for name in COLUMNS if name not in table.column_names]
+    if lacking:
+        raise BenchError(f"{subject}: {path.name} lacks {', '.join(lacking)}; build the index again")
+    return table
