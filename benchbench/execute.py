@@ -98,7 +98,7 @@ class _Job:
         self.info = info_from_json(self.run["info"])
         for key in self._input_keys():
             if not store.has(key):
-                raise BenchError(f"{step['label']}: its input {key[:12]} is no longer in the store; run again")
+                raise BenchError(f"its input {key[:12]} is no longer in the store; run again")
         self.plugin = unbind(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
         self._refuse_other_code()
         self.context = Context(
@@ -127,9 +127,7 @@ class _Job:
         found["subsets"] = harness_code("benchbench.subsets")
         for name, planned in self.body["code"].items():
             if found.get(name) != planned:
-                raise BenchError(
-                    f"{self.step['label']}: the code of {self.body['name']} changed since the plan; run again"
-                )
+                raise BenchError(f"the code of {self.body['name']} changed since the plan; run again")
 
     def real(self, split: str) -> ImageSet:
         """Return a part of the dataset."""
@@ -240,7 +238,7 @@ def _train(job: _Job) -> dict[str, Any]:
     augs: list[Augmentation] = [unbind(location) for location in job.run["augs"]]
     for aug, planned in zip(augs, job.body["augs"], strict=True):
         if fingerprint(CodeSource.from_class(type(aug)), "train") != planned["code"]:
-            raise BenchError(f"{job.step['label']}: the code of {planned['name']} changed since the plan; run again")
+            raise BenchError(f"the code of {planned['name']} changed since the plan; run again")
     real_share, synthetic_share = job.body["mix"]
     task = Task(
         real=job.subset() if real_share else None,

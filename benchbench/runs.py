@@ -277,6 +277,7 @@ def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
             train = train.subset(
                 subsets.select(train.labels, train.classes, wanted["shots"], wanted["n_real"], wanted["draw"], dataset)
             )
-        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {told['n_syn']} generated"
-        variants_grid(train, ImageSet.load(store.path(key)), path, title=title)
+        made = ImageSet.load(store.path(key))
+        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
+        variants_grid(train, made, path, title=title)
     return drawn

@@ -109,7 +109,7 @@ def test_an_input_that_was_cleaned_away_meanwhile(world):
     executor.submit(train.to_json())
     (event,) = executor.wait()
     assert event["what"] == "failed"
-    assert event["error"] == f"{train.label}: its input {data.key[:12]} is no longer in the store; run again"
+    assert event["error"] == f"its input {data.key[:12]} is no longer in the store; run again"
 
 
 def test_close_ends_every_worker(world):

@@ -45,7 +45,7 @@ class Digits(Dataset):
             std=(0.3495, 0.3495, 0.3495),
             flip_keeps_class=False,
             foundation="glyph-sd",
-            prompt="a photo of the digit {}.",
+            prompt="a photo of the digit {}",
             prompt_names=NAMES,
             quick_shots=5,
             licence="CC BY 4.0",

@@ -10,8 +10,12 @@ from benchbench.errors import UsageError
 EXTRAS: Mapping[str, str] = {"open_clip": "openclip"}
 
 
-def clip_packages(name: str) -> tuple[str, ...]:
+def clip_packages(name: str, subject: str) -> tuple[str, ...]:
     """Return the packages that open a CLIP; where it is not on this machine yet, what transformers' format needs.
+
+    Args:
+        name: an embedded name, a folder or a hub id.
+        subject: the plugin that asks, the start of the message.
 
     Raises:
         UsageError: it is on this machine and is no CLIP.
@@ -24,4 +28,4 @@ def clip_packages(name: str) -> tuple[str, ...]:
         folder = locate(name).folder
     except UsageError:
         return ("transformers",)  # the preflight fetches it, or says what is missing
-    return (check_clip(folder, f"clip={name}").library,)
+    return (check_clip(folder, f"{subject}:clip={name}").library,)

@@ -94,7 +94,7 @@ def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
     """Read a checkpoint without running any code that it may contain."""
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, LookupError, AttributeError):  # bytes that only begin like a pickle
         raise UsageError(
             f"{subject}: holds Python objects, or is no checkpoint, and is not opened; a plain state dict is needed: "
             "torch.save(G_ema.state_dict(), FILE)"

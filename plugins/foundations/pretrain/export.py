@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from .diffusion import BETAS, Denoiser
@@ -48,6 +49,7 @@ def save_pipeline(vae: AutoencoderKL, model: Denoiser, folder: Path) -> None:
     half = build_pipeline(copy.deepcopy(vae), copy.deepcopy(model), tokenizer).to(torch.float16)
     half.save_pretrained(temporary, safe_serialization=True)
     save_tokenizer(tokenizer, temporary / "tokenizer")
+    _under_published_names(temporary / "text_encoder" / "model.safetensors")
     for path in temporary.rglob("*.json"):
         _without_origin(path)
     for path in temporary.rglob("*.safetensors"):
@@ -55,6 +57,15 @@ def save_pipeline(vae: AutoencoderKL, model: Denoiser, folder: Path) -> None:
         path.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+
+
+def _under_published_names(path: Path) -> None:
+    """Give a text encoder's weights the names that Stable Diffusion's have; transformers 5 drops their first part,
+    and transformers 4 knows no others.
+    """
+    prefix = "text_model."
+    weights = {prefix + name.removeprefix(prefix): value for name, value in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
 
 
 def _without_origin(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,16 @@ def train_features(
         if step >= steps - max(1, steps // 10):
             losses.append(loss.item())
     return net.requires_grad_(False), float(np.mean(losses))
+
+
+def restored_features(weights: Mapping[str, NDArray], resolution: int, device: str) -> Features:
+    """Return psi of the weights that training left, by name."""
+    n_classes, width = len(weights["classifier.bias"]), len(weights["body.0.bias"])
+    with torch.random.fork_rng(devices=[]):
+        net = ConvNet(width, n_classes, resolution)
+    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.requires_grad_(False).embed
 
 
 def open_features(folder: Path, subject: str, denormalise: Callable[[Tensor], Tensor], device: str) -> Features:

@@ -27,7 +27,7 @@ from benchbench.images import ImageSet, batches
 
 from ...foundations.loaders.biggan import open_biggan
 from ...foundations.loaders.resize import resized
-from .features import Features, open_features, train_features
+from .features import Features, open_features, restored_features, train_features
 
 #: Images that are inverted at once, and by whose number the loss is divided, the authors' batch size: it decides how
 #: much Adam's eps weighs.
@@ -95,7 +95,7 @@ def invert(
         elif clock() - saved_at >= save_every:
             replace_file(latents.state(number), state)
             saved_at = clock()
-    _publish(context, settings, inverter, [load_file(path) for path in finished])
+    _publish(context, settings, [load_file(path) for path in finished])
 
 
 class Latents:
@@ -141,18 +141,16 @@ class _Inverter:
         info = context.info
         self._mean = torch.tensor(info.mean, device=context.device)[:, None, None]
         self._std = torch.tensor(info.std, device=context.device)[:, None, None]
-        self.features_loss: float | None = None
-        self._psi: Features | None = None
+        self.psi = self._features()
 
     def start(self, images: range) -> Latents:
         """Draw the latents of a batch and compute what its images and their features are."""
         rows = np.array([*images, *[images[-1]] * (_FEWEST - len(images))], np.int64)
         pixels = resized(np.asarray(self.train.images[rows]), self.generator.resolution, "bicubic")
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(self.context.device) / 255
-        psi = self.psi
         with torch.no_grad():
             self._targets = self._normalise(scaled).contiguous(memory_format=torch.channels_last)
-            self._target_features = psi(self._targets)
+            self._target_features = self.psi(self._targets)
         self._labels = torch.from_numpy(self.train.labels[rows]).to(self.context.device)
         return Latents(images, self._initial(rows), self.settings.learning_rate)
 
@@ -188,38 +186,37 @@ class _Inverter:
         ]
         return torch.stack(drawn).to(self.context.device)
 
-    @property
-    def psi(self) -> Features:
-        """The feature network, trained or opened when it is first needed."""
-        if self._psi is None:
-            self._psi = self._prepare()
-        return self._psi
-
-    def _prepare(self) -> Features:
+    def _features(self) -> Features:
         settings = self.settings
         if settings.features != "train":
             folder = self.context.foundation(settings.features)
             subject = f"biggan:features={settings.features}"
             return open_features(folder, subject, lambda x: x * self._std + self._mean, self.context.device)
+        trained = self.context.scratch / "psi.safetensors"
+        if not trained.exists():
+            replace_file(self._trained(), trained)
+        weights = load_file(trained)
+        self.context.report(psi_loss=round(float(weights.pop("loss")[0]), 6))
+        return restored_features(weights, self.generator.resolution, self.context.device)
+
+    def _trained(self) -> dict[str, NDArray]:
         images = resized(np.asarray(self.train.images), self.generator.resolution, "bicubic")
-        net, self.features_loss = train_features(
+        net, loss = train_features(
             images,
             self.train.labels,
             self.context,
             self._normalise,
-            width=settings.feature_width,
-            steps=settings.feature_steps,
-            batch=settings.feature_batch,
+            width=self.settings.feature_width,
+            steps=self.settings.feature_steps,
+            batch=self.settings.feature_batch,
         )
-        return net.embed
+        return {"loss": np.array([loss])} | {name: _array(value) for name, value in net.state_dict().items()}
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images - self._mean) / self._std
 
 
-def _publish(
-    context: Context, settings: InversionSettings, inverter: _Inverter, results: list[dict[str, NDArray]]
-) -> None:
+def _publish(context: Context, settings: InversionSettings, results: list[dict[str, NDArray]]) -> None:
     """Join the batches of the shard; refuse latents that are not finite."""
     joined = {name: np.concatenate([item[name] for item in results]) for name in results[0]}
     if not all(np.isfinite(table).all() for table in joined.values()):

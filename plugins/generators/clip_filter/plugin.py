@@ -61,7 +61,7 @@ class ClipFilter(Generator):
         """
         from .._clips import EXTRAS, clip_packages
 
-        return Needs(packages=clip_packages(self.clip), foundations=(self.clip,), extras=EXTRAS)
+        return Needs(packages=clip_packages(self.clip, "clip-filter"), foundations=(self.clip,), extras=EXTRAS)
 
     def upstream_count(self, n_syn: int) -> int:
         """Return how many images the link before has to make: ``oversample`` times ``n_syn``."""

@@ -22,7 +22,7 @@ class LECF(Generator):
     probability of the class they were made for is above ``clip_threshold``; ``--sweep gen.clip_threshold=...``
     and other values of ``min_per_class`` and ``keep`` choose again among the same scored candidates.
 
-    The dataset's template frames a sentence: "a photo of the digit {}." opens with "a photo of", and "the digit
+    The dataset's template frames a sentence: "a photo of the digit {}" opens with "a photo of", and "the digit
     seven" is what the language model writes about. As in He et al. no full stop follows. A sentence stands for
     the candidates of its class in turn, each with a seed of its own; where fewer different sentences come than
     were asked for, those that came are repeated, and the record says so.
@@ -114,7 +114,7 @@ class LECF(Generator):
         large = (self.resolution or 0) >= 128
         models = (self.model, self.language_model, self.clip)
         return Needs(
-            packages=("transformers", *(clip_packages(self.clip) if self.clip else ())),
+            packages=("transformers", *(clip_packages(self.clip, "lecf") if self.clip else ())),
             foundations=tuple(name for name in models if name),
             extras=EXTRAS,
             memory_gib=8.0 if large else 0.0,
@@ -153,8 +153,9 @@ class LECF(Generator):
             folder = locate(self.language_model).folder
         except UsageError:
             return
-        check_language_folder(folder, f"language_model={self.language_model}")
-        check_concepts(folder, f"language_model={self.language_model}", concepts)
+        name = f"lecf:language_model={self.language_model}"
+        check_language_folder(folder, name)
+        check_concepts(folder, name, concepts)
 
     def total(self, train_count: int) -> int:
         """Return how many candidates there are for ``train_count`` training images."""

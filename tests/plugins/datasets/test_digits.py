@@ -47,7 +47,7 @@ def test_info_tells_what_load_gives(loaded):
     assert loaded["train"].images.shape == (1000, 32, 32, 3)
     assert info.quick_shots == 5
     assert not info.flip_keeps_class
-    assert info.prompt.format(info.prompt_names[7]) == "a photo of the digit seven."
+    assert info.prompt.format(info.prompt_names[7]) == "a photo of the digit seven"
 
 
 def test_images_are_scikit_learns_enlarged(loaded):

@@ -1,23 +1,9 @@
 import numpy as np
 import pytest
+from generator_info import INFO
 
 from benchbench.context import Context
 from benchbench.images import ImageSet
-from benchbench.plugins import DatasetInfo
-
-INFO = DatasetInfo(
-    name="toy",
-    classes=("a", "b"),
-    counts={"train": 4, "validation": 0, "test": 0},
-    class_counts=(2, 2),
-    resolution=16,
-    classify_resolution=16,
-    generate_resolution=32,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.2, 0.2, 0.2),
-    flip_keeps_class=True,
-    foundation="mini",
-)
 
 
 @pytest.fixture

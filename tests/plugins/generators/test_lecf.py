@@ -43,7 +43,7 @@ def lecf(preset="quick", **values):
 @pytest.fixture(scope="module")
 def fitted(models, tmp_path_factory):
     """Return a plugin and the folders of its two shards, made on the real path."""
-    from conftest import INFO
+    from generator_info import INFO
 
     from benchbench.context import Context
 
@@ -214,10 +214,10 @@ def test_what_only_choosing_needs_is_not_in_the_key_of_fit():
         ({"template": "a photo"}, "template=a photo: must have exactly one {}"),
         ({"template": "{} and {}"}, "must have exactly one {}"),
         ({"candidates": 1}, "lecf:candidates=1: fewer than the 2 classes"),
-        ({"language_model": "glyph-sd"}, "language_model=glyph-sd: "),
+        ({"language_model": "glyph-sd"}, "lecf:language_model=glyph-sd: "),
         ({"resolution": 12}, "lecf:resolution=12: must be a multiple of 8"),
         ({"scheduler": "Foo"}, "lecf:scheduler=Foo"),
-        ({"clip": "glyph-sd"}, "clip=glyph-sd: "),
+        ({"clip": "glyph-sd"}, "lecf:clip=glyph-sd: "),
     ],
 )
 def test_what_cannot_work_is_said_while_planning(values, said, models, info):
@@ -229,7 +229,7 @@ def test_what_cannot_work_is_said_while_planning(values, said, models, info):
 
 def test_the_embedded_language_model_refuses_classes_that_it_has_no_words_for(info, models):
     zoo = replace(info, prompt="a photo of {}.", prompt_names=("a digit", "a zebra"))
-    with pytest.raises(UsageError, match=r"^language_model=glyph-words: does not know 'zebra' of 'a zebra'"):
+    with pytest.raises(UsageError, match=r"^lecf:language_model=glyph-words: does not know 'zebra' of 'a zebra'"):
         lecf(model=str(models["mini"]), language_model="glyph-words").resolve(zoo)
 
 
