@@ -123,7 +123,7 @@ def test_a_hub_that_never_answers(monkeypatch):
     ("name", "told"),
     [
         ("glyph-ds", "glyph-ds: neither an embedded model, nor a folder, nor a hub id (did you mean 'glyph-sd'"),
-        ("nothing", "nothing: neither an embedded model, nor a folder, nor a hub id (embedded: glyph-cnn, gl"),
+        ("nothing", "nothing: neither an embedded model, nor a folder, nor a hub id (embedded: glyph-biggan, gl"),
         ("./nothing", "./nothing: no such file or folder; give a model's folder, in the format of its kind"),
         ("/nothing/at/all", "/nothing/at/all: no such file or folder; "),
         ("a/b/c", "a/b/c: neither an embedded model, nor a folder, nor a hub id"),

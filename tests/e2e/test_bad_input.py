@@ -310,7 +310,7 @@ def test_a_missing_model_is_said_within_ten_seconds(finished):
     )
     assert line.endswith(
         f"looked in {finished.env['HF_HOME']}/hub; download it on a connected machine "
-        "(`hf download CompVis/stable-diffusion-v1-4`) and copy that folder, or give a local folder: "
+        "(`hf download CompVis/stable-diffusion-v1-4`) and copy that folder, or give a local folder instead: "
         "/path/to/stable-diffusion-v1-4"
     )
     assert done.seconds < 10

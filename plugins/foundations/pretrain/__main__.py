@@ -17,8 +17,8 @@ Parts, with roughly the time each takes on one core of a current server at the s
 checkpoints and loss logs: start the same command again and it goes on where it stopped, to the same bytes.
 Every batch is a pure function of the seed and its number; no data set of images is read.
 
-Needs the extra `benchbench[pretrain]` (the pool also faiss and pyarrow) and, with --fonts debian, the font
-packages that the error message names when they are missing. --fonts bundled makes do with matplotlib's
+Needs the extra `benchbench[pretrain]` (with transformers 5) and, with --fonts debian, the font packages
+that the error message names when they are missing. --fonts bundled makes do with matplotlib's
 typefaces, stroke fonts and the pen: weaker models, for trying the code out.
 """
 
