@@ -41,7 +41,8 @@ def options() -> list[str]:
 def all_of_them(tmp_path_factory, environment) -> Bench:
     """A folder in which one run of every generator ended well, test images as they are and through the VAE."""
     bench = Bench(tmp_path_factory.mktemp("generators"), environment)
-    bench("run", *options(), *DATA, *LEARN, "--test-transform", "none", "--test-transform", "vae")
+    done = bench("run", *options(), *DATA, *LEARN, "--test-transform", "none", "--test-transform", "vae")
+    assert done.errors == [], "stderr holds progress and nothing else"
     return bench
 
 

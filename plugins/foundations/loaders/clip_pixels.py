@@ -20,7 +20,8 @@ def preprocess(images: NDArray[np.uint8], how: Preprocessing) -> torch.Tensor:
     which round pixels to whole numbers after resizing, as Pillow does; so does this. Torch sums a filter's
     products in another precision than Pillow: of random pixels one in 200 differs, by 1 or 2 levels of 255.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    # A copy: stored images are memory-mapped and read-only, which torch warns of.
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
     size = _target(pixels.shape[2], pixels.shape[3], how)
     if size != tuple(pixels.shape[2:]):
         pixels = F.interpolate(pixels, size=size, mode=how.interpolation, antialias=True, align_corners=False)

@@ -29,7 +29,7 @@ def at_once(resolution: int) -> int:
 
 def signed(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """Return fp32 ``(N, 3, H, W)`` in [-1, 1] on a device for uint8 ``(N, H, W, 3)``."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def vae_posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
