@@ -25,6 +25,7 @@ from .context import Context, Emit
 from .errors import BenchError
 from .fingerprint import CodeSource, fingerprint
 from .images import ImageSet, merge_shards
+from .overlap import copies_of
 from .plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from .protocol import harness_code
 from .records import pack_hits
@@ -191,7 +192,8 @@ def _sample(job: _Job) -> dict[str, Any]:
     enough = 1 <= total <= job.context.n_syn if plugin.may_yield_fewer else total == job.context.n_syn
     if not enough:
         shutil.rmtree(job.context.scratch)  # the chunks cannot be continued, so the next run starts without them
-        raise BenchError(f"{job.body['name']}: made {total} images where {job.context.n_syn} were asked for (n_syn)")
+        wanted = f"1 to {job.context.n_syn}" if plugin.may_yield_fewer else str(job.context.n_syn)
+        raise BenchError(f"{job.body['name']}: made {total} images where {wanted} were asked for (n_syn)")
     _check_side(job)
     return {"images": total, "sampled_before_kill": sum(1 for _ in done[: job.context.skipped])}
 
@@ -257,6 +259,11 @@ def _train(job: _Job) -> dict[str, Any]:
     result = {name: value for name, value in asdict(outcome).items() if name != "hits"}
     result |= {"accuracy": outcome.accuracy, "n_test": len(outcome.hits), "hits": pack_hits(outcome.hits)}
     result["curve"] = [list(point) for point in outcome.curve]
+    if copies := copies_of(job.real("test"), (task.real, task.synthetic)):
+        result["details"] = {**result["details"], "test_copies": copies}
+        job.context.log(
+            f"{copies} training images equal a test image in every pixel: the accuracy is not to be trusted"
+        )
     _write_json(job.folder / "outcome.json", result)
     return {"images": outcome.images_seen}
 

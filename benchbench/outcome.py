@@ -99,6 +99,8 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
 
     spent = {stage: seconds(keys) for stage, keys in cell.steps.items()}
     count = {stage: images(keys) for stage, keys in cell.steps.items()}
+    # What a chain makes is what its last link yields, however many images the links before it handled.
+    count["sample"] = metas[cell.sample[-1]]["images"] if cell.sample and cell.sample[-1] in metas else None
     peaks = [meta["peak_memory_mib"] for meta in metas.values()]
     return Cost(
         fit_s=spent["fit"],
@@ -107,7 +109,7 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
         score_s=spent["score"],
         data_s=spent["data"],
         fit_images=count["fit"],
-        sample_images=metas[cell.sample[-1]]["images"] if cell.sample and cell.sample[-1] in metas else None,
+        sample_images=count["sample"],
         images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
         peak_memory_mib=max(peaks, default=None),
         device=metas[cell.train]["device"] if cell.train in metas else None,

@@ -122,6 +122,11 @@ class _Planner:
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
             for learner in learners
         }
+        for n_syn in self.request.n_syn:
+            if n_syn < len(info.classes):
+                self.warnings.append(
+                    f"--n-syn {n_syn}: fewer images than the {len(info.classes)} classes of {info.name}"
+                )
         for subset in self._subsets():
             for chain in chains:
                 for generation in self._generations(chain, subset):

@@ -15,7 +15,7 @@ from .errors import UsageError
 from .parameters import format_value
 
 # A link starts with a letter, a dot, a slash or a tilde, so that the plus of 1e+3 does not split a number.
-_LINK = re.compile(r"\+(?=[A-Za-z./~])")
+_LINK = re.compile(r"(\++)(?=[A-Za-z./~])")
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,8 @@ class Spec:
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not self.values:
-            return self.name
-        return self.name + ":" + ",".join(f"{key}={format_value(value)}" for key, value in self.values.items())
+        values = ",".join(f"{key}={format_value(value)}" for key, value in self.values.items())
+        return _LINK.sub(r"\1\1", f"{self.name}:{values}" if values else self.name)
 
     def __hash__(self) -> int:
         return hash((self.name, frozenset(self.values)))  # equal specs may list their values in another order
@@ -67,10 +66,18 @@ def parse_spec(text: str) -> Spec:
 
 
 def parse_chain(text: str) -> tuple[Spec, ...]:
-    """Read ``a:x=1+b:y=2``: the links of a chain, in order."""
+    """Read ``a:x=1+b:y=2``: the links of a chain, in order; ``++`` stands for a plus inside a value or a path."""
     if text.endswith("+"):
         raise UsageError(f"{text}: a plugin's name is missing behind the +; write {text}NAME")
-    return tuple(parse_spec(part) for part in _LINK.split(text))
+    parts = [""]
+    for place, piece in enumerate(_LINK.split(text)):
+        if place % 2 == 0:
+            parts[-1] += piece
+            continue
+        parts[-1] += "+" * (len(piece) // 2)
+        if len(piece) % 2:
+            parts.append("")
+    return tuple(parse_spec(part) for part in parts)
 
 
 def chain_text(chain: Iterable[Spec]) -> str:

@@ -88,6 +88,7 @@ class Row:
         peak_memory_mib: the largest of any of its trainings.
         superseded: records of older code, or of the same training done again, that are not shown.
         environments: hashes of the environments behind it; more than one is worth a mark.
+        test_copies: training images that equal a test image, the most of any of its trainings.
 
     """
 
@@ -109,6 +110,7 @@ class Row:
     superseded: int
     environments: tuple[str, ...]
     test: str = "-"
+    test_copies: int = 0
     delta: float | None = None
     delta_std: float | None = None
 
@@ -237,6 +239,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
         test=hide_paths(cell.test),
+        test_copies=max((int(result.details.get("test_copies", 0)) for _, result in done), default=0),
     )
 
 

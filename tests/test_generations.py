@@ -81,6 +81,7 @@ def test_a_filter_may_leave_fewer_and_tables_say_how_many(world):
     (record,) = world.run(gen="toygen+toysieve", baseline=False)
     assert record.status == "done"
     assert (record.cell.n_syn, record.cost.sample_images) == (40, 20)
+    assert record.cost.images_per_s["sample"] == pytest.approx(20 / record.cost.sample_s, rel=0.01)
     assert record.metrics["toymetric.py"]["n_score"] == 12  # half of the real images: the baseline needs the others
     (row,) = build_table([record]).rows
     assert (row.generation.n_syn, row.generation.n_made) == (40, 20)
@@ -137,8 +138,8 @@ def test_real_images_can_be_filtered(world):
 @pytest.mark.parametrize(
     ("spec", "error"),
     [
-        ("toysieve:share=0", "toysieve.py: made 0 images where 40 were asked for (n_syn)"),
-        ("toysieve:share=2,oversample=4", "toysieve.py: made 80 images where 40 were asked for (n_syn)"),
+        ("toysieve:share=0", "toysieve.py: made 0 images where 1 to 40 were asked for (n_syn)"),
+        ("toysieve:share=2,oversample=4", "toysieve.py: made 80 images where 1 to 40 were asked for (n_syn)"),
     ],
 )
 def test_none_and_more_than_planned_are_failures(world, spec, error):
@@ -180,3 +181,39 @@ def test_what_is_no_transform_is_said_before_anything_runs(world, text):
     chain = "+".join(world.file(name) for name in text.split("+"))
     with pytest.raises(UsageError, match=r"^--test-transform .*(cannot transform test images one for one|not a chain)"):
         world.plan(gen="toygen", test_transform=[chain])
+
+
+LEAK = '''
+from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Generator, ImageSet, param
+
+@dataclass(frozen=True)
+class ToyLeak(Generator):
+    """Finds some test images in its pool, as a retrieval may."""
+    leaked: int = param(3, low=0, help="How many.")
+
+    def sample(self, train, context):
+        rng = np.random.default_rng(["train", "validation", "test"].index("test"))
+        labels = np.arange(12, dtype=np.int64) % 3
+        noise = rng.integers(0, 60, (12, 4, 4, 3), dtype=np.uint8)
+        test = noise + (labels * 80).astype(np.uint8)[:, None, None, None]
+        rest = context.n_syn - self.leaked
+        yield ImageSet(test[: self.leaked], labels[: self.leaked], train.classes)
+        yield train.subset(np.arange(rest) % len(train))
+'''
+
+
+@pytest.mark.parametrize("leaked", [0, 3])
+def test_training_on_test_images_is_counted_and_told(world, leaked):
+    (world.folder / "toyleak.py").write_text(LEAK, "utf-8")
+    (record,) = world.run(gen=f"toyleak:leaked={leaked}", baseline=False)
+    assert record.result.details.get("test_copies", 0) == leaked
+    text = (world.results / "leaderboard.md").read_text("utf-8")
+    assert ("Up to 3 of its training images equal a test image in every pixel." in text) == bool(leaked)
+
+
+def test_fewer_images_than_classes_are_warned_of(world):
+    assert world.plan(n_syn="2").warnings == ("--n-syn 2: fewer images than the 3 classes of toy",)
+    assert world.plan(n_syn="3").warnings == ()

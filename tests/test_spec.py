@@ -79,6 +79,9 @@ def test_what_a_text_means(text, name, values):
 
 
 def test_a_chain_splits_between_links_only():
+    chain = parse_chain("knn:pool=./p++q+./a++++b.py")
+    assert [(link.name, dict(link.values)) for link in chain] == [("knn", {"pool": "./p+q"}), ("./a++b.py", {})]
+    assert chain_text(chain) == "knn:pool=./p++q+./a++++b.py"
     chain = parse_chain("diffinv:lr=1e+3,scale=2+clip-filter:keep=0.5+./own.py")
     assert [str(link) for link in chain] == ["diffinv:lr=1e+3,scale=2", "clip-filter:keep=0.5", "./own.py"]
 

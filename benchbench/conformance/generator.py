@@ -92,7 +92,7 @@ def sample_makes_a_single_image_too(subject: Subject) -> None:
     if subject.plugin.is_real:
         raise NotApplicable
     count = _count(subject, 1)
-    total = sum(len(item) for item in _sample(subject, n_syn=count)[0])
+    total = sum(len(item) for item in _sample_few(subject, count))
     require(total == count, f"sample made {total} images when asked for {count}")
 
 
@@ -206,6 +206,22 @@ def _sample(subject: Subject, **changes: Any) -> tuple[list[ImageSet], Probe]:
     changes.setdefault("n_syn", _count(subject, subject.n_syn))
     context = subject.context("sample", fitted=_fitted(subject), **_upstream(subject), **changes)
     return list(subject.plugin.sample(subject.train, context)), context
+
+
+def _sample_few(subject: Subject, n_syn: int) -> list[ImageSet]:
+    """Sample ``n_syn`` images; a link of a chain is given no more upstream images than it asks for."""
+    plugin = subject.plugin
+    if not plugin.needs_upstream:
+        return _sample(subject, n_syn=n_syn)[0]
+    given = subject.more(0).subset(range(min(plugin.upstream_count(n_syn), len(subject.train))))
+    fits = [
+        subject.context("fit", shard=shard, upstream=given)
+        for shard in (plugin.shards(len(given)) if plugin.has_fit else ())
+    ]
+    for context in fits:
+        plugin.fit(subject.train, context)
+    fitted = tuple(context.folder for context in fits)
+    return list(plugin.sample(subject.train, subject.context("sample", fitted=fitted, upstream=given, n_syn=n_syn)))
 
 
 def _sampled(subject: Subject) -> list[ImageSet]:

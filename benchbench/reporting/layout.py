@@ -133,6 +133,8 @@ def row_notes(row: Row) -> list[str]:
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
+    if row.test_copies:
+        notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes

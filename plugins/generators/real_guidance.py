@@ -79,12 +79,10 @@ class RealGuidance(Generator):
         from ..foundations.loaders.templates import check_template
 
         check_template(self.template)
-        least = min(STRENGTHS.values()) if self.strength is None else self.strength
-        if not steps_taken(self.num_inference_steps, least):
-            raise ValueError(
-                f"num_inference_steps={self.num_inference_steps}: a strength of {least:g} is less than one step; "
-                f"give at least {math.ceil(1 / least - 1e-9)} steps or a larger strength"
-            )
+        # How many images a class has is not known here; sampling looks at the strength that then holds.
+        largest = max(STRENGTHS.values()) if self.strength is None else self.strength
+        if not steps_taken(self.num_inference_steps, largest):
+            raise ValueError(_too_few(self.num_inference_steps, largest))
 
     def needs(self) -> Needs:
         """Return the foundation, and at 128 px or more that a CPU would take long.
@@ -117,13 +115,23 @@ class RealGuidance(Generator):
         return ready
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
-        """Yield ``context.n_syn`` variants, spread evenly over the training images."""
+        """Yield ``context.n_syn`` variants, spread evenly over the training images.
+
+        Raises:
+            BenchError: the strength for this many images per class is less than one step.
+        """
         import numpy as np
 
+        from benchbench.errors import BenchError
+
         from ..foundations.loaders.diffusion import open_text_to_image
+        from ..foundations.loaders.schedulers import steps_taken
         from ..foundations.loaders.templates import class_prompts
 
-        ready = replace(self.resolve(context.info), strength=self.strength or strength_for(train))
+        strength = self.strength or strength_for(train)
+        if not steps_taken(self.num_inference_steps, strength):
+            raise BenchError(f"real-guidance:{_too_few(self.num_inference_steps, strength)}")
+        ready = replace(self.resolve(context.info), strength=strength)
         prompts = class_prompts(context.info, ready.template)
         sources = _sources(train, context.n_syn, context.seed)
         facts = {name: getattr(ready, name) for name in ("strength", *_RECORDED)}
@@ -180,6 +188,13 @@ class RealGuidance(Generator):
             num_inference_steps=self.num_inference_steps,
         )
         return resized(made, side, self.interpolation)
+
+
+def _too_few(steps: int, strength: float) -> str:
+    return (
+        f"num_inference_steps={steps}: a strength of {strength:g} is less than one step; "
+        f"give at least {math.ceil(1 / strength - 1e-9)} steps or a larger strength"
+    )
 
 
 def strength_for(train: ImageSet) -> float:

@@ -107,7 +107,7 @@ class VAE(Generator):
         from ..foundations.loaders.diffusion_vae import open_autoencoder
 
         name = str(self.resolve(context.info).model)
-        return open_autoencoder(context.foundation(name), name, device=context.device)
+        return open_autoencoder(context.foundation(name), f"vae:model={name}", device=context.device)
 
     def _processed(
         self, images: ImageSet, sources: NDArray[np.int64], model: Autoencoder, info: DatasetInfo

@@ -7,6 +7,7 @@ or downloaded for nothing.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 MOST_PIXELS = 8192 * 8192
 #: 32 MiB: far above any photo on a page, far below what fills a disk.
 MOST_BYTES = 32 * 2**20
+#: Any of them beside ``index.json`` tells an index from a folder of pictures with a file of that name.
+_INDEX_FILES = ("metadata.parquet", "vectors.faiss")
 
 
 @dataclass(frozen=True)
@@ -154,12 +157,23 @@ def is_address(pool: str) -> bool:
 
 
 def kind_of(folder: Path) -> str:
-    """Return what a folder is: ``"index"``, ``"clip-retrieval"``, or ``"pictures"`` for anything else."""
-    if (folder / "index.json").is_file() and (folder / "metadata.parquet").is_file():
+    """Return what a folder is.
+
+    Returns:
+        ``"index"``, be it whole or damaged; ``"clip-retrieval"``; ``"unfinished"``, what a build that was killed has
+        left; or ``"pictures"`` for anything else.
+    """
+    if (folder / "index.json").is_file() and any((folder / name).is_file() for name in _INDEX_FILES):
         return "index"
     if (folder / "image.index").exists():
         return "clip-retrieval"
-    return "pictures"
+    return "unfinished" if (folder / ".building").is_dir() else "pictures"
+
+
+def unfinished(subject: str, folder: Path) -> UsageError:
+    """Return the error for a folder in which a build was killed."""
+    again = f"bench index build POOL --out {shlex.quote(str(folder))}"
+    return UsageError(f"{subject}: an unfinished index; run `{again}` again to finish it")
 
 
 def open_backend(
@@ -195,6 +209,8 @@ def open_backend(
         from .clip_retrieval_folder import ClipRetrievalFolder
 
         return ClipRetrievalFolder(pool, folder, chosen)
+    if kind == "unfinished":
+        raise unfinished(f"pool={pool}", folder)
     raise UsageError(
         f"pool={pool}: has no index; build one with `bench index build {pool} --out {pool.rstrip('/')}-index` and give "
         "that folder as pool"

@@ -63,6 +63,7 @@ def build_index(
     subject: str = "",
     on_progress: OnProgress | None = None,
     wait: bool = False,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Embed every picture of a pool and write its index; continue where a killed build stopped.
 
@@ -77,12 +78,15 @@ def build_index(
         subject: the start of messages; by default the pool's name.
         on_progress: see :data:`OnProgress`.
         wait: whether to wait for another build of the same index, which then is found to be up to date.
+        replace: whether a finished index of another pool or by another CLIP may be replaced.
 
     Returns:
-        What ``index.json`` says, with ``"built"``: false when it was up to date already.
+        What ``index.json`` says, with ``"built"``: false when it was up to date already, and ``"rebuilt"``: true when
+        it replaced a finished one, of the same pool unless ``replace``.
 
     Raises:
-        UsageError: no pool, an empty or oversized one, only broken pictures, or another build at work in ``out``.
+        UsageError: no pool, an empty or oversized one, only broken pictures, another build at work in ``out``, or a
+            finished index of something else there.
         BenchError: the CLIP cannot be opened, the disk is full or read-only; one line.
     """
     from filelock import FileLock, Timeout
@@ -95,6 +99,10 @@ def build_index(
             f"{subject}: {len(listing.entries):,} pictures, above the {MOST_PICTURES:,} that exact search is meant "
             "for; index it with `clip-retrieval inference` and `clip-retrieval index`, and give that folder as pool"
         )
+    if out.is_file():
+        raise UsageError(f"{out}: is a file; give the folder of an index")
+    if not replace:
+        _refuse_other_index(out, pool, clip, _listing_digest(listing, captions))
     try:
         work = out / ".building"
         work.mkdir(parents=True, exist_ok=True)
@@ -112,6 +120,27 @@ def build_index(
     return found
 
 
+def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: str) -> None:
+    """Raise ``UsageError`` when ``out`` is a finished index of another pool or by another CLIP.
+
+    An index whose pool is no longer where it was, or that was moved itself, is of this pool if the names and sizes
+    of the files agree.
+    """
+    try:
+        known = layout.read_facts(out, str(out))
+    except BenchError:
+        return
+    there = layout.pool_of(out, known)
+    moved = there is None or not there.is_dir()
+    same_pool = known["listing"] == content if moved else there == pool.resolve()
+    if same_pool and known["clip"].get("identity") == clip["identity"]:
+        return
+    raise UsageError(
+        f"{out}: holds an index of {there or 'another pool'} by {known['clip'].get('name')} "
+        f"({known['count']:,} pictures); give another --out or remove it"
+    )
+
+
 def _build(
     listing: Listing,
     out: Path,
@@ -126,6 +155,7 @@ def _build(
     known = _up_to_date(listing, out, clip, content)
     if known is not None:
         return {**known, "built": False}
+    rebuilt = (out / layout.FACTS).is_file()
     _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
     total, model = len(listing.entries), None
     for start in range(0, total, PART):
@@ -143,7 +173,7 @@ def _build(
     if not rows:
         why = f"{broken[0][0]}: {broken[0][1]}"
         raise UsageError(f"{subject}: none of its {total:,} pictures can be used ({why}); an index needs at least one")
-    return {**_write(listing, out, clip, content, rows, broken, vectors), "built": True}
+    return {**_write(listing, out, clip, content, rows, broken, vectors), "built": True, "rebuilt": rebuilt}
 
 
 def _listing_digest(listing: Listing, captions: bool) -> str:
@@ -160,11 +190,10 @@ def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str)
     """Return what an index says that is newer than every file of its pool and was built the same way."""
     try:
         known = layout.read_facts(out, str(out))
+        layout.check_files(out, known, str(out))
     except BenchError:
         return None
     if known["clip"] != clip or known["listing"] != content:
-        return None
-    if any(not (out / name).is_file() for name in (layout.VECTORS, layout.METADATA)):
         return None
     built = (out / layout.FACTS).stat().st_mtime_ns
     if any(changed > built for _, _, changed in listing.files):

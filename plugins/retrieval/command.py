@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -54,22 +55,28 @@ def build(
         typer.echo(f"{out} is up to date")
     typer.echo(_summary(facts))
     if facts["built"]:
-        typer.echo(f"took {time.monotonic() - began:.0f} s; use it with --gen knn:pool={out},clip={clip}")
+        if facts["rebuilt"]:
+            typer.echo(f"{out} was built before; its pictures, captions or files changed, so it was built again")
+        typer.echo(f"took {time.monotonic() - began:.0f} s; {_hint(out, clip)}")
 
 
 @app.command("show")
 def show(index: _Index, as_json: _Json = False) -> None:
     """Say what an index holds and which CLIP built it."""
-    from .backend import kind_of, open_backend
-    from .layout import read_facts
+    from .backend import kind_of, open_backend, unfinished
+    from .layout import check_files, read_facts
 
-    folder = _folder(index)
-    if kind_of(folder) == "clip-retrieval":
+    folder = _index(index)
+    kind = kind_of(folder)
+    if kind == "unfinished":
+        raise unfinished(index, folder)
+    if kind == "clip-retrieval":
         facts = open_backend(index, folder).describe()
         lines = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
         typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else lines)
         return
     facts = read_facts(folder, index)
+    check_files(folder, facts, index)
     typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else _summary(facts))
 
 
@@ -93,7 +100,7 @@ def search(
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
     folder = _folder(clip)
-    backend = open_backend(index, _folder(index), {"name": clip, "identity": clip_identity(folder)})
+    backend = open_backend(index, _index(index), {"name": clip, "identity": clip_identity(folder)})
     pixels = _read(image) if image is not None else None
     model = open_clip(folder, clip, _device(device))
     query = embed_pictures(model, [pixels], 1) if pixels is not None else model.encode_texts([str(text)])
@@ -103,6 +110,37 @@ def search(
         return
     for hit in hits:
         typer.echo("  ".join([f"{hit.similarity:7.4f}", hit.key, *([hit.caption] if hit.caption else [])]))
+
+
+def _hint(out: Path, clip: str) -> str:
+    """Say how to use an index, in words that a shell and a chain take."""
+    from benchbench.errors import UsageError
+    from benchbench.spec import Spec, parse_chain
+
+    wanted = {"pool": str(out), "clip": clip}
+    text = str(Spec("knn", wanted))
+    try:
+        links = parse_chain(text)
+    except UsageError:
+        links = ()
+    if len(links) == 1 and links[0].values == wanted:
+        return f"use it with --gen {shlex.quote(text)}"
+    bad = "'+' splits chains" if "+" in f"{out}{clip}" else "',' splits parameters"
+    return f"{bad} in --gen: rename or link the folder, then give it as pool= of knn"
+
+
+def _index(name: str) -> Path:
+    """Return the folder of an embedded pool or of an index."""
+    from benchbench.catalog import catalog
+    from benchbench.errors import UsageError
+
+    path = Path(name).expanduser()
+    if name not in catalog().names("foundation"):
+        if not path.exists():
+            raise UsageError(f"no such index: {name}")
+        if not path.is_dir():
+            raise UsageError(f"{name}: is a file; give the folder of an index")
+    return _folder(name)
 
 
 def _folder(name: str) -> Path:

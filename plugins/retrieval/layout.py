@@ -20,6 +20,8 @@ FACTS, VECTORS, METADATA, BROKEN = "index.json", "vectors.faiss", "metadata.parq
 #: same index of the same pool is the same key on another machine.
 PLACE = ".pictures"
 COLUMNS = ("key", "file", "at", "size", "digest", "caption", "url")
+#: Bytes before the rows in a file of faiss' ``IndexFlatIP``.
+_FAISS_HEADER = 45
 _FACTS = {"clip": dict, "width": int, "count": int, "source": dict, "listing": str}
 
 
@@ -47,6 +49,31 @@ def read_facts(folder: Path, subject: str) -> dict[str, Any]:
     return facts
 
 
+def check_files(folder: Path, facts: dict[str, Any], subject: str) -> None:
+    """Look at the files of an index as far as that takes neither faiss nor pyarrow: are they there, are they whole?
+
+    Raises:
+        BenchError: one is gone, shorter than its pictures take, or no file of its kind.
+    """
+    for name in (VECTORS, METADATA):
+        path, why = folder / name, ""
+        try:
+            with path.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - 4))
+                end = stream.read()
+        except FileNotFoundError:
+            why = "is not there"
+        except OSError as error:
+            why = f"cannot be read ({error.strerror})"
+        else:
+            least = _FAISS_HEADER + 4 * facts["count"] * facts["width"] if name == VECTORS else 8
+            if size < least or (name == METADATA and end != b"PAR1"):
+                why = "is cut short or no longer what was written"
+        if why:
+            raise BenchError(f"{subject}: the index is damaged: {name} {why}; build it again with `bench index build`")
+
+
 def refuse_other_clip(facts: dict[str, Any], clip: Any, subject: str) -> None:
     """Compare the CLIP of an index with the one that embeds the queries.
 
@@ -61,6 +88,17 @@ def refuse_other_clip(facts: dict[str, Any], clip: Any, subject: str) -> None:
         f"{subject}: the index was built with clip={built.get('name')}, the queries use clip={clip['name']}{same_name}"
         f"; give the CLIP of the index, or build another index with --clip {clip['name']}"
     )
+
+
+def pool_of(folder: Path, facts: dict[str, Any]) -> Path | None:
+    """Return the folder that an index was built from; ``None`` where it no longer says, as after a move."""
+    place = facts["source"].get("place")
+    if isinstance(place, str):
+        return (folder / place).resolve()
+    try:
+        return Path((folder / PLACE).read_text("utf-8").rstrip("\n"))
+    except (OSError, ValueError):
+        return None
 
 
 def place_of(pool: Path, out: Path) -> str | None:
@@ -147,8 +185,8 @@ def read_vectors(path: Path, subject: str) -> Any:
         raise BenchError(f"{subject}: {path.name} is not there; build the index again")
     try:
         return faiss.read_index(str(path))
-    except Exception as error:
-        raise BenchError(f"{subject}: {path.name} is damaged ({_last_line(error)}); build the index again") from None
+    except Exception:  # with faiss' whole call stack, which tells a user nothing
+        raise BenchError(f"{subject}: {path.name} is damaged; build the index again") from None
 
 
 def _last_line(error: Exception) -> str:

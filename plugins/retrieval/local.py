@@ -31,6 +31,7 @@ class LocalIndex:
         self.subject = f"pool={name}"
         self.facts = layout.read_facts(folder, self.subject)
         layout.refuse_other_clip(self.facts, clip, self.subject)
+        layout.check_files(folder, self.facts, self.subject)
         self.width: int | None = self.facts["width"]
         self.size: int | None = self.facts["count"]
 

@@ -39,7 +39,7 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
     except OSError:
         out = context.scratch / "index"
     try:
-        layout.read_facts(out, subject)
+        layout.check_files(out, layout.read_facts(out, subject), subject)
         return out
     except BenchError:
         pass
@@ -56,5 +56,6 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         subject=subject,
         on_progress=tell,
         wait=True,
+        replace=True,  # named by its content: only a damaged one is found here
     )
     return out

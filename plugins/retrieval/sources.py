@@ -79,6 +79,8 @@ def list_pool(root: Path, subject: str) -> Listing:
     Raises:
         UsageError: no such folder, no pictures in it, or a shard that cannot be read; names it.
     """
+    if root.is_file():
+        raise UsageError(f"{subject}: is a file; give a folder of pictures, WebDataset tars or parquet files")
     if not root.is_dir():
         raise UsageError(f"{subject}: no such folder; give a folder of pictures, WebDataset tars or parquet files")
     listing = _parquet(root, subject) or _webdataset(root, subject) or _tree(root)

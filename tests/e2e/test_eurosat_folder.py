@@ -118,4 +118,4 @@ def test_a_model_that_is_no_pipeline(own):
     (own.folder / "not-sd" / "README.txt").write_text("nothing")
     done = own("run", "--gen", "diffinv:model=./not-sd", "--data", "folder:path=pets", code=2)
     assert done.err.count("\n") == 1
-    assert done.err.startswith("bench: model=./not-sd: ")
+    assert done.err.startswith("bench: diffinv:model=./not-sd: ")

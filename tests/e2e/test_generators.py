@@ -147,3 +147,36 @@ def test_a_pool_of_ones_own_needs_no_embedded_model_but_clip(tmp_path, environme
     assert row["gen"].startswith("knn:k=2,pool=pictures@")
     assert 1 <= int(row["n_made"]) <= 20
     assert str(tmp_path) not in json.dumps(records(tmp_path / "results"))
+
+
+MISTAKES = [
+    ("prompt:template=a photo", "prompt: template=a photo: must have exactly one {}, where the class name goes"),
+    ("lecf:clip_threshold=2", "lecf:clip_threshold=2: must be at most 1"),
+    ("lecf:language_model=glyph-clip", "lecf:language_model=glyph-clip: no sequence-to-sequence language model"),
+    ("lecf:clip=glyph-sd", "lecf:clip=glyph-sd: no config.json in the folder"),
+    ("biggan:model=glyph-sd", "biggan:model=glyph-sd: not a BigGAN"),
+    ("biggan:model=./gone.pth", "biggan:model=./gone.pth: no such file or folder"),
+    ("knn:pool=./gone", "knn:pool=./gone: no such folder"),
+    ("knn:pool=", "knn:pool=: "),
+    ("knn:k=0", "knn:k=0: must be at least 1"),
+    ("vae:resolution=33", "vae:resolution=33: must be a multiple of 4"),
+    ("clip-filter", "clip-filter: works on another generator's images; write generator+clip-filter"),
+    ("diffinv+knn", "knn: makes its own images and cannot follow diffinv+"),
+]
+
+
+@pytest.mark.parametrize(("gen", "said"), MISTAKES, ids=[gen for gen, _ in MISTAKES])
+def test_a_mistake_is_one_line_before_anything_runs(bench, gen, said):
+    done = bench("run", "--gen", gen, *DATA, *LEARN, code=2, timeout=60)
+    line, end = done.err.split("\n")
+    assert (done.out, end) == ("", "")
+    assert line.startswith(f"bench: {said}")
+    assert not (bench.folder / "results" / "records").exists()
+
+
+def test_a_threshold_that_empties_a_class_is_a_failed_cell_that_says_so(bench):
+    gen = f"lecf:num_sentences=2,candidates=20,{SAMPLING},clip_threshold=1,min_per_class=0"
+    done = bench("run", "--gen", gen, *DATA, *LEARN, "--metric", "none", "--no-baseline", code=1)
+    assert "leaves no image of class '0'" in done.errors[-1]
+    (record,) = records(bench.folder / "results")
+    assert record["status"] == "failed"

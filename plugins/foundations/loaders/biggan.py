@@ -25,6 +25,7 @@ from .biggan_network import (
     enlarge,
     upsampling_kernel,
 )
+from .opening import unread
 
 __all__ = ["FrozenGenerator", "load_biggan", "open_biggan"]
 
@@ -87,7 +88,7 @@ def _safe(path: Path, subject: str) -> Mapping[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"{subject}: cannot be read ({_line(error)})") from None
+        raise UsageError(f"{subject}: {_unread(error)}") from None
 
 
 def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
@@ -100,15 +101,16 @@ def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
             "torch.save(G_ema.state_dict(), FILE)"
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(f"{subject}: cannot be read as a checkpoint ({_line(error)})") from None
+        raise UsageError(f"{subject}: {_unread(error)}") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         held = f"a dict of {', '.join(map(str, list(found)[:4]))}" if isinstance(found, dict) else type(found).__name__
         raise UsageError(f"{subject}: holds {held}; the plain state dict of G_ema is needed, tensors by name")
     return found
 
 
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+def _unread(error: Exception) -> str:
+    """Say why a file was not read, in our words: a library's own end in the middle or ask for a bug report."""
+    return f"cannot be read ({unread(error) or 'truncated or damaged'}); fetch it again"
 
 
 class FrozenGenerator:

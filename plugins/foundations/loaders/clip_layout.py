@@ -131,8 +131,8 @@ def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
             shards = _read(folder, name, f"{item}.index.json").get("weight_map", {})
             return [folder / shard for shard in sorted(set(shards.values()))]
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    found = f"only the pickled {pickled[0]}; convert it" if pickled else "none; fetch the folder again"
-    raise UsageError(f"{name}: the folder has no {names[0]}, {found}")
+    found = f", only the pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
+    raise UsageError(f"{name}: the folder has no {names[0]}{found}")
 
 
 def _read(folder: Path, name: str, part: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from benchbench.errors import BenchError, MissingError
 
 from .clip_layout import ClipLayout, weight_files
 from .clip_transformers import check_keys
+from .opening import unread
 
 # What OpenAI's own files hold beside weights.
 _FACTS = ("input_resolution", "context_length", "vocab_size")
@@ -67,7 +68,8 @@ def _fill(model: torch.nn.Module, layout: ClipLayout) -> None:
         try:
             weights |= load_file(file)
         except (SafetensorError, OSError) as error:
-            raise BenchError(f"{layout.name}: {file.name} cannot be opened ({error}); fetch the folder again") from None
+            why = unread(error) or "truncated, or no safetensors file"
+            raise BenchError(f"{layout.name}: {file.name} cannot be opened ({why}); fetch the folder again") from None
     for fact in _FACTS:
         weights.pop(fact, None)
     try:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchbench.errors import BenchError
 
-from .clip_layout import ClipLayout
+from .clip_layout import ClipLayout, weight_files
+from .opening import check_safetensors, reason
 
 # Old checkpoints hold these buffers, which are nothing but 0, 1, 2, ...
 _HARMLESS = "position_ids"
@@ -31,7 +33,7 @@ def open_towers(
     """
     from transformers import AutoTokenizer, CLIPModel
 
-    with _one_line(layout.name, "weights"):
+    with _one_line(layout.name, "weights", weight_files(layout)):
         model, told = CLIPModel.from_pretrained(
             str(layout.folder), use_safetensors=True, local_files_only=True, output_loading_info=True
         )
@@ -81,7 +83,7 @@ def check_keys(name: str, missing: Any, unexpected: Any) -> None:
 
 
 @contextmanager
-def _one_line(name: str, part: str) -> Iterator[None]:
+def _one_line(name: str, part: str, files: Sequence[Path] = ()) -> Iterator[None]:
     """Turn what a library raises while it opens a part into one line, and silence its chatter."""
     from transformers.utils import logging
 
@@ -93,8 +95,8 @@ def _one_line(name: str, part: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # from_pretrained raises whatever its readers raise
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BenchError(f"{name}: the {part} cannot be opened ({why}); fetch the folder again") from None
+        check_safetensors(files, f"{name}: ")
+        raise BenchError(f"{name}: the {part} cannot be opened ({reason(error)}); fetch the folder again") from None
     finally:
         logging.set_verbosity(level)
         if bars:

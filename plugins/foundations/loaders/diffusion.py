@@ -62,7 +62,7 @@ class TextToImage:
 
         Raises:
             UsageError: ``resolution`` does not fit the autoencoder.
-            BenchError: the scheduler does not take the foundation's configuration.
+            BenchError: the scheduler does not take the foundation's configuration, or an image is not finite.
         """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         noise = self._noise(generators, resolution)
@@ -98,7 +98,7 @@ class TextToImage:
 
         Raises:
             UsageError: the resolution does not fit the autoencoder.
-            BenchError: the scheduler does not take the foundation's configuration.
+            BenchError: the scheduler does not take the foundation's configuration, or an image is not finite.
         """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         resolution = images.shape[1]
@@ -172,7 +172,7 @@ def open_text_to_image(
 
     Args:
         folder: the foundation's folder.
-        name: how the user named it, the start of messages about the folder.
+        name: how the user named it; messages about the folder start with ``subject:model=name``.
         device: ``"cpu"`` or ``"cuda"``.
         precision: ``"fp32"``, or ``"bf16"`` for the UNet; text encoder and autoencoder stay fp32.
         scheduler: class name of a diffusers scheduler.
@@ -182,5 +182,6 @@ def open_text_to_image(
         UsageError: a part is missing or does not fit the others.
         BenchError: weights that are truncated, or of another network than the configuration says.
     """
-    text = TextEncoder(folder, name, device=device)
-    return TextToImage(load_parts(folder, name, device=device, precision=precision), text, scheduler, subject)
+    named = f"{subject}:model={name}"
+    text = TextEncoder(folder, named, device=device)
+    return TextToImage(load_parts(folder, named, device=device, precision=precision), text, scheduler, subject)

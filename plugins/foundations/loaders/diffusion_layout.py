@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,25 +128,30 @@ def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> N
     Raises:
         UsageError: the folder or the resolution cannot be used.
     """
-    folder = _here(model)
+    folder = _here(model, subject)
     if folder:
-        read_layout(folder, f"model={model}", text=text).latent_size(resolution, subject)
+        layout = read_layout(folder, f"{subject}:model={model}", text=text)
+        replace(layout, name=f"model={model}").latent_size(resolution, subject)
 
 
 def check_vae_at_plan(model: str, resolution: int, subject: str) -> None:
     """Check an autoencoder and a resolution as :func:`check_at_plan` does; raises ``UsageError``."""
-    folder = _here(model)
+    folder = _here(model, subject)
     if folder:
-        read_vae_layout(folder, f"model={model}").latent_size(resolution, subject)
+        layout = read_vae_layout(folder, f"{subject}:model={model}")
+        replace(layout, name=f"model={model}").latent_size(resolution, subject)
 
 
-def _here(model: str) -> Path | None:
+def _here(model: str, subject: str) -> Path | None:
     from benchbench.foundations import locate
 
     try:
-        return locate(model).folder
+        found = locate(model).folder
     except UsageError:
         return None
+    if found.is_file():
+        raise UsageError(f"{subject}:model={model}: is a file; give a model's folder ({_EXPECTED})")
+    return found
 
 
 _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
@@ -168,8 +173,8 @@ def _check_weights(part: Path, name: str) -> None:
     if any(part.glob("*.safetensors")):
         return
     pickled = sorted(item.name for item in part.glob("*.bin"))
-    found = f"only pickled {pickled[0]}; convert it" if pickled else "none; fetch the folder again"
-    raise UsageError(f"{name}: {part.name}/ has no safetensors weights, {found}")
+    found = f", only pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
+    raise UsageError(f"{name}: {part.name}/ has no safetensors weights{found}")
 
 
 def _check_shapes(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> None:

@@ -48,8 +48,12 @@ class Parts:
         return vae_posterior(self.vae, images)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``."""
-        return vae_decode(self.vae, latents)
+        """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
+
+        Raises:
+            BenchError: a pixel is not finite.
+        """
+        return vae_decode(self.vae, latents, self.layout.name)
 
 
 def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts:
@@ -133,7 +137,7 @@ def _open_text_encoder(part: Path, name: str) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     files = sorted(part.glob("*.safetensors"), key=lambda item: (".fp16." in item.name, item.name))
-    with quiet(name, part.name):
+    with quiet(name, part.name, part):
         encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(part), local_files_only=True))
         found = {key.removeprefix("text_model."): value for key, value in load_file(files[0]).items()}
     wanted = encoder.state_dict()

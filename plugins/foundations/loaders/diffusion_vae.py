@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchbench.errors import BenchError
 from benchbench.images import batches
 
 from .diffusion_layout import VAELayout, read_vae_layout
@@ -41,10 +42,18 @@ def vae_posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return mean.clone(), std.clone()
 
 
-def vae_decode(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``."""
+def vae_decode(vae: Any, latents: torch.Tensor, name: str) -> torch.Tensor:
+    """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
+
+    Raises:
+        BenchError: a pixel is not finite, which as a byte would be black; starts with ``name``, the foundation.
+    """
     with torch.inference_mode():
         pixels = vae.decode(latents / vae.config.scaling_factor + _shift(vae)).sample
+        if not bool(torch.isfinite(pixels).all()):
+            raise BenchError(
+                f"{name}: made images that are not finite (NaN or infinite); its weights or the precision are at fault"
+            )
         levels = (pixels.clamp(-1, 1) + 1) * 127.5
         return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
@@ -71,7 +80,7 @@ class Autoencoder:
         made = []
         for part in batches(len(images), at_once(images.shape[1])):
             mean, _ = vae_posterior(self.vae, signed(np.ascontiguousarray(images[part.start : part.stop]), self.device))
-            made.append(vae_decode(self.vae, mean).numpy())
+            made.append(vae_decode(self.vae, mean, self.layout.name).numpy())
         return np.concatenate(made)
 
 

@@ -7,11 +7,14 @@ CommonGen through keytotext, whose arguments leave top-k 50 and 20 new tokens; s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from benchbench.context import derive_seed
+from benchbench.errors import BenchError
 
 from .language_files import check_concepts, check_language_folder
 from .opening import open_part, quiet
@@ -50,6 +53,7 @@ class LanguageModel:
 
         Raises:
             UsageError: the model's vocabulary has not every word of ``concept``.
+            BenchError: the model's output is not finite.
         """
         check_concepts(self._folder, self.name, [concept])
         tokens = self._tokenizer(concept, return_tensors="pt").to(self._model.device)
@@ -68,6 +72,10 @@ class LanguageModel:
 
     def _draw(self, tokens: Any, max_new_tokens: int, top_k: int) -> list[str]:
         """Draw one batch of sentences, spaces made single, empty ones left out."""
+        with _finite(self.name):
+            return self._drawn(tokens, max_new_tokens, top_k)
+
+    def _drawn(self, tokens: Any, max_new_tokens: int, top_k: int) -> list[str]:
         # Everything that decides the draws is said here: a folder's own generation_config may ask for beams.
         drawn = self._model.generate(
             input_ids=tokens["input_ids"],
@@ -87,6 +95,22 @@ class LanguageModel:
         return [sentence for text in texts if (sentence := " ".join(text.split()))]
 
 
+@contextmanager
+def _finite(name: str) -> Iterator[None]:
+    """Turn torch's refusal to draw from probabilities that are not finite into one line."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if "probability tensor" not in str(error):
+            raise
+        raise BenchError(
+            f"{name}: gave token probabilities that are not finite (NaN or infinite); its weights are at fault, "
+            "fetch the folder again"
+        ) from None
+
+
 def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> LanguageModel:
     """Open a folder in the transformers format, such as ``mrm8488/t5-base-finetuned-common_gen``, in fp32.
 
@@ -103,6 +127,6 @@ def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> Lang
 
     check_language_folder(folder, name)
     model = open_part(AutoModelForSeq2SeqLM.from_pretrained, folder, "", name)
-    with quiet(name, ""):
+    with quiet(name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     return LanguageModel(model.float().requires_grad_(False).eval().to(device), tokenizer, folder, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Self
 
 S = TypeVar("S")
@@ -91,13 +92,12 @@ class BigGAN(Generator):
             UsageError: ``model`` is no BigGAN or not of this dataset's classes, or ``features`` no feature network.
         """
         from benchbench.errors import MissingError
-        from benchbench.foundations import locate
 
         from ...foundations.loaders.biggan_layout import read_biggan_layout
 
         try:
-            layout = read_biggan_layout(locate(self.model).folder, f"biggan:model={self.model}")
-            psi = locate(self.features).folder if self.needs().foundations[1:] else None
+            layout = read_biggan_layout(self._folder("model"), f"biggan:model={self.model}")
+            psi = self._folder("features") if self.needs().foundations[1:] else None
         except MissingError:
             return self  # the preflight says what is missing
         layout.class_indices(info)
@@ -106,6 +106,17 @@ class BigGAN(Generator):
 
             check_features(psi, f"biggan:features={self.features}")
         return self
+
+    def _folder(self, parameter: str) -> Path:
+        from benchbench.errors import MissingError, UsageError
+        from benchbench.foundations import locate
+
+        try:
+            return locate(getattr(self, parameter)).folder
+        except MissingError:
+            raise
+        except UsageError as error:
+            raise UsageError(f"biggan:{parameter}={error}") from None
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
         """Return the number of images: one per real image for exact inversion, else what is asked for."""

@@ -37,6 +37,9 @@ def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings
     """Yield ``context.n_syn`` images with their origins, in chunks.
 
     Number k is made for a training image, see :func:`sources`: random latents take its label alone.
+
+    Raises:
+        BenchError: the generator's output is not finite, which as bytes would be black images.
     """
     places = sources(train.labels, context.n_syn, context.seed)
     latents = read_latents(context, len(train)) if settings.mode == "inversion" else None
@@ -56,7 +59,13 @@ def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings
         z = torch.stack([z for z, _ in recipes + recipes[-1:] * filler]).to(generator.device)
         y = torch.from_numpy(np.pad(labels, (0, filler), mode="edge")).to(generator.device)
         with torch.inference_mode():
-            pixels = ((generator(z, y) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+            made = generator(z, y)
+            if not bool(torch.isfinite(made).all()):
+                raise BenchError(
+                    f"biggan:model={settings.model}: made images that are not finite (NaN or infinite); "
+                    "its weights are at fault, or fit gave such latents"
+                )
+            pixels = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         images = pixels.permute(0, 2, 3, 1).cpu().numpy()[: len(recipes)]
         origins = [origin for _, origin in recipes]
         yield ImageSet(resized(images, context.info.resolution, "bicubic"), labels, train.classes, origins)

@@ -74,7 +74,8 @@ class Sampler:
     def __init__(self, train: ImageSet, context: Context, settings: SamplingSettings) -> None:
         self.settings, self.labels, self.side = settings, train.labels, context.info.resolution
         folder = context.foundation(settings.model)
-        self.parts = load_parts(folder, settings.model, device=context.device, precision=context.precision)
+        named = f"diffinv:model={settings.model}"
+        self.parts = load_parts(folder, named, device=context.device, precision=context.precision)
         self.learned = {
             visits: torch.from_numpy(read_embeddings(context.fitted, visits, len(train)))
             for visits in settings.mixed_checkpoints

@@ -38,6 +38,10 @@ class KNN(Generator):
     classes retrieve is used by both, is marked in its origin and counted in the record. So there are fewer than ``k``
     times as many pictures as real images, in an order in which all first neighbours come before all second ones.
 
+    A picture whose centre square, at the dataset's resolution, equals a training image (mean difference below 2 of 255)
+    is counted and, unless ``keep_queries``, left out: a pool that holds the training images answers with the query. A
+    generator does not see the test images; that the pool holds none of them is up to the user.
+
     What a server answers, and the files that an index of clip-retrieval names, are not part of a step's key: a pool
     that changed behind such an index is asked again only where nothing is cached.
 
@@ -75,6 +79,9 @@ class KNN(Generator):
     min_similarity: float | None = param(
         None, low=-1, high=1, stage="sample", help="Least cosine similarity with the real image; none for no limit."
     )
+    keep_queries: bool = param(
+        False, stage="sample", help="Whether to use pictures of the pool that equal a training image."
+    )
     pictures: str | None = param(None, help="Folder of an index's pictures, where they lie elsewhere than they did.")
     indice_name: str | None = param(None, help="Which index of a server; none for its only one.")
     safe: bool = param(True, help="Whether a server leaves out what it holds for unsafe, where it can tell.")
@@ -94,19 +101,23 @@ class KNN(Generator):
         """Look at the pool as far as that is cheap.
 
         Raises:
-            UsageError: no such pool, one without pictures or with fewer than ``k``, one too large to be indexed on the
-                way, an index built with another CLIP, or a CLIP that is none.
+            UsageError: an empty parameter, no such pool, one without pictures or with fewer than ``k``, one too large
+                to be indexed on the way, an unfinished index, one built with another CLIP, or a CLIP that is none.
+            BenchError: a damaged index.
             MissingError: an index whose pictures are not where they were.
         """
+        self._refuse_empty()
         clip = self._clip()
         if self._is_server:
             return self
         folder = self._locate()
-        from ...retrieval.backend import kind_of
+        from ...retrieval.backend import kind_of, unfinished
 
         kind = kind_of(folder)
         if kind == "index":
             self._check_index(folder, clip)
+        elif kind == "unfinished":
+            raise unfinished(f"knn:pool={self.pool}", folder)
         elif kind == "pictures":
             self._check_pictures(folder)
         return self
@@ -154,6 +165,7 @@ class KNN(Generator):
             deduplicate=self.deduplicate,
             dedup_similarity=self.dedup_similarity,
             min_similarity=self.min_similarity,
+            keep_queries=self.keep_queries,
         )
         yield from sample_neighbours(train, context, settings)
 
@@ -174,6 +186,18 @@ class KNN(Generator):
             safety_model=self.safe,
             violence_detector=self.safe,
         )
+
+    def _refuse_empty(self) -> None:
+        """Refuse an empty path, which would mean the present folder."""
+        wanted = {
+            "pool": "give an embedded pool, a folder or the address of a server",
+            "clip": "give an embedded CLIP, a folder or a hub id",
+            "pictures": "give the folder of the index's pictures or leave it out",
+        }
+        for name, what in wanted.items():
+            value = getattr(self, name)
+            if value is not None and not value.strip():
+                raise UsageError(f"knn:{name}=: is empty; {what}")
 
     def _locate(self) -> Path:
         from benchbench.catalog import catalog
@@ -205,10 +229,11 @@ class KNN(Generator):
 
     def _check_index(self, folder: Path, clip: Path | None) -> None:
         from ...foundations.loaders.clip_layout import clip_identity
-        from ...retrieval.layout import find_pictures, read_facts, refuse_other_clip
+        from ...retrieval.layout import check_files, find_pictures, read_facts, refuse_other_clip
 
         subject = f"knn:pool={self.pool}"
         facts = read_facts(folder, subject)
+        check_files(folder, facts, subject)
         self._refuse_few(facts["count"])
         find_pictures(folder, facts, Path(self.pictures).expanduser() if self.pictures else None, subject)
         if clip is not None:
@@ -225,11 +250,11 @@ class KNN(Generator):
                 f"indexed on the way; run `bench index build {self.pool} --out {out} --clip {self.clip}` and give "
                 f"pool={out}"
             )
-        self._refuse_few(count)
+        self._refuse_few(count, "at most ", " (unreadable ones not yet counted)")
 
-    def _refuse_few(self, count: int) -> None:
+    def _refuse_few(self, count: int, before: str = "", behind: str = "") -> None:
         if count < self.k:
-            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {count} pictures; ask for no more")
+            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{behind}; ask for no more")
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded CLIP and pool; ``None`` with any other."""

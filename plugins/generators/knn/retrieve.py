@@ -22,6 +22,7 @@ from ...retrieval.backend import Backend, Hit, Missing, Options, is_address, kin
 from ...retrieval.embed import embed_pictures, open_clip
 from ...retrieval.onthefly import index_of
 from ...retrieval.pictures import fit_into, pixel_digest
+from .copies import TrainingImages
 from .shards import BROKEN, HITS, IMAGES, PICTURES, Retrieved, read_lines, write_lines
 
 #: Queries at a time: what a kill costs, and how many are embedded at once.
@@ -57,12 +58,13 @@ def retrieve(train: ImageSet, context: Context, settings: RetrievalSettings, opt
         range(start, min(start + PART, context.shard.stop))
         for start in range(context.shard.start, context.shard.stop, PART)
     ]
-    clip = None
+    clip, known = None, None
     for number, part in enumerate(context.progress(parts, label="retrieving", unit="part")):
         if not work.remembers(number):
             clip = clip or open_clip(clip_folder, settings.clip, context.device)
             queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
-            work.do(number, queries, backend)
+            known = known or TrainingImages(train.images)
+            work.do(number, queries, backend, known)
     _merge(work.folders(len(parts)), context.folder, context.info.resolution)
     _report(context, backend, settings)
 
@@ -101,7 +103,9 @@ class _Work:
         self.seen |= {item["key"] for name in (PICTURES, BROKEN) for item in read_lines(folder / name)}
         return True
 
-    def do(self, number: int, queries: np.ndarray[Any, np.dtype[np.float32]], backend: Backend) -> None:
+    def do(
+        self, number: int, queries: np.ndarray[Any, np.dtype[np.float32]], backend: Backend, known: TrainingImages
+    ) -> None:
         found = backend.search(queries, self.settings.k + self.settings.spare)
         wanted: dict[str, Hit] = {}
         for hit in (hit for hits in found for hit in hits):
@@ -114,7 +118,8 @@ class _Work:
                 continue
             images.append(fit_into(item.pixels, self.side, self.settings.resize))
             told = {"key": hit.key, "digest": pixel_digest(item.pixels), "caption": hit.caption, "url": hit.url}
-            pictures.append(told)
+            # Whatever is made of it here, a dataset takes the centre square.
+            pictures.append({**told, "copy": fit_into(item.pixels, self.side, "crop") in known})
         self.seen |= set(wanted)
         draft = self.folder / ".draft"
         shutil.rmtree(draft, ignore_errors=True)

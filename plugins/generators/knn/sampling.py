@@ -28,6 +28,7 @@ class SelectionSettings:
     deduplicate: bool
     dedup_similarity: float | None
     min_similarity: float | None
+    keep_queries: bool = False
 
 
 def sample_neighbours(train: ImageSet, context: Context, settings: SelectionSettings) -> Iterator[ImageSet]:
@@ -41,6 +42,7 @@ def sample_neighbours(train: ImageSet, context: Context, settings: SelectionSett
     labels = [int(label) for label in train.labels]
     if len(candidates) != len(labels):
         raise BenchError(f"knn: neighbours of {len(candidates)} images were retrieved, there are {len(labels)}")
+    copies = {at for at, (shard, place) in places.items() if shards[shard].pictures[place]["copy"]}
     found = select(
         candidates,
         labels,
@@ -48,10 +50,14 @@ def sample_neighbours(train: ImageSet, context: Context, settings: SelectionSett
         deduplicate=settings.deduplicate,
         least=settings.min_similarity,
         resembles=_resemblance(shards, places, context, settings),
+        copies=() if settings.keep_queries else copies,
     )
     _refuse_empty_classes(found, train, settings)
     used = found.chosen[: context.n_syn]
     _report(context, shards, found, used, train)
+    context.report(
+        training_copies=len({item.digest for row in candidates for item in row if (item.query, item.rank) in copies})
+    )
     for chunk in context.chunks(len(used), CHUNK):
         several = used[chunk.start : chunk.stop]
         at = [places[item.query, item.rank] for item in several]
@@ -117,6 +123,11 @@ def _refuse_empty_classes(found: Selection, train: ImageSet, settings: Selection
         raise BenchError(
             f"knn:min_similarity={settings.min_similarity:g}: leaves no picture for {len(empty)} of {len(queried)} "
             f"classes ({names}); lower it"
+        )
+    if found.copies:
+        raise BenchError(
+            f"knn: leaves no picture for {len(empty)} of {len(queried)} classes ({names}): {found.copies} that were "
+            "found equal a training image; give spare=N for further neighbours, another pool, or keep_queries=true"
         )
     raise BenchError(f"knn: no picture could be had for {len(empty)} of {len(queried)} classes ({names})")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 
@@ -34,12 +34,14 @@ class Selection:
         chosen: in the order in which they are used.
         duplicates: candidates that were left out because the class had the picture already.
         too_far: candidates below the least similarity.
+        copies: candidates that were left out because they equal a training image.
         labels: for each picture, by digest, the labels that it was chosen for, ascending.
     """
 
     chosen: list[Candidate] = field(default_factory=list)
     duplicates: int = 0
     too_far: int = 0
+    copies: int = 0
     labels: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
@@ -57,6 +59,7 @@ def select(
     deduplicate: bool = True,
     least: float | None = None,
     resembles: Callable[[Candidate, Candidate], bool] | None = None,
+    copies: Collection[tuple[int, int]] = (),
 ) -> Selection:
     """Choose at most ``k`` pictures for each query, each picture once within a class.
 
@@ -70,6 +73,7 @@ def select(
         deduplicate: whether a class uses the same picture, by key or by equal pixels, once.
         least: candidates below this similarity are not used.
         resembles: whether two pictures of a class are near-duplicates, of which the later one is left out.
+        copies: query and rank of the candidates that equal a training image and are not used.
     """
     found = Selection()
     used: Counter[int] = Counter()
@@ -82,6 +86,9 @@ def select(
             if rank >= len(row) or used[query] >= k:
                 continue
             item, label = row[rank], labels[query]
+            if (item.query, item.rank) in copies:
+                found.copies += 1
+                continue
             if least is not None and item.similarity < least:
                 found.too_far += 1
                 continue

@@ -20,7 +20,8 @@ class Retrieved:
 
     Attributes:
         images: uint8 ``(P, R, R, 3)``, each distinct picture once; memory-mapped.
-        pictures: for each of them ``key``, ``digest`` of the pixels as fetched, ``caption`` and ``url``.
+        pictures: for each of them ``key``, ``digest`` of the pixels as fetched, ``caption``, ``url`` and ``copy``,
+            whether it equals a training image.
         hits: for each query of the shard ``[rank, picture, similarity]``, best first; broken ones left out.
         broken: ``key`` and ``reason`` of each picture that could not be had.
     """

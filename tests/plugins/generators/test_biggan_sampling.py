@@ -140,6 +140,16 @@ def test_perturbed_latents_give_variants_around_each_image(make, fitted):
     assert made.origins[7]["seed"] != made.origins[1]["seed"]
 
 
+def test_images_that_are_not_finite_do_not_become_black(make, tmp_path):
+    """Finite weights can do it: a negative variance has no root."""
+    model = random_biggan()
+    model.blocks[0][0].bn1.stored_var.fill_(-1)
+    folder = write_folder(model, tmp_path / "damaged", ("a", "b"))
+    context = make(n_syn=2, foundations={"damaged": folder})
+    with pytest.raises(BenchError, match=r"^biggan:model=damaged: made images that are not finite"):
+        drawn(BigGAN(model="damaged"), context)
+
+
 def test_latents_of_another_subset_are_refused(make, fitted):
     folders, _ = fitted
     with pytest.raises(BenchError, match="not those of the 6 training images"):

@@ -235,6 +235,7 @@ def test_pictures_elsewhere_enter_the_key_and_own_ones_do_so_with_the_index(worl
 
 def mistakes(world, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "killed" / ".building").mkdir(parents=True)
     (tmp_path / "file").write_text("")
     facts = json.loads((world / "index" / "index.json").read_text())
     shutil.copytree(world / "index", tmp_path / "moved")
@@ -244,7 +245,14 @@ def mistakes(world, tmp_path):
         ({"pool": "glyph-poool"}, "neither an embedded pool nor a folder"),
         ({"pool": str(tmp_path / "file")}, "not a folder"),
         ({"pool": str(tmp_path / "empty")}, "no pictures in it"),
-        ({"pool": str(world / "pool"), "k": 34}, "has 33 pictures; ask for no more"),
+        ({"pool": ""}, "knn:pool=: is empty; give an embedded pool"),
+        ({"clip": ""}, "knn:clip=: is empty; "),
+        ({"pictures": " "}, "knn:pictures=: is empty; "),
+        ({"pool": str(tmp_path / "killed")}, f"an unfinished index; run `bench index build POOL --out {tmp_path}"),
+        (
+            {"pool": str(world / "pool"), "k": 34},
+            "has at most 33 pictures (unreadable ones not yet counted); ask for no more",
+        ),
         ({"k": 34}, "has 33 pictures; ask for no more"),
         (
             {"clip": str(world / "other")},
@@ -263,6 +271,50 @@ def test_mistakes_are_said_before_any_work(world, tmp_path):
         assert message in str(caught.value)
         assert str(caught.value).startswith("knn:")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["metadata.parquet", "vectors.faiss"])
+def test_a_damaged_index_is_said_before_any_work(world, tmp_path, name):
+    shutil.copytree(world / "index", tmp_path / "index")
+    path = tmp_path / "index" / name
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(BenchError, match=f"^knn:pool=.*: the index is damaged: {name} is cut short"):
+        knn(world, pool=str(tmp_path / "index")).resolve(tiny_info())
+    path.unlink()
+    with pytest.raises(BenchError, match=f"^knn:pool=.*: the index is damaged: {name} is not there"):
+        knn(world, pool=str(tmp_path / "index")).resolve(tiny_info())
+
+
+def test_training_images_in_the_pool_are_counted_and_left_out(world, tmp_path):
+    train = tiny_images(8)
+    near = np.asarray(train.images).astype(int)[:4] + 1  # encoded another time
+    own = [*np.asarray(train.images)[4:], *np.clip(near, 0, 255).astype(np.uint8)]
+    pool = write_folder(tmp_path / "pool", np.stack([*own, *noise(12, seed=4)]))
+    values = {"pool": str(pool), "k": 2}
+    made, facts, _ = run(knn(world, **values, spare=18), train, tmp_path / "out")
+    differences = np.abs(made.images[:, None].astype(int) - np.asarray(train.images)[None].astype(int))
+    assert differences.mean(axis=(2, 3, 4)).min() >= 2
+    assert (len(made), facts["training_copies"]) == (16, 8)
+    kept, facts, _ = run(knn(world, **values, spare=18, keep_queries="true"), train, tmp_path / "kept")
+    assert facts["training_copies"] == 8
+    assert {image.tobytes() for image in kept.images} & {image.tobytes() for image in own}
+    only = write_folder(tmp_path / "only", np.stack(own))
+    with pytest.raises(BenchError, match=r"leaves no picture for 4 of 4 classes .* equal a training image; give spare"):
+        run(knn(world, pool=str(only), k=1), train, tmp_path / "none")
+
+
+@pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
+def test_a_training_image_is_known_whatever_its_shape_was(world, tmp_path, resize):
+    from benchbench_plugins.retrieval.pictures import fit_into
+
+    wide = noise(8, side=64, seed=3)[:, 8:48]
+    train = replace(tiny_images(8), images=np.stack([fit_into(item, 16, "crop") for item in wide]))
+    pool = write_folder(tmp_path / "pool", wide)
+    for number, pixels in enumerate(noise(12, seed=4)):
+        (pool / f"{number}.png").write_bytes(encoded(pixels))
+    made, facts, _ = run(knn(world, pool=str(pool), k=2, spare=18, resize=resize), train, tmp_path / "out")
+    assert facts["training_copies"] == 8
+    assert not any(origin["key"].startswith("part") for origin in made.origins)
 
 
 def test_a_large_folder_is_to_be_indexed_by_hand(world, tmp_path, monkeypatch):

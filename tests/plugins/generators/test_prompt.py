@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from benchbench.context import derive_seed
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.images import ImageSet
 from benchbench.parameters import build, values_of
 from benchbench.testing import conformance
@@ -75,6 +76,17 @@ def test_a_finished_run_opens_no_foundation(train, make_context, tmp_path):
     assert list(plugin(model="mini").sample(train, context)) == []
 
 
+def test_images_that_are_not_finite_do_not_become_black(mini, train, make_context, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(mini, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    damaged = {name: np.full_like(value, np.nan) for name, value in load_file(weights).items()}
+    save_file(damaged, weights, metadata={"format": "pt"})
+    context = make_context("run", n_syn=2, foundations={"mine": folder})
+    with pytest.raises(BenchError, match=r"^prompt:model=mine: made images that are not finite"):
+        made(plugin(model="mine", num_inference_steps=1), train, context)
+
+
 def test_presets():
     paper = plugin("paper")
     assert (paper.guidance_scale, paper.num_inference_steps, paper.scheduler) == (7.5, 50, "PNDMScheduler")
@@ -95,10 +107,13 @@ def test_a_model_a_resolution_and_a_scheduler_that_do_not_fit_are_found_when_pla
         plugin(model=str(mini), resolution=20).resolve(info)
     with pytest.raises(UsageError, match=r"^prompt:scheduler=DDMScheduler: not a diffusers scheduler"):
         plugin(scheduler="DDMScheduler").needs()
+    (tmp_path / "mk.py").write_text("")
+    with pytest.raises(UsageError, match=r"^prompt:model=.*mk\.py: is a file; give a model's folder"):
+        plugin(model=str(tmp_path / "mk.py")).resolve(info)
     folder = tmp_path / "mine"
     shutil.copytree(mini, folder)
     shutil.rmtree(folder / "text_encoder")
-    with pytest.raises(UsageError, match=r"no text_encoder/config\.json in the folder"):
+    with pytest.raises(UsageError, match=r"^prompt:model=.*no text_encoder/config\.json in the folder"):
         plugin(model=str(folder)).resolve(info)
     config = folder / "unet" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "time_cond_proj_dim": 256}))

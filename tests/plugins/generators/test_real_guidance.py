@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.images import ImageSet
 from benchbench.parameters import build
 from benchbench.testing import conformance
@@ -91,9 +91,9 @@ def test_presets_hold_the_authors_values():
         ({"strength": "0.05", "num_inference_steps": "12"},
             "real-guidance: num_inference_steps=12: a strength of 0.05 is less than one step; "
             "give at least 20 steps or a larger strength"),
-        ({"num_inference_steps": "6"},
-            "real-guidance: num_inference_steps=6: a strength of 0.15 is less than one step; "
-            "give at least 7 steps or a larger strength"),
+        ({"num_inference_steps": "1"},
+            "real-guidance: num_inference_steps=1: a strength of 0.5 is less than one step; "
+            "give at least 2 steps or a larger strength"),
         ({"template": "a photo"},
             "real-guidance: template=a photo: must have exactly one {}, where the class name goes"),
     ],
@@ -102,6 +102,18 @@ def test_mistakes_are_said_in_one_line(values, message):
     with pytest.raises(UsageError) as caught:
         plugin(**values)
     assert str(caught.value) == message
+
+
+def test_few_steps_are_refused_only_for_the_strength_that_holds(mini, train, make_context):
+    few = plugin(model="mini", num_inference_steps=2)
+    one_each = train.subset(np.unique(train.labels, return_index=True)[1])
+    assert {item["strength"] for item in made(few, one_each, make_context("one", n_syn=2)).origins} == {0.5}
+    with pytest.raises(BenchError) as caught:
+        made(few, train, make_context("two", n_syn=2))
+    assert str(caught.value) == (
+        "real-guidance:num_inference_steps=2: a strength of 0.4 is less than one step; "
+        "give at least 3 steps or a larger strength"
+    )
 
 
 def test_what_is_planned(mini, info):

@@ -6,8 +6,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.images import ImageSet
 from benchbench.parameters import build
 from benchbench.testing import conformance
@@ -81,6 +82,17 @@ def test_there_is_one_image_for_each_real_one_at_most(mini, train, make_context)
 def test_a_finished_run_opens_no_foundation(train, make_context, tmp_path):
     context = make_context("run", n_syn=4, completed=1, foundations={"mini": tmp_path / "gone"})
     assert list(plugin(model="mini").sample(train, context)) == []
+
+
+def test_images_that_are_not_finite_do_not_become_black(mini, train, make_context, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(mini, folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    damaged = {name: np.full_like(value, np.nan) for name, value in load_file(weights).items()}
+    save_file(damaged, weights, metadata={"format": "pt"})
+    context = make_context("run", n_syn=2, foundations={"mine": folder})
+    with pytest.raises(BenchError, match=r"^vae:model=mine: made images that are not finite"):
+        made(plugin(model="mine"), train, context)
 
 
 def test_a_folder_that_is_an_autoencoder_alone_will_do(mini, train, make_context, tmp_path, info):

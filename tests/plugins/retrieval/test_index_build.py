@@ -99,7 +99,7 @@ def test_a_killed_build_continues_and_ends_with_the_same_bytes(tmp_path, clip, m
     monkeypatch.setattr(build_module, "embed_pictures", counting)
     with pytest.raises(KeyboardInterrupt):
         build(pool, tmp_path / "killed", clip)
-    with pytest.raises(UsageError, match="no index"):
+    with pytest.raises(UsageError, match=r"an unfinished index; run `bench index build POOL --out .*killed` again"):
         open_backend("mine", tmp_path / "killed")
     monkeypatch.setattr(build_module, "embed_pictures", embed_pictures)
     seen = []
@@ -352,6 +352,14 @@ def test_a_pool_that_changed_behind_its_index_is_an_error(built, index, tmp_path
         opened(index, pictures=tmp_path / "pool")
 
 
+def cut(path, count):
+    path.write_bytes(path.read_bytes()[:-count])
+
+
+def scribble(path):
+    path.write_bytes(b"rubbish" + path.read_bytes()[7:])
+
+
 def spoil_facts(index, **changes):
     path = index / "index.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -365,9 +373,19 @@ def spoil_facts(index, **changes):
         (lambda index: spoil_facts(index, version=9), "an index of version 9, this is version 1"),
         (lambda index: spoil_facts(index, clip=None), "index.json lacks clip"),
         (lambda index: spoil_facts(index, count=5), "vectors.faiss has 6 rows of 24, index.json says 5"),
-        (lambda index: (index / "vectors.faiss").write_bytes(b"rubbish"), "vectors.faiss is damaged"),
-        (lambda index: (index / "vectors.faiss").unlink(), "vectors.faiss is not there"),
-        (lambda index: (index / "metadata.parquet").write_bytes(b"rubbish"), "metadata.parquet cannot be read"),
+        (
+            lambda index: (index / "vectors.faiss").write_bytes(b"rubbish"),
+            "the index is damaged: vectors.faiss is cut short",
+        ),
+        (lambda index: (index / "vectors.faiss").unlink(), "the index is damaged: vectors.faiss is not there"),
+        (
+            lambda index: (index / "metadata.parquet").write_bytes(b"rubbish"),
+            "the index is damaged: metadata.parquet is cut",
+        ),
+        (lambda index: (index / "metadata.parquet").unlink(), "the index is damaged: metadata.parquet is not there"),
+        (lambda index: cut(index / "vectors.faiss", 1), "the index is damaged: vectors.faiss is cut short"),
+        (lambda index: cut(index / "metadata.parquet", 1), "the index is damaged: metadata.parquet is cut short"),
+        (lambda index: scribble(index / "vectors.faiss"), "vectors.faiss is damaged; build the index again"),
     ],
 )
 def test_a_damaged_index_is_one_line(index, spoil, message):
@@ -376,6 +394,43 @@ def test_a_damaged_index_is_one_line(index, spoil, message):
         opened(index)
     assert str(caught.value).startswith(f"pool=mine: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_an_index_of_another_pool_or_by_another_clip_is_not_replaced(built, index, clip, other_clip, tmp_path):
+    before = contents(index)
+    other = write_folder(tmp_path / "other", noise(3, seed=5))
+    same_names = write_folder(tmp_path / "same", noise(6))
+    for pool, by in ((other, clip), (same_names, clip), (built / "pool", other_clip), (other, other_clip)):
+        with pytest.raises(UsageError) as caught:
+            build(pool, index, by)
+        said = f"{index}: holds an index of {built / 'pool'} by mine (6 pictures); give another --out or remove it"
+        assert str(caught.value) == said
+        assert contents(index) == before
+        assert not (index / ".building").exists()
+    assert build(other, index, clip, replace=True)["count"] == 3
+
+
+def test_an_index_follows_a_pool_that_moved_and_one_that_changed(clip, tmp_path):
+    pool, index = write_folder(tmp_path / "pool", noise(4)), tmp_path / "index"
+    assert not build(pool, index, clip)["rebuilt"]
+    pool = pool.rename(tmp_path / "moved")
+    assert not build(pool, index, clip)["built"]
+    write_folder(tmp_path / "pool", noise(5))
+    assert build(tmp_path / "pool", index, clip)["rebuilt"]
+
+
+def test_a_damaged_index_is_built_again(built, index, clip):
+    cut(index / "vectors.faiss", 1)
+    assert build(built / "pool", index, clip)["built"]
+    assert contents(index) == contents(built / "index")
+
+
+def test_a_file_is_neither_pool_nor_index(tmp_path, clip):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file; give a folder"):
+        build(tmp_path / "file", tmp_path / "index", clip)
+    with pytest.raises(UsageError, match="is a file; give the folder of an index"):
+        build(write_folder(tmp_path / "pool", noise(2)), tmp_path / "file", clip)
 
 
 def test_a_plain_folder_says_how_to_index_it(tmp_path):

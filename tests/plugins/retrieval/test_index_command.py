@@ -1,10 +1,13 @@
 import json
+import shlex
+import shutil
 
 import pytest
 from pools import encoded, noise, write_clip_retrieval, write_folder
 from typer.main import get_command
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.spec import parse_chain
 from benchbench_plugins.retrieval.command import app
 
 
@@ -61,7 +64,12 @@ def test_mistakes_are_one_line(pool, clip, other_clip, tmp_path):
         (("search", pool / "index", "--image", tmp_path / "text.png", "--clip", clip), "not an image"),
         (("search", pool / "index", "--image", tmp_path / "none.png", "--clip", clip), "No such file"),
         (("show", tmp_path), "no index.json in the folder"),
-        (("show", tmp_path / "nowhere"), "no such file or folder"),
+        (("show", tmp_path / "nowhere"), f"no such index: {tmp_path / 'nowhere'}"),
+        (("show", "nope"), "no such index: nope"),
+        (("show", tmp_path / "text.png"), "is a file; give the folder of an index"),
+        (("search", "nope", "--text", "a", "--clip", clip), "no such index: nope"),
+        (("build", tmp_path / "text.png", "--out", tmp_path / "out", "--clip", clip), "is a file; give a folder"),
+        (("build", pool / "pool", "--out", tmp_path / "text.png", "--clip", clip), "is a file; give the folder"),
         (("build", tmp_path / "none", "--out", tmp_path / "out", "--clip", clip), "no such folder"),
         (("build", tmp_path, "--out", tmp_path / "out", "--clip", pool / "pool"), "config.json"),
         (("build", pool / "pool", "--out", tmp_path / "out", "--clip", clip, "--device", "tpu"), "must be auto, cpu"),
@@ -72,6 +80,42 @@ def test_mistakes_are_one_line(pool, clip, other_clip, tmp_path):
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unfinished_or_damaged_index_is_not_shown(pool, tmp_path):
+    (tmp_path / "killed" / ".building").mkdir(parents=True)
+    shutil.copytree(pool / "index", tmp_path / "cut")
+    path = tmp_path / "cut" / "vectors.faiss"
+    path.write_bytes(path.read_bytes()[:-1])
+    shutil.copytree(pool / "index", tmp_path / "lost")
+    (tmp_path / "lost" / "metadata.parquet").unlink()
+    for name, message in (("killed", "an unfinished index; run"), ("cut", "is damaged"), ("lost", "is damaged")):
+        with pytest.raises(BenchError) as caught:
+            run("show", tmp_path / name)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_hint_is_for_a_shell_and_a_chain_and_a_rebuild_is_said(pool, clip, tmp_path, capsys):
+    photos = shutil.copytree(pool / "pool", tmp_path / "photos")
+    arguments = ("build", photos, "--clip", clip, "--device", "cpu", "--out")
+    run(*arguments, tmp_path / "idx ü")
+    first = capsys.readouterr().out
+    spec = first.splitlines()[-1].split(" --gen ")[1]
+    assert shlex.split(spec) == [f"knn:pool={tmp_path / 'idx ü'},clip={clip}"]
+    assert "built again" not in first
+    (photos / "new.png").write_bytes(encoded(noise(1, seed=9)[0]))
+    run(*arguments, tmp_path / "idx ü")
+    assert "was built before; its pictures, captions or files changed" in capsys.readouterr().out
+    for name, sign in (("a+b", "'+' splits chains"), ("a,b", "',' splits parameters")):
+        run(*arguments, tmp_path / name)
+        said = capsys.readouterr().out
+        if "knn:pool" in said:  # only where a spec can say it
+            (text,) = shlex.split(said.splitlines()[-1].split(" --gen ")[1])
+            (link,) = parse_chain(text)
+            assert link.values == {"pool": str(tmp_path / name), "clip": str(clip)}
+        else:
+            assert f"{sign} in --gen: rename or link the folder" in said
 
 
 def test_a_folder_of_clip_retrieval_can_be_shown_and_searched(tmp_path, clip, capsys):

@@ -146,11 +146,19 @@ def test_damaged_weights_are_refused(folder):
     weights = folder / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
+    assert "cannot be read (truncated or damaged); fetch it again" in refused(folder)
     assert "model.safetensors: cannot be read" in refused(folder)
     weights.write_bytes(b"\0" * 4)
     assert "not a safetensors file" in refused(folder)
     weights.unlink()
     assert "model.safetensors is missing" in refused(folder)
+
+
+def test_a_truncated_checkpoint_is_said_in_our_words(pth):
+    content = pth.read_bytes()
+    for length in (len(content) // 2, len(content) - 30):
+        pth.write_bytes(content[:length])
+        assert refused(pth).endswith("cannot be read (truncated or damaged); fetch it again")
 
 
 def test_loading_does_not_touch_the_global_random_state(folder):

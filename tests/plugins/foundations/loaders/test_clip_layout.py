@@ -77,7 +77,7 @@ def test_image_processor_of_transformers_5_is_read_as_the_old_one(folder):
         ("vocab.json", "no tokenizer in the folder"),
         ("merges.txt", "no tokenizer in the folder"),
         ("preprocessor_config.json", "no preprocessor_config.json in the folder"),
-        ("model.safetensors", "the folder has no model.safetensors, none; fetch the folder again"),
+        ("model.safetensors", "the folder has no model.safetensors; fetch the folder again"),
     ],
 )
 def test_missing_file_is_named(folder, gone, words):

@@ -49,7 +49,7 @@ LAYOUT = "expected the diffusers layout of Stable Diffusion: unet, vae, schedule
         (without_unet, f"mine: no unet/config.json in the folder; {LAYOUT}"),
         (pickled, "mine: vae/ has no safetensors weights, only pickled "
             "diffusion_pytorch_model.bin; convert it"),
-        (no_weights, "mine: unet/ has no safetensors weights, none; fetch the folder again"),
+        (no_weights, "mine: unet/ has no safetensors weights; fetch the folder again"),
         (inpainting, "mine: unet has in_channels 9, the vae makes 4 latent channels; "
             "only plain text-to-image models can be used"),
         (larger, "mine: unet needs more than text embeddings (addition_embed_type=text_time), "

@@ -21,7 +21,37 @@ def test_truncated_weights_are_one_line(mini, tmp_path):
     shutil.copytree(mini, folder)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    assert opening(folder).startswith("mine: unet/ cannot be opened (")
+    told = "mine: unet/diffusion_pytorch_model.safetensors is truncated, or no safetensors file; fetch the folder again"
+    assert opening(folder) == told
+    weights.write_bytes(b"")
+    assert opening(folder) == told
+
+
+def test_a_damaged_file_that_is_not_opened_does_not_matter(mini, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(mini, folder)
+    (folder / "unet" / "diffusion_pytorch_model.non_ema.safetensors").write_bytes(b"version https://git-lfs")
+    load_parts(folder, "mine", device="cpu", precision="fp32")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_weights_of_other_shapes_are_said_without_a_librarys_advice(part, mini, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(mini, folder)
+    weights = folder / part / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    first = next(key for key in tensors if tensors[key].ndim == 4)
+    save_file({**tensors, first: tensors[first][:1].copy()}, weights, metadata={"format": "pt"})
+    assert opening(folder) == (
+        f"mine: {part}/ cannot be opened (weights have other shapes than config.json says); fetch the folder again"
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_that_are_not_finite_do_not_become_black(value, mini):
+    parts = load_parts(mini, "mine", device="cpu", precision="fp32")
+    with pytest.raises(BenchError, match=r"^mine: made images that are not finite .*; its weights or the precision"):
+        parts.decode(torch.full((1, 4, 4, 4), value))
 
 
 def test_missing_weights_are_not_filled_with_noise(mini, tmp_path):
@@ -84,5 +114,5 @@ def test_a_text_encoder_that_does_not_fit_its_configuration_is_one_line(mini, tm
     with pytest.raises(BenchError, match=r"^mine: text_encoder/ lacks 1 weights .*final_layer_norm\.bias"):
         TextEncoder(folder, "mine")
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(BenchError, match=r"^mine: text_encoder/ cannot be opened \("):
+    with pytest.raises(BenchError, match=r"^mine: text_encoder/model\.safetensors is truncated, .*fetch"):
         TextEncoder(folder, "mine")

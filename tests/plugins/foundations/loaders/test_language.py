@@ -97,7 +97,7 @@ def test_truncated_or_missing_weights_are_one_line(copy):
     weights = copy / "model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BenchError, match=r"^x: .*cannot be opened") as caught:
+    with pytest.raises(BenchError, match=r"^x: model\.safetensors is truncated, .*fetch the folder again") as caught:
         open_language_model(copy, "x")
     assert "\n" not in str(caught.value)
     from safetensors.torch import load, save_file
@@ -106,6 +106,16 @@ def test_truncated_or_missing_weights_are_one_line(copy):
     save_file(kept, weights, metadata={"format": "pt"})
     with pytest.raises(BenchError, match=r"lacks .* weights.*decoder.block.1"):
         open_language_model(copy, "x")
+
+
+def test_weights_that_are_not_finite_are_one_line(copy):
+    from safetensors.torch import load_file, save_file
+
+    weights = copy / "model.safetensors"
+    damaged = {name: torch.full_like(value, float("nan")) for name, value in load_file(weights).items()}
+    save_file(damaged, weights, metadata={"format": "pt"})
+    with pytest.raises(BenchError, match=r"^x: gave token probabilities that are not finite .*fetch the folder again$"):
+        open_language_model(copy, "x").sentences("a bird", 3, 0)
 
 
 def test_only_a_word_level_tokenizer_can_lack_a_word(t5, tmp_path):
