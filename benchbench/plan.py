@@ -383,8 +383,10 @@ def _counts(chain: tuple[Bound, ...], train_count: int, asked: int | None, defau
 
 def _transforms_hint() -> str:
     def fits(name: str) -> bool:
-        entry = catalog().get("generator", name)
-        return entry.problem is None and bool(getattr(load(entry), "is_transform", False))
+        try:
+            return bool(getattr(load(catalog().get("generator", name)), "is_transform", False))
+        except UsageError:
+            return False  # a broken one is no hint
 
     names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
     return f"; there are {', '.join(names)} (and none)" if names else ""

@@ -195,7 +195,7 @@ class ToyLeak(Generator):
     leaked: int = param(3, low=0, help="How many.")
 
     def sample(self, train, context):
-        rng = np.random.default_rng(["train", "validation", "test"].index("test"))
+        rng = np.random.default_rng(2)  # what the toy data draws its test images from
         labels = np.arange(12, dtype=np.int64) % 3
         noise = rng.integers(0, 60, (12, 4, 4, 3), dtype=np.uint8)
         test = noise + (labels * 80).astype(np.uint8)[:, None, None, None]

@@ -87,17 +87,21 @@ def _open(metric: Fidelity, context: Context) -> Extractor:
     return glyphcnn(context.foundation("glyph-cnn"), context.device)
 
 
+def _frechet(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatures) -> float:
+    return fid(real, synthetic) if extractor.id == INCEPTION else frechet_distance(real, synthetic)
+
+
 def _distances(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatures) -> dict[str, Any]:
     if extractor.id == INCEPTION:
         size = kid_subset_size(len(real), len(synthetic))
         return {
-            "fd": fid(real, synthetic),
+            "fd": _frechet(extractor, real, synthetic),
             "kd": kid(real, synthetic),
             "fd_estimator": "torch-fidelity frechet_inception_distance",
             "kd_estimator": (f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"),
         }
     return {
-        "fd": frechet_distance(real, synthetic),
+        "fd": _frechet(extractor, real, synthetic),
         "kd": kernel_distance(real, synthetic),
         "fd_estimator": "gaussian-w2",
         "kd_estimator": "poly3-U",
@@ -114,7 +118,7 @@ def _distance_of_real(
     if not 2 <= count <= len(real) // 2:
         return None
     chosen, rest = disjoint_halves(real.labels, count, derive_seed(context.seed, "real at this count"))
-    return float(_distances(extractor, features[rest], features[chosen])["fd"])
+    return _frechet(extractor, features[rest], features[chosen])
 
 
 def _capped(cap: int, synthetic: ImageSet, context: Context, warnings: list[str]) -> ImageSet:

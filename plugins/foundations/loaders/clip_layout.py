@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 from benchbench.contents import content_hash
 from benchbench.errors import UsageError
 from benchbench.paths import cache_root
+
+from .configuration import read_configuration
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -136,15 +137,7 @@ def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
 
 
 def _read(folder: Path, name: str, part: str) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / part).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{name}: no {part} in the folder; {_EXPECTED}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{name}: {part} cannot be read as JSON ({error}); fetch the folder again") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{name}: {part} is not a configuration (a JSON object); fetch the folder again")
-    return config
+    return read_configuration(folder, name, part, _EXPECTED)
 
 
 def _transformers_layout(folder: Path, name: str) -> ClipLayout:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchbench.errors import UsageError
+
+from .configuration import read_configuration
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
@@ -158,15 +159,7 @@ _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, sched
 
 
 def _config(folder: Path, name: str, part: str) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / part).read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{name}: no {part} in the folder; {_EXPECTED}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{name}: {part} cannot be read as JSON ({error}); fetch the folder again") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{name}: {part} is not a configuration (a JSON object); fetch the folder again")
-    return config
+    return read_configuration(folder, name, part, _EXPECTED)
 
 
 def _check_weights(part: Path, name: str) -> None:

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from benchbench.context import Context, derive_seed
 from benchbench.errors import BenchError
 from benchbench.images import ImageSet, Origin
+from benchbench.subsets import balanced_sample
 
 from ...foundations.loaders.biggan import open_biggan
 from ...foundations.loaders.resize import resized
@@ -81,15 +82,8 @@ def sources(labels: NDArray[np.int64], n_syn: int, seed: int) -> NDArray[np.int6
     every training image is used equally often but for one, and the labels have the training subset's proportions.
     """
     rounds, rest = divmod(n_syn, len(labels))
-    rng = np.random.default_rng(derive_seed(seed, "last round"))
-    queues = [list(rng.permutation(np.flatnonzero(labels == label))) for label in rng.permutation(np.unique(labels))]
-    chosen: list[int] = []
-    while len(chosen) < rest:
-        for queue in queues:
-            if queue and len(chosen) < rest:
-                chosen.append(int(queue.pop()))
     whole = np.tile(np.arange(len(labels), dtype=np.int64), rounds)
-    return np.concatenate([whole, np.array(sorted(chosen), dtype=np.int64)])
+    return np.concatenate([whole, balanced_sample(labels, rest, derive_seed(seed, "last round"))])
 
 
 def _random(dim_z: int, settings: SamplingSettings, seed: int, number: int) -> tuple[torch.Tensor, Origin]:
