@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchbench.context import derive_seed
@@ -74,12 +74,9 @@ class Prompt(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from ..foundations.loaders.schedulers import check_scheduler
+        from ._text_to_image import sampling_needs
 
-        check_scheduler(self.scheduler, "prompt")
-        large = (self.resolution or 0) >= 128
-        foundations = (self.model,) if self.model else ()
-        return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
+        return sampling_needs(self.model, self.resolution, self.scheduler, "prompt")
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution and the template.
@@ -87,16 +84,9 @@ class Prompt(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
-        from ..foundations.loaders.diffusion_layout import check_at_plan
+        from ._text_to_image import resolved
 
-        ready = replace(
-            self,
-            model=self.model or info.foundation,
-            resolution=self.resolution or info.generate_resolution,
-            template=self.template or info.prompt,
-        )
-        check_at_plan(str(ready.model), ready.resolution or 0, "prompt", text=True)
-        return ready
+        return resolved(self, info, "prompt")
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield ``context.n_syn`` images, the classes in turn; of ``train`` only the class names are read."""

@@ -90,12 +90,9 @@ class RealGuidance(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from ..foundations.loaders.schedulers import check_scheduler
+        from ._text_to_image import sampling_needs
 
-        check_scheduler(self.scheduler, "real-guidance")
-        large = (self.resolution or 0) >= 128
-        foundations = (self.model,) if self.model else ()
-        return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
+        return sampling_needs(self.model, self.resolution, self.scheduler, "real-guidance")
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution and the template.
@@ -103,16 +100,9 @@ class RealGuidance(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
-        from ..foundations.loaders.diffusion_layout import check_at_plan
+        from ._text_to_image import resolved
 
-        ready = replace(
-            self,
-            model=self.model or info.foundation,
-            resolution=self.resolution or info.generate_resolution,
-            template=self.template or info.prompt,
-        )
-        check_at_plan(str(ready.model), ready.resolution or 0, "real-guidance", text=True)
-        return ready
+        return resolved(self, info, "real-guidance")
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield ``context.n_syn`` variants, spread evenly over the training images.
