@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .augments import aug_text
 from .bound import Bound
 from .steps import Step, digest
 
@@ -78,18 +79,23 @@ class Transform:
 
 @dataclass(frozen=True)
 class Subset:
-    """Which real training images a cell may use."""
+    """Which real training images a cell may use; ``group_size`` matters to the rule ``groups`` alone."""
 
     shots: int | None
     n_real: int | None
     draw: int
     count: int
+    rule: str = "balanced"
+    group_size: int | None = None
 
     def body(self) -> dict[str, Any] | None:
         """Return what enters keys; ``None`` for the whole training part."""
         if self.shots is None and self.n_real is None:
             return None
-        return {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
+        body = {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
+        if self.rule != "balanced":
+            body |= {"rule": self.rule, "group_size": self.group_size}
+        return body
 
 
 @dataclass(frozen=True)
@@ -133,13 +139,14 @@ def make_cell(
         "gen": generation.text,
         "baseline": generation.is_real,
         "mix": f"{training.mix[0]}:{training.mix[1]}",
-        "aug": "+".join(link.text for link in training.aug) or "-",
+        "aug": aug_text(training.aug),
         "learner": training.learner.text,
         "arch": training.arch or "-",
         "test": test.text,
         "draw": training.subset.draw,
         "replicate": training.replicate,
         "seed": step.body["seed"],
+        "subset": training.subset.rule,
     }
     identity = shared | {
         "data": data.sentence() | {"external": data.external},
@@ -150,6 +157,8 @@ def make_cell(
         "arch": training.arch,
         "precision": precision,
     }
+    if training.subset.rule != "balanced":
+        identity["subset"] = training.subset.rule
     if test.key:
         identity["test"] = test.sentence
     keys = (step.key, data_key, generation.fit, generation.sample)

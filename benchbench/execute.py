@@ -140,10 +140,7 @@ class _Job:
         wanted = self.body.get("subset")
         if not wanted:
             return train
-        chosen = subsets.select(
-            train.labels, train.classes, wanted["shots"], wanted["n_real"], wanted["draw"], self.info.name
-        )
-        return train.subset(chosen)
+        return train.subset(subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted))
 
     def test(self) -> ImageSet:
         """Return the test images, transformed where the cell says so."""

@@ -12,14 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import subsets
-from .bound import Bound, bind, with_places
+from .augments import aug_text, expand_augs
+from .bound import Bound, bind, foundation_hash, with_places
 from .catalog import catalog, load
 from .cells import Cell, Generation, Subset, Training, Transform, make_cell
 from .context import derive_seed
 from .errors import UsageError
 from .hardware import choose_device, choose_precision
 from .plugins import DatasetInfo
-from .preflight import check_needs
+from .preflight import check_foundation, check_needs
+from .promises import promised
 from .protocol import harness_code
 from .request import Request
 from .spec import Spec, chain_text
@@ -113,11 +115,14 @@ class _Planner:
     def _plan_dataset(self, data: Bound, info: DatasetInfo) -> None:
         request = self.request
         self.data, self.info, self.info_json = data, info, info_to_json(info)
+        self.untrained: set[str] = set()
         self.data_key = self._data_step()
         chains = self._chains()
         tests = self._test_transforms()
         learners = [self._bind("learner", spec, info) for spec in request.learner]
-        augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in request.aug]
+        chained = expand_augs(request.aug) if any("aug" in learner.plugin.axes for learner in learners) else ()
+        augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in chained]
+        self.several_augs = len(augs) > 1
         architectures = {
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
             for learner in learners
@@ -180,14 +185,16 @@ class _Planner:
         request, info = self.request, self.info
         wanted: list[tuple[int | None, int | None]] = [(shots, None) for shots in request.shots]
         wanted += [(None, n_real) for n_real in request.n_real]
+        rule = {"rule": request.subset, "group_size": info.group_size}
+        if request.subset != "balanced" and not wanted:
+            raise UsageError(f"--subset {request.subset}: needs --n-real, the number of real images")
         if not wanted:
-            quick = info.quick_shots if request.preset == "quick" else None
-            wanted = [(quick, None)]
+            wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, _capped(info))]
         for shots, n_real in wanted:
-            count = subsets.check(info.class_counts, info.classes, shots, n_real, self.data.text)
+            count = subsets.check(info.class_counts, info.classes, shots, n_real, self.data.text, **rule)
             # Every draw of the whole set is the same set, but what is generated from it differs.
             for draw in range(request.draws):
-                yield Subset(shots, n_real, draw, count)
+                yield Subset(shots, n_real, draw, count, **rule)
 
     def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
@@ -311,6 +318,11 @@ class _Planner:
         if generation.is_real or "mix" not in axes:
             mixes = ((1, 0),) if generation.is_real else ((0, 1),)
         replicates = range(self.request.seeds)
+        if not learner.plugin.trains:  # neither images nor draws nor seeds change it: one row of no images
+            if learner.text in self.untrained or not generation.is_real:
+                return
+            self.untrained.add(learner.text)
+            subset, replicates = Subset(0, None, 0, 0), range(1)
         for mix, aug, arch, test, replicate in itertools.product(
             mixes, augs if "aug" in axes else [()], architectures, tests, replicates
         ):
@@ -328,7 +340,9 @@ class _Planner:
             "synthetic": synthetic,
             "seed": seed,
         }
-        if not cell.mix[0]:
+        if models := learner.plugin.foundations(cell.arch, self.info):
+            body["foundations"] = learner.foundations | {name: self._foundation(name, learner) for name in models}
+        if not cell.mix[0] or not learner.plugin.trains:
             body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
         if test.key:
             body["test"] = test.key
@@ -341,13 +355,18 @@ class _Planner:
         where = self._where(cell.subset)
         what = f"{cell.arch or learner.name} on {generation.text}{where}"
         what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
-        what += f", {'+'.join(link.text for link in cell.aug)}" if len(self.request.aug) > 1 else ""
+        what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""
         what += f", tested through {test.text}" if test.key else ""
         label = f"train {what}, seed {cell.replicate + 1}"
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
         timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
         guess = learner.plugin.training_seconds(cell.arch, self.info)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
+
+    def _foundation(self, name: str, learner: Bound) -> str:
+        """Return the content hash of a pretrained model that one architecture starts from."""
+        check_foundation(name, learner, self.download)
+        return foundation_hash(name)
 
     def _add_cell(self, training: Training, scores: dict[str, str]) -> None:
         step = self._train_step(training)
@@ -363,6 +382,14 @@ class _Planner:
     def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if self.request.draws > 1 else "")
+
+
+def _capped(info: DatasetInfo) -> int | None:
+    """Return how many real images the paper's preset uses: all (``None``), or the dataset's cap for each class."""
+    if info.paper_cap is None:
+        return None
+    count = sum(min(info.paper_cap, of_class) for of_class in info.class_counts)
+    return count if count < sum(info.class_counts) else None
 
 
 def _counts(chain: tuple[Bound, ...], train_count: int, asked: int | None, default: int) -> list[int]:
@@ -393,12 +420,8 @@ def _transforms_hint() -> str:
 
 
 def _baseline_name() -> str:
-    """Return the generator that stands for plain real images; the harness knows it by its promise, not its name."""
-    own = __name__.partition(".")[0]  # what ships with the harness comes before a stranger's
-    for entry in sorted(catalog().entries("generator"), key=lambda entry: entry.distribution != own):
-        try:
-            if getattr(load(entry), "is_real", False):
-                return entry.name
-        except UsageError:
-            continue  # a broken plugin must not stop the others
-    raise UsageError("no installed generator stands for real images; use --no-baseline")
+    """Return the generator that stands for plain real images."""
+    name = promised("generator", "is_real")
+    if name is None:
+        raise UsageError("no installed generator stands for real images; use --no-baseline")
+    return name

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .context import Context
+from .errors import UsageError
 from .images import ImageSet
 from .parameters import param
 
@@ -108,6 +109,8 @@ class DatasetInfo:
         prompt: template with one ``{}`` for the class.
         prompt_names: the class as it reads inside the prompt (``"an airplane"``).
         quick_shots: images per class under ``--preset quick`` when the user says nothing; ``None`` for all.
+        paper_cap: real images per class at most under ``--preset paper`` when the user says nothing; ``None`` for all.
+        group_size: size of the authors' random groups of training images, for ``--subset groups``; ``None`` for none.
         optimizer: ``"sgd"``, or ``"adamw"`` where the paper's protocol says so (MedMNIST).
         licence: licence of the images.
         source: where the images come from.
@@ -129,6 +132,8 @@ class DatasetInfo:
     prompt: str = "a photo of {}."
     prompt_names: tuple[str, ...] = ()
     quick_shots: int | None = None
+    paper_cap: int | None = None
+    group_size: int | None = None
     optimizer: str = "sgd"
     licence: str = "unknown"
     source: str = "unknown"
@@ -172,11 +177,23 @@ class Dataset(Plugin):
     def info(self) -> DatasetInfo:
         """Return what is known without decoding an image.
 
+        A published dataset answers from its published facts where its files are not there; ``needs`` says what is
+        missing.
+
         Raises:
-            MissingError: the files are not there; the message says what to fetch and where to put it.
+            MissingError: nothing is known without the files; the message says what to fetch and where to put it.
             UsageError: the files are there and wrong (an empty or one-class folder, an unreadable image).
         """
         raise NotImplementedError
+
+    def fetch(self) -> None:
+        """Download the published files to where ``info`` and ``load`` look for them.
+
+        Raises:
+            UsageError: there is nothing to download.
+            MissingError: the host cannot be reached; the message says what to fetch by hand and where to put it.
+        """
+        raise UsageError("there is nothing to fetch for this dataset; its files are your own, or come with it")
 
     def load(self, split: str, context: Context) -> ImageSet:
         """Return ``"train"``, ``"validation"`` (possibly empty) or ``"test"`` as uint8 images in a fixed order."""
@@ -253,6 +270,8 @@ class Augmentation(Plugin):
     """Changes batches on the device while a classifier trains."""
 
     kind: ClassVar[str] = "augmentation"
+    #: Whether it is what every chain starts with: a chain without such a link gets the installed one in front.
+    is_base: ClassVar[bool] = False
 
     def apply(
         self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
@@ -355,6 +374,8 @@ class Learner(Plugin):
     kind: ClassVar[str] = "learner"
     #: Which of ``arch``, ``aug``, ``mix`` change what it does; the plan does not multiply by the others.
     axes: ClassVar[frozenset[str]] = frozenset({"arch", "aug", "mix"})
+    #: Whether training images change what it does; one that does not (zero-shot) gets a single cell, of 0 images.
+    trains: ClassVar[bool] = True
 
     def architectures(self, names: Sequence[str], info: DatasetInfo) -> tuple[str, ...]:
         """Return the architectures that ``--arch`` names, aliases such as ``all`` expanded, in order.
@@ -363,6 +384,13 @@ class Learner(Plugin):
             UsageError: an unknown name (with the nearest ones), or one that cannot take the resolution.
         """
         return tuple(names)
+
+    def foundations(self, arch: str | None, info: DatasetInfo) -> tuple[str, ...]:
+        """Return the pretrained models that a training of ``arch`` starts from, beyond those of ``needs``.
+
+        Each is a known name, a local folder or a hub id; its content enters the key of that training alone.
+        """
+        return ()
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of one training on one core; ``None`` when unknown."""

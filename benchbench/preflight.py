@@ -34,7 +34,7 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
                 f"{bound.name}: not found: {file.what}; looked for {file.path}; put it there; source: {file.source}"
             )
     for name in needs.foundations:
-        _find_foundation(name, bound, download)
+        check_foundation(name, bound, download)
     warnings = []
     if needs.accelerator and device == "cpu":
         hint = "; --device cuda would use the one here" if has_cuda() else ""
@@ -44,7 +44,13 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
     return warnings
 
 
-def _find_foundation(name: str, bound: Bound, download: bool) -> None:
+def check_foundation(name: str, bound: Bound, download: bool) -> None:
+    """Make sure that a pretrained model is on this machine, fetching it where that is allowed.
+
+    Raises:
+        MissingError: it is neither here nor reachable.
+        UsageError: neither a known name, nor a folder, nor a hub id.
+    """
     names = (item.name for item in parameters(type(bound.plugin)) if getattr(bound.plugin, item.name) == name)
     subject = next((f"{item}=" for item in names), " ")
     try:

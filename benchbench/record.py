@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from .plugins import Outcome
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 2
+SCHEMA = 3
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
 Migration = tuple[int, Callable[[Json], Json]]
-#: 2 adds ``cell.test`` and ``facts``, whose absence means what their defaults say.
-MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data),)
+#: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say.
+MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data))
 
 T = TypeVar("T")
 
@@ -63,6 +63,7 @@ class Cell:
         preset: ``"quick"`` or ``"paper"``.
         baseline: whether others are compared with it (trained on the real images alone).
         test: spec text of what the test images passed through, ``"-"`` for nothing.
+        subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
 
     """
 
@@ -81,6 +82,7 @@ class Cell:
     preset: str
     baseline: bool = False
     test: str = "-"
+    subset: str = "balanced"
 
 
 @dataclass(frozen=True)

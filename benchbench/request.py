@@ -17,6 +17,7 @@ from .spec import Spec, comma_list, integers, parse_chain, parse_mix, parse_spec
 EXECUTORS = ("auto", "inline", "processes")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
+SUBSETS = ("balanced", "groups")
 
 Chain = tuple[Spec, ...]
 
@@ -26,7 +27,7 @@ class Request:
     """A set of experiments, as asked for.
 
     Attributes:
-        gen: chains of generators; one row each.
+        gen: chains of generators; one row each; none for the real baseline alone.
         data: datasets.
         learner: learners.
         arch: architecture names, aliases not yet expanded.
@@ -36,6 +37,7 @@ class Request:
         draws: few-shot draws, each with its own generation.
         shots: images per class; ``None`` for the preset's rule.
         n_real: total real images; ``None`` for all or the preset's rule.
+        subset: how real images are chosen: ``"balanced"``, or ``"groups"``, the authors' random groups.
         n_syn: generated images; ``None`` for the preset's multiple of the real ones.
         mix: real to synthetic in each batch; ``None`` for synthetic only.
         test_transform: generators that the test images pass through, ``()`` inside for none; one row each.
@@ -56,6 +58,7 @@ class Request:
     draws: int = 1
     shots: tuple[int, ...] = ()
     n_real: tuple[int, ...] = ()
+    subset: str = "balanced"
     n_syn: tuple[int, ...] = ()
     mix: tuple[tuple[int, int], ...] = ()
     test_transform: tuple[Chain, ...] = ()
@@ -73,6 +76,7 @@ class Request:
             ("--preset", self.preset, PRESETS),
             ("--device", self.device, DEVICES),
             ("--precision", self.precision, PRECISIONS),
+            ("--subset", self.subset, SUBSETS),
         ):
             if text not in known:
                 raise UsageError(f"{name} {text}: must be one of {', '.join(known)}{nearest(text, known)}")
@@ -104,7 +108,8 @@ def make_request(options: Mapping[str, Any]) -> Request:
     """Build a request from option texts, as flags, a suite file and ``benchbench.run`` give them.
 
     What is not given comes from the suite that is registered as ``default``: its learner, augmentation and
-    architectures always, its generators and datasets only when neither is given.
+    architectures always, its generators and datasets only when neither is given. A dataset without a generator is the
+    real baseline alone.
 
     Args:
         options: keys are the fields of :class:`Request`; values are texts, numbers or lists of them. Absent, ``None``
@@ -122,11 +127,10 @@ def make_request(options: Mapping[str, Any]) -> Request:
     for name, value in read_suite("default").items():
         if name not in ("gen", "data") or open_question:
             given.setdefault(name, value)
-    for name in ("gen", "data"):
-        if not given.get(name):
-            raise UsageError(
-                f"--{name}: missing; `bench list {'generator' if name == 'gen' else 'dataset'}` shows what there is"
-            )
+    if not given.get("data"):
+        raise UsageError("--data: missing; `bench list dataset` shows what there is")
+    if not given.get("gen") and given.get("baseline") is False:
+        raise UsageError("--gen: missing, and --no-baseline leaves no row; `bench list generator` shows what there is")
     made: dict[str, Any] = {}
     readers: dict[str, Any] = {
         "gen": lambda texts: tuple(parse_chain(text) for text in texts),

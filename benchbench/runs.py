@@ -274,9 +274,7 @@ def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
         wanted = plan.steps[key].body["subset"]
         if wanted:
             dataset = plan.steps[key].run["info"]["name"]
-            train = train.subset(
-                subsets.select(train.labels, train.classes, wanted["shots"], wanted["n_real"], wanted["draw"], dataset)
-            )
+            train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
         made = ImageSet.load(store.path(key))
         title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
         variants_grid(train, made, path, title=title)

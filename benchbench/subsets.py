@@ -4,6 +4,9 @@ Every choice is the first ``n`` of one fixed sequence. The sequence takes the cl
 each class, second image of each class, ...), so any prefix is as class-balanced as the data allow and a
 smaller subset is contained in a larger one. Order comes from raw PCG64 output, whose stream NumPy never
 changes.
+
+The rule ``"groups"`` is that of Diffusion Inversion's experiment with fewer real images (Zhou et al. 2023,
+figure 6): whole groups of consecutive images, drawn at random, whatever their classes.
 """
 
 from __future__ import annotations
@@ -22,7 +25,14 @@ Indices = NDArray[np.int64]
 
 
 def check(
-    class_counts: Sequence[int], classes: Sequence[str], shots: int | None, n_real: int | None, subject: str
+    class_counts: Sequence[int],
+    classes: Sequence[str],
+    shots: int | None,
+    n_real: int | None,
+    subject: str,
+    *,
+    rule: str = "balanced",
+    group_size: int | None = None,
 ) -> int:
     """Check ``--shots`` and ``--n-real`` against the number of training images, before anything is loaded.
 
@@ -32,16 +42,22 @@ def check(
         shots: images per class, ``None`` when not asked for.
         n_real: images in all, ``None`` when not asked for.
         subject: the dataset as the user wrote it, the start of every message.
+        rule: ``"balanced"``, or ``"groups"`` for whole groups.
+        group_size: images in a group, ``None`` when the dataset has no groups.
 
     Returns:
         The number of images that the subset will have.
 
     Raises: UsageError: more than there are (the smallest class is named), fewer than one per class, or both
-        options.
+        options; with groups: shots, no or an impossible ``n_real``, a dataset without groups, an unknown rule.
     """
     total = sum(class_counts)
     if shots is not None and n_real is not None:
         raise UsageError(f"{subject}: --shots={shots} and --n-real={n_real} exclude each other; give one of them")
+    if rule == "groups":
+        return _check_groups(total, shots, n_real, subject, group_size)
+    if rule != "balanced":
+        raise UsageError(f"{subject}: --subset={rule}: must be one of balanced, groups")
     if shots is not None:
         if shots < 1:
             raise UsageError(f"{subject}: --shots={shots}: must be at least 1")
@@ -58,8 +74,33 @@ def check(
     return total
 
 
+def _check_groups(total: int, shots: int | None, n_real: int | None, subject: str, size: int | None) -> int:
+    start = f"{subject}: --subset=groups"
+    if size is None:
+        raise UsageError(f"{start}: this dataset declares no groups; use --subset balanced")
+    whole = total - total % size
+    if not whole:
+        raise UsageError(f"{start}: a group has {size} images and there are {_images(total)}; use --subset balanced")
+    given = f"a multiple of {size} up to {whole}" + (f", or {total}" if total > whole else "")
+    if shots is not None:
+        raise UsageError(f"{start}: groups do not count images per class (--shots={shots}); give --n-real, {given}")
+    if n_real is None:
+        raise UsageError(f"{start}: give --n-real, {given}")
+    if n_real != total and (n_real < size or n_real % size or n_real > whole):
+        raise UsageError(f"{start}: --n-real={n_real}: groups have {size} images; give {given}")
+    return n_real
+
+
 def select(
-    labels: Indices, classes: Sequence[str], shots: int | None, n_real: int | None, draw: int, dataset: str
+    labels: Indices,
+    classes: Sequence[str],
+    shots: int | None,
+    n_real: int | None,
+    draw: int,
+    dataset: str,
+    *,
+    rule: str = "balanced",
+    group_size: int | None = None,
 ) -> Indices:
     """Return the indices of the training images that one draw uses, ascending.
 
@@ -68,6 +109,10 @@ def select(
     multiple of the number of classes, the remainder goes to the classes that come first in a seeded order; a
     class with too few images gives all of them and the others fill up.
 
+    With ``rule="groups"`` group ``k`` is the images ``[k*g, (k+1)*g)``, and the first ``n_real // g`` groups of a
+    seeded order are taken, so that more images contain fewer. A rest of the training part that fills no group comes
+    in only with all images. The authors let an incomplete group count as one; here ``n_real`` images are exactly that.
+
     Args:
         labels: int64 ``(N,)``, the labels of the whole training part in its fixed order.
         classes: class names, in label order.
@@ -75,18 +120,36 @@ def select(
         n_real: images in all, or ``None``; both ``None`` selects everything.
         draw: number of the draw, from 0.
         dataset: name of the dataset: the start of messages, and part of the seed.
+        rule: ``"balanced"``, or ``"groups"`` for whole groups.
+        group_size: images in a group, ``None`` when the dataset has no groups.
 
     Returns:
         int64 ``(n,)``, ascending, without repetition.
 
     Raises:
-        UsageError: as :func:`check`.
+        UsageError: as :func:`check`; or the groups of this draw hold no image of some class.
     """
     counts = [int(count) for count in np.bincount(labels, minlength=len(classes))]
-    size = check(counts, classes, shots, n_real, dataset)
+    size = check(counts, classes, shots, n_real, dataset, rule=rule, group_size=group_size)
     if shots is None and n_real is None:
         return np.arange(len(labels), dtype=np.int64)
+    if rule == "groups":
+        chosen = _groups(len(labels), size, int(group_size or 0), derive_seed(dataset, draw))
+        missing = np.flatnonzero(np.bincount(labels[chosen], minlength=len(classes)) == 0)
+        if len(missing):
+            raise UsageError(
+                f"{dataset}: --subset=groups --n-real={size}: the groups of draw {draw + 1} hold no image of class"
+                f" '{classes[int(missing[0])]}'; give a larger --n-real, or --subset balanced"
+            )
+        return chosen
     return np.sort(_in_turns(labels, derive_seed(dataset, draw))[:size])
+
+
+def _groups(total: int, n: int, group_size: int, seed: int) -> Indices:
+    if n == total:
+        return np.arange(n, dtype=np.int64)
+    groups = np.sort(_shuffled(total // group_size, derive_seed(seed, "groups"))[: n // group_size])
+    return np.asarray((groups[:, None] * group_size + np.arange(group_size)).ravel(), dtype=np.int64)
 
 
 def balanced_sample(labels: Indices, n: int, seed: int) -> Indices:

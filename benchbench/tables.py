@@ -27,6 +27,7 @@ class Generation:
 
     Attributes:
         data, gen, n_real, n_syn, shots, preset, baseline: as in :class:`benchbench.record.Cell`.
+        subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
         draws: generations behind the means.
         fd: Fréchet distance on the features of ``extractor``.
         kd: kernel distance on the same features.
@@ -65,6 +66,7 @@ class Generation:
     sample_s: float | None = None
     fit_images_per_s: float | None = None
     sample_images_per_s: float | None = None
+    subset: str = "balanced"
 
 
 @dataclass(frozen=True)
@@ -263,12 +265,12 @@ def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping
 
 def _comparable(row: Row) -> tuple[Hashable, ...]:
     made = row.generation
-    return made.data, made.n_real, made.shots, made.preset, row.learner, row.arch, row.aug, row.test
+    return made.data, made.n_real, made.shots, made.subset, made.preset, row.learner, row.arch, row.aug, row.test
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
     made = row.generation
-    place = (natural(made.data), made.n_real, made.shots or 0, made.preset)
+    place = (natural(made.data), made.n_real, made.shots or 0, made.subset, made.preset)
     axes = (natural(row.learner), natural(row.arch), natural(row.aug), natural(row.test))
     return (*place, *axes, not made.baseline, natural(row.mix), natural(made.gen), made.n_syn, row.spec_id)
 
@@ -314,16 +316,17 @@ def _generation(records: Sequence[Record]) -> Generation:
         sample_s=mean(lambda item: item.cost.sample_s),
         fit_images_per_s=mean(lambda item: item.cost.images_per_s.get("fit")),
         sample_images_per_s=mean(lambda item: item.cost.images_per_s.get("sample")),
+        subset=cell.subset,
         **{name: mean(lambda item, name=name: metric(item, name)) for name in names},  # type: ignore[misc]
     )
 
 
 def _generation_id(cell: Cell) -> tuple[Hashable, ...]:
-    return cell.data, cell.n_real, cell.shots, cell.preset, cell.gen, cell.n_syn, cell.baseline
+    return cell.data, cell.n_real, cell.shots, cell.subset, cell.preset, cell.gen, cell.n_syn, cell.baseline
 
 
 def _generation_order(made: Generation) -> tuple[Any, ...]:
-    place = (natural(made.data), made.n_real, made.shots or 0, made.preset)
+    place = (natural(made.data), made.n_real, made.shots or 0, made.subset, made.preset)
     return (*place, not made.baseline, natural(made.gen), made.n_syn, made.extractor or "")
 
 

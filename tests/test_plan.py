@@ -146,6 +146,56 @@ def test_too_many_shots(world):
         world.plan(shots=9)
 
 
+def test_the_paper_preset_caps_the_images_of_a_class(world):
+    capped = world.plan(data="toydata:cap=5", preset="paper", n_syn=20)
+    assert sentences(capped, "n_real") == [15, 15]
+    assert capped.steps[capped.cells[-1].fit[0]].body["subset"] == {"shots": None, "n_real": 15, "draw": 0}
+    assert sentences(world.plan(data="toydata:cap=5"), "n_real") == [24, 24], "quick has no cap"
+    assert sentences(world.plan(data="toydata:cap=5", preset="paper", shots=8), "n_real") == [24, 24]
+    roomy = world.plan(data="toydata:cap=8", preset="paper")
+    assert roomy.steps[roomy.cells[-1].fit[0]].body["subset"] is None, "a cap that nothing reaches is no subset"
+
+
+def test_the_authors_groups(world):
+    plan = world.plan(data="toydata:group=6", n_real=12, subset="groups")
+    wanted = {"shots": None, "n_real": 12, "draw": 0, "rule": "groups", "group_size": 6}
+    assert plan.steps[plan.cells[-1].fit[0]].body["subset"] == wanted
+    assert set(sentences(plan, "subset")) == {"groups"}
+    balanced = world.plan(data="toydata:group=6", n_real=12)
+    assert set(sentences(balanced, "subset")) == {"balanced"}
+    assert balanced.cells[0].spec_id != plan.cells[0].spec_id
+    assert not keys(plan, "fit", "train") & keys(balanced, "fit", "train")
+    with pytest.raises(UsageError, match="^--subset groups: needs --n-real"):
+        world.plan(data="toydata:group=6", subset="groups")
+
+
+def test_a_learner_that_does_not_train_has_one_cell_of_no_images(world):
+    plan = world.plan(learner=["toyplain", "toyzero"], shots="2,4", draws=2, seeds=3)
+    (zero,) = [cell for cell in plan.cells if "toyzero" in cell.sentence["learner"]]
+    told = {name: zero.sentence[name] for name in ("gen", "shots", "n_real", "draw", "replicate")}
+    assert told == {"gen": "real", "shots": 0, "n_real": 0, "draw": 0, "replicate": 0}
+    assert plan.steps[zero.train].body["subset"] is None
+    assert plan.steps[zero.train].label == "train toyzero.py on real 0-shot toy, seed 1"
+
+
+def test_what_an_architecture_starts_from_enters_its_own_key(world, tmp_path):
+    folders = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.txt").write_text(name)
+        folders.append(tmp_path / name)
+
+    def trains(folder):
+        plan = world.plan(learner=f"toystart:weights={folder}", arch="a,b", gen="real")
+        return {cell.sentence["arch"]: plan.steps[cell.train].body["foundations"] for cell in plan.cells}
+
+    one, two = map(trains, folders)
+    assert one["a"] == two["a"] == {}
+    assert one["b"] != two["b"] and len(one["b"]) == 1
+    with pytest.raises(UsageError, match=r"^toystart.py:weights=.*absent: no such file or folder"):
+        trains(tmp_path / "absent")
+
+
 # Seeds and draws
 
 

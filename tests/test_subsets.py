@@ -11,6 +11,7 @@ from benchbench.errors import UsageError
 from benchbench.subsets import balanced_sample, check, disjoint_halves, select
 
 CLASSES = tuple("abcde")
+PINNED_GROUPS = [2, 5, 7, 10, 14]
 PINNED = [1, 4, 12, 23, 29, 34, 48, 52, 56, 61, 70, 73, 84, 90, 98]
 
 
@@ -130,3 +131,83 @@ def test_halves_are_disjoint_and_whole(labels, seed, data):
 def test_a_sample_larger_than_the_set_is_refused(n):
     with pytest.raises(ValueError, match=f"cannot choose {n} of 3 images"):
         balanced_sample(np.array([0, 1, 2]), n, 0)
+
+
+NAMES = tuple("abcd")
+
+
+def in_groups(labels, n_real, draw=0, dataset="toy", size=10):
+    return select(labels, NAMES, None, n_real, draw, dataset, rule="groups", group_size=size)
+
+
+@pytest.fixture
+def mixed():
+    """Labels of 207 images in random order: 20 groups of 10, and 7 images that fill none."""
+    return np.random.default_rng(0).permutation(np.arange(207) % 4).astype(np.int64)
+
+
+def test_groups_are_whole_runs_of_the_fixed_order_and_nested(mixed):
+    before: set[int] = set()
+    for count in range(2, 21):
+        chosen = in_groups(mixed, 10 * count)
+        assert chosen.dtype == np.int64
+        starts = chosen.reshape(count, 10)[:, 0]
+        assert (starts % 10 == 0).all()
+        np.testing.assert_array_equal(chosen.reshape(count, 10), starts[:, None] + np.arange(10))
+        assert list(chosen) == sorted(set(chosen.tolist()))
+        assert before <= set(chosen.tolist())
+        before = set(chosen.tolist())
+    assert before == set(range(200))
+    np.testing.assert_array_equal(in_groups(mixed, 207), np.arange(207))  # what fills no group comes with all alone
+
+
+def test_groups_are_drawn_by_dataset_and_draw_alone(mixed):
+    first = in_groups(mixed, 50)
+    np.testing.assert_array_equal(first, in_groups(np.roll(mixed, 1), 50))  # no label decides, unlike when balanced
+    assert not np.array_equal(first, in_groups(mixed, 50, draw=1))
+    assert not np.array_equal(first, in_groups(mixed, 50, dataset="other"))
+    assert (first[::10] // 10).tolist() == PINNED_GROUPS  # for ever
+    assert len({tuple(counts(mixed, in_groups(mixed, 50, draw), 4)) for draw in range(10)}) > 3  # unbalanced
+
+
+def test_every_group_is_as_likely_as_any_other(mixed):
+    hits = np.zeros(20)
+    for draw in range(400):
+        hits[np.unique(in_groups(mixed, 50, draw) // 10)] += 1
+    # 100 expected, standard deviation 8.7.
+    assert hits.min() > 100 - 5 * 8.7
+    assert hits.max() < 100 + 5 * 8.7
+
+
+def test_groups_that_lack_a_class_are_refused_as_in_an_order_by_class():
+    with pytest.raises(UsageError, match=r"^toy: .* the groups of draw 1 hold no image of class '"):
+        in_groups(np.repeat(np.arange(4), 50), 20)
+
+
+@pytest.mark.parametrize(
+    ("shots", "n_real", "size", "message"),
+    [
+        (5, None, 10, "groups do not count images per class (--shots=5); give --n-real, a multiple of 10 up to 200"),
+        (None, None, 10, "give --n-real, a multiple of 10 up to 200"),
+        (None, 55, 10, "--n-real=55: groups have 10 images; give a multiple of 10 up to 200"),
+        (None, 5, 10, "--n-real=5: groups have 10 images; give a multiple of 10 up to 200"),
+        (None, 0, 10, "--n-real=0: groups have 10 images; give a multiple of 10 up to 200"),
+        (None, 210, 10, "--n-real=210: groups have 10 images; give a multiple of 10 up to 200"),
+        (None, 150, 60, "--n-real=150: groups have 60 images; give a multiple of 60 up to 180, or 200"),
+        (None, 100, None, "this dataset declares no groups; use --subset balanced"),
+        (None, 100, 1000, "a group has 1000 images and there are 200 training images; use --subset balanced"),
+    ],
+)
+def test_impossible_groups_are_one_clear_line(shots, n_real, size, message):
+    with pytest.raises(UsageError) as raised:
+        check((50, 50, 50, 50), NAMES, shots, n_real, "toy", rule="groups", group_size=size)
+    assert str(raised.value) == f"toy: --subset=groups: {message}"
+    with pytest.raises(UsageError, match=r"^toy: --subset=groups: "):
+        select(np.arange(200) % 4, NAMES, shots, n_real, 0, "toy", rule="groups", group_size=size)
+
+
+def test_groups_that_fit_and_rules_that_are_none():
+    assert check((50, 50), ("a", "b"), None, 30, "toy", rule="groups", group_size=10) == 30
+    assert check((50, 57), ("a", "b"), None, 107, "toy", rule="groups", group_size=10) == 107
+    with pytest.raises(UsageError, match=r"^toy: --subset=odd: must be one of balanced, groups$"):
+        check((50, 50), ("a", "b"), None, 30, "toy", rule="odd")

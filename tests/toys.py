@@ -25,12 +25,17 @@ class ToyData(Dataset):
     per_class: int = param(8, low=1, help="Training images per class.")
     held_out: int = param(0, low=0, help="Validation images.")
     prompt: str = param("a {}", stage="sample", help="Matters to generators only.")
+    cap: int = param(0, low=0, help="The cap of the paper preset, 0 for none.")
+    group: int = param(0, low=0, help="Size of the authors' groups, 0 for none.")
 
     def info(self):
         classes = ("dark", "grey", "light")
         counts = {"train": 3 * self.per_class, "validation": self.held_out, "test": 12}
         shares = (0.5, 0.5, 0.5)
-        return DatasetInfo("toy", classes, counts, (self.per_class,) * 3, 4, 4, 4, shares, shares, True, "none")
+        limits = {"paper_cap": self.cap or None, "group_size": self.group or None}
+        return DatasetInfo(
+            "toy", classes, counts, (self.per_class,) * 3, 4, 4, 4, shares, shares, True, "none", **limits
+        )
 
     def load(self, split, context):
         labels = np.arange(context.info.counts[split], dtype=np.int64) % 3
@@ -168,6 +173,13 @@ class ToyLearner(Learner):
         return Outcome(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
 '''
 
+START = '''
+    weights: str = param("", help="A folder that architecture b starts from.")
+
+    def foundations(self, arch, info):
+        return (self.weights,) if arch == "b" else ()
+'''
+
 METRIC = '''
 from __future__ import annotations
 from dataclasses import dataclass
@@ -197,6 +209,8 @@ class World:
         texts = {"toydata": DATA, "toygen": GEN, "toyfit": FIT, "toysample": SAMPLE, "toyfilter": FILTER}
         texts |= {"toylearner": LEARNER.replace("AXES", '{"arch", "mix"}'), "toymetric": METRIC}
         texts["toyplain"] = LEARNER.replace("AXES", "()")
+        texts["toyzero"] = texts["toyplain"].replace("    axes", "    trains = False\n    axes")
+        texts["toystart"] = texts["toylearner"] + START
         for name, text in texts.items():
             (folder / f"{name}.py").write_text(text, "utf-8")
 

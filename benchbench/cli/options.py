@@ -28,6 +28,14 @@ Draws = Annotated[
 ]
 Shots = Annotated[list[str] | None, typer.Option("--shots", metavar="N,...", help="Real images per class.")]
 NReal = Annotated[list[str] | None, typer.Option("--n-real", metavar="N,...", help="Real images in all.")]
+Subset = Annotated[
+    str | None,
+    typer.Option(
+        "--subset",
+        metavar="balanced|groups",
+        help="How --n-real chooses: balanced classes, or the authors' random groups. [default: balanced]",
+    ),
+]
 NSyn = Annotated[
     list[str] | None,
     typer.Option("--n-syn", metavar="N,...", help="Generated images. [default: 10 (quick) or 45 (paper) per real one]"),

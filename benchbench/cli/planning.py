@@ -20,6 +20,7 @@ def plan(
     draws: o.Draws = None,
     shots: o.Shots = None,
     n_real: o.NReal = None,
+    subset: o.Subset = None,
     n_syn: o.NSyn = None,
     mix: o.Mix = None,
     test_transform: o.TestTransform = None,

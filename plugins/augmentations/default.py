@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
@@ -18,6 +18,8 @@ class CropFlip(Augmentation):
     Diffusion Inversion, Zhou et al. 2023, appendix B.2.3. The flip follows ``DatasetInfo.flip_keeps_class``: digits
     and letters are not mirrored.
     """
+
+    is_base: ClassVar[bool] = True
 
     padding: int | None = param(None, low=0, help="Zeros added on each side, in px; none: an eighth of the side.")
 

@@ -8,7 +8,8 @@
 4. The centre square is cut out (the odd pixel stays at the right or bottom) and resized by Pillow's bicubic
    filter.
 
-Refused: damaged or truncated files, float images, more than 64 megapixels.
+Refused: damaged or truncated files, float images, more than 64 megapixels or 1 GiB, what is no regular file.
+Of images above 16 megapixels one is decoded at a time, so that threads do not multiply their memory.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,6 +37,12 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", "
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: 64 megapixels: a phone's largest photo, and 192 MiB decoded.
 MOST_PIXELS = 8192 * 8192
+#: Bytes of a file; 64 megapixels of 16-bit colour with transparency fill half of it.
+MOST_BYTES = 2**30
+#: Pixels from which on images are decoded one at a time.
+LARGE_PIXELS = 4096 * 4096
+#: Shorter side in px from which on :func:`inspect` decodes a JPEG at an eighth of its size.
+DRAFT_SIDE = 256
 #: The colour behind transparent pixels.
 BACKGROUND = (255, 255, 255)
 #: What makes each EXIF orientation upright; from 5 on, width and height change places.
@@ -45,6 +55,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_large = threading.Lock()
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -62,11 +74,15 @@ class ImageFacts:
         width: in px, after the EXIF orientation.
         height: in px, after the EXIF orientation.
         digest: first 32 hex digits of the SHA-256 of the file's bytes.
+        pixels: first 32 hex digits of the SHA-256 of the upright RGB pixels: equal for a photo whose comment was
+            removed, or that was saved again in another lossless format. A JPEG whose shorter side is at least 256 px
+            counts with its pixels at an eighth of its size.
     """
 
     width: int
     height: int
     digest: str
+    pixels: str
 
 
 def inspect(path: Path) -> ImageFacts:
@@ -79,14 +95,14 @@ def inspect(path: Path) -> ImageFacts:
     image = _open(content)
     orientation = _orientation(image)
     width, height = image.size
-    if image.format in ("JPEG", "MPO"):
-        image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
-        _decode(image)
-    else:
-        _to_rgb(_decode(image))
+    with _turn(image):
+        if image.format in ("JPEG", "MPO") and min(image.size) >= DRAFT_SIDE:
+            image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
+        upright = _upright(image, orientation)
+        pixels = hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).hexdigest()[:32]
     if orientation >= 5:
         width, height = height, width
-    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32])
+    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32], pixels)
 
 
 def read(path: Path, side: int) -> NDArray[np.uint8]:
@@ -95,12 +111,9 @@ def read(path: Path, side: int) -> NDArray[np.uint8]:
     Raises:
         ImageError: it cannot be used.
     """
-    image = _decode(_open(_bytes(path)))
-    upright = TURNS.get(_orientation(image))
-    if upright is not None:
-        image, before = image.transpose(upright), image
-        image.info = before.info  # a transparent colour is kept there
-    return square(_to_rgb(image), side)
+    image = _open(_bytes(path))
+    with _turn(image):
+        return square(_upright(image, _orientation(image)), side)
 
 
 def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -117,6 +130,11 @@ def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 def _bytes(path: Path) -> bytes:
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ImageError("not a regular file")  # a pipe would be waited for without end
+        if found.st_size > MOST_BYTES:
+            raise ImageError("larger than 1 GiB")
         content = path.read_bytes()
     except FileNotFoundError:
         raise ImageError("a link to nothing" if path.is_symlink() else "no longer there") from None
@@ -158,18 +176,46 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
+def _turn(image: Image.Image) -> AbstractContextManager[object]:
+    """Return what to hold while an image is decoded: nothing, or the turn of the large ones."""
+    return _large if image.width * image.height > LARGE_PIXELS else nullcontext()
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Decode an opened image and return it as RGB, turned as its EXIF orientation says."""
+    image = _decode(image)
+    turn = TURNS.get(orientation)
+    if turn is not None:
+        image, before = image.transpose(turn), image
+        image.info = before.info  # a transparent colour is kept there
+    try:
+        return _to_rgb(image)
+    except ValueError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{image.mode} pixels that cannot become RGB") from None
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("a float image; save it with 8 or 16 bits per channel")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
-        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+        image = Image.fromarray(_high_bytes(np.asarray(image)))
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         clear = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _high_bytes(values: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Divide values 0..65535 by 257 and round, a few rows at a time: an intermediate may be 8 times as large."""
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for top in range(0, len(values), 256):
+        # 257 is odd: no value lies halfway, and rounding needs no float.
+        grey[top : top + 256] = (values[top : top + 256].astype(np.int32) + 128) // 257
+    return grey
 
 
 def in_threads(function: Callable[[In], Out], items: Sequence[In]) -> Iterator[Out]:

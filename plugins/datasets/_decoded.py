@@ -1,0 +1,178 @@
+"""A dataset's images, decoded once into uint8 arrays that are opened memory-mapped ever after.
+
+An entry lies below :func:`benchbench.paths.cache_root` and is named by what decides its content: the digests of the
+files (or their stamps) and the rule that turned them into pixels, with its version. It appears in one step, so that
+a kill leaves nothing half, and nothing in place is changed afterwards::
+
+    CACHE/decoded/KEY/train/images.npy   uint8 (N, R, R, 3)
+    CACHE/decoded/KEY/train/labels.npy   int64 (N,)
+    CACHE/decoded/KEY/facts.json         what the check found
+
+``ImageSet.save`` links a whole ``images.npy`` instead of copying it where the file system is the same, so that an
+entry takes its space once. An entry can be deleted at any time; a cache that cannot be written costs time and memory
+only: the arrays are then made anew, in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from benchbench.errors import BenchError
+from benchbench.leases import lease
+from benchbench.paths import cache_root
+
+log = logging.getLogger("benchbench.datasets")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One part as a reader hands it over.
+
+    Attributes:
+        labels: ``(N,)`` whole numbers.
+        side: height and width in px.
+        blocks: uint8 ``(n, side, side, 3)`` arrays, N images in all, in the order of the labels; read once.
+    """
+
+    labels: NDArray[Any]
+    side: int
+    blocks: Iterable[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decoded part: uint8 ``(N, R, R, 3)``, read-only, and int64 labels ``(N,)``."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An entry: its parts by name, and the JSON facts that the check found."""
+
+    parts: Mapping[str, Part]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Reads the parts; is given an empty folder of its own that is gone afterwards.
+Reader = Callable[[Path], Mapping[str, Source]]
+#: Looks at the decoded parts before they are kept: raises ``UsageError``, or returns JSON facts.
+Check = Callable[[Mapping[str, Part]], Mapping[str, Any]]
+
+
+def decoded(question: Sequence[Any], read: Reader, check: Check | None = None) -> Decoded:
+    """Return the decoded parts of a dataset, or of one part of it; the reader is called the first time only.
+
+    Args:
+        question: JSON values that decide the content completely: name and version of the rule, digests (or sizes and
+            modification times) of the files.
+        read: the reader. What it raises is passed on, and nothing is kept.
+        check: looks at the arrays once, before they are kept.
+    """
+    name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
+    root = cache_root() / "decoded"
+    if (found := _open(root / name)) is not None:
+        return found
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lease(root / f".lock-{name}"))
+        except BenchError as error:  # cannot be written
+            log.debug("%s: %s", root, error)
+            return _in_memory(read, check)
+        if (found := _open(root / name)) is None:  # another process was not faster
+            found = _make(root, name, read, check)
+    return found if found is not None else _in_memory(read, check)
+
+
+def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded | None:
+    """Write and open an entry; ``None`` when the disk refuses. Whoever holds the lease owns the draft."""
+    draft, scratch = root / f".tmp-{name}", root / f".tmp-{name}.scratch"
+    for left in (draft, scratch):
+        shutil.rmtree(left, ignore_errors=True)  # what a kill left
+    try:
+        scratch.mkdir(parents=True)
+        for part, source in read(scratch).items():
+            (draft / part).mkdir(parents=True)
+            shape = (len(source.labels), source.side, source.side, 3)
+            if shape[0]:
+                images = open_memmap(draft / part / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+                _fill(images, source)
+                images.flush()
+                del images
+            else:  # a file cannot be mapped without a byte in it
+                np.save(draft / part / "images.npy", np.empty(shape, np.uint8), allow_pickle=False)
+            np.save(draft / part / "labels.npy", source.labels.astype(np.int64), allow_pickle=False)
+        facts = dict(check(_parts(draft)) if check else {})
+        (draft / "facts.json").write_text(json.dumps(facts), "utf-8")
+        shutil.rmtree(root / name, ignore_errors=True)  # a damaged one
+        os.rename(draft, root / name)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.warning("%s: decoded images are not kept: %s", root, error.strerror)
+        return None
+    finally:
+        for left in (draft, scratch):
+            shutil.rmtree(left, ignore_errors=True)
+    return _open(root / name)
+
+
+def _open(folder: Path) -> Decoded | None:
+    """Return an entry, or ``None`` when it is not there or somebody damaged it."""
+    try:
+        return Decoded(_parts(folder), json.loads((folder / "facts.json").read_bytes()))
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _parts(folder: Path) -> dict[str, Part]:
+    found = {}
+    for part in sorted(item for item in folder.iterdir() if item.is_dir()):
+        labels = np.load(part / "labels.npy", allow_pickle=False)
+        images = np.load(part / "images.npy", mmap_mode="r" if len(labels) else None, allow_pickle=False)
+        if len(images) != len(labels):
+            raise ValueError(f"{part}: {len(images)} images and {len(labels)} labels")
+        found[part.name] = Part(images, labels)
+    return found
+
+
+def _in_memory(read: Reader, check: Check | None) -> Decoded:
+    parts = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        for part, source in read(Path(scratch)).items():
+            images = np.empty((len(source.labels), source.side, source.side, 3), np.uint8)
+            _fill(images, source)
+            parts[part] = Part(images, source.labels.astype(np.int64))
+    return Decoded(parts, dict(check(parts) if check else {}))
+
+
+def _fill(images: NDArray[np.uint8], source: Source) -> None:
+    at = 0
+    for block in _uint8(source.blocks):
+        images[at : at + len(block)] = block
+        at += len(block)
+    if at != len(images):
+        raise ValueError(f"a reader gave {at} images for {len(images)} labels")
+
+
+def _uint8(blocks: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    for block in blocks:
+        if block.dtype != np.uint8:
+            raise ValueError(f"a reader gave {block.dtype}; pixels are uint8")
+        yield block
