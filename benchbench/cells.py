@@ -92,7 +92,7 @@ class Subset:
         """Return what enters keys; ``None`` for the whole training part."""
         if self.shots is None and self.n_real is None:
             return None
-        body = {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
+        body: dict[str, Any] = {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
         if self.rule != "balanced":
             body |= {"rule": self.rule, "group_size": self.group_size}
         return body

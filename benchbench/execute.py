@@ -19,13 +19,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import subsets
 from .bound import unbind
 from .context import Context, Emit
 from .errors import BenchError
 from .fingerprint import CodeSource, fingerprint
 from .images import ImageSet, merge_shards
-from .overlap import copies_of
+from .overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from .plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from .protocol import harness_code
 from .records import pack_hits
@@ -155,15 +157,20 @@ class _Job:
 
 def _data(job: _Job) -> dict[str, Any]:
     plugin: Dataset = job.plugin
-    counts = {}
+    counts, hashed = {}, {}
     for split in SPLITS:
         part = plugin.load(split, job.context)
         part.save(job.folder / split)
-        counts[split] = len(part)
+        counts[split], hashed[split] = len(part), digests(part)
     if counts["train"] == 0 or counts["test"] == 0:
         raise BenchError(
             f"{job.info.name}: has {counts['train']} training and {counts['test']} test images; both are needed"
         )
+    np.save(job.folder / DIGESTS, hashed["test"], allow_pickle=False)
+    shared = shared_with_test(hashed)
+    job.context.report(**shared)
+    if told := shared_text(shared["test_in_train"], shared["test_in_validation"]):
+        job.context.log(told)
     return {"images": sum(counts.values()), "counts": counts}
 
 
@@ -256,10 +263,18 @@ def _train(job: _Job) -> dict[str, Any]:
     result = {name: value for name, value in asdict(outcome).items() if name != "hits"}
     result |= {"accuracy": outcome.accuracy, "n_test": len(outcome.hits), "hits": pack_hits(outcome.hits)}
     result["curve"] = [list(point) for point in outcome.curve]
-    if copies := copies_of(job.real("test"), (task.real, task.synthetic)):
+    if copies := _copies(job, task):
         result["details"] = {**result["details"], "test_copies": copies}
     _write_json(job.folder / "outcome.json", result)
     return {"images": outcome.images_seen}
+
+
+def _copies(job: _Job, task: Task) -> int:
+    """Count training images that equal a test image; a real part that is known to share none is not read again."""
+    facts = job.store.meta(job.inputs["data"]).get("facts", {})
+    real = None if facts.get("test_in_train") == 0 else task.real
+    known = known_digests(job.store.path(job.inputs["data"]), job.real("test"))
+    return copies_of(known, (real, task.synthetic))
 
 
 def _score(job: _Job) -> dict[str, Any]:

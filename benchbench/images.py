@@ -5,7 +5,9 @@ NumPy is imported inside the functions: every plugin module imports this one, an
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,11 +90,16 @@ class ImageSet:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.jsonl`` into ``folder``."""
+        """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.jsonl`` into ``folder``.
+
+        Images that are the whole of a read-only memory-mapped ``.npy`` file are linked where the file system allows
+        it, so that a large dataset takes its space once: such a file must never be changed in place.
+        """
         import numpy as np
 
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "images.npy", self.images, allow_pickle=False)
+        if not _linked(self.images, folder / "images.npy"):
+            np.save(folder / "images.npy", self.images, allow_pickle=False)
         np.save(folder / "labels.npy", self.labels, allow_pickle=False)
         (folder / "classes.json").write_text(json.dumps(list(self.classes)) + "\n", "utf-8")
         if self.origins:
@@ -112,6 +119,25 @@ class ImageSet:
         if listed.exists():
             origins = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
         return ImageSet(images, labels, classes, origins)
+
+
+def _linked(images: NDArray[np.uint8], target: Path) -> bool:
+    """Link the file behind memory-mapped images to ``target``; ``False`` when it has to be written instead."""
+    import numpy as np
+
+    if isinstance(images, np.memmap) and images.mode == "r" and images.filename is not None and len(images):
+        file = Path(images.filename)
+        with contextlib.suppress(OSError, ValueError):
+            whole = np.load(file, mmap_mode="r", allow_pickle=False)
+            # A view of some of the images, or of them in another order, has another shape or other strides.
+            if (whole.shape, whole.strides, whole.dtype) == (images.shape, images.strides, images.dtype):
+                if target.exists() and file.samefile(target):
+                    return True
+                target.unlink(missing_ok=True)
+                os.link(file, target)
+                return True
+    target.unlink(missing_ok=True)  # it may be linked to by others: what is there is left, not written over
+    return False
 
 
 def merge_shards(folders: Iterable[Path], target: Path) -> int:

@@ -185,16 +185,17 @@ class _Planner:
         request, info = self.request, self.info
         wanted: list[tuple[int | None, int | None]] = [(shots, None) for shots in request.shots]
         wanted += [(None, n_real) for n_real in request.n_real]
-        rule = {"rule": request.subset, "group_size": info.group_size}
-        if request.subset != "balanced" and not wanted:
-            raise UsageError(f"--subset {request.subset}: needs --n-real, the number of real images")
+        rule, group = request.subset, info.group_size
+        subject, sizes = self.data.text, (info.class_counts, info.classes)
+        if rule != "balanced" and not wanted:
+            raise UsageError(f"--subset {rule}: needs --n-real, the number of real images")
         if not wanted:
             wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, _capped(info))]
         for shots, n_real in wanted:
-            count = subsets.check(info.class_counts, info.classes, shots, n_real, self.data.text, **rule)
+            count = subsets.check(*sizes, shots, n_real, subject, rule=rule, group_size=group)
             # Every draw of the whole set is the same set, but what is generated from it differs.
             for draw in range(request.draws):
-                yield Subset(shots, n_real, draw, count, **rule)
+                yield Subset(shots, n_real, draw, count, rule, group)
 
     def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
@@ -352,7 +353,7 @@ class _Planner:
             inputs={"data": self.data_key, "synthetic": synthetic, "test": test.key},
         )
         inputs = tuple(key for key in (self.data_key, synthetic, test.key) if key)
-        where = self._where(cell.subset)
+        where = self._where(cell.subset) if learner.plugin.trains else ""
         what = f"{cell.arch or learner.name} on {generation.text}{where}"
         what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
         what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""

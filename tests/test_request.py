@@ -33,17 +33,17 @@ def test_the_rest_of_the_default_stands_behind_every_command():
 
 def test_half_a_default_is_not_guessed():
     """`--gen mine` alone must not run digits; `--data mine` alone is the real baseline, not diffinv."""
-    with pytest.raises(UsageError, match="^--data: missing; `bench list"):
+    with pytest.raises(UsageError, match=r"^--data: missing; `bench list"):
         make_request({"gen": "mine"})
     assert make_request({"data": "mine"}).gen == ()
-    with pytest.raises(UsageError, match="^--gen: missing, and --no-baseline leaves no row; `bench list generator`"):
+    with pytest.raises(UsageError, match=r"^--gen: missing, and --no-baseline leaves no row; `bench list generator`"):
         make_request({"data": "mine", "baseline": False})
 
 
 def test_how_real_images_are_chosen():
     assert make_request({"data": "mine"}).subset == "balanced"
     assert make_request({"data": "mine", "subset": "groups"}).subset == "groups"
-    with pytest.raises(UsageError, match="^--subset group: must be one of balanced, groups"):
+    with pytest.raises(UsageError, match=r"^--subset group: must be one of balanced, groups"):
         make_request({"data": "mine", "subset": "group"})
 
 

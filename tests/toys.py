@@ -173,12 +173,12 @@ class ToyLearner(Learner):
         return Outcome(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
 '''
 
-START = '''
+START = """
     weights: str = param("", help="A folder that architecture b starts from.")
 
     def foundations(self, arch, info):
         return (self.weights,) if arch == "b" else ()
-'''
+"""
 
 METRIC = '''
 from __future__ import annotations

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
@@ -109,14 +109,7 @@ def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded |
         scratch.mkdir(parents=True)
         for part, source in read(scratch).items():
             (draft / part).mkdir(parents=True)
-            shape = (len(source.labels), source.side, source.side, 3)
-            if shape[0]:
-                images = open_memmap(draft / part / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-                _fill(images, source)
-                images.flush()
-                del images
-            else:  # a file cannot be mapped without a byte in it
-                np.save(draft / part / "images.npy", np.empty(shape, np.uint8), allow_pickle=False)
+            _write(draft / part / "images.npy", source)
             np.save(draft / part / "labels.npy", source.labels.astype(np.int64), allow_pickle=False)
         facts = dict(check(_parts(draft)) if check else {})
         (draft / "facts.json").write_text(json.dumps(facts), "utf-8")
@@ -156,23 +149,40 @@ def _in_memory(read: Reader, check: Check | None) -> Decoded:
     parts = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for part, source in read(Path(scratch)).items():
-            images = np.empty((len(source.labels), source.side, source.side, 3), np.uint8)
+            images = np.empty(_shape(source), np.uint8)
             _fill(images, source)
             parts[part] = Part(images, source.labels.astype(np.int64))
     return Decoded(parts, dict(check(parts) if check else {}))
 
 
+def _write(file: Path, source: Source) -> None:
+    """Write ``images.npy`` piece by piece; not through a memory map, which a full disk turns into a crash."""
+    shape = _shape(source)
+    with file.open("wb") as out:
+        write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for block in _blocks(source):
+            out.write(np.ascontiguousarray(block).data)
+
+
 def _fill(images: NDArray[np.uint8], source: Source) -> None:
     at = 0
-    for block in _uint8(source.blocks):
+    for block in _blocks(source):
         images[at : at + len(block)] = block
         at += len(block)
-    if at != len(images):
-        raise ValueError(f"a reader gave {at} images for {len(images)} labels")
 
 
-def _uint8(blocks: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    for block in blocks:
-        if block.dtype != np.uint8:
-            raise ValueError(f"a reader gave {block.dtype}; pixels are uint8")
+def _shape(source: Source) -> tuple[int, int, int, int]:
+    return len(source.labels), source.side, source.side, 3
+
+
+def _blocks(source: Source) -> Iterator[NDArray[np.uint8]]:
+    """Yield the blocks, and insist on what the reader promised: a mistake here would shift labels."""
+    wanted = _shape(source)
+    at = 0
+    for block in source.blocks:
+        at += len(block)
+        if block.dtype != np.uint8 or block.shape[1:] != wanted[1:] or at > wanted[0]:
+            raise ValueError(f"a reader gave {block.dtype} {block.shape} up to image {at} of uint8 {wanted}")
         yield block
+    if at != wanted[0]:
+        raise ValueError(f"a reader gave {at} images for {wanted[0]} labels")

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ MOST_PIXELS = 8192 * 8192
 MOST_BYTES = 2**30
 #: Pixels from which on images are decoded one at a time.
 LARGE_PIXELS = 4096 * 4096
+#: Rows that are converted at a time.
+STRIP = 512
 #: Shorter side in px from which on :func:`inspect` decodes a JPEG at an eighth of its size.
 DRAFT_SIDE = 256
 #: The colour behind transparent pixels.
@@ -99,10 +101,12 @@ def inspect(path: Path) -> ImageFacts:
         if image.format in ("JPEG", "MPO") and min(image.size) >= DRAFT_SIDE:
             image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
         upright = _upright(image, orientation)
-        pixels = hashlib.sha256(f"{upright.size}".encode() + upright.tobytes()).hexdigest()[:32]
+        shown = hashlib.sha256(f"{upright.size}".encode())
+        for strip in _strips(upright):
+            shown.update(strip.tobytes())
     if orientation >= 5:
         width, height = height, width
-    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32], pixels)
+    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32], shown.hexdigest()[:32])
 
 
 def read(path: Path, side: int) -> NDArray[np.uint8]:
@@ -202,19 +206,28 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         image = Image.fromarray(_high_bytes(np.asarray(image)))
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
+        image, before = Image.new("RGB", image.size), image
+        for number, strip in enumerate(_strips(before)):
+            clear = strip.convert("RGBA")
+            solid = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
+            image.paste(solid.convert("RGB"), (0, number * STRIP))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _high_bytes(values: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Divide values 0..65535 by 257 and round, a few rows at a time: an intermediate may be 8 times as large."""
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield an image from top to bottom, ``STRIP`` rows at a time: what is made of 64 megapixels may be large."""
+    for top in range(0, image.height, STRIP):
+        yield image.crop((0, top, image.width, min(top + STRIP, image.height)))
+
+
+def _high_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Divide whole numbers 0..65535 by 257 and round."""
     if values.min() < 0 or values.max() > 65535:
         raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
     grey = np.empty(values.shape, dtype=np.uint8)
-    for top in range(0, len(values), 256):
+    for top in range(0, len(values), STRIP):
         # 257 is odd: no value lies halfway, and rounding needs no float.
-        grey[top : top + 256] = (values[top : top + 256].astype(np.int32) + 128) // 257
+        grey[top : top + STRIP] = (values[top : top + STRIP].astype(np.int32) + 128) // 257
     return grey
 
 

@@ -15,6 +15,8 @@ from .stems import PAPER_ARCHITECTURES
 
 #: Below this side a stem of stride 2 and a pool would leave too little of an image.
 SMALL = 64
+#: Sides that the search for the smallest one tries before it looks between them: the grids that networks are made on.
+SIDES = (8, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 
 
 class TimmClassifier(nn.Module):
@@ -47,20 +49,34 @@ def canonical(name: str) -> str:
     return base
 
 
-def build(name: str, resolution: int, classes: int) -> TimmClassifier:
-    """Return a timm network for images of ``resolution`` px, initialised by timm from the global generator."""
+def build(name: str, resolution: int, classes: int, **options: Any) -> TimmClassifier:
+    """Return a timm network for images of ``resolution`` px.
+
+    Args:
+        name: in ``timm.list_models()``.
+        resolution: side of the images; a network of fixed input size is made for it, and below 64 px the stem of a
+            convolutional one keeps more of the image.
+        classes: number of logits.
+        options: further arguments of ``timm.create_model``; without them timm initialises the network from the
+            global generator.
+    """
+    return TimmClassifier(adapted(create(name, resolution, classes, **options), resolution))
+
+
+def create(name: str, resolution: int, classes: int, **options: Any) -> Any:
+    """Return timm's own network; one of fixed input size is made for ``resolution``."""
     config = timm.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"num_classes": classes, "pretrained": False}
     if config is not None and config.fixed_input_size:
         options["img_size"] = resolution
-    net = timm.create_model(name, **options)
-    if resolution < SMALL:
-        _keep_small(net)
-    return TimmClassifier(net)
+    return timm.create_model(name, num_classes=classes, **options)
 
 
-def _keep_small(net: Any) -> None:
-    """Give the first convolution stride 1 and leave out the pool behind it, unless it cuts patches."""
+def adapted(net: Any, resolution: int) -> Any:
+    """Return a network whose stem keeps small images: below 64 px the first convolution takes stride 1 and the pool
+    behind it is left out, unless that convolution cuts patches. No weight changes its shape.
+    """
+    if resolution >= SMALL:
+        return net
     names = net.default_cfg.get("first_conv") or ()
     for name in (names,) if isinstance(names, str) else names:
         conv = net.get_submodule(name)
@@ -68,14 +84,59 @@ def _keep_small(net: Any) -> None:
             conv.stride = (1, 1)
     if isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
         net.maxpool = nn.Identity()
+    return net
 
 
-@lru_cache(maxsize=64)
 def check(name: str, resolution: int, classes: int) -> None:
     """Make sure that a timm network takes images of this size, without making its weights where timm allows it.
 
     Raises:
-        UsageError: it does not, in timm's words.
+        UsageError: it does not, in timm's words, with the smallest size that it takes.
+    """
+    reason = refusal(name, resolution, classes)
+    if reason is None:
+        return
+    above = next((side for side in _sides(name) if side > resolution and refusal(name, side, classes) is None), None)
+    smallest = smallest_side(name, classes)
+    hint = f"; the smallest it takes is {smallest} px" if smallest else ""
+    if smallest and smallest < resolution and above:
+        hint += f", the next above {resolution} px is {above} px"
+    raise UsageError(f"{name}: cannot take images of {resolution} px ({reason}){hint}")
+
+
+@lru_cache(maxsize=64)
+def smallest_side(name: str, classes: int) -> int | None:
+    """Return the smallest side in px, from 8 up, that a timm network takes; ``None`` if it takes none that is tried.
+
+    Between two sides of the grids that networks are made on, of which it takes the upper one, it is taken to have one
+    threshold.
+    """
+    sides = _sides(name)
+    works = next((side for side in sides if refusal(name, side, classes) is None), None)
+    if works is None or works == sides[0]:
+        return works
+    fails = sides[sides.index(works) - 1]
+    while works - fails > 1:
+        middle = (works + fails) // 2
+        if refusal(name, middle, classes) is None:
+            works = middle
+        else:
+            fails = middle
+    return works
+
+
+def _sides(name: str) -> tuple[int, ...]:
+    config = timm.get_pretrained_cfg(name)
+    own = (config.input_size[-1],) if config is not None else ()
+    return tuple(sorted({*SIDES, *own}))
+
+
+@lru_cache(maxsize=1024)
+def refusal(name: str, resolution: int, classes: int) -> str | None:
+    """Return why a timm network cannot take images of this size, in one line, or ``None`` when it can.
+
+    Raises:
+        UsageError: it takes them, and does not answer with one label per image.
     """
     try:
         try:
@@ -85,10 +146,11 @@ def check(name: str, resolution: int, classes: int) -> None:
                 raise
             shape = _logits(name, resolution, classes, "cpu")  # it looks at values, which meta tensors have not
     except Exception as error:  # whatever a network does when its map runs empty
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(f"{name}: cannot take images of {resolution} px ({reason})") from None
+        text = str(error).strip()
+        return text.splitlines()[0][:160] if text else type(error).__name__
     if shape != (2, classes):
         raise UsageError(f"{name}: is no classifier of one label per image (logits {shape})")
+    return None
 
 
 def _logits(name: str, resolution: int, classes: int, device: str) -> tuple[int, ...]:
