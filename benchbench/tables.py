@@ -91,6 +91,9 @@ class Row:
         superseded: records of older code, or of the same training done again, that are not shown.
         environments: hashes of the environments behind it; more than one is worth a mark.
         test_copies: training images that equal a test image, the most of any of its trainings.
+        test_in_train, test_in_validation: test images that equal an image of the dataset's training and
+            validation part, the most of any of its trainings; 0 also where nobody looked.
+        aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
 
     """
 
@@ -113,6 +116,9 @@ class Row:
     environments: tuple[str, ...]
     test: str = "-"
     test_copies: int = 0
+    test_in_train: int = 0
+    test_in_validation: int = 0
+    aug_links: int = 0
     delta: float | None = None
     delta_std: float | None = None
 
@@ -242,7 +248,15 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         environments=tuple(sorted({record.provenance.environment for record in records})),
         test=hide_paths(cell.test),
         test_copies=max((int(result.details.get("test_copies", 0)) for _, result in done), default=0),
+        test_in_train=max(_data_fact(record, "test_in_train") for record in records),
+        test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
+        aug_links=sum(name.startswith("aug ") for name in records[-1].code),
     )
+
+
+def _data_fact(record: Record, name: str) -> int:
+    found = (step.get(name) for step in record.facts.get("data", ()) if isinstance(step, Mapping))
+    return max((value for value in found if type(value) is int), default=0)
 
 
 def _status(records: Sequence[Record]) -> str:

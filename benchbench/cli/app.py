@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import cache, check, doctor, listing, new, planning, report, running, show, why
+from . import cache, check, doctor, fetch, gallery, listing, new, planning, report, running, show, why
 from .extensions import ExtensibleGroup
 
 EPILOG = """Examples:
@@ -48,7 +48,9 @@ app.command("run")(running.run)
 app.command("plan")(planning.plan)
 app.command("list")(listing.list_plugins)
 app.command("show")(show.show)
+app.command("fetch")(fetch.fetch)
 app.command("report")(report.report)
+app.command("gallery")(gallery.gallery)
 app.command("why")(why.why)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

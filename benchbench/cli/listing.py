@@ -35,16 +35,19 @@ def list_plugins(
             last = row["kind"]
         text = f"BROKEN: {row['problem']}" if row["problem"] else row["summary"]
         source = "" if row["distribution"] == "benchbench" else f"  [{row['distribution']} {row['version']}]"
-        typer.echo(f"  {row['name']:<{width}}  {text}{source}")
+        absent = "" if row["here"] else "  [its files are not here]"
+        typer.echo(f"  {row['name']:<{width}}  {text}{source}{absent}")
 
 
 def _row(entry: Any) -> dict[str, Any]:
     from ..catalog import load
     from ..errors import UsageError
 
-    problem, summary = entry.problem, ""
+    problem, summary, here = entry.problem, "", True
     try:
-        summary = (load(entry).__doc__ or "").strip().split("\n")[0]
+        cls = load(entry)
+        summary = (cls.__doc__ or "").strip().split("\n")[0]
+        here = entry.kind != "dataset" or _here(cls)
     except UsageError as error:
         problem = entry.problem or str(error).partition(": ")[2]
     return {
@@ -54,4 +57,15 @@ def _row(entry: Any) -> dict[str, Any]:
         "distribution": entry.distribution,
         "version": entry.version,
         "problem": problem,
+        "here": here,
     }
+
+
+def _here(cls: Any) -> bool:
+    """Say whether the files of a dataset are where it looks for them when nothing else is said."""
+    from ..errors import BenchError
+
+    try:
+        return all(need.path.exists() for need in cls().needs().files)
+    except (BenchError, TypeError, OSError):
+        return True  # one that has to be told where its files are is not missing any

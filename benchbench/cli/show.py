@@ -88,34 +88,65 @@ def _bounds(item: Any) -> str:
 
 
 def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
-    """Return what a dataset or foundation declares, and a plugin's own ``table``."""
-    from ..errors import BenchError
+    """Return what a plugin declares about itself, and its own ``table``."""
     from ..parameters import build
 
     found: dict[str, list[str]] = {}
     if cls.kind == "dataset":
-        try:
-            info = build(cls, spec.values, subject=spec.name).info()
-        except BenchError as error:
-            return {"files": [str(error)]}
-        found["facts"] = [
-            f"splits       {', '.join(f'{name} {count:,}' for name, count in info.counts.items())}",
-            f"classes      {len(info.classes)}: {', '.join(info.classes[:12])}{', ...' * (len(info.classes) > 12)}",
-            f"stored at    {info.resolution} px, classified at {info.classify_resolution} px",
-            f"generated at {info.generate_resolution} px",
-            f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",
-            f"flip         {'keeps the class' if info.flip_keeps_class else 'changes the class: not used'}",
-            f"foundation   {info.foundation}",
-            f"licence      {info.licence}",
-            f"source       {info.source}",
-            f"paper        {info.paper or '-'}",
-            *(f"note         {note}" for note in info.notes),
-        ]
+        found |= _dataset_facts(build(cls, spec.values, subject=spec.name))
     if cls.kind == "foundation":
         found["facts"] = [f"format   {cls.format}", f"licence  {cls.licence}", f"source   {cls.source}"]
+    if cls.kind == "augmentation" and cls.is_base:
+        found["facts"] = ["every chain of augmentations starts with it, also where --aug does not say so"]
+    if cls.kind == "learner":
+        axes = ", ".join(f"--{name}" for name in ("arch", "aug", "mix") if name in cls.axes)
+        found["facts"] = [f"varies with  {axes or 'none of --arch, --aug, --mix'}"]
+        found["facts"] += [] if cls.trains else ["trains       nothing: neither images nor seeds change its result"]
     if callable(getattr(cls, "table", None)):
         found["table"] = _table_lines(cls)
     return found
+
+
+def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
+    from ..errors import BenchError, MissingError
+
+    files = [_file_line(need) for need in dataset.needs().files]
+    told = {"files": files} if files else {}
+    try:
+        info = dataset.info()
+    except MissingError as error:
+        return {"files": files or [str(error)]}
+    except BenchError as error:
+        return {"files": [*files, str(error)]}
+    facts = [
+        f"splits       {', '.join(f'{name} {count:,}' for name, count in info.counts.items())}",
+        f"classes      {len(info.classes)}: {', '.join(info.classes[:12])}{', ...' * (len(info.classes) > 12)}",
+        f"stored at    {info.resolution} px, classified at {info.classify_resolution} px",
+        f"generated at {info.generate_resolution} px",
+        f"normalised   mean {_triple(info.mean)}, std {_triple(info.std)}",
+        f"optimizer    {info.optimizer}",
+        *([f"quick        {info.quick_shots} images per class"] if info.quick_shots else []),
+        *([f"paper cap    at most {info.paper_cap:,} images per class"] if info.paper_cap else []),
+        *([f"groups       of {info.group_size:,} images (--subset groups)"] if info.group_size else []),
+        f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",
+        f"flip         {'keeps the class' if info.flip_keeps_class else 'changes the class: not used'}",
+        f"foundation   {info.foundation}",
+        f"licence      {info.licence}",
+        f"source       {info.source}",
+        f"paper        {info.paper or '-'}",
+        *(f"note         {note}" for note in info.notes),
+    ]
+    return {"facts": facts, **told}
+
+
+def _file_line(need: Any) -> str:
+    if need.path.exists():
+        return f"here: {need.path}"
+    return f"missing: {need.what}; looked for {need.path}; source: {need.source}"
+
+
+def _triple(values: Any) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
 
 
 #: A cell of a table that is longer goes below the table as a note.

@@ -106,6 +106,24 @@ def trains_on_a_mix(subject: Subject) -> None:
     require(len(_train(subject, task).hits) == len(_test(subject)), "hits must be one for each test image")
 
 
+def names_what_it_starts_from(subject: Subject) -> None:
+    """``foundations`` gives names, folders or hub ids: a tuple of texts, whose content enters the key."""
+    names = subject.plugin.foundations(_arch(subject), subject.info)
+    fine = isinstance(names, tuple) and all(isinstance(name, str) and name for name in names)
+    require(fine, f"foundations(arch, info) must return a tuple of names; got {names!r}")
+
+
+def ignores_the_images_if_it_says_so(subject: Subject) -> None:
+    """With ``trains = False`` the plan makes one cell whatever the images, so other images must change nothing."""
+    if subject.plugin.trains:
+        raise NotApplicable
+    task = dataclasses.replace(_task(subject), real=subject.more(1))
+    require(
+        np.array_equal(_outcome(subject).hits, _train(subject, task).hits),
+        "trains is False, but other training images gave other hits",
+    )
+
+
 def _arch(subject: Subject) -> str | None:
     if "arch" not in subject.plugin.axes:
         return None
@@ -154,4 +172,6 @@ CHECKS: tuple[Check, ...] = (
     does_not_learn_from_the_test_labels,
     trains_on_generated_images,
     trains_on_a_mix,
+    names_what_it_starts_from,
+    ignores_the_images_if_it_says_so,
 )

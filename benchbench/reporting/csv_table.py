@@ -51,6 +51,7 @@ COLUMNS: tuple[tuple[str, int | None, Callable[[Row], Any]], ...] = (
     ("n_made", None, lambda row: row.generation.n_made),
     ("fd_real", 4, lambda row: row.generation.fd_real),
     ("test", None, lambda row: row.test),
+    ("subset", None, lambda row: row.generation.subset),
 )
 
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..records import write_atomic
+from .drawing import GAP, LABEL, LINE, MARGIN, NARROWEST, default_font, fitting, tile, tile_size, write_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
     from ..images import ImageSet
-
-#: Sides in px between which images are shown; smaller ones grow by a whole factor, larger ones shrink.
-SMALLEST, LARGEST = 64, 128
-GAP, LABEL, MARGIN, LINE = 4, 104, 12, 18
-#: Width in px below which a title would rarely fit.
-NARROWEST = 480
 
 
 class Variants(NamedTuple):
@@ -55,10 +47,7 @@ def variants_grid(
     sourced = variants_by_source(real, synthetic)
     chosen = around_classes(sourced or variants_by_class(real, synthetic), real)[:rows]
     picture = _draw(real, synthetic, chosen, columns, title, "real source" if sourced else "real, same class")
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=9)
-    write_atomic(path, buffer.getvalue())
-    return path
+    return write_png(picture, path)
 
 
 def variants_by_source(real: ImageSet, synthetic: ImageSet) -> list[Variants]:
@@ -100,8 +89,8 @@ def _draw(
     from PIL import Image, ImageDraw
 
     shown = max([1, *(min(columns, len(item.synthetic)) for item in chosen)])
-    width, height = _tile_size(real.images.shape[2], real.images.shape[1])
-    font = _font()
+    width, height = tile_size(real.images.shape[2], real.images.shape[1])
+    font = default_font()
     first = LABEL + MARGIN  # left edge of the real images
     second = first + width + 3 * MARGIN  # left edge of the generated ones
     top = MARGIN + (LINE if title else 0) + LINE
@@ -110,57 +99,14 @@ def _draw(
     picture = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(picture)
     if title:
-        pen.text((MARGIN, MARGIN - 4), _fitting(title, size[0] - 2 * MARGIN, font), "black", font)
-    pen.text((first, top - LINE), _fitting(left, width + 3 * MARGIN - GAP, font), "black", font)
-    pen.text((second, top - LINE), _fitting("generated", size[0] - second, font), "black", font)
+        pen.text((MARGIN, MARGIN - 4), fitting(title, size[0] - 2 * MARGIN, font), "black", font)
+    pen.text((first, top - LINE), fitting(left, width + 3 * MARGIN - GAP, font), "black", font)
+    pen.text((second, top - LINE), fitting("generated", size[0] - second, font), "black", font)
     for number, item in enumerate(chosen):
         at = top + number * (height + GAP)
-        label = _fitting(real.classes[int(real.labels[item.real])], LABEL - GAP, font)
+        label = fitting(real.classes[int(real.labels[item.real])], LABEL - GAP, font)
         pen.text((MARGIN, at + height // 2 - LINE // 2), label, "black", font)
-        picture.paste(_tile(real, item.real, (width, height)), (first, at))
+        picture.paste(tile(real.images[item.real], (width, height)), (first, at))
         for column, index in enumerate(item.synthetic[:columns]):
-            picture.paste(_tile(synthetic, index, (width, height)), (second + column * (width + GAP), at))
+            picture.paste(tile(synthetic.images[index], (width, height)), (second + column * (width + GAP), at))
     return picture
-
-
-def _tile_size(width: int, height: int) -> tuple[int, int]:
-    side = max(width, height)
-    if side < SMALLEST:
-        factor = -(-SMALLEST // side)
-        return width * factor, height * factor
-    if side > LARGEST:
-        return max(1, width * LARGEST // side), max(1, height * LARGEST // side)
-    return width, height
-
-
-def _tile(images: ImageSet, index: int, size: tuple[int, int]) -> Image:
-    from PIL import Image
-
-    tile = Image.fromarray(images.images[index])
-    if tile.size == size:
-        return tile
-    grows = tile.width <= size[0] and tile.height <= size[1]
-    return tile.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
-
-
-def _font() -> FreeTypeFont | ImageFont:
-    from PIL import ImageFont
-
-    try:
-        return ImageFont.load_default(12)
-    except ImportError:  # a Pillow without FreeType has only its bitmap font
-        return ImageFont.load_default()
-
-
-def _fitting(text: str, width: int, font: FreeTypeFont | ImageFont) -> str:
-    """Return a text, shortened until it fits into ``width`` px."""
-    text = " ".join(text.split())
-    try:
-        font.getlength(text)
-    except UnicodeEncodeError:  # the bitmap font knows Latin-1 only
-        text = text.encode("latin-1", "replace").decode("latin-1")
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}..."

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from ..overlap import shared_text as overlap_text
 from ..tables import Generation, Row
 
 
@@ -110,16 +111,21 @@ def setting(made: Generation) -> str:
 
 def settings(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Yield a title and the rows that share dataset, subset, preset, learner, augmentation and test images."""
-
-    def shared(row: Row) -> str:
-        aug = "" if row.aug == "-" else f", augmentation {row.aug}"
-        test = "" if row.test == "-" else f", test images through {row.test}"
-        return f"{setting(row.generation)}, learner {row.learner}{aug}{test}"
-
     gathered: dict[str, list[Row]] = {}
     for row in rows:
-        gathered.setdefault(shared(row), []).append(row)
+        gathered.setdefault(shared_text(row), []).append(row)
     yield from gathered.items()
+
+
+def shared_text(row: Row) -> str:
+    """Return what a row shares with the others of its detailed table."""
+    return f"{setting(row.generation)}, learner {row.learner}{aug_and_test(row)}"
+
+
+def aug_and_test(row: Row, *, aug: bool = True) -> str:
+    """Return the augmentation and what the test images passed through, as the end of a title."""
+    told = f", augmentation {row.aug}" if aug and row.aug != "-" else ""
+    return told + ("" if row.test == "-" else f", test images through {row.test}")
 
 
 def subsets(generations: Iterable[Generation]) -> Iterator[tuple[str, list[Generation]]]:
@@ -134,19 +140,27 @@ def row_notes(row: Row) -> list[str]:
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
-    if row.test_copies:
-        notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
+    notes += copy_notes(row)
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes
 
 
+def copy_notes(row: Row) -> list[str]:
+    """Return the warning that a row was trained on test images, if it was."""
+    if not row.test_copies:
+        return []
+    return [f"Up to {row.test_copies} of its training images equal a test image in every pixel."]
+
+
 def setting_notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader who compares these rows must know."""
+    shared = overlap_text(max(row.test_in_train for row in rows), max(row.test_in_validation for row in rows))
+    notes = [shared] if shared else []
     found = sorted({name for row in rows for name in row.environments})
-    if len(found) < 2 or any(len(row.environments) == len(found) for row in rows):
-        return []
-    return [f"These rows come from {len(found)} environments: {', '.join(found)}."]
+    if len(found) >= 2 and not any(len(row.environments) == len(found) for row in rows):
+        notes.append(f"These rows come from {len(found)} environments: {', '.join(found)}.")
+    return notes
 
 
 def aligned(grid: Grid) -> list[list[str]]:

@@ -8,6 +8,7 @@ from ..measures.labels import heading
 from ..tables import Generation, Row, Table
 from . import layout
 from .layout import Grid, Notes
+from .pivots import pivot_grid, pivots
 
 PROTOCOL = """\
 Accuracy is that of the last training step on all test images, in percent: mean ± sample standard deviation
@@ -22,6 +23,8 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
     parts = ["# Leaderboard", PROTOCOL]
     if not table.rows:
         parts.append("No records yet.")
+    for pivot in pivots(table):
+        parts += _rendered(pivot_grid(pivot))
     for title, rows in layout.settings(table.rows):
         parts += _rendered(accuracy_grid(title, rows))
     for title, generations in layout.subsets(table.generations):

@@ -8,23 +8,38 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from ..measures.labels import heading
 from ..tables import Row, Table
 from . import layout
 from .layout import Grid, Notes
+from .pivots import pivot_grid, shown_instead
+
+#: Columns of text beyond which a pivot is turned on its side.
+WIDEST = 100
 
 
 def print_table(table: Table, stream: TextIO | None = None) -> None:
     """Print a table to ``stream``, standard output by default."""
     stream = sys.stdout if stream is None else stream
-    for grid in comparison_grids(table):
+    for grid in short_grids(table):
         if stream.isatty() and os.environ.get("TERM") != "dumb":
             _print_rich(grid, stream)
         else:
             text = "\n".join(plain_lines(grid)) + "\n"
             stream.write(text if _can_encode(stream, text) else text.replace("±", "+-"))
+
+
+def short_grids(table: Table) -> Iterator[Grid]:
+    """Yield what a terminal shows: a pivot where settings are to be compared, a detailed grid for a single one."""
+    chosen, covered = shown_instead(table)
+    for pivot in chosen:
+        grid = pivot_grid(pivot, means_only=True, widest=WIDEST)
+        yield replace(grid, notes=(*grid.notes, "In detail: leaderboard.md."))
+    rest = [row for row in table.rows if row.spec_id not in covered]
+    yield from comparison_grids(replace(table, rows=tuple(rest)))
 
 
 def comparison_grids(table: Table) -> Iterator[Grid]:

@@ -54,28 +54,32 @@ def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
 class OrderStream:
     """An endless sequence of indices: one permutation after the other, so that every batch is full."""
 
-    def __init__(self, count: int, *seed: object) -> None:
-        """Shuffle ``range(count)``; ``seed`` decides every permutation."""
+    def __init__(self, count: int, *seed: object, device: str | torch.device = "cpu") -> None:
+        """Shuffle ``range(count)``; ``seed`` decides every permutation, the same on each ``device``."""
         if count < 1:
             raise ValueError("a training set needs at least one image")
         self.count = count
         self.seed = seed
+        self.device = device
         self._epochs: dict[int, torch.Tensor] = {}
 
     def take(self, position: int, size: int) -> torch.Tensor:
-        """Return the ``size`` indices from ``position`` on, int64 ``(size,)`` on the CPU."""
+        """Return the ``size`` indices from ``position`` on, int64 ``(size,)`` on the device; not to be written to."""
         pieces, end = [], position + size
         while position < end:
             epoch, offset = divmod(position, self.count)
             stop = min(self.count, offset + end - position)
             pieces.append(self._permutation(epoch)[offset:stop])
             position += stop - offset
-        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
+        if len(pieces) == 1:
+            return pieces[0]
+        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64, device=self.device)
 
     def _permutation(self, epoch: int) -> torch.Tensor:
         if epoch not in self._epochs:
             rng = torch.Generator().manual_seed(derive_seed(*self.seed, epoch))
-            self._epochs = {epoch: torch.randperm(self.count, generator=rng)}  # one epoch in memory
+            order = torch.randperm(self.count, generator=rng)
+            self._epochs = {epoch: order.to(self.device)}  # one epoch in memory, moved once and not per batch
         return self._epochs[epoch]
 
 
@@ -98,12 +102,16 @@ class Source:
         self.rounds = 0
         self._seed = seed
         self._base = 0
-        self._stream = OrderStream(len(labels), seed, "order", name, 0)
+        self._stream = self._order()
 
-    def batch(self, position: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images and labels that stand at ``position`` of this source's order."""
-        index = self._stream.take(position - self._base, size).to(self.images.device, non_blocking=True)
-        return self.images.index_select(0, index), self.labels.index_select(0, index)
+    def fill(self, images: torch.Tensor, labels: torch.Tensor, position: int) -> None:
+        """Overwrite ``images`` and ``labels`` with what stands at ``position`` of this source's order."""
+        index = self._stream.take(position - self._base, len(labels))
+        for store, out in ((self.images, images), (self.labels, labels)):
+            if store.device.type == "cpu":  # NumPy copies whole images where torch goes through an iterator for each
+                np.take(store.numpy(), index.numpy(), axis=0, out=out.numpy(), mode="clip")
+            else:
+                torch.index_select(store, 0, index, out=out)
 
     def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
         """Append images; from ``position`` on, fresh permutations cover the whole set."""
@@ -111,7 +119,10 @@ class Source:
         self.labels = torch.cat([self.labels, labels.to(self.labels)])
         self.rounds = rounds
         self._base = position
-        self._stream = OrderStream(len(self.labels), self._seed, "order", self.name, rounds)
+        self._stream = self._order()
+
+    def _order(self) -> OrderStream:
+        return OrderStream(len(self.labels), self._seed, "order", self.name, self.rounds, device=self.labels.device)
 
     def state(self) -> dict[str, object]:
         """Return what was grown, as tensors and numbers."""
@@ -142,6 +153,9 @@ class Batches:
         self.size = size
         #: Parts per group, one for each source.
         self.parts = tuple(mix) if len(sources) == 2 and mix is not None else (1,)
+        first = sources[0]
+        self._images = first.images.new_empty((size, *first.images.shape[1:]))
+        self._labels = first.labels.new_empty(size)
 
     def position(self, which: int, step: int) -> int:
         """Return how many images of source ``which`` the first ``step`` batches hold."""
@@ -149,14 +163,17 @@ class Batches:
         return first if which == 0 else step * self.size - first
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return batch number ``step``: uint8 ``(size, 3, R, R)`` and int64 ``(size,)`` on the device."""
-        pieces = []
+        """Return batch number ``step``: uint8 ``(size, 3, R, R)`` and int64 ``(size,)`` on the device.
+
+        Both lie in buffers that the next batch overwrites.
+        """
+        begin = 0
         for which, source in enumerate(self.sources):
             start = self.position(which, step)
-            pieces.append(source.batch(start, self.position(which, step + 1) - start))
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat([piece[0] for piece in pieces]), torch.cat([piece[1] for piece in pieces])
+            end = begin + self.position(which, step + 1) - start
+            source.fill(self._images[begin:end], self._labels[begin:end], start)
+            begin = end
+        return self._images, self._labels
 
 
 def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:

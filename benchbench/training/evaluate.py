@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from ..images import batches
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from ..plugins import DatasetInfo
 
 
 class Normalise:
     """Turns pixels in 0..255 into what a classifier takes: ``(x / 255 - mean) / std`` per channel, float32.
 
-    On the CPU the result lies in a buffer that the next batch of the same shape overwrites: fresh pages for every
-    batch would cost more than the arithmetic. A backward pass must therefore come before the next call.
+    On the CPU the result lies in a buffer that the next batch overwrites: fresh pages for every batch would cost more
+    than the arithmetic. A backward pass must therefore come before the next call.
     """
 
     def __init__(self, info: DatasetInfo, device: str) -> None:
@@ -33,9 +30,9 @@ class Normalise:
         """Return float32 ``(B, 3, H, W)`` from uint8 or float pixels in [0, 255]."""
         if images.device.type != "cpu":
             return (images.float() * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-        if self._buffer is None or self._buffer.shape != images.shape:
+        if self._buffer is None or self._buffer.shape[1:] != images.shape[1:] or len(self._buffer) < len(images):
             self._buffer = torch.empty(images.shape)
-        return self._buffer.copy_(images).mul_(self.scale).add_(self.shift)
+        return self._buffer[: len(images)].copy_(images).mul_(self.scale).add_(self.shift)
 
 
 def scoring_batch(resolution: int, device: str) -> int:
@@ -50,8 +47,10 @@ def hits(
     labels: torch.Tensor,
     info: DatasetInfo,
     autocast: torch.autocast,
-) -> NDArray[np.bool_]:
-    """Return which images ``model`` classifies correctly, bool ``(N,)``; it is left in training mode or not as found.
+) -> torch.Tensor:
+    """Return which images ``model`` classifies correctly, bool ``(N,)`` on their device, without waiting for it.
+
+    The model is left in training mode or not, as found.
 
     Args:
         model: takes normalised float batches and returns logits ``(B, C)``.
@@ -69,4 +68,4 @@ def hits(
             logits = model(normalise(images[part.start : part.stop]))
             found.append(logits.argmax(dim=1) == labels[part.start : part.stop])
     model.train(training)
-    return torch.cat(found).cpu().numpy() if found else np.zeros(0, dtype=np.bool_)
+    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool, device=images.device)

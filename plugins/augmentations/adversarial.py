@@ -21,7 +21,7 @@ PUBLISHED_BATCH = 128
 
 @dataclass(frozen=True)
 class Ascent:
-    """Plain gradient ascent on normalised pixels, without projection (Zhao et al. 2020, eq. 8).
+    """Plain gradient ascent on normalised pixels, without projection, as in the code of Zhao et al. 2020.
 
     Attributes:
         steps: gradient steps from the clean image.

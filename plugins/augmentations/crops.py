@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+
+#: Bytes of padded images that are cropped at once on the CPU, so that they stay in a core's cache.
+BLOCK_BYTES = 1 << 19
 
 
 def random_crop_flip(images: torch.Tensor, padding: int, flip: bool, rng: torch.Generator) -> torch.Tensor:
@@ -25,31 +29,51 @@ def random_crop_flip(images: torch.Tensor, padding: int, flip: bool, rng: torch.
     if not flip:
         mirrored = torch.zeros_like(mirrored)
     if device.type == "cpu":
-        return torch.from_numpy(crop_slices(images.numpy(), corners.numpy(), mirrored.numpy(), padding))
+        return torch.from_numpy(crop_windows(images.numpy(), corners.numpy(), mirrored.numpy(), padding))
     return crop_gather(images, corners, mirrored, padding)
 
 
-def crop_slices(images: NDArray, corners: NDArray, mirrored: NDArray, padding: int) -> NDArray:
-    """Crop on the CPU: one slice copy per image, several times faster than one big gather there.
+def crop_windows(images: NDArray, corners: NDArray, mirrored: NDArray, padding: int) -> NDArray:
+    """Crop on the CPU: windows of padded images, copied by one indexing operation per block of images.
 
     Args:
         images: ``(B, C, H, W)``.
         corners: integers ``(B, 2)`` in ``0..2 * padding``, row and column of each crop in its padded image.
         mirrored: bool ``(B,)``, whether the crop is mirrored left to right.
         padding: zeros added on each side.
+
+    Returns:
+        A new array of the same shape and dtype.
     """
     count, channels, height, width = images.shape
-    padded = np.zeros((count, channels, height + 2 * padding, width + 2 * padding), images.dtype)
-    padded[:, :, padding : padding + height, padding : padding + width] = images
+    sides = (height + 2 * padding, width + 2 * padding)
+    block = max(1, min(count, BLOCK_BYTES // (channels * sides[0] * sides[1] * images.itemsize)))
+    padded = np.zeros((block, channels, *sides), images.dtype)
+    inner = padded[:, :, padding : padding + height, padding : padding + width]
+    windows = sliding_window_view(padded, (height, width), axis=(2, 3))
     out = np.empty(images.shape, images.dtype)
-    for index, ((top, left), turn) in enumerate(zip(corners.tolist(), mirrored.tolist(), strict=True)):
-        window = padded[index, :, top : top + height, left : left + width]
-        out[index] = window[:, :, ::-1] if turn else window
+    for start in range(0, count, block):
+        part = slice(start, min(start + block, count))
+        here = np.arange(part.stop - start)
+        inner[: len(here)] = images[part]
+        crops = windows[here, :, corners[part, 0], corners[part, 1]]
+        turned = np.flatnonzero(mirrored[part])
+        crops[turned] = _turned(crops[turned])
+        out[part] = crops
     return out
 
 
+def _turned(images: NDArray) -> NDArray:
+    """Return images ``(B, C, H, W)``, contiguous, with each row reversed; bytes eight at a time where rows allow it."""
+    if images.itemsize == 1:
+        for words in (np.uint64, np.uint32, np.uint16):
+            if images.shape[-1] % np.dtype(words).itemsize == 0:
+                return images.view(words)[..., ::-1].byteswap().view(images.dtype)
+    return images[..., ::-1]
+
+
 def crop_gather(images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, padding: int) -> torch.Tensor:
-    """Crop on an accelerator: one gather and no loop; same arguments and result as :func:`crop_slices`."""
+    """Crop on an accelerator: one gather and no loop; same arguments and result as :func:`crop_windows`."""
     count, channels, height, width = images.shape
     padded = torch.nn.functional.pad(images, (padding,) * 4)
     rows = corners[:, :1] + torch.arange(height, device=images.device)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CutOut(Augmentation):
     """Paints a random square of each image in the mean colour of the dataset, which is 0 after normalisation.
 
-    DeVries and Taylor 2017, as Diffusion Inversion compares with it (Zhou et al. 2023, appendix B.2.3): a square of "1/8
+    DeVries and Taylor 2017, as Diffusion Inversion compares with it (Zhou et al. 2023, appendix B.2.3): a square "1/8
     of the input image". That is read as an eighth of the side (12 px of 96); ``eighth=area`` reads it as an eighth of
     the area (34 px of 96). Every place inside the image is equally likely; DeVries and Taylor put the centre anywhere
     and let the border cut the square off, ``inside=false``.

@@ -20,6 +20,7 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -36,6 +37,8 @@ from benchbench.errors import BenchError
 from benchbench.leases import lease
 from benchbench.paths import cache_root
 
+#: Bytes of one part that are held in memory at most where there is a folder to spill to.
+IN_MEMORY = 2**29
 log = logging.getLogger("benchbench.datasets")
 
 
@@ -76,7 +79,7 @@ Reader = Callable[[Path], Mapping[str, Source]]
 Check = Callable[[Mapping[str, Part]], Mapping[str, Any]]
 
 
-def decoded(question: Sequence[Any], read: Reader, check: Check | None = None) -> Decoded:
+def decoded(question: Sequence[Any], read: Reader, check: Check | None = None, spill: Path | None = None) -> Decoded:
     """Return the decoded parts of a dataset, or of one part of it; the reader is called the first time only.
 
     Args:
@@ -84,6 +87,8 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None) -
             modification times) of the files.
         read: the reader. What it raises is passed on, and nothing is kept.
         check: looks at the arrays once, before they are kept.
+        spill: a folder of the caller's own for parts above ``IN_MEMORY`` bytes that the cache cannot keep; without it
+            they are held in memory.
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
     root = cache_root() / "decoded"
@@ -94,10 +99,10 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None) -
             stack.enter_context(lease(root / f".lock-{name}"))
         except BenchError as error:  # cannot be written
             log.debug("%s: %s", root, error)
-            return _in_memory(read, check)
+            return _not_kept(read, check, spill)
         if (found := _open(root / name)) is None:  # another process was not faster
             found = _make(root, name, read, check)
-    return found if found is not None else _in_memory(read, check)
+    return found if found is not None else _not_kept(read, check, spill)
 
 
 def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded | None:
@@ -145,12 +150,17 @@ def _parts(folder: Path) -> dict[str, Part]:
     return found
 
 
-def _in_memory(read: Reader, check: Check | None) -> Decoded:
+def _not_kept(read: Reader, check: Check | None, spill: Path | None) -> Decoded:
     parts = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for part, source in read(Path(scratch)).items():
-            images = np.empty(_shape(source), np.uint8)
-            _fill(images, source)
+            if spill is not None and math.prod(_shape(source)) > IN_MEMORY:
+                spill.mkdir(parents=True, exist_ok=True)
+                _write(spill / f"{part}.npy", source)
+                images = np.load(spill / f"{part}.npy", mmap_mode="r", allow_pickle=False)
+            else:
+                images = np.empty(_shape(source), np.uint8)
+                _fill(images, source)
             parts[part] = Part(images, source.labels.astype(np.int64))
     return Decoded(parts, dict(check(parts) if check else {}))
 

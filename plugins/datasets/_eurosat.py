@@ -3,45 +3,96 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from benchbench.errors import UsageError
 
+from ._archives import check_zip
 from ._images import listed
 from ._listing import Item, Listing, class_folders, stratified, subfolders
 
 #: Images of the complete dataset.
 COMPLETE = 27000
+#: The folder of the class folders, in the archive and beside it.
+FOLDER = "2750"
+#: Bytes that the archive may unpack to; it takes 9e7.
+LIMIT = 2**30
+#: What the record says of a split that is not the published one.
+REGENERATED = "split regenerated, differs from split_zhou_EuroSAT.json"
 #: Names of the parts in the published file.
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 
 
-def list_eurosat(images: Path, split_file: Path | None, classes: Mapping[str, str], subject: str) -> Listing:
-    """List the three parts of the images below ``images``.
+def list_eurosat(
+    root: Path, files: Mapping[str, list[str]], split_file: Path | None, classes: Mapping[str, str], subject: str
+) -> Listing:
+    """List the three parts.
 
     Args:
-        images: the folder of the class folders, called ``2750`` in the archive.
+        root: the folder that names are relative to: ``2750``, or the archive that holds it.
+        files: sorted names ``Class/file`` of each class folder, in the order of ``classes``.
         split_file: the published split, ``None`` to draw one with the same counts.
         classes: name of each class by its folder, sorted by folder.
         subject: the start of every message.
 
-    Raises: UsageError: other class folders than ``classes``, a damaged split file, a class that has no image
-        to train on
-            or to test with.
+    Raises:
+        UsageError: a damaged split file, a class that has no image to train on or to test with.
     """
-    folders = subfolders(images, subject)
-    missing, strange = sorted(set(classes) - set(folders)), sorted(set(folders) - set(classes))
-    if missing or strange:
-        what = [f"missing: {listed(missing)}"] * bool(missing) + [f"not expected: {listed(strange)}"] * bool(strange)
-        raise UsageError(f"{subject}: the class folders in '{images.name}' are not EuroSAT's ten; {'; '.join(what)}")
-    files = class_folders(images, folders, "", subject)
     if split_file is None:
         parts, notes = _draw(files, subject)
     else:
         parts, notes = _published(files, split_file, subject)
-    return Listing(images, tuple(classes.values()), parts, tuple(notes))
+    total = sum(len(members) for members in files.values())
+    if split_file is None and total != COMPLETE:
+        notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
+    return Listing(root, tuple(classes.values()), parts, tuple(notes))
+
+
+def names_in_folder(images: Path, classes: Iterable[str], subject: str) -> dict[str, list[str]]:
+    """Return the names ``Class/file`` of each class folder below ``images``.
+
+    Raises:
+        UsageError: other folders than ``classes``, one without images, the multispectral edition.
+    """
+    _check_folders(subfolders(images, subject), classes, images.name, subject)
+    files = class_folders(images, sorted(classes), "", subject)
+    if all(name.lower().endswith((".tif", ".tiff")) for members in files.values() for name in members):
+        raise UsageError(
+            f"{subject}: these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
+            "JPEG files of 64 x 64 px"
+        )
+    return files
+
+
+def names_in_archive(archive: Path, classes: Iterable[str], subject: str) -> dict[str, list[str]]:
+    """Return the names ``Class/file`` below the folder ``2750`` of a zip archive, without unpacking it.
+
+    Raises:
+        UsageError: a member that must not be there, other class folders than ``classes``, a damaged archive.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            check_zip(opened, archive, subject, LIMIT)
+            members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise UsageError(f"{subject}: {archive}: damaged archive ({error}); fetch it again") from None
+    inside = [parts for parts in members if len(parts) == 3 and parts[0] == FOLDER]
+    files: dict[str, list[str]] = {}
+    for _, name, file in sorted(inside):
+        if not file.startswith("."):
+            files.setdefault(name, []).append(f"{name}/{file}")
+    _check_folders(list(files), classes, f"{archive.name}/{FOLDER}", subject)
+    return files
+
+
+def _check_folders(found: Iterable[str], classes: Iterable[str], place: str, subject: str) -> None:
+    missing, strange = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
+    if missing or strange:
+        what = [f"missing: {listed(missing)}"] * bool(missing) + [f"not expected: {listed(strange)}"] * bool(strange)
+        raise UsageError(f"{subject}: the class folders in '{place}' are not EuroSAT's ten; {'; '.join(what)}")
 
 
 def _draw(files: Mapping[str, list[str]], subject: str) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
@@ -56,11 +107,7 @@ def _draw(files: Mapping[str, list[str]], subject: str) -> tuple[dict[str, tuple
         cut["test"] = order[train + validation :]
         for part, chosen in cut.items():
             parts[part] += [(file, label) for file in sorted(chosen)]
-    notes = ["split regenerated, differs from split_zhou_EuroSAT.json"]
-    total = sum(len(members) for members in files.values())
-    if total != COMPLETE:
-        notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
-    return {part: tuple(items) for part, items in parts.items()}, notes
+    return {part: tuple(items) for part, items in parts.items()}, [REGENERATED]
 
 
 def _published(

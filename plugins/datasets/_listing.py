@@ -39,9 +39,11 @@ Item = tuple[str, int]
 class Listing:
     """The files of a dataset.
 
-    Attributes: root: the folder that names are relative to. classes: class names, sorted. parts: ``train``,
-        ``validation`` (may be empty) and ``test``: pairs of relative POSIX path and label, in order. notes:
-        facts for the record.
+    Attributes:
+        root: the folder that names are relative to.
+        classes: class names, sorted.
+        parts: ``train``, ``validation`` (may be empty) and ``test``: pairs of relative POSIX path and label, in order.
+        notes: facts for the record.
     """
 
     root: Path
@@ -57,7 +59,11 @@ class Listing:
     @property
     def train_counts(self) -> tuple[int, ...]:
         """Training images of each class."""
-        counts = Counter(label for _, label in self.parts["train"])
+        return self.class_counts("train")
+
+    def class_counts(self, part: str) -> tuple[int, ...]:
+        """Return the images of each class in a part."""
+        counts = Counter(label for _, label in self.parts[part])
         return tuple(counts[label] for label in range(len(self.classes)))
 
 
@@ -70,8 +76,8 @@ def list_dataset(root: Path, subject: str, test_fraction: float, split_seed: int
         test_fraction: share of each class that tests, in (0, 1), when there are class folders alone.
         split_seed: which images these are.
 
-    Raises: UsageError: no layout is found, fewer than two classes, a class without images, a test class that
-        train lacks.
+    Raises:
+        UsageError: no layout is found, fewer than two classes, a class without images, a test class that train lacks.
     """
     folders, images = _entries(root, "", subject)
     if not folders and not images and not any(root.iterdir()):

@@ -1,46 +1,76 @@
-"""From listed files to an :class:`ImageSet`."""
+"""From listed files to an :class:`ImageSet`, decoded once."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+import PIL
 from numpy.typing import NDArray
 
+from benchbench.contents import content_hash
+from benchbench.errors import UsageError
+from benchbench.paths import cache_root
 from benchbench.plugins import Context, ImageSet
 
-from ._listing import Item
+from . import _images
+from ._decoded import Part, Source, decoded
+from ._listing import Listing
 from ._scan import load_files
-
-#: Bytes that are held in memory at most; larger sets go to the step's scratch folder as they are read.
-IN_MEMORY = 2**29
 
 
 def load_items(
-    root: Path,
-    items: tuple[Item, ...],
-    classes: tuple[str, ...],
-    side: int,
-    split: str,
-    context: Context,
-    subject: str,
+    listing: Listing, split: str, side: int, context: Context, subject: str, content: str | None = None
 ) -> ImageSet:
-    """Read ``items`` in their order; an origin's ``source`` is the path relative to ``root``.
+    """Return one part of a listing, in its order; an origin's ``source`` is the path relative to its root.
+
+    The pixels are decoded the first time only: they are kept under the content of the files, their order, ``side``
+    and the code and library that decode them. A cache that cannot be written is done without.
+
+    Args:
+        listing: the files.
+        split: the part.
+        side: height and width in px.
+        context: is told the progress.
+        subject: the start of every message.
+        content: a hash that stands for the content of all files; by default they are read and hashed, which is
+            remembered for as long as their sizes and times stay.
 
     Raises:
         UsageError: a file that can no longer be used, named.
     """
-    names = [name for name, _ in items]
-    shape = (len(items), side, side, 3)
-    images: NDArray[np.uint8]
-    if len(items) * side * side * 3 > IN_MEMORY:
-        context.scratch.mkdir(parents=True, exist_ok=True)
-        images = open_memmap(context.scratch / f"{split}.npy", mode="w+", dtype=np.uint8, shape=shape)
-    else:
-        images = np.empty(shape, dtype=np.uint8)
-    decoded = load_files(root, names, side, subject)
-    for at, pixels in enumerate(context.progress(decoded, total=len(items), label=f"reading {split}", unit="img")):
-        images[at] = pixels
+    items = listing.parts[split]
     labels = np.array([label for _, label in items], dtype=np.int64)
-    return ImageSet(images, labels, classes, [{"source": name} for name in names])
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        files = load_files(listing.root, [name for name, _ in items], side, subject)
+        for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
+            yield pixels[None]
+
+    def read(scratch: Path) -> dict[str, Source]:
+        return {split: Source(labels, side, blocks())}
+
+    before = content or _content(listing.root)
+
+    def check(parts: Mapping[str, Part]) -> dict[str, Any]:
+        if content is None and _content(listing.root) != before:
+            raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
+        return {}
+
+    order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+    found = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
+    images = found.parts[split].images
+    return ImageSet(images, labels, listing.classes, [{"source": name} for name, _ in items])
+
+
+def _content(root: Path) -> str:
+    return content_hash(root, cache_root() / "contents.json")
+
+
+def _rule() -> list[str]:
+    """Return what decides the pixels of a file: the module of the rule itself, and the version of Pillow."""
+    return [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]

@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read
 from ._listing import Listing
 
 #: Changes whenever what is remembered, or the rule behind it, does.
-VERSION = 1
+VERSION = 2
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 
@@ -43,7 +43,7 @@ class FolderScan:
 
     Attributes:
         listing: the files.
-        facts: size and content hash of each file, by its relative path.
+        facts: size and hashes of each file, by its relative path.
     """
 
     listing: Listing
@@ -56,10 +56,19 @@ class FolderScan:
         return statistics.median_low(min(item.width, item.height) for item in sides)
 
     @property
-    def leaks(self) -> int:
-        """How many test images are byte for byte training or validation images too."""
-        known = {self.facts[name].digest for part in ("train", "validation") for name, _ in self.listing.parts[part]}
-        return sum(self.facts[name].digest in known for name, _ in self.listing.parts["test"])
+    def leaks(self) -> tuple[str, ...]:
+        """What to say of test images that are training or validation images too: of files, and of pixels alone."""
+        held = [self.facts[name] for part in ("train", "validation") for name, _ in self.listing.parts[part]]
+        files, shown = {item.digest for item in held}, {item.pixels for item in held}
+        test = [self.facts[name] for name, _ in self.listing.parts["test"]]
+        same = sum(item.digest in files for item in test)
+        alike = sum(item.digest not in files and item.pixels in shown for item in test)
+        told = ((same, "byte for byte"), (alike, "pixel for pixel, in other files,"))
+        return tuple(
+            f"{count:,} test image{' is' if count == 1 else 's are'} {how} among the training or validation images"
+            for count, how in told
+            if count
+        )
 
 
 def scan(listing: Listing, subject: str) -> FolderScan:
@@ -79,7 +88,7 @@ def scan(listing: Listing, subject: str) -> FolderScan:
         stamps[name] = _stamp(listing.root / name)
         row = known.get(name)
         if isinstance(row, list) and _usable(row) and row[:2] == stamps[name]:
-            facts[name] = ImageFacts(row[2], row[3], row[4])
+            facts[name] = ImageFacts(row[2], row[3], row[4], row[5])
     fresh = [name for name in listing.names if name not in facts]
     if len(fresh) > 2000:
         log.info("%s: reading %d images, once", subject, len(fresh))
@@ -90,7 +99,7 @@ def scan(listing: Listing, subject: str) -> FolderScan:
         else:
             problems[name] = str(found)
     if fresh or len(known) != len(facts):
-        rows = {name: [*stamps[name], item.width, item.height, item.digest] for name, item in facts.items()}
+        rows = {name: [*stamps[name], *astuple(item)] for name, item in facts.items()}
         _remember(listing.root, "files", rows)
     if problems:
         few = ", ".join(f"'{name}' ({why})" for name, why in list(problems.items())[:3])
@@ -160,7 +169,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _usable(row: list[Any]) -> bool:
-    return [type(value) for value in row] == [int, int, int, int, str]
+    return [type(value) for value in row] == [int, int, int, int, str, str]
 
 
 def _file(root: Path) -> Path:

@@ -25,7 +25,8 @@ class Folder(Dataset):
     Without ``resolution``, images are as large as the median of their shorter sides, rounded down to a
     multiple of 16 (28 stays 28), at least 16 and at most 256. Mean and standard deviation come from at most
     500 training images. ``info`` decodes every file once and remembers it by size and modification time, so
-    that a damaged image is found before any work begins. Images are in the order of their class and then of
+    that a damaged image is found before any work begins; test images that train too, in the same file or in
+    another one with the same pixels, are counted in the record. Decoded images are kept below the cache. Images are in the order of their class and then of
     their path.
     """
 
@@ -56,9 +57,10 @@ class Folder(Dataset):
     def info(self) -> DatasetInfo:
         """Return the facts; reads every image the first time.
 
-        Raises: MissingError: the folder is not there. UsageError: it has no usable layout, fewer than two
-            classes, a class without images, a class in test that
-                train lacks, or files that cannot be used as images.
+        Raises:
+            MissingError: the folder is not there.
+            UsageError: it has no usable layout, fewer than two classes, a class without images, a class in test
+                that train lacks, or files that cannot be used as images.
         """
         from ._scan import moments, scan
 
@@ -66,10 +68,6 @@ class Folder(Dataset):
         found = scan(listing, self._subject)
         side = self._side(found.short_side)
         mean, std = moments(found, side, self._subject)
-        notes = list(listing.notes)
-        if found.leaks:
-            what = "1 test image is" if found.leaks == 1 else f"{found.leaks} test images are"
-            notes.append(f"{what} byte for byte among the training or validation images")
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -85,7 +83,7 @@ class Folder(Dataset):
             prompt=self.prompt,
             prompt_names=tuple(name.replace("_", " ") for name in listing.classes),
             source=f"the folder '{listing.root.resolve().name}'",
-            notes=tuple(notes),
+            notes=(*listing.notes, *found.leaks),
         )
 
     def load(self, split: str, context: Context) -> ImageSet:
@@ -97,9 +95,7 @@ class Folder(Dataset):
         """
         from ._load import load_items
 
-        listing = self._listing()
-        side = context.info.resolution
-        return load_items(listing.root, listing.parts[split], listing.classes, side, split, context, self._subject)
+        return load_items(self._listing(), split, context.info.resolution, context, self._subject)
 
     @property
     def _subject(self) -> str:

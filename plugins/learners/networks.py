@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -54,29 +55,31 @@ def build(name: str, resolution: int, classes: int, **options: Any) -> TimmClass
 
     Args:
         name: in ``timm.list_models()``.
-        resolution: side of the images; a network of fixed input size is made for it, and below 64 px the stem of a
-            convolutional one keeps more of the image.
+        resolution: side of the images. A network of fixed input size is made for it as it is; the stem of any other
+            keeps more of an image below 64 px.
         classes: number of logits.
         options: further arguments of ``timm.create_model``; without them timm initialises the network from the
             global generator.
     """
-    return TimmClassifier(adapted(create(name, resolution, classes, **options), resolution))
-
-
-def create(name: str, resolution: int, classes: int, **options: Any) -> Any:
-    """Return timm's own network; one of fixed input size is made for ``resolution``."""
-    config = timm.get_pretrained_cfg(name)
-    if config is not None and config.fixed_input_size:
+    if fixed(name):
         options["img_size"] = resolution
-    return timm.create_model(name, num_classes=classes, **options)
+    net = timm.create_model(name, num_classes=classes, **options)
+    if resolution < SMALL and not fixed(name):
+        _keep_small(net)
+    return TimmClassifier(net)
 
 
-def adapted(net: Any, resolution: int) -> Any:
-    """Return a network whose stem keeps small images: below 64 px the first convolution takes stride 1 and the pool
-    behind it is left out, unless that convolution cuts patches. No weight changes its shape.
+def fixed(name: str) -> bool:
+    """Return whether a network is made for one size of images, as most transformers are."""
+    config = timm.get_pretrained_cfg(name)
+    return config is not None and bool(config.fixed_input_size)
+
+
+def _keep_small(net: Any) -> None:
+    """Give the first convolution stride 1 and leave out the pool behind it, unless it cuts patches.
+
+    No weight changes its shape. A network of fixed input size derives tables from the strides: it is left alone.
     """
-    if resolution >= SMALL:
-        return net
     names = net.default_cfg.get("first_conv") or ()
     for name in (names,) if isinstance(names, str) else names:
         conv = net.get_submodule(name)
@@ -84,7 +87,6 @@ def adapted(net: Any, resolution: int) -> Any:
             conv.stride = (1, 1)
     if isinstance(getattr(net, "maxpool", None), nn.MaxPool2d):
         net.maxpool = nn.Identity()
-    return net
 
 
 def check(name: str, resolution: int, classes: int) -> None:
@@ -100,7 +102,7 @@ def check(name: str, resolution: int, classes: int) -> None:
     smallest = smallest_side(name, classes)
     hint = f"; the smallest it takes is {smallest} px" if smallest else ""
     if smallest and smallest < resolution and above:
-        hint += f", the next above {resolution} px is {above} px"
+        hint += f"; above {resolution} px it takes {above} px"
     raise UsageError(f"{name}: cannot take images of {resolution} px ({reason}){hint}")
 
 
@@ -146,16 +148,28 @@ def refusal(name: str, resolution: int, classes: int) -> str | None:
                 raise
             shape = _logits(name, resolution, classes, "cpu")  # it looks at values, which meta tensors have not
     except Exception as error:  # whatever a network does when its map runs empty
-        text = str(error).strip()
-        return text.splitlines()[0][:160] if text else type(error).__name__
+        return one_line(error)
     if shape != (2, classes):
         raise UsageError(f"{name}: is no classifier of one label per image (logits {shape})")
     return None
 
 
+def one_line(error: Exception) -> str:
+    """Return the first sentence of an error's text, without what follows it in a library's message."""
+    lines = str(error).strip().splitlines()
+    return re.split(r"(?<=[.!;])\s", lines[0])[0].rstrip(".!:; ")[:120] if lines else type(error).__name__
+
+
 def _logits(name: str, resolution: int, classes: int, device: str) -> tuple[int, ...]:
+    # A network that takes several sizes is made once for all those that its stem treats alike.
+    side = resolution if fixed(name) else SMALL if resolution >= SMALL else SMALL - 1
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
-        model = build(name, resolution, classes).eval()
+        model = _tried(name, side, classes, device)
         images = torch.zeros(2, 3, resolution, resolution)
         model.features(images)
         return tuple(model(images).shape)
+
+
+@lru_cache(maxsize=2)
+def _tried(name: str, side: int, classes: int, device: str) -> TimmClassifier:
+    return build(name, side, classes).eval()

@@ -6,8 +6,11 @@ trained, which keep more of a small image than the ImageNet originals: stems of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+#: Sides in px that the authors' networks were made for: MedMNIST, CIFAR, STL-10 and ImageNet or Imagenette.
+SIDES = (28, 32, 96, 256)
 #: The architectures of ``--arch all``, in the paper's order.
 PAPER_ARCHITECTURES = ("resnet18", "vgg16", "mobilenetv2", "shufflenetv2", "efficientnetb0")
 
@@ -37,9 +40,16 @@ class Stem:
         side = (resolution + 2 * self.padding - self.kernel) // self.stride + 1
         return (side + 1) // 2 if self.pool else side
 
+    @property
+    def sides(self) -> str:
+        """The range in words: ``"29-63"``, ``"28"``, ``"128+"``."""
+        if self.high is None:
+            return f"{self.low}+"
+        return f"{self.low}-{self.high}" if self.high > self.low else str(self.low)
+
     def __str__(self) -> str:
-        pool = ", 3x3 max pool /2" if self.pool else ""
-        return f"conv {self.kernel}x{self.kernel} /{self.stride} pad {self.padding}{pool}"
+        pool = ", max pool 3x3 /2" if self.pool else ""
+        return f"{self.kernel}x{self.kernel} /{self.stride} pad {self.padding}{pool}"
 
 
 @dataclass(frozen=True)
@@ -50,22 +60,27 @@ class Rule:
         stems: one row per range of resolutions, ascending.
         halvings: how often the body behind the stem halves the map; VGG leaves out those that would empty it.
         rounds_up: whether an odd side 2k + 1 becomes k + 1 (convolutions) rather than k (VGG's pools).
-        authors: weights of the authors' network with 10 classes, by resolution where it differs.
+        authors: weights of the authors' network with 10 classes, by the side of its images.
         note: why ours has another number of weights, or what adapts beside the stem.
     """
 
     stems: tuple[Stem, ...]
     halvings: int
     rounds_up: bool
-    authors: tuple[tuple[str, int], ...]
+    authors: Mapping[int, int]
     note: str = ""
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side in px that it takes."""
+        return self.stems[0].low
 
     def stem(self, resolution: int) -> Stem:
         """Return the row for a resolution."""
         for row in self.stems:
             if row.low <= resolution and (row.high is None or resolution <= row.high):
                 return row
-        raise ValueError(f"must be at least {self.stems[0].low} px; got {resolution}")
+        raise ValueError(f"must be at least {self.smallest} px; got {resolution}")
 
     def pools(self, resolution: int) -> int:
         """Return how many of the body's halvings leave a map of at least 1x1 (all of them where sides round up)."""
@@ -95,29 +110,29 @@ RULES: dict[str, Rule] = {
         ),
         halvings=3,
         rounds_up=True,
-        authors=(("28, 32 px", 11_173_962), ("96, 256 px", 11_181_642)),
+        authors={28: 11_173_962, 32: 11_173_962, 96: 11_181_642, 256: 11_181_642},
     ),
     "vgg16": Rule(
         stems=(_SMALL,),
         halvings=5,
         rounds_up=False,
-        authors=(("32 px and more", 14_728_266),),
+        authors=dict.fromkeys((32, 96, 256), 14_728_266),
         note="batch norm, one linear head; the last pools are left out where they would empty the map "
         "(the authors' network fails below 32 px)",
     ),
-    "mobilenetv2": Rule(stems=(_SMALL,), halvings=4, rounds_up=True, authors=(("any", 2_296_490),)),
+    "mobilenetv2": Rule(stems=(_SMALL,), halvings=4, rounds_up=True, authors=dict.fromkeys(SIDES, 2_296_490)),
     "shufflenetv2": Rule(
         stems=(Stem(8, None, kernel=3, stride=1, padding=1, pool=True),),
         halvings=3,
         rounds_up=True,
-        authors=(("any", 352_042),),
+        authors=dict.fromkeys(SIDES, 352_042),
         note="width 0.5, from torchvision",
     ),
     "efficientnetb0": Rule(
         stems=(_SMALL,),
         halvings=4,
         rounds_up=True,
-        authors=(("any", 3_599_686),),
+        authors=dict.fromkeys(SIDES, 3_599_686),
         note="no 1280-wide head convolution; the authors' count has 1,088 weights that their forward pass never uses "
         "(the expansion of the first block, whose ratio is 1)",
     ),
@@ -126,5 +141,5 @@ RULES: dict[str, Rule] = {
 #: What happens to any other timm network.
 OTHERS = (
     "below 64 px the first convolution takes stride 1 and a max pool right behind it is left out, unless it cuts "
-    "patches (kernel = stride); transformers are built for the resolution"
+    "patches (kernel = stride); a network of fixed input size, as most transformers are, is made for the resolution"
 )

@@ -1,11 +1,13 @@
-"""``timm``: image classifiers trained from scratch, the paper's five and any other network of timm."""
+"""``timm``: image classifiers trained from scratch or fine-tuned, the paper's five and any other network of timm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, Learner, Needs, Outcome, Task, param
 
 from .stems import OTHERS, PAPER_ARCHITECTURES, RULES
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from benchbench.training.recipes import Recipe
 
+    from .timm_weights import Checkpoint
+
 #: Peak learning rates by recipe and optimiser. The paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001
 #: for MedMNIST. The quick rates, one for all networks too, were chosen on a validation part of the digits, at 5 images
 #: per class: at 100 steps of batch 32 a rate of 0.1 leaves the light networks near chance.
@@ -23,6 +27,15 @@ LEARNING_RATES = {
     ("paper", "adamw"): 1e-3,
     ("quick", "sgd"): 0.01,
     ("quick", "adamw"): 3e-3,
+}
+#: Peak learning rates from published weights: a tenth of those from scratch, but for SGD in a quick training, which has
+#: 100 steps to learn a new head. Ours, since the paper fine-tunes nothing; within the range (0.0001 to 0.1) that
+#: Kornblith et al. 2019, appendix A, search.
+FINE_TUNING_RATES = {
+    ("paper", "sgd"): 0.01,
+    ("paper", "adamw"): 1e-4,
+    ("quick", "sgd"): 0.003,
+    ("quick", "adamw"): 3e-4,
 }
 
 #: CPU seconds per image and step at 16 px on one core, for estimates: forward, backward and update.
@@ -34,14 +47,21 @@ SECONDS_PER_IMAGE = {
     "efficientnetb0": 0.0095,
 }
 
+#: Sides in px that ``bench show timm`` tells the maps of.
+SHOWN_SIDES = (28, 32, 64, 96, 224, 256)
+
 
 @dataclass(frozen=True)
 class TimmScratch(Learner):
-    """A classifier trained from scratch for a fixed number of steps, scored once after the last.
+    """A classifier trained for a fixed number of steps, from scratch or from weights, scored once after the last.
 
     The protocol of Diffusion Inversion, Zhou et al. 2023, appendix B.2: SGD with momentum, linear warm-up and a cosine,
     batches of constant size whatever the data, cross-entropy, no choice on held-out images. ``all`` stands for
     resnet18, vgg16, mobilenetv2, shufflenetv2 and efficientnetb0; any name of ``timm.list_models()`` works as well.
+
+    ``pretrained=true`` starts from the weights that timm publishes (``--arch resnet18.tv_in1k`` for others than its
+    default ones), ``weights=FOLDER`` from a folder in timm's hub format. Names of the paper then mean timm's own
+    networks, images are normalised as the weights were trained, and the head is new.
     """
 
     steps: int = param(100, paper=50_000, low=1, help="Optimiser steps, the same for every row.")
@@ -50,7 +70,8 @@ class TimmScratch(Learner):
     learning_rate: float | None = param(
         None,
         above=0.0,
-        help="Peak learning rate; none: 0.1 (SGD) or 0.001 (AdamW) under paper, 0.01 or 0.003 under quick.",
+        help="Peak learning rate; none: 0.1 (SGD) or 0.001 (AdamW) under paper, 0.01 or 0.003 under quick; "
+        "from weights 0.01 or 0.0001 under paper, 0.003 or 0.0003 under quick.",
     )
     weight_decay: float = param(5e-4, low=0.0, help="L2 penalty (SGD) or decoupled decay (AdamW).")
     momentum: float = param(0.9, low=0.0, high=0.999, help="Momentum of SGD, without Nesterov.")
@@ -60,10 +81,29 @@ class TimmScratch(Learner):
     evaluations: int = param(
         2, paper=20, low=1, help="Scorings of the test set, for best_on_test only; never chosen on."
     )
+    pretrained: bool = param(False, help="Start from the weights that timm publishes for each architecture.")
+    weights: str | None = param(
+        None, help="Start from these: a folder in timm's hub format or a hub id; none: timm's, with pretrained."
+    )
 
     def needs(self) -> Needs:
-        """Return the packages that networks come from."""
-        return Needs(packages=("torch", "timm", "torchvision"))
+        """Return the packages that networks come from, and the weights that the user named."""
+        return Needs(
+            packages=("torch", "timm", "torchvision"),
+            foundations=(self.weights,) if self.weights else (),
+        )
+
+    def foundations(self, arch: str | None, info: DatasetInfo) -> tuple[str, ...]:
+        """Return the hub id of timm's published weights for ``arch``; none from scratch or from the user's own.
+
+        Raises:
+            UsageError: timm publishes none.
+        """
+        if not self.pretrained or self.weights or arch is None:
+            return ()
+        from .timm_weights import hub_id
+
+        return (hub_id(arch),)
 
     def resolve(self, info: DatasetInfo) -> TimmScratch:
         """Return this learner with the dataset's optimiser and resolution in place of ``None``."""
@@ -71,38 +111,43 @@ class TimmScratch(Learner):
             self,
             optimizer=self.optimizer or info.optimizer,
             resolution=self.resolution or info.classify_resolution,
+            pretrained=self.pretrained or bool(self.weights),
         )
 
     def architectures(self, names: Sequence[str], info: DatasetInfo) -> tuple[str, ...]:
         """Return the architectures that ``names`` stand for, in order and once each.
 
-        The paper's five are known without importing torch; other names are looked up in timm and tried once on an
-        empty image.
+        From scratch the paper's five are known without importing torch; other names are looked up in timm and tried
+        once on an empty image. Weights that are on this machine are checked as far as their configuration goes.
 
         Raises:
-            UsageError: an unknown name (with the nearest ones), or a network that cannot take the resolution.
+            UsageError: an unknown name (with the nearest ones), a network that cannot take the resolution (with the
+                smallest one that it takes), or weights that are missing, damaged or of another network.
         """
-        found: dict[str, None] = {}
-        for name in names:
-            lower = name.lower()
-            if lower == "all":
-                found.update(dict.fromkeys(PAPER_ARCHITECTURES))
-            elif lower in PAPER_ARCHITECTURES:
-                found[lower] = None
-            else:
-                from .networks import canonical, check
+        spelled = [arch for name in names for arch in (PAPER_ARCHITECTURES if name.lower() == "all" else (name,))]
+        resolution = self.resolution or info.classify_resolution
+        know = self._pretrained_name if self.pretrained or self.weights else _scratch_name
+        return tuple(dict.fromkeys(know(name, resolution, info) for name in spelled))
 
-                base = canonical(name)
-                check(base, self.resolution or info.classify_resolution, len(info.classes))
-                found[base] = None
-        return tuple(found)
+    def _pretrained_name(self, name: str, resolution: int, info: DatasetInfo) -> str:
+        from benchbench.foundations import locate
+
+        from .networks import check
+        from .timm_weights import canonical, describe, hub_id, timm_name
+
+        arch = canonical(name)
+        wanted = self.weights or hub_id(arch)
+        with suppress(MissingError):  # the preflight fetches it, or says where it comes from
+            describe(locate(wanted).folder, f"timm:weights={wanted}" if self.weights else wanted, arch)
+        check(timm_name(arch).partition(".")[0], resolution, len(info.classes))
+        return arch
 
     def train(self, task: Task, context: Context) -> Outcome:
         """Train ``task.arch`` on the task and score every test image once.
 
         Raises:
             ValueError: the task names no architecture.
-            BenchError: the training diverged.
+            BenchError: the training diverged, or weights do not fit the network.
         """
         from benchbench.training.loop import train_classifier
 
@@ -110,19 +155,32 @@ class TimmScratch(Learner):
             raise ValueError("timm: needs an architecture")
         ready = self.resolve(task.info)
         assert ready.resolution is not None
-        make = _builder(task.arch, ready.resolution, len(task.info.classes))
-        return train_classifier(make, task, context, ready.training_recipe(), ready.resolution)
+        classes, recipe = len(task.info.classes), ready.training_recipe()
+        if not ready.pretrained:
+            return train_classifier(
+                _builder(task.arch, ready.resolution, classes), task, context, recipe, ready.resolution
+            )
+        from .timm_weights import build, describe, hub_id
+
+        wanted = ready.weights or hub_id(task.arch)
+        checkpoint = describe(context.foundation(wanted), wanted, task.arch)
+        # Weights expect images as they were trained on; whatever else reads the normalisation follows.
+        task = replace(task, info=replace(task.info, mean=checkpoint.mean, std=checkpoint.std))
+        side = ready.resolution
+        outcome = train_classifier(lambda: build(checkpoint, side, classes), task, context, recipe, side)
+        return replace(outcome, details={**outcome.details, "pretrained": _told(checkpoint, classes)})
 
     def training_recipe(self) -> Recipe:
         """Return the recipe; an optimiser that nothing has decided is SGD."""
         from benchbench.training.recipes import Recipe
 
         optimizer = self.optimizer or "sgd"
+        rates = FINE_TUNING_RATES if self.pretrained or self.weights else LEARNING_RATES
         return Recipe(
             steps=self.steps,
             batch_size=self.batch_size,
             optimizer=optimizer,
-            learning_rate=self.learning_rate or LEARNING_RATES[self.recipe, optimizer],
+            learning_rate=self.learning_rate or rates[self.recipe, optimizer],
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
@@ -131,7 +189,7 @@ class TimmScratch(Learner):
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
-        if arch not in SECONDS_PER_IMAGE:
+        if arch not in SECONDS_PER_IMAGE or self.pretrained or self.weights:
             return None
         side = self.resolution or info.classify_resolution
         return self.steps * self.batch_size * SECONDS_PER_IMAGE[arch] * (side / 16) ** 2
@@ -140,9 +198,10 @@ class TimmScratch(Learner):
     def table() -> list[dict[str, Any]]:
         """Return the rule of each architecture for small images, as rows for ``bench show timm``.
 
-        Each row has ``arch``, ``resolution``, ``stem``, ``last map`` (at the row's smallest common size),
-        ``parameters`` (ours, 10 classes), ``authors' parameters`` and ``note``. Imports torch, to count; no weight
-        is made.
+        One row for each architecture and stem, with ``arch``, ``px`` (the sides that it holds for), ``stem``, one
+        column for each of six sides (the map into the body behind the stem > out of it), ``parameters`` (ours, 10
+        classes), ``authors'`` (theirs, ``-`` where they have no such network) and ``note``. Imports torch, to count;
+        no weight is made.
         """
         import torch
 
@@ -151,24 +210,38 @@ class TimmScratch(Learner):
         rows = []
         for arch in PAPER_ARCHITECTURES:
             rule = RULES[arch]
-            authors = "; ".join(f"{count:,} ({where})" for where, count in rule.authors)
             for stem in rule.stems:
-                sides = [side for side in (16, 28, 32, 64, 96, 256) if stem.low <= side <= (stem.high or side)]
+                row: dict[str, Any] = {"arch": arch}
+                row["px"] = stem.sides
+                row["stem"] = str(stem)
+                held = [side for side in SHOWN_SIDES if stem.low <= side <= (stem.high or side)]
+                for side in SHOWN_SIDES:
+                    row[f"{side} px"] = f"{stem.map(side)} > {rule.output(side)}" if side in held else ""
                 with torch.device("meta"):
-                    model = build(arch, sides[0], 10)
-                rows.append(
-                    {
-                        "arch": arch,
-                        "resolution": f"{stem.low}" + ("+" if stem.high is None else f"-{stem.high}"),
-                        "stem": str(stem),
-                        "last map": ", ".join(f"{rule.output(side)} at {side}" for side in sides),
-                        "parameters": sum(weight.numel() for weight in model.parameters()),
-                        "authors' parameters": authors,
-                        "note": rule.note,
-                    }
-                )
+                    model = build(arch, held[0] if held else stem.low, 10)
+                row["parameters"] = f"{sum(weight.numel() for weight in model.parameters()):,}"
+                counts = {f"{count:,}" for side, count in rule.authors.items() if side in held}
+                row["authors'"] = " ".join(counts) or "-"
+                row["note"] = rule.note
+                rows.append(row)
         rows.append({"arch": "any timm name", "stem": "timm's, adapted", "note": OTHERS})
         return rows
+
+
+def _scratch_name(name: str, resolution: int, info: DatasetInfo) -> str:
+    lower = name.lower()
+    if lower not in PAPER_ARCHITECTURES:
+        from .networks import canonical, check
+
+        lower = canonical(name)
+        if lower not in PAPER_ARCHITECTURES:
+            check(lower, resolution, len(info.classes))
+            return lower
+    if resolution < RULES[lower].smallest:
+        raise UsageError(
+            f"{lower}: cannot take images of {resolution} px; the smallest it takes is {RULES[lower].smallest} px"
+        )
+    return lower
 
 
 def _builder(arch: str, resolution: int, classes: int) -> Callable[[], nn.Module]:
@@ -179,3 +252,15 @@ def _builder(arch: str, resolution: int, classes: int) -> Callable[[], nn.Module
     from . import networks
 
     return lambda: networks.build(arch, resolution, classes)
+
+
+def _told(checkpoint: Checkpoint, classes: int) -> dict[str, Any]:
+    """Return what a reader of the number should know of the weights it started from."""
+    return {
+        "weights": checkpoint.name,
+        "architecture": checkpoint.architecture,
+        "licence": checkpoint.licence,
+        "head": f"new: the weights have {checkpoint.classes} classes, the dataset {classes}",
+        "mean": list(checkpoint.mean),
+        "std": list(checkpoint.std),
+    }

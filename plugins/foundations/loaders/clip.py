@@ -7,8 +7,8 @@ safetensors only, never from a pickle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from benchbench.errors import BenchError
 
 from .clip_layout import ClipLayout, check_clip, clip_identity
+from .clip_needs import refuse_long_texts
 from .clip_pixels import preprocess
+from .clip_towers import Encode, Towers, replaced_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Clip", "check_clip", "class_probabilities", "clip_identity", "open_clip_model"]
 
 _TEXT_BATCH = 64
-Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Clip:
@@ -38,32 +39,23 @@ class Clip:
         resolution: side in px at which the image tower sees images.
         positions: tokens of a text at most; longer texts are cut, the end marker stays.
         logit_scale: what cosines are multiplied by before a softmax; 100 in OpenAI's models.
+        preprocessing: what images are brought to.
+        device: where the towers lie.
     """
 
-    def __init__(
-        self,
-        layout: ClipLayout,
-        towers: tuple[Encode, Encode],
-        tokenize: Callable[[list[str]], torch.Tensor],
-        logit_scale: float,
-        device: str,
-        precision: str,
-    ) -> None:
+    def __init__(self, layout: ClipLayout, towers: Towers, device: str, precision: str) -> None:
         """Take the parts that :func:`open_clip_model` opened.
 
         Args:
             layout: the facts about the folder.
-            towers: pixels ``(N, 3, S, S)`` and token ids ``(N, positions)`` to embeddings ``(N, width)``.
-            tokenize: texts to token ids, int64 ``(N, positions)``.
-            logit_scale: see the class.
+            towers: what encodes.
             device: where the towers lie.
             precision: ``"fp32"`` or ``"bf16"``.
         """
         self.name, self.width, self.resolution = layout.name, layout.width, layout.resolution
-        self.positions, self.logit_scale = layout.positions, logit_scale
-        self._preprocessing = layout.preprocessing
-        self._image_tower, self._text_tower = towers
-        self._tokenize, self._device, self._precision = tokenize, device, precision
+        self.positions, self.logit_scale = layout.positions, towers.logit_scale
+        self.preprocessing, self.device = layout.preprocessing, device
+        self._towers, self._precision = towers, precision
 
     def encode_images(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
         """Return unit rows, float32 ``(N, width)``.
@@ -76,7 +68,7 @@ class Clip:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
         pieces = (images[rows] for rows in _slices(len(images), batch))
-        return self._encode(self._image_tower, (preprocess(piece, self._preprocessing) for piece in pieces))
+        return self._encode(self._towers.image, (preprocess(piece, self.preprocessing) for piece in pieces))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, float32 ``(N, width)``; a text that is too long is cut before the end marker.
@@ -86,20 +78,73 @@ class Clip:
         """
         listed = list(texts)
         return self._encode(
-            self._text_tower, (self._tokenize(listed[rows]) for rows in _slices(len(listed), _TEXT_BATCH))
+            self._towers.text, (self._towers.tokenize(listed[rows]) for rows in _slices(len(listed), _TEXT_BATCH))
         )
 
+    def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return embeddings that are not normalised, float32 ``(B, width)`` on the device, without a gradient.
+
+        Args:
+            pixels: float32 ``(B, 3, resolution, resolution)`` on the device, normalised as ``preprocessing`` says.
+
+        Raises:
+            BenchError: an embedding is not finite, so the weights are damaged.
+        """
+        with torch.no_grad(), self._mixed():
+            found = self._towers.image(pixels).float()
+        return self._finite(found)
+
+    def tokens(self, texts: Sequence[str], reserved: int = 0) -> torch.Tensor:
+        """Return token ids, int64 ``(N, positions)`` on the CPU: start marker, text, end marker, padding.
+
+        Args:
+            texts: N of them.
+            reserved: tokens that each text must leave free.
+
+        Raises:
+            UsageError: a text is too long, and would be cut; the first one is named.
+        """
+        listed = list(texts)
+        refuse_long_texts(self.name, self.positions, listed, self._towers.count(listed), reserved)
+        return self._towers.tokenize(listed)
+
+    def token_counts(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return how many of ids ``(N, positions)`` are a text with its two markers, int64 ``(N,)``."""
+        end = self._towers.tokenize([""])[0, 1]
+        return (tokens == end).to(torch.uint8).argmax(dim=1) + 1
+
+    def token_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return what the text tower reads for ids ``(N, L)``, float32 ``(N, L, D)`` on the device, no gradient."""
+        with torch.no_grad():
+            found: torch.Tensor = self._towers.token_embedding(tokens.to(self.device))
+        return found.float()
+
+    def text_features(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """Return embeddings of texts, float32 ``(N, width)``, not normalised, through which gradients pass.
+
+        Args:
+            tokens: ids ``(N, positions)``, which say where each text ends.
+            embeddings: float32 ``(N, positions, D)`` on the device, read in place of the tokens' own.
+        """
+        with replaced_output(self._towers.token_embedding, embeddings), self._mixed():
+            return self._towers.text(tokens.to(self.device)).float()
+
+    def _mixed(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device, torch.bfloat16) if self._precision == "bf16" else nullcontext()
+
     def _encode(self, tower: Encode, inputs: Iterator[torch.Tensor]) -> NDArray[np.float32]:
-        mixed = torch.autocast(self._device, torch.bfloat16) if self._precision == "bf16" else nullcontext()
         rows = [np.zeros((0, self.width), np.float32)]
         for item in inputs:
-            with torch.inference_mode(), mixed:
-                found = tower(item.to(self._device)).float()
+            with torch.inference_mode(), self._mixed():
+                found = tower(item.to(self.device)).float()
             unit = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            if not bool(torch.isfinite(unit).all()):
-                raise BenchError(f"{self.name}: gave embeddings that are not finite; fetch the folder again")
-            rows.append(unit.cpu().numpy())
+            rows.append(self._finite(unit).cpu().numpy())
         return np.concatenate(rows)
+
+    def _finite(self, rows: torch.Tensor) -> torch.Tensor:
+        if not bool(torch.isfinite(rows).all()):
+            raise BenchError(f"{self.name}: gave embeddings that are not finite; fetch the folder again")
+        return rows
 
 
 def open_clip_model(folder: Path, name: str, *, device: str = "cpu", precision: str = "fp32") -> Clip:
@@ -122,8 +167,7 @@ def open_clip_model(folder: Path, name: str, *, device: str = "cpu", precision: 
         from .clip_open import open_towers
     else:
         from .clip_transformers import open_towers
-    image_tower, text_tower, tokenize, logit_scale = open_towers(layout, device)
-    return Clip(layout, (image_tower, text_tower), tokenize, logit_scale, device, precision)
+    return Clip(layout, open_towers(layout, device), device, precision)
 
 
 def class_probabilities(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from benchbench.errors import BenchError, MissingError
 
 from .clip_layout import ClipLayout, weight_files
+from .clip_towers import Towers
 from .clip_transformers import check_keys
 from .opening import unread
 
@@ -16,15 +15,8 @@ from .opening import unread
 _FACTS = ("input_resolution", "context_length", "vocab_size")
 
 
-def open_towers(
-    layout: ClipLayout, device: str
-) -> tuple[
-    Callable[[torch.Tensor], torch.Tensor],
-    Callable[[torch.Tensor], torch.Tensor],
-    Callable[[list[str]], torch.Tensor],
-    float,
-]:
-    """Return image tower, text tower, tokenizer and the scale of the logits.
+def open_towers(layout: ClipLayout, device: str) -> Towers:
+    """Return the towers with their weights, on ``device``.
 
     Raises:
         MissingError: open_clip is not installed.
@@ -56,7 +48,11 @@ def open_towers(
         ids: torch.Tensor = tokenizer(texts)
         return ids
 
-    return model.encode_image, model.encode_text, tokenize, float(model.logit_scale.exp())
+    def count(texts: list[str]) -> list[int]:
+        return [len(tokenizer.encode(text)) + 2 for text in texts]
+
+    words = (model.text if build is CustomTextCLIP else model).token_embedding
+    return Towers(model.encode_image, model.encode_text, tokenize, count, words, float(model.logit_scale.exp()))
 
 
 def _fill(model: torch.nn.Module, layout: ClipLayout) -> None:

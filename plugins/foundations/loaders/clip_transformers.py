@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,15 @@ import torch
 from benchbench.errors import BenchError
 
 from .clip_layout import ClipLayout, weight_files
+from .clip_towers import Towers
 from .opening import check_safetensors, reason
 
 # Old checkpoints hold these buffers, which are nothing but 0, 1, 2, ...
 _HARMLESS = "position_ids"
 
 
-def open_towers(
-    layout: ClipLayout, device: str
-) -> tuple[
-    Callable[[torch.Tensor], torch.Tensor],
-    Callable[[torch.Tensor], torch.Tensor],
-    Callable[[list[str]], torch.Tensor],
-    float,
-]:
-    """Return image tower, text tower, tokenizer and the scale of the logits.
+def open_towers(layout: ClipLayout, device: str) -> Towers:
+    """Return the towers with their weights, on ``device``.
 
     Raises:
         BenchError: a file that cannot be read, or weights that do not fit the configuration.
@@ -56,6 +50,9 @@ def open_towers(
         ids: torch.Tensor = found["input_ids"]
         return ids
 
+    def count(texts: list[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+
     # The towers and projections by themselves: what `get_image_features` returns differs between releases.
     def image_tower(pixels: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
@@ -65,7 +62,8 @@ def open_towers(
         found: torch.Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
         return found
 
-    return image_tower, text_tower, tokenize, float(model.logit_scale.exp())
+    words = model.text_model.embeddings.token_embedding
+    return Towers(image_tower, text_tower, tokenize, count, words, float(model.logit_scale.exp()))
 
 
 def check_keys(name: str, missing: Any, unexpected: Any) -> None:

@@ -59,7 +59,7 @@ class ClipFilter(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from .._clips import EXTRAS, clip_packages
+        from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
 
         return Needs(packages=clip_packages(self.clip, "clip-filter"), foundations=(self.clip,), extras=EXTRAS)
 

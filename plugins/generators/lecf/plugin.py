@@ -108,7 +108,7 @@ class LECF(Generator):
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here, or ``clip`` is no CLIP.
         """
         from ...foundations.loaders.schedulers import check_scheduler
-        from .._clips import EXTRAS, clip_packages
+        from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
 
         check_scheduler(self.scheduler, "lecf")
         large = (self.resolution or 0) >= 128

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench_plugins.augmentations.crops import crop_gather, crop_slices, random_crop_flip
+from benchbench_plugins.augmentations.crops import crop_gather, crop_windows, random_crop_flip
 from benchbench_plugins.augmentations.default import CropFlip
 
 
@@ -31,7 +31,7 @@ def test_slices_and_gather_equal_a_plain_loop(dtype):
     images = rng.integers(0, 256, (9, 3, 7, 7)).astype(dtype)
     corners, mirrored = rng.integers(0, 5, (9, 2)), rng.random(9) < 0.5
     expected = naive(images, corners, mirrored, 2)
-    assert np.array_equal(crop_slices(images, corners, mirrored, 2), expected)
+    assert np.array_equal(crop_windows(images, corners, mirrored, 2), expected)
     gathered = crop_gather(torch.from_numpy(images), torch.from_numpy(corners), torch.from_numpy(mirrored), 2)
     assert gathered.numpy().dtype == dtype
     assert np.array_equal(gathered.numpy(), expected)

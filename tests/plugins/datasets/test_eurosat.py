@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import shutil
 import socket
 import time
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -13,7 +16,7 @@ import pytest
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
-from benchbench_plugins.datasets import _eurosat
+from benchbench_plugins.datasets import _eurosat, _load, eurosat
 from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
 
 FOLDERS = list(CLASSES)
@@ -30,13 +33,10 @@ PER_CLASS = [3000, 3000, 3000, 2500, 2500, 2000, 2500, 3000, 2500, 3000]
 @pytest.fixture
 def root(tmp_path, draw):
     """A reduced EuroSAT: eurosat/2750/<Class>/<Class>_<n>.jpg, 64 x 64, ten images of each class."""
-    first = draw(tmp_path / "noise.jpg", (64, 64))
-    for name in FOLDERS:
-        folder = tmp_path / "data" / "eurosat" / "2750" / name
-        folder.mkdir(parents=True)
+    for label, name in enumerate(FOLDERS):
         for number in range(1, 11):
-            shutil.copy(first, folder / f"{name}_{number}.jpg")
-    draw(tmp_path / "data" / "eurosat" / "2750" / "River" / "River_1.jpg", (64, 64), seed=1)
+            path = tmp_path / "data" / "eurosat" / "2750" / name / f"{name}_{number}.jpg"
+            draw(path, (64, 64), seed=10 * label + number)
     return tmp_path / "data"
 
 
@@ -147,7 +147,7 @@ def test_three_layouts_and_the_data_folder(root, monkeypatch):
     images, split = root / "eurosat" / "2750", root / "eurosat" / "split_zhou_EuroSAT.json"
     assert EuroSAT().external() == (images, split)
     assert EuroSAT(path=str(images)).external() == (images, split)
-    assert EuroSAT(path=str(root)).external() == (root,)
+    assert EuroSAT(path=str(root)).external() == (images, split)
     assert [need.path for need in EuroSAT().needs().files] == [images]
 
 
@@ -175,27 +175,137 @@ def test_odd_sizes_are_noted(root, draw):
     assert "images of another size, cropped and resized to 64 x 64 px: 1" in EuroSAT(path=str(root)).info().notes
 
 
-def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkeypatch):
+def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkeypatch, context_of):
     def refuse(*arguments, **options):
         raise AssertionError("network")
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
-    start = time.process_time()
-    with pytest.raises(MissingError) as raised:
-        EuroSAT().info()
-    assert time.process_time() - start < 0.1
     here = tmp_path / "eurosat"
-    assert str(raised.value) == (
-        f"eurosat: the EuroSAT images are not here; looked for {here}/eurosat/2750, {here}/2750 "
-        f"and the ten class folders in {here}; get them by python -c "
-        f"\"import torchvision; torchvision.datasets.EuroSAT('{tmp_path}', download=True)\", or unpack "
-        f"EuroSAT.zip (RGB) of the Hugging Face dataset torchgeo/eurosat into {here}"
-    )
+    start = time.process_time()
     (need,) = EuroSAT().needs().files
+    assert time.process_time() - start < 0.1
     assert need.path == here / "2750"
-    assert need.source in str(raised.value)
+    assert need.source == (
+        f"`bench fetch eurosat` or torchvision.datasets.EuroSAT('{tmp_path}', download=True) gets them, or by hand "
+        f"{eurosat.URL} as {here}/EuroSAT.zip"
+    )
+    dataset = EuroSAT()
+    with pytest.raises(MissingError) as raised:
+        dataset.load("train", context_of(dataset))
+    assert str(raised.value) == (
+        f"eurosat: the EuroSAT images are not here; looked for {here}/eurosat/2750, {here}/2750, "
+        f"the ten class folders in {here} and {here}/EuroSAT.zip; {need.source}"
+    )
     assert EuroSAT().external() == (here,)
+
+
+def test_published_facts_are_known_without_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    info = EuroSAT().info()
+    assert info.counts == {"train": 13500, "validation": 5400, "test": 8100}
+    assert sum(info.class_counts) == 13500
+    assert info.classes == tuple(CLASSES.values())
+    assert info.notes == (
+        "without split_zhou_EuroSAT.json beside the images: split regenerated, differs from split_zhou_EuroSAT.json",
+    )
+
+
+def test_url_and_checksum_are_those_of_torchvision():
+    from torchvision.datasets import EuroSAT as Reference
+
+    code = inspect.getsource(Reference)
+    assert f'"{eurosat.URL}"' in code
+    assert f'md5="{eurosat.MD5}"' in code
+
+
+def packed(root, monkeypatch, extra=()):
+    """Pack the images as published, with the folder's own entries, and make the checksum that of the small archive."""
+    archive = root / "EuroSAT.zip"
+    with zipfile.ZipFile(archive, "w") as out:
+        for path in sorted((root / "eurosat").rglob("*")):
+            if "2750" in path.parts:
+                out.write(path, path.relative_to(root / "eurosat"))
+        for name in extra:
+            out.writestr(name, b"x")
+    monkeypatch.setattr(eurosat, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    return archive
+
+
+@pytest.mark.parametrize("with_split_file", [False, True])
+def test_the_archive_is_the_same_as_the_folder(root, context_of, monkeypatch, with_split_file, cache):
+    if with_split_file:
+        published(root)
+    archive = packed(root, monkeypatch, extra=["2750/.DS_Store", "2750/River/._River_1.jpg", "__MACOSX/2750/a.jpg"])
+    folder = EuroSAT(path=str(root))
+    info, context = folder.info(), context_of(folder)
+    parts = {split: folder.load(split, context) for split in ("train", "validation", "test")}
+    (root / "eurosat" / "2750").rename(root / "elsewhere")
+    if with_split_file:
+        (root / "eurosat" / eurosat.SPLIT_FILE).rename(root / eurosat.SPLIT_FILE)
+    for path in (root, archive):
+        dataset = EuroSAT(path=str(path))
+        assert dataset.needs().files[0].path == archive
+        assert dataset.external() == ((archive, root / eurosat.SPLIT_FILE) if with_split_file else (archive,))
+        assert dataset.info() == info
+        assert path == archive or not (cache / "unpacked").exists(), "a plan unpacks nothing"
+        for split, expected in parts.items():
+            found = dataset.load(split, context)
+            np.testing.assert_array_equal(found.images, expected.images)
+            assert (found.labels.tolist(), found.origins) == (expected.labels.tolist(), expected.origins)
+
+
+def test_another_checksum_is_refused(root, monkeypatch, tmp_path):
+    archive = packed(root, monkeypatch)
+    monkeypatch.setattr(eurosat, "MD5", "c8fa014336c82ac7804f0398fcb19387")
+    (root / "eurosat").rename(tmp_path / "elsewhere")
+    found = hashlib.md5(archive.read_bytes()).hexdigest()
+    assert said(root) == (
+        f"{archive}: wrong checksum: md5 {eurosat.MD5} is published, this file ({archive.stat().st_size:,} bytes) has "
+        f"{found}; fetch {eurosat.URL} again, or unpack the archive that you trust and give the folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../escaped.jpg", "would be unpacked outside of the folder"),
+        ("2750/River/../../../../escaped.jpg", "would be unpacked outside of the folder"),
+        ("/tmp/escaped.jpg", "has an absolute name"),
+    ],
+)
+def test_a_member_that_escapes_is_named_and_nothing_is_unpacked(root, monkeypatch, tmp_path, cache, name, message):
+    archive = packed(root, monkeypatch, extra=[name])
+    (root / "eurosat").rename(tmp_path / "elsewhere")
+    assert said(root) == f"{archive}: member {name!r} {message}; nothing was unpacked; fetch the archive again"
+    assert not list(tmp_path.rglob("escaped*"))
+    assert not (cache / "unpacked").exists()
+
+
+def test_an_archive_that_lacks_a_class(root, monkeypatch, tmp_path):
+    shutil.rmtree(root / "eurosat/2750/River")
+    packed(root, monkeypatch, extra=["2750/Lake/Lake_1.jpg"])
+    (root / "eurosat").rename(tmp_path / "elsewhere")
+    assert said(root) == (
+        "the class folders in 'EuroSAT.zip/2750' are not EuroSAT's ten; missing: 'River'; not expected: 'Lake'"
+    )
+
+
+def test_the_multispectral_edition_is_told_apart(root):
+    for path in (root / "eurosat/2750").rglob("*.jpg"):
+        path.rename(path.with_suffix(".tif"))
+    assert said(root) == (
+        "these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, JPEG files of "
+        "64 x 64 px"
+    )
+
+
+def test_images_are_decoded_once(root, context_of, monkeypatch):
+    dataset = EuroSAT(path=str(root))
+    context = context_of(dataset)
+    first = dataset.load("train", context)
+    monkeypatch.setattr(_load, "load_files", None)
+    np.testing.assert_array_equal(dataset.load("train", context).images, first.images)
 
 
 def said(root):

@@ -12,7 +12,7 @@ from PIL import Image
 from benchbench.errors import MissingError, UsageError
 from benchbench.parameters import build
 from benchbench.testing import conformance
-from benchbench_plugins.datasets import _load
+from benchbench_plugins.datasets import _decoded, _load
 from benchbench_plugins.datasets.folder import Folder
 
 LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
@@ -156,10 +156,37 @@ def test_prompts(tree):
 
 
 def test_copies_of_training_images_in_test_are_noted(tree):
-    root = tree(PETS)
+    root = tree(PETS | {"val/cat": 1})
     shutil.copy(root / "train/cat/0.png", root / "test/cat/copy.png")
     assert Folder(path=str(root)).info().notes == (
         "1 test image is byte for byte among the training or validation images",
+    )
+    # The same pixels in other files: another format, turned by EXIF, a palette; and one that is only alike.
+    image = Image.open(root / "train/dog/0.png")
+    image.save(root / "test/dog/copy.bmp")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(root / "val/cat/0.png").transpose(Image.Transpose.ROTATE_180).save(root / "test/cat/t.png", exif=exif)
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(root / "train/cat/flat.png")
+    palette = Image.new("P", (32, 32))
+    palette.putpalette([1, 2, 3])
+    palette.save(root / "test/cat/flat.gif")
+    image.resize((16, 16)).save(root / "test/dog/small.png")
+    assert Folder(path=str(root)).info().notes == (
+        "1 test image is byte for byte among the training or validation images",
+        "3 test images are pixel for pixel, in other files, among the training or validation images",
+    )
+
+
+@pytest.mark.parametrize("side", [64, 300])
+def test_a_jpeg_without_its_comment_is_a_copy(tree, draw, side):
+    root = tree(PETS)
+    draw(root / "train/cat/photo.jpg", (side, side + 4), seed=50)
+    plain = (root / "train/cat/photo.jpg").read_bytes()
+    (root / "test/cat/photo.jpg").write_bytes(plain[:2] + b"\xff\xfe\x00\x07hello" + plain[2:])
+    draw(root / "test/cat/other.jpg", (side, side + 4), seed=51)
+    assert Folder(path=str(root)).info().notes == (
+        "1 test image is pixel for pixel, in other files, among the training or validation images",
     )
 
 
@@ -169,14 +196,73 @@ def test_the_content_decides_and_not_the_place(tree):
     assert Folder().external() == ()
 
 
-def test_large_sets_go_to_the_scratch_folder(tree, context_of, monkeypatch):
+def test_images_are_decoded_once(tree, context_of, monkeypatch):
+    root = tree(PETS)
+    dataset = Folder(path=str(root))
+    context = context_of(dataset)
+    first = dataset.load("train", context)
+    assert not first.images.flags.writeable
+
+    def refuse(*arguments):
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_load, "load_files", refuse)
+        again = dataset.load("train", context)
+    np.testing.assert_array_equal(again.images, first.images)
+    assert (again.labels.tolist(), again.origins) == (first.labels.tolist(), first.origins)
+    # The same content elsewhere is the same entry; other content, another split or size is not.
+    shutil.copytree(root, root.parent / "copy")
+    with monkeypatch.context() as patched:
+        patched.setattr(_load, "load_files", refuse)
+        Folder(path=str(root.parent / "copy")).load("train", context)
+        for other in ({"resolution": 16}, {}):
+            if not other:
+                Image.new("RGB", (32, 32), (9, 8, 7)).save(root / "train/cat/0.png")
+            changed = Folder(path=str(root), **other)
+            with pytest.raises(AssertionError, match="decoded again"):
+                changed.load("train", context_of(changed))
+    assert dataset.load("train", context).images[0, 0, 0].tolist() == [9, 8, 7]
+
+
+def test_two_splits_of_one_folder_are_two_entries(tree, context_of):
+    root = tree({"cat": 8, "dog": 8})
+    for seed in (0, 1, 0):
+        dataset = Folder(path=str(root), split_seed=seed)
+        test = dataset.load("test", context_of(dataset))
+        for image, source in zip(test.images, sources(test), strict=True):
+            np.testing.assert_array_equal(image, np.asarray(Image.open(root / source)))
+
+
+def test_large_sets_that_the_cache_cannot_keep_go_to_the_scratch_folder(tree, context_of, cache, monkeypatch):
     dataset = Folder(path=str(tree(PETS)))
     context = context_of(dataset)
+    (cache / "decoded").write_text("a file where the folder should be")
     expected = dataset.load("train", context).images
-    monkeypatch.setattr(_load, "IN_MEMORY", 1000)
+    assert not isinstance(expected, np.memmap)
+    monkeypatch.setattr(_decoded, "IN_MEMORY", 1000)
     found = dataset.load("train", context).images
     assert isinstance(found, np.memmap)
+    assert [path.name for path in context.scratch.iterdir()] == ["train.npy"]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_folder_that_changes_while_it_is_read(tree, context_of, monkeypatch):
+    root = tree(PETS)
+    dataset = Folder(path=str(root))
+    context = context_of(dataset)
+    files = _load.load_files
+
+    def meddle(*arguments):
+        yield from files(*arguments)
+        Image.new("RGB", (32, 32)).save(root / "train/cat/0.png")
+
+    monkeypatch.setattr(_load, "load_files", meddle)
+    with pytest.raises(UsageError) as raised:
+        dataset.load("train", context)
+    assert str(raised.value) == (
+        f"folder:path={root}: its files changed while they were read; run again when they are complete"
+    )
 
 
 def said(dataset, kind=UsageError):

@@ -1,0 +1,170 @@
+"""``bench gallery``: what augmentations make of the images of a dataset, one picture each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from . import options as o
+
+if TYPE_CHECKING:
+    from ..bound import Bound
+    from ..images import ImageSet
+    from ..plugins import DatasetInfo
+    from ..reporting.gallery import Group
+    from ..spec import Spec
+
+#: Images per class that a classifier is trained on for an augmentation that grows the set, where the dataset names no
+#: number of its own.
+SHOTS = 20
+
+
+def gallery(
+    data: o.Data = None,
+    aug: Annotated[
+        list[str] | None,
+        typer.Option("--aug", metavar="NAME,...", help="Augmentations; a+b applies both. [default: all]"),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, max=200, help="Real images: rows of a picture.")] = 10,
+    versions: Annotated[int, typer.Option("--versions", min=1, max=50, help="Augmented versions of each.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the images and how they are augmented.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Pictures go to DIR/DATASET/AUGMENTATION.png.")
+    ] = Path("results/figures/gallery"),
+    preset: o.Preset = None,
+    learner: Annotated[
+        str | None,
+        typer.Option("--learner", metavar="NAME[:...]", help="Trains for an augmentation that grows the set."),
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", metavar="NAME", help="What it trains. [default: its fastest]")
+    ] = None,
+) -> None:
+    """Draw training images beside what augmentations make of them, at the size that classifiers see.
+
+    What mixes images has its soft label below. An augmentation that grows the training set is shown by a short
+    training (quick preset), and its picture says of what.
+    """
+    from ..hardware import quiet_threads
+    from ..request import make_request
+
+    quiet_threads()
+    given = {"data": data, "aug": aug or ["all"], "preset": preset, "learner": learner, "arch": arch}
+    request = make_request({name: value for name, value in given.items() if value is not None})
+    _check_folder(out)
+    galleries = [_Gallery(spec, request, count, versions, seed) for spec in request.data]
+    for each in galleries:
+        for path in each.draw(out):
+            typer.echo(f"drew  {path}")
+
+
+class _Chain(NamedTuple):
+    text: str
+    links: tuple[Bound, ...]
+
+
+class _Gallery:
+    """The pictures of one dataset; making it checks everything that can be checked without loading an image."""
+
+    def __init__(self, data: Spec, request: Any, count: int, versions: int, seed: int) -> None:
+        from ..augments import aug_text, expand_augs
+
+        self.preset: str = request.preset
+        self.data = self._bind("dataset", data)
+        self.info: DatasetInfo = self.data.plugin.info()
+        bound = [tuple(self._bind("augmentation", link) for link in chain) for chain in expand_augs(request.aug)]
+        self.chains = [_Chain(aug_text(links), links) for links in bound]
+        self.count, self.versions, self.seed = count, versions, seed
+        self.learner, self.arch = self._trainer(request)
+
+    def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> Bound:
+        from ..bound import bind, with_places
+        from ..preflight import check_needs
+
+        info = None if kind == "dataset" else self.info
+        bound = bind(kind, spec, preset or self.preset, info)
+        check_needs(bound, "cpu", download=False)
+        return with_places(bound) if kind == "augmentation" else bound
+
+    def _trainer(self, request: Any) -> tuple[Bound, str | None]:
+        """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""
+        learner = self._bind("learner", request.learner[0], "quick")
+        if "arch" not in learner.plugin.axes:
+            return learner, None
+        names = learner.plugin.architectures(request.arch, self.info)
+        return learner, min(names, key=lambda name: learner.plugin.training_seconds(name, self.info) or float("inf"))
+
+    def draw(self, out: Path) -> Iterator[Path]:
+        """Draw a picture for each chain; yields their paths."""
+        from ..errors import BenchError
+        from ..execute import describe_error
+        from ..records import safe_name
+        from ..reporting.gallery import draw_gallery
+
+        shown, train = self._images()
+        for chain in self.chains:
+            name = safe_name(chain.text.replace(":", "-").replace(",", "-"), 80)
+            path = out / safe_name(self.info.name) / f"{name}.png"
+            try:
+                title, groups = self._columns(chain, shown, train)
+            except Exception as error:  # whatever an augmentation does
+                raise BenchError(f"--aug {chain.text}: {describe_error(error)}") from error
+            yield draw_gallery([self.info.classes[label] for label in shown.labels], groups, title, path)
+
+    def _images(self) -> tuple[ImageSet, ImageSet]:
+        """Return the shown images, by class and at the size of classifiers, and those that are trained on."""
+        import numpy as np
+
+        from ..reporting.augmented import as_classified
+        from ..subsets import balanced_sample
+
+        with tempfile.TemporaryDirectory() as folder:
+            train = self.data.plugin.load("train", self._context(Path(folder)))
+        chosen = balanced_sample(train.labels, min(self.count, len(train)), self.seed)
+        chosen = chosen[np.argsort(train.labels[chosen], kind="stable")]
+        shots = (self.info.quick_shots or SHOTS) * len(self.info.classes)
+        trained = balanced_sample(train.labels, min(shots, len(train)), self.seed)
+        return as_classified(train.subset(chosen), self.info), train.subset(trained)
+
+    def _columns(self, chain: _Chain, shown: ImageSet, train: ImageSet) -> tuple[list[str], list[Group]]:
+        """Return the title and the groups of columns of one picture."""
+        from ..reporting.augmented import augmented_group, grown_groups, grows, real_group
+
+        plugins = [link.plugin for link in chain.links]
+        title = [
+            f"{'+'.join(link.text for link in chain.links)} on {self.info.name}, {self.info.classify_resolution} px"
+        ]
+        groups = [real_group(shown), augmented_group(plugins, shown, self.info, self.versions, self.seed)]
+        if any(grows(plugin) for plugin in plugins):
+            what = self.arch or self.learner.text
+            print(f"[gallery] {chain.text}: training {what} on {len(train)} images", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                context = self._context(Path(folder))
+                grown, steps = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)
+            groups += grown
+            told = f"added while {what} trains for {steps} steps on {len(train)} real images"
+            title.append(f"right: what is {told}, before which steps" if grown else f"nothing is {told}")
+        return title, groups
+
+    def _context(self, folder: Path) -> Any:
+        from ..context import Context
+
+        (folder / "out").mkdir()
+        return Context(self.seed, folder / "out", folder / "scratch", self.info, preset="quick")
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a place that cannot be written before anything is computed."""
+    from ..errors import UsageError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UsageError(f"--out {out}: cannot be written ({error.strerror}); give a folder") from None

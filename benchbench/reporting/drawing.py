@@ -1,0 +1,87 @@
+"""What pictures of images share: tiles of one size, a font, texts that fit, and a PNG whose bytes never change."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..records import write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font = FreeTypeFont | ImageFont
+
+#: Sides in px between which images are shown; smaller ones grow by a whole factor, larger ones shrink.
+SMALLEST, LARGEST = 64, 128
+GAP, LABEL, MARGIN, LINE = 4, 104, 12, 18
+#: Width in px below which a title would rarely fit.
+NARROWEST = 480
+
+
+def write_png(picture: Image, path: Path) -> Path:
+    """Write a picture; a reader, or a kill, meets the old file or the new one, never a part.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=9)
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def tile_size(width: int, height: int) -> tuple[int, int]:
+    """Return width and height in px at which an image is shown."""
+    side = max(width, height)
+    if side < SMALLEST:
+        factor = -(-SMALLEST // side)
+        return width * factor, height * factor
+    if side > LARGEST:
+        return max(1, width * LARGEST // side), max(1, height * LARGEST // side)
+    return width, height
+
+
+def tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image:
+    """Return one image, uint8 ``(H, W, 3)``, at a size in px: enlarged by whole pixels, reduced smoothly."""
+    from PIL import Image
+
+    shown = Image.fromarray(pixels)
+    if shown.size == size:
+        return shown
+    grows = shown.width <= size[0] and shown.height <= size[1]
+    return shown.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
+
+
+def default_font() -> Font:
+    """Return Pillow's own font."""
+    from PIL import ImageFont
+
+    try:
+        return ImageFont.load_default(12)
+    except ImportError:  # a Pillow without FreeType has only its bitmap font
+        return ImageFont.load_default()
+
+
+def fitting(text: str, width: int, font: Font) -> str:
+    """Return a text, shortened until it fits into ``width`` px."""
+    text = drawable(text, font)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}...") > width:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def drawable(text: str, font: Font) -> str:
+    """Return a text on one line, in characters that the font can measure."""
+    text = " ".join(text.split())
+    try:
+        font.getlength(text)
+    except UnicodeEncodeError:  # the bitmap font knows Latin-1 only
+        text = text.encode("latin-1", "replace").decode("latin-1")
+    return text

@@ -1,0 +1,332 @@
+"""Pivots: accuracies with one axis as columns, a pure function of a table's rows.
+
+By augmentation (the shape of table 4 of Diffusion Inversion, Zhou et al. 2023), by architecture (figure 7c), and by
+the number of real images (figures 6 and 7a). An axis with a single value makes no pivot.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..tables import Row, Table, natural
+from . import layout
+from .layout import Grid, Notes
+
+#: What stands in the place of an architecture in lines that average over all of them.
+MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What the columns of a pivot are.
+
+    Attributes:
+        name: as the heading says it.
+        options: the option that varies it, for file names.
+        holds: whether a row has a place on this axis.
+        column: sort key and text of a row's column.
+        shared: what all rows of a pivot have in common.
+        title: that in words.
+    """
+
+    name: str
+    option: str
+    holds: Callable[[Row], bool]
+    column: Callable[[Row], tuple[Any, str]]
+    shared: Callable[[Row], tuple[Hashable, ...]]
+    title: Callable[[Row], str]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One cell: mean and sample standard deviation in percent over ``n`` trainings; ``rows`` behind it."""
+
+    mean: float | None
+    std: float | None
+    n: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a pivot: what tells it from the others, and a value (or none) in each column."""
+
+    learner: str
+    arch: str
+    gen: str
+    mix: str
+    n_syn: int | None
+    baseline: bool
+    values: tuple[Value | None, ...]
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """Lines over the columns of an axis.
+
+    Attributes:
+        axis: what the columns are.
+        title: what all lines share, in words.
+        columns: texts of the columns, in order.
+        lines: with the architectures first, then the means over them, if there are several.
+        rows: all rows behind it.
+    """
+
+    axis: Axis
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def settings(self) -> int:
+        """How many of the detailed tables it draws together."""
+        return len({layout.shared_text(row) for row in self.rows})
+
+    def varying(self) -> list[str]:
+        """Return the fields of a line that differ between lines, the generator always."""
+        told = [line for line in self.lines if not line.baseline] or list(self.lines)
+        fields = {"learner": self.lines, "arch": self.lines, "mix": told, "n_syn": told}
+        names = [name for name, lines in fields.items() if len({getattr(line, name) for line in lines}) > 1]
+        return [name for name in ("learner", "arch", "gen", "mix", "n_syn") if name in names or name == "gen"]
+
+    def label(self, line: Line) -> list[str]:
+        """Return the texts of a line's varying fields."""
+        texts = {name: str(getattr(line, name)) for name in ("learner", "arch", "gen", "mix")}
+        texts["n_syn"] = "-" if line.n_syn is None or line.baseline else f"{line.n_syn:,}"
+        return [texts[name] for name in self.varying()]
+
+    def common_n(self) -> int:
+        """Return the number of trainings that most cells have."""
+        counts = [value.n for line in self.lines if line.arch != MEAN for value in line.values if value and value.n]
+        return statistics.mode(counts) if counts else 0
+
+
+HEADS = {"learner": "learner", "arch": "architecture", "gen": "generator", "mix": ">mix", "n_syn": ">generated"}
+
+
+def pivots(table: Table) -> list[Pivot]:
+    """Return the pivots of a table with at least two columns.
+
+    Where augmentations are compared for every architecture already, only those on the base alone are compared by
+    architecture once more.
+    """
+    every = _every(table)
+    told = {row.spec_id for pivot in every if pivot.axis.option == "aug" for row in pivot.rows}
+
+    def again(pivot: Pivot) -> bool:
+        return all(row.spec_id in told and row.aug_links > 1 for row in pivot.rows)
+
+    return [pivot for pivot in every if pivot.axis.option != "arch" or not again(pivot)]
+
+
+def _every(table: Table) -> list[Pivot]:
+    found = []
+    for axis in AXES:
+        for rows in _groups(axis, table.rows):
+            columns = dict(sorted({axis.column(row) for row in rows}))
+            if len(columns) < 2:
+                continue
+            lines = _lines(axis, rows, list(columns))
+            if any(sum(value is not None for value in line.values) > 1 for line in lines):
+                title = axis.title(rows[0])
+                found.append(Pivot(axis, title, tuple(columns.values()), tuple(lines), tuple(rows)))
+    return found
+
+
+def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = None) -> Grid:
+    """Return a pivot as text.
+
+    Args:
+        pivot: what to show.
+        means_only: leave out the single architectures where there are means over them.
+        widest: columns of a terminal beyond which lines and columns change places, where that is narrower.
+    """
+    lines = list(pivot.lines)
+    averaged = any(line.arch == MEAN for line in lines)
+    if means_only and averaged:
+        lines = [line for line in lines if line.arch == MEAN]
+    notes, n = Notes(), pivot.common_n()
+    names = [name for name in pivot.varying() if not (means_only and averaged and name == "arch")]
+    labels = [dict(zip(pivot.varying(), pivot.label(line), strict=True)) for line in lines]
+    cells = [[_text(value, n, line.arch == MEAN, notes) for value in line.values] for line in lines]
+    rows = [(*(label[name] for name in names), *texts) for label, texts in zip(labels, cells, strict=True)]
+    below = notes.lines()
+    trainings = f"n = {n} training{'' if n == 1 else 's'}"
+    if averaged:
+        below.append("Means are over the architectures with equal weight, and only where none is missing.")
+    if means_only and averaged:
+        below.append(f"Each architecture has {trainings}, or what leaderboard.md says.")
+    elif n:
+        below.append(f"{trainings} unless a cell says otherwise.")
+    title = f"Accuracy by {pivot.axis.name}, %: {pivot.title}"
+    grid = Grid(
+        title,
+        (*(HEADS[name] for name in names), *pivot.columns),
+        tuple(rows),
+        (*below, *layout.setting_notes(pivot.rows)),
+    )
+    if widest is None or _width(grid) <= widest:
+        return grid
+    across = tuple(", ".join(label[name] for name in names) for label in labels)
+    turned = [(column, *(line[place] for line in cells)) for place, column in enumerate(pivot.columns)]
+    other = Grid(title, (pivot.axis.name, *across), tuple(turned), grid.notes)
+    return other if _width(other) < _width(grid) else grid
+
+
+def shown_instead(table: Table) -> tuple[list[Pivot], set[str]]:
+    """Return the pivots that stand for several detailed tables in a short report, and the rows that they cover.
+
+    The rows are given by their ``spec_id``. A pivot whose rows are all in an earlier one is left out.
+    """
+    chosen: list[Pivot] = []
+    covered: set[str] = set()
+    for pivot in sorted(pivots(table), key=lambda item: -item.settings):
+        ids = {row.spec_id for row in pivot.rows}
+        if pivot.settings > 1 and not ids <= covered:
+            chosen.append(pivot)
+            covered |= ids
+    return chosen, covered
+
+
+def _groups(axis: Axis, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield the rows of each pivot; a learner without augmentations stands beside every augmentation of the others."""
+    groups: dict[tuple[Hashable, ...], list[Row]] = defaultdict(list)
+    without: dict[tuple[Hashable, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if axis.holds(row):
+            *rest, aug = axis.shared(row)
+            (without if aug == "-" else groups)[*rest, aug].append(row)
+    for (*rest, _), extra in without.items():
+        beside = [key for key in groups if list(key[:-1]) == rest]
+        for key in beside or [(*rest, "-")]:
+            groups[key].extend(extra)
+    yield from groups.values()
+
+
+def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line]:
+    def told(row: Row, *, counted: bool) -> tuple[Any, ...]:
+        made = row.generation
+        n_syn = made.n_syn if counted else None
+        return row.learner, "" if axis.option == "arch" else row.arch, made.gen, row.mix, n_syn, made.baseline
+
+    def cells(*, counted: bool) -> dict[tuple[Any, ...], list[list[Row]]]:
+        found: dict[tuple[Any, ...], list[list[Row]]] = {}
+        for row in rows:
+            places = found.setdefault(told(row, counted=counted), [[] for _ in columns])
+            places[columns.index(axis.column(row)[0])].append(row)
+        return found
+
+    # The number of generated images follows that of the real ones; it tells lines apart only where it was varied.
+    found = cells(counted=False)
+    if any(len({row.generation.n_syn for row in cell}) > 1 for line in found.values() for cell in line):
+        found = cells(counted=True)
+    lines = []
+    for key, places in found.items():
+        # Rows that nothing here tells apart (another precision, other files of one name) get lines of their own.
+        for place in range(max(map(len, places))):
+            values = [_value(cell[place]) if place < len(cell) else None for cell in places]
+            learner, arch, gen, mix, n_syn, baseline = key
+            lines.append(Line(learner, arch, gen, mix, n_syn, baseline, tuple(values)))
+    lines.sort(key=lambda line: (natural(line.learner), natural(line.arch), *_order(line)))
+    return lines + (_means(lines) if axis.option == "aug" else [])
+
+
+def _order(line: Line) -> tuple[Any, ...]:
+    return not line.baseline, natural(line.gen), natural(line.mix), line.n_syn or 0
+
+
+def _value(row: Row) -> Value:
+    return Value(row.acc_mean, row.acc_std, row.seeds, (row,))
+
+
+def _means(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines of the means over several architectures."""
+    archs = {line.arch for line in lines}
+    if len(archs) < 2:
+        return []
+    groups: dict[tuple[Any, ...], dict[str, Line]] = {}
+    for line in lines:
+        key = (line.learner, line.gen, line.mix, line.n_syn, line.baseline)
+        groups.setdefault(key, {}).setdefault(line.arch, line)
+    found = []
+    for (learner, gen, mix, n_syn, baseline), group in groups.items():
+        values: list[Value | None] = []
+        for cells in zip(*(line.values for line in group.values()), strict=True):
+            means = [value.mean for value in cells if value is not None and value.mean is not None]
+            whole = len(means) == len(archs)
+            values.append(Value(statistics.fmean(means), None, len(means), ()) if whole else None)
+        found.append(Line(learner, MEAN, gen, mix, n_syn, baseline, tuple(values)))
+    return sorted(found, key=_order)
+
+
+def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:
+    if value is None:
+        return "-"
+    if averaged:
+        return layout.number(value.mean)
+    (row,) = value.rows
+    text = layout.accuracy(row)
+    text = text.replace(f" (n={n})", "") if value.n == n else text
+    return text + notes.mark(*layout.copy_notes(row))
+
+
+def _width(grid: Grid) -> int:
+    return max(sum(map(layout.width, line)) + 2 * len(line) for line in layout.aligned(grid))
+
+
+def _shots(row: Row) -> tuple[Any, str]:
+    return row.generation.shots, str(row.generation.shots)
+
+
+def _sizes(row: Row) -> tuple[Any, str]:
+    return row.generation.n_real, f"{row.generation.n_real:,}"
+
+
+def _place(row: Row) -> tuple[Hashable, ...]:
+    made = row.generation
+    return made.data, made.n_real, made.shots, made.subset, made.preset
+
+
+def _any_size(row: Row) -> tuple[Hashable, ...]:
+    made = row.generation
+    return made.data, made.subset, made.preset, row.test, row.aug
+
+
+def _any_size_title(row: Row) -> str:
+    made = row.generation
+    chosen = "" if made.subset == "balanced" else f" in random {made.subset}"
+    return f"{made.data}{chosen}, preset {made.preset}{layout.aug_and_test(row)}"
+
+
+AXES = (
+    Axis(
+        "real images per class",
+        "shots",
+        lambda row: row.generation.shots is not None,
+        _shots,
+        _any_size,
+        _any_size_title,
+    ),
+    Axis("real images", "n-real", lambda row: row.generation.shots is None, _sizes, _any_size, _any_size_title),
+    Axis(
+        "augmentation",
+        "aug",
+        lambda row: row.aug != "-",
+        lambda row: ((row.aug_links, natural(row.aug)), row.aug),
+        lambda row: (*_place(row), row.learner, row.test, ""),
+        lambda row: f"{layout.setting(row.generation)}, learner {row.learner}{layout.aug_and_test(row, aug=False)}",
+    ),
+    Axis(
+        "architecture",
+        "arch",
+        lambda row: row.arch != "-",
+        lambda row: (natural(row.arch), row.arch),
+        lambda row: (*_place(row), row.learner, row.test, row.aug),
+        layout.shared_text,
+    ),
+)

@@ -1,0 +1,263 @@
+"""Plots of the pivots: accuracy against real images, by augmentation, by architecture; error bars over trainings.
+
+Drawn with Matplotlib's Agg and its own default style, whatever the user's configuration says; the same records give
+the same bytes with one version of Matplotlib.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..records import safe_name, write_atomic
+from ..tables import Table
+from .pivots import MEAN, Line, Pivot, Value, pivots
+
+#: Colours that colour-blind people can tell apart (Okabe and Ito 2008), without the yellow, too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BASELINE = "#000000"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLES = ("-", "-.", ":")
+DOTS_PER_INCH = 120
+#: Inches of one panel; a categorical axis grows with its values.
+PANEL = (4.8, 3.4)
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5,
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn."""
+
+    colour: str
+    marker: str
+    style: str
+    hollow: bool
+
+
+def write_plots(table: Table, results: Path) -> list[Path]:
+    """Draw every pivot of a table and return the files; those that say the same already are not touched.
+
+    Args:
+        table: what to draw.
+        results: the results folder; plots go to ``figures/<dataset>/`` in it.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    paths = []
+    for pivot in pivots(table):
+        if not any(_known(value) for line in pivot.lines for value in line.values):
+            continue
+        path = results / "figures" / plot_name(pivot)
+        drawn = draw(pivot)
+        if not path.exists() or path.read_bytes() != drawn:
+            write_atomic(path, drawn)
+        paths.append(path)
+    return paths
+
+
+def plot_name(pivot: Pivot) -> str:
+    """Return the path of a plot below ``figures/``; another setting has another name."""
+    made = pivot.rows[0].generation
+    digest = hashlib.sha256(pivot.title.encode()).hexdigest()[:8]
+    return f"{safe_name(made.data.replace(':', '-'))}/{pivot.axis.option}-{made.preset}-{digest}.png"
+
+
+def draw(pivot: Pivot) -> bytes:
+    """Return the PNG of a pivot: one panel, or one for each architecture where one could not be read."""
+    with _matplotlib():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        panels = _panels(pivot)
+        across = min(len(panels), 3)
+        down = -(-len(panels) // across)
+        wide = PANEL[0] + (0 if _is_scale(pivot) else 0.35 * max(len(pivot.columns) - 6, 0))
+        figure = Figure(figsize=(across * wide + 1.8, down * PANEL[1] + 1.0), layout="constrained", dpi=DOTS_PER_INCH)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+        looks = _looks(pivot, panelled=len(panels) > 1)
+        handles: dict[str, Any] = {}
+        for at, (title, lines) in zip(axes, panels, strict=False):
+            handles |= _draw_panel(at, pivot, lines, looks, panelled=len(panels) > 1)
+            at.set_title(title, fontsize=9, loc="left")
+            at.set_xlabel(pivot.axis.name)
+            at.set_ylabel("test accuracy, %")
+        for unused in axes[len(panels) :]:
+            unused.set_visible(False)
+        _fit_range(axes[0])
+        figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False)
+        width = int(13 * figure.get_figwidth())
+        title = textwrap.fill(f"Accuracy by {pivot.axis.name}: {pivot.title}", width)
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+        figure.supxlabel(textwrap.fill(_caption(pivot), int(1.2 * width)), x=0.01, ha="left", fontsize=8)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def _matplotlib() -> Iterator[None]:
+    """Matplotlib in its own default style, without its remarks on font caches and glyphs that a font lacks."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    if "matplotlib" not in sys.modules:
+        logger.setLevel(logging.ERROR)
+    try:
+        import matplotlib.style
+
+        with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE]):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
+    """Return what is drawn together: everything, or the lines of each architecture."""
+    methods = {(line.learner, line.arch) for line in pivot.lines}
+    archs = list(dict.fromkeys(line.arch for line in pivot.lines))
+    if len(archs) < 2 or (pivot.axis.option != "aug" and len(methods) <= len(COLOURS)):
+        return [("", list(pivot.lines))]
+    titles = {MEAN: "mean over architectures", "-": "without an architecture"}
+    return [(titles.get(arch, arch), [line for line in pivot.lines if line.arch == arch]) for arch in archs]
+
+
+def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
+    """Return the look of each line: colours tell methods apart if there are several, else generators.
+
+    The baseline is hollow and dashed, and black where colours are generators.
+    """
+    methods = list(dict.fromkeys(_method(line, panelled) for line in pivot.lines))
+    sources = list(dict.fromkeys(_source(line) for line in pivot.lines if not line.baseline))
+    looks = {}
+    for line in pivot.lines:
+        rank = sources.index(_source(line)) if not line.baseline else 0
+        place = methods.index(_method(line, panelled)) if len(methods) > 1 else rank
+        colour = COLOURS[place % len(COLOURS)]
+        if line.baseline:
+            looks[_key(line)] = Look(colour if len(methods) > 1 else BASELINE, "o", "--", hollow=True)
+        else:
+            style = STYLES[(place // len(COLOURS)) % len(STYLES)]
+            looks[_key(line)] = Look(colour, MARKERS[rank % len(MARKERS)], style, hollow=False)
+    return looks
+
+
+def _draw_panel(
+    at: Any, pivot: Pivot, lines: Sequence[Line], looks: dict[tuple[Any, ...], Look], *, panelled: bool
+) -> dict[str, Any]:
+    """Draw lines into axes and return their legend."""
+    handles: dict[str, Any] = {}
+    scale = _is_scale(pivot)
+    if scale:
+        at.set_xscale("log", base=2)
+        places = [float(text.replace(",", "")) for text in pivot.columns]
+    else:
+        places = [float(place) for place in range(len(pivot.columns))]
+        at.set_xlim(-0.6, len(places) - 0.4)
+    at.set_xticks(places, pivot.columns, rotation=0 if scale or max(map(len, pivot.columns)) < 7 else 40)
+    if not scale:
+        for label in at.get_xticklabels():
+            label.set_horizontalalignment("right" if label.get_rotation() else "center")
+            label.set_rotation_mode("anchor")
+    at.minorticks_off()
+    step = 0.05 if scale else min(0.12, 0.7 / max(len(lines), 1))
+    for rank, line in enumerate(lines):
+        look, shift = looks[_key(line)], (rank - (len(lines) - 1) / 2) * step
+        known = [(place, value) for place, value in zip(places, line.values, strict=True) if _known(value)]
+        if not known:
+            continue
+        if scale and _is_level(line):
+            handle = at.axhline(known[0][1].mean, color=look.colour, linestyle=(0, (1, 1)))
+            handles[_label(pivot, line, panelled, level=True)] = handle
+            continue
+        handle = at.errorbar(
+            [place * 2**shift if scale else place + shift for place, _ in known],
+            [value.mean for _, value in known],
+            yerr=[value.std or 0.0 for _, value in known],
+            color=look.colour,
+            marker=look.marker,
+            linestyle=look.style if scale else "none",
+            markerfacecolor="white" if look.hollow else look.colour,
+            capsize=2.5,
+            elinewidth=1.0,
+        )
+        handles[_label(pivot, line, panelled)] = handle
+    return handles
+
+
+def _label(pivot: Pivot, line: Line, panelled: bool, *, level: bool = False) -> str:
+    fields = dict(zip(pivot.varying(), pivot.label(line), strict=True))
+    hidden = {"arch"} if panelled else set()
+    if line.baseline:
+        hidden |= {"mix", "n_syn"}
+    if level and "learner" in fields:
+        hidden.add("gen")  # what it would be trained on does not matter to it
+    names = {"mix": "mix {}", "n_syn": "{} generated"}
+    shown = [names.get(name, "{}").format(text) for name, text in fields.items() if name not in hidden and text != "-"]
+    counts = sorted({value.n for value in line.values if value is not None and value.n})
+    n = "" if line.arch == MEAN or panelled else f" (n={'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))})"
+    return " ".join((", ".join(shown) or line.gen, n.strip())).strip().lstrip("_")
+
+
+def _caption(pivot: Pivot) -> str:
+    values = [value for line in pivot.lines if line.arch != MEAN for value in line.values if value is not None]
+    counts = sorted({value.n for value in values if value.n})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    failed = sum(value.mean is None for value in values)
+    text = f"Mean and sample standard deviation over n = {n} trainings (seeds x draws) at each point."
+    text += " Means over architectures weigh them equally and have no bars." * any(
+        line.arch == MEAN for line in pivot.lines
+    )
+    return text + (f" Failed and not drawn: {failed}." if failed else "")
+
+
+def _fit_range(at: Any) -> None:
+    """Leave no room above 100 %."""
+    low, high = at.get_ylim()
+    at.set_ylim(max(low, -1.0), min(high, 101.0))
+
+
+def _is_scale(pivot: Pivot) -> bool:
+    return pivot.axis.option in ("shots", "n-real")
+
+
+def _is_level(line: Line) -> bool:
+    """Say whether a line does not depend on its column: a method that does not train."""
+    known = [value for value in line.values if value is not None]
+    return len(known) > 1 and len({value.mean for value in known}) == 1 and not any(value.std for value in known)
+
+
+def _known(value: Value | None) -> bool:
+    return value is not None and value.mean is not None
+
+
+def _method(line: Line, panelled: bool) -> tuple[str, str]:
+    return line.learner, "" if panelled else line.arch
+
+
+def _source(line: Line) -> tuple[str, str, int | None]:
+    return line.gen, line.mix, line.n_syn
+
+
+def _key(line: Line) -> tuple[Any, ...]:
+    return line.learner, line.arch, *_source(line), line.baseline

@@ -1,0 +1,52 @@
+"""AutoAugment: one of the published pairs of operators per image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchbench.plugins import Augmentation, DatasetInfo, param
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ._plan import Plan
+
+
+@dataclass(frozen=True)
+class AutoAugment(Augmentation):
+    """One of 25 published sub-policies per image: two operators, each applied with its own probability.
+
+    Cubuk et al. 2019, with the policy found on ImageNet as Diffusion Inversion (Zhou et al. 2023, appendix B.2.3) uses
+    it on every dataset. Ranges are those of torchvision's transform: ten magnitude bins, random signs, nearest
+    neighbour, black from outside. Images come back as uint8 values in the dtype that they came in.
+    """
+
+    policy: str = param(
+        "imagenet", choices=("imagenet", "cifar10", "svhn"), help="Dataset that the policy was searched on."
+    )
+
+    def apply(
+        self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return augmented images of the same dtype; float values are rounded first. Targets unchanged."""
+        from ._plan import as_uint8, host_rng, perform
+
+        plan = self.plan(len(images), images.shape[-2], images.shape[-1], host_rng(rng))
+        return perform(as_uint8(images), plan, "nearest").to(images.dtype), targets
+
+    def plan(self, count: int, height: int, width: int, rng: np.random.Generator) -> Plan:
+        """Draw what ``count`` images of ``height`` x ``width`` px go through."""
+        import numpy as np
+
+        from ._plan import IDENTITY, Plan
+        from ._spaces import AUTOAUGMENT, autoaugment_space
+        from ._subpolicies import BINS, subpolicies
+
+        policy = subpolicies(self.policy, AUTOAUGMENT)
+        space = autoaugment_space(AUTOAUGMENT, BINS, height, width)
+        chosen = rng.integers(len(policy.which), size=count)
+        operators, magnitudes = space.draw(policy.which[chosen], policy.bins[chosen], rng)
+        applied = rng.random((count,1)) < policy.probabilities[chosen]
+        return Plan(np.where(applied, operators, IDENTITY), np.where(applied, magnitudes, 0.0))

@@ -1,0 +1,243 @@
+"""Archives: nothing is unpacked that could get out, nothing is half there, nothing is hashed twice."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import time
+import zipfile
+
+import pytest
+
+from benchbench.errors import BenchError, UsageError
+from benchbench_plugins.datasets import _archives, _memo
+from benchbench_plugins.datasets._archives import extract, find, unpacked, verify
+
+
+def tar(path, *members, content=b"12345"):
+    """Write a tar.gz of members: names, or TarInfo."""
+    with tarfile.open(path, "w:gz") as out:
+        for member in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+            if info.isreg():
+                info.size = info.size or len(content)
+            out.addfile(info, io.BytesIO(content) if info.isreg() else None)
+    return path
+
+
+def special(name, kind, target=""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def zipped(path, *members):
+    with zipfile.ZipFile(path, "w") as out:
+        for member in members:
+            out.writestr(member, b"12345")
+    return path
+
+
+def zip_member(name, mode):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info
+
+
+def said(call, *arguments, **options):
+    with pytest.raises(UsageError) as raised:
+        call(*arguments, **options)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+ESCAPES = {
+    "absolute": ("/etc/evil", "has an absolute name"),
+    "up": ("a/../../evil", "would be unpacked outside of the folder"),
+    "backslash": ("a\\..\\..\\evil", "would be unpacked outside of the folder"),
+    "drive": ("C:/evil", "has an absolute name"),
+    "symlink": (special("way", tarfile.SYMTYPE, "/etc"), "is a link to '/etc'"),
+    "inner link": (special("way", tarfile.SYMTYPE, "good"), "is a link to 'good'"),
+    "hardlink": (special("way", tarfile.LNKTYPE, "../../x"), "is a link to '../../x'"),
+    "device": (special("null", tarfile.CHRTYPE), "is a device or another special file"),
+    "pipe": (special("pipe", tarfile.FIFOTYPE), "is a device or another special file"),
+}
+
+
+@pytest.mark.parametrize("case", ESCAPES)
+def test_a_tar_member_that_gets_out_is_named_and_nothing_is_written(tmp_path, case):
+    member, why = ESCAPES[case]
+    path = tar(tmp_path / "x.tar.gz", "good", member)
+    name = member if isinstance(member, str) else member.name
+    (tmp_path / "out").mkdir()
+    told = said(extract, path, tmp_path / "out", "cifar10")
+    assert told == f"cifar10: {path}: member {name!r} {why}; nothing was unpacked; fetch the archive again"
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("member", "why"),
+    [
+        ("/etc/evil", "has an absolute name"),
+        ("../evil", "would be unpacked outside of the folder"),
+        (zip_member("way", stat.S_IFLNK | 0o777), "is a link"),
+        (zip_member("pipe", stat.S_IFIFO | 0o777), "is a device or another special file"),
+    ],
+)
+def test_a_zip_member_that_gets_out_is_named_and_nothing_is_written(tmp_path, member, why):
+    path = zipped(tmp_path / "x.zip", "good", member)
+    (tmp_path / "out").mkdir()
+    assert why in said(extract, path, tmp_path / "out", "eurosat")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_bombs_are_refused_by_their_headers(tmp_path):
+    big = tarfile.TarInfo("zeros")
+    big.size = 2**20
+    small = tarfile.TarInfo("good")
+    small.size = 5
+    path = tar(tmp_path / "x.tar.gz", small, big, content=bytes(2**20))
+    assert path.stat().st_size < 2**20 / 10
+    told = said(extract, path, tmp_path, "stl10", limit=2**19)
+    assert "member 'zeros' makes it unpack to more than 0.000488 GiB; nothing was unpacked" in told
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("zeros", bytes(2**20))
+    assert "makes it unpack to more than" in said(extract, tmp_path / "x.zip", tmp_path, "stl10", limit=2**19)
+
+
+def test_damaged_archives(tmp_path):
+    whole = tar(tmp_path / "x.tar.gz", "a", content=os.urandom(50_000)).read_bytes()
+    damaged = {
+        "cut": whole[:-9000],
+        "empty": b"",
+        "text": b"<html>404 Not Found</html>",
+        "no tar": gzip.compress(b"hello" * 400),
+        "cut zip": zipped(tmp_path / "x.zip", "a").read_bytes()[:-30],
+    }
+    for name, content in damaged.items():
+        path = tmp_path / "damaged"
+        path.write_bytes(content)
+        (tmp_path / f"out {name}").mkdir()
+        told = said(extract, path, tmp_path / f"out {name}", "cifar10")
+        assert told.startswith(f"cifar10: {path}: damaged archive ("), name
+        assert told.endswith("; fetch it again"), name
+
+
+def test_good_archives_of_every_sort(tmp_path):
+    (tmp_path / "src" / "a").mkdir(parents=True)
+    (tmp_path / "src" / "a" / "1").write_bytes(b"one")
+    (tmp_path / "src" / "2").write_bytes(b"two")
+    for mode in ("w", "w:gz", "w:bz2", "w:xz"):
+        with tarfile.open(tmp_path / "x", mode) as out:
+            out.add(tmp_path / "src", "src")
+        folder = tmp_path / f"out{mode[2:]}"
+        folder.mkdir()
+        extract(tmp_path / "x", folder, "x", only=lambda name: name.endswith("1"))
+        assert (folder / "src" / "a" / "1").read_bytes() == b"one"
+        assert not (folder / "src" / "2").exists()
+    zipped(tmp_path / "x.zip", "src/a/1", "src/2")
+    extract(tmp_path / "x.zip", tmp_path, "x", only=lambda name: name == "src/2")
+    assert (tmp_path / "src" / "2").read_bytes() == b"12345"
+
+
+def test_a_wrong_checksum_says_file_expected_found_and_what_to_do(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(b"abc")
+    good, sha = hashlib.md5(b"abc").hexdigest(), hashlib.sha256(b"abc").hexdigest()
+    assert verify(path, good.upper(), "cifar10", "fetch it") == good
+    assert verify(path, sha, "cifar10", "fetch it", "sha256") == sha
+    assert said(verify, path, "0" * 32, "cifar10", "run `bench fetch cifar10`") == (
+        f"cifar10: {path}: wrong checksum: md5 {'0' * 32} is published, this file (3 bytes) has {good}; "
+        "run `bench fetch cifar10`"
+    )
+    assert "cannot be read: No such file or directory" in said(verify, tmp_path / "no", good, "cifar10", "")
+
+
+def age(path, seconds=60):
+    """Let a file have been left alone: mtime can be set, ctime cannot."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_a_checksum_is_computed_once_and_again_when_the_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_memo, "is_settled", lambda mark, read_ns: True)
+    calls = []
+    compute = _memo._hash
+    monkeypatch.setattr(_memo, "_hash", lambda path, algorithm: calls.append(1) or compute(path, algorithm))
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    for _ in range(3):
+        verify(path, hashlib.md5(b"abc").hexdigest(), "x", "")
+    assert len(calls) == 1
+    path.write_bytes(b"abd")
+    age(path)
+    assert "wrong checksum" in said(verify, path, hashlib.md5(b"abc").hexdigest(), "x", "")
+    assert len(calls) == 2
+
+
+def test_a_fresh_file_is_not_remembered(tmp_path, cache):
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    _memo.digest_of(path, "md5", "x")
+    assert not list(cache.rglob("*.json"))
+
+
+def test_a_memory_that_is_damaged_or_cannot_be_written_costs_time_only(cache):
+    assert _memo.recalled("t", [1], lambda: "first") == "first"
+    assert _memo.recalled("t", [1], lambda: "second") == "first"
+    (file,) = cache.rglob("*.json")
+    for content in (b"", b"[]", b"{", b'{"question": [2], "answer": "other"}'):
+        file.write_bytes(content)
+        assert _memo.recalled("t", [1], lambda: "again") == "again"
+    (cache / "u").write_bytes(b"a file in the way")
+    assert _memo.recalled("u", [1], lambda: "found") == "found"
+
+
+def test_unpacking_happens_once_and_in_one_step(tmp_path, cache, monkeypatch):
+    path = tar(tmp_path / "x.tar.gz", "a/1", "a/2")
+    target = cache / "unpacked" / "d1"
+    (cache / "unpacked" / ".tmp-d1" / "left-by-a-kill").mkdir(parents=True)
+    real = _archives.extract
+
+    def dies(path, folder, *rest):
+        real(path, folder, *rest)
+        assert not target.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_archives, "extract", dies)
+    with pytest.raises(KeyboardInterrupt):
+        unpacked(path, "d1", "x")
+    assert not target.exists()
+    monkeypatch.setattr(_archives, "extract", real)
+    assert unpacked(path, "d1", "x") == target
+    assert sorted(item.name for item in (target / "a").iterdir()) == ["1", "2"]
+    monkeypatch.setattr(_archives, "extract", None)
+    assert unpacked(path, "d1", "x") == target
+    assert [item.name for item in target.parent.iterdir()] == ["d1"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
+    def full(path, folder, *rest):
+        (folder / "part").write_bytes(b"x")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_archives, "extract", full)
+    with pytest.raises(BenchError, match="cannot unpack x.tar.gz into .*: No space left on device"):
+        unpacked(tmp_path / "x.tar.gz", "d2", "x")
+    assert not list((cache / "unpacked").iterdir())
+
+
+def test_finding(tmp_path):
+    names = ["imagenette2", "imagenette2.tgz"]
+    assert find(tmp_path, names) is None
+    archive = tar(tmp_path / "imagenette2.tgz", "a")
+    assert find(tmp_path, names) == archive
+    assert find(archive, names) == archive
+    (tmp_path / "imagenette2").mkdir()
+    assert find(tmp_path, names) == tmp_path / "imagenette2"
+    assert find(tmp_path / "imagenette2", names) == tmp_path / "imagenette2"
+    assert find(tmp_path / "none" / "imagenette2", names) is None

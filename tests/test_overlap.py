@@ -1,0 +1,108 @@
+"""Test images among training images: found in every pixel and only there, told once, kept in records and tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import World
+
+from benchbench.images import ImageSet
+from benchbench.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
+from benchbench.store import Store
+
+TWINS = '''
+from __future__ import annotations
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Dataset, DatasetInfo, ImageSet, param
+
+@dataclass(frozen=True)
+class ToyTwins(Dataset):
+    """Grey images of which the first test images are those of the other parts."""
+    train: int = param(2, low=0, help="Test images taken from the training part.")
+    validation: int = param(0, low=0, help="Test images taken from the validation part.")
+
+    def info(self):
+        return DatasetInfo("twins", ("dark", "light"), {"train": 8, "validation": 4, "test": 10}, (4, 4), 4, 4, 4,
+                           (0.5,) * 3, (0.5,) * 3, True, "none")
+
+    def load(self, split, context):
+        grey = {"train": range(8), "validation": range(20, 24), "test": range(40, 50)}[split]
+        grey = [*range(self.train), *range(20, 20 + self.validation), *grey][: len(grey)] if split == "test" else grey
+        images = np.array(grey, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+        return ImageSet(images, np.arange(len(images)) % 2, ("dark", "light"))
+'''
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path / "plugins", tmp_path / "results")
+    (made.folder / "toytwins.py").write_text(TWINS, "utf-8")
+    return made
+
+
+def images_of(values):
+    pixels = np.array(values, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
+    return ImageSet(pixels, np.zeros(len(pixels), dtype=np.int64), ("one",))
+
+
+@settings(max_examples=40, deadline=None)
+@given(*[st.lists(st.integers(0, 9), max_size=8)] * 3)
+def test_copies_are_those_that_comparing_pixels_finds(train, validation, test):
+    parts = {"train": train, "validation": validation, "test": test}
+    found = shared_with_test({name: digests(images_of(values)) for name, values in parts.items()})
+    assert found == {
+        "test_in_train": sum(value in train for value in test),
+        "test_in_validation": sum(value in validation for value in test),
+    }
+    known = digests(images_of(test))
+    assert copies_of(known, [images_of(train), None]) == sum(value in test for value in train)
+
+
+def test_one_pixel_makes_another_image():
+    images = np.zeros((3, 8, 8, 3), dtype=np.uint8)
+    images[1, 7, 7, 2] = 1
+    assert len(set(digests(ImageSet(images, np.zeros(3, dtype=np.int64), ("one",))).tolist())) == 2
+
+
+def test_what_is_shared_is_one_sentence():
+    assert shared_text(0, 0) == ""
+    assert shared_text(1200, 0) == "Test images that equal another in every pixel: 1,200 with a training image."
+    assert shared_text(1, 2).endswith(": 1 with a training image and 2 with a validation image.")
+
+
+def test_an_overlap_is_in_facts_record_and_table(world):
+    records = world.run(data="toytwins:validation=3")
+    store = Store(world.results / "artifacts")
+    (key,) = {key for record in records for key in record.steps["data"]}
+    facts = {"test_in_train": 2, "test_in_validation": 3}
+    assert store.meta(key)["facts"] == facts
+    for record in records:
+        (told,) = record.facts["data"]
+        assert {name: told[name] for name in facts} == facts
+        assert record.result.details.get("test_copies", 0) == (2 if record.cell.baseline else 0)
+    text = (world.results / "leaderboard.md").read_text("utf-8")
+    sentence = "Test images that equal another in every pixel: 2 with a training image and 3 with a validation image."
+    assert text.count(sentence) == 1
+
+
+def test_test_images_are_hashed_once_and_old_stores_are_read(world, monkeypatch):
+    (record, _) = world.run(data="toytwins")
+    folder = Store(world.results / "artifacts").path(record.steps["data"][0])
+    test = ImageSet.load(folder / "test")
+    (folder / DIGESTS).chmod(0o644)
+    before = known_digests(folder, test)
+    np.testing.assert_array_equal(before, digests(test))
+    np.testing.assert_array_equal(np.load(folder / DIGESTS), before)
+    folder.chmod(0o755)
+    (folder / DIGESTS).unlink()
+    np.testing.assert_array_equal(known_digests(folder, test), before)
+
+
+def test_none_is_said_too(world):
+    (record, _) = world.run(data="toytwins:train=0")
+    assert record.facts["data"][0]["test_in_train"] == 0
+    assert "test_copies" not in record.result.details
+    assert "every pixel" not in (world.results / "leaderboard.md").read_text("utf-8")
