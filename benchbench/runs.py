@@ -236,7 +236,7 @@ def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) 
 
 
 def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], list[str]]:
-    """Draw the figures, then write the leaderboard that lists them; returns the figures and a line per problem.
+    """Draw the figures, then write the leaderboard that lists them; returns all pictures and a line per problem.
 
     In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
     """
@@ -248,7 +248,8 @@ def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], l
         figures = draw_figures(plan, results, store)
     except Exception as error:
         problems.append(f"figures: not drawn: {reason(error)}")
-    return figures, [*problems, *write_leaderboard(results).problems]
+    board = write_leaderboard(results)
+    return [*board.plots, *figures], [*problems, *board.problems]
 
 
 def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:

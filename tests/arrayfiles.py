@@ -48,8 +48,8 @@ def write_cifar10(folder: Path, train: np.ndarray, train_y: np.ndarray, test: np
 def write_batch(path: Path, images: np.ndarray, labels: np.ndarray, title: str) -> None:
     """Write one batch of CIFAR-10."""
     names = [f"image_s_{number:06d}.png" for number in range(len(images))]
-    rows = cifar_rows(images) if len(images) else np.empty((0, 3072), np.uint8)
-    write_pickle(path, {"batch_label": title, "labels": labels.tolist(), "data": rows, "filenames": names})
+    content = {"batch_label": title, "labels": labels.tolist(), "data": cifar_rows(images), "filenames": names}
+    write_pickle(path, content)
 
 
 def write_cifar100(folder: Path, classes: tuple[str, ...], parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -15,7 +15,7 @@ from . import options as o
 if TYPE_CHECKING:
     from ..bound import Bound
     from ..images import ImageSet
-    from ..plugins import DatasetInfo
+    from ..plugins import Augmentation, DatasetInfo
     from ..reporting.gallery import Group
     from ..spec import Spec
 
@@ -58,8 +58,8 @@ def gallery(
     request = make_request({name: value for name, value in given.items() if value is not None})
     _check_folder(out)
     galleries = [_Gallery(spec, request, count, versions, seed) for spec in request.data]
-    for each in galleries:
-        for path in each.draw(out):
+    for each, name in zip(galleries, _file_names(_without_folders(spec) for spec in request.data), strict=True):
+        for path in each.draw(out / name):
             typer.echo(f"drew  {path}")
 
 
@@ -80,7 +80,9 @@ class _Gallery:
         bound = [tuple(self._bind("augmentation", link) for link in chain) for chain in expand_augs(request.aug)]
         self.chains = [_Chain(aug_text(links), links) for links in bound]
         self.count, self.versions, self.seed = count, versions, seed
-        self.learner, self.arch = self._trainer(request)
+        self.growing = any(_grows(link.plugin) for chain in self.chains for link in chain.links)
+        if self.growing:
+            self.learner, self.arch = self._trainer(request)
 
     def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> Bound:
         from ..bound import bind, with_places
@@ -93,28 +95,31 @@ class _Gallery:
 
     def _trainer(self, request: Any) -> tuple[Bound, str | None]:
         """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""
+        from ..errors import UsageError
+
         learner = self._bind("learner", request.learner[0], "quick")
+        if "aug" not in learner.plugin.axes:
+            raise UsageError(f"--learner {learner.text}: trains without augmentations, so that none can grow its set")
         if "arch" not in learner.plugin.axes:
             return learner, None
         names = learner.plugin.architectures(request.arch, self.info)
         return learner, min(names, key=lambda name: learner.plugin.training_seconds(name, self.info) or float("inf"))
 
-    def draw(self, out: Path) -> Iterator[Path]:
+    def draw(self, folder: Path) -> Iterator[Path]:
         """Draw a picture for each chain; yields their paths."""
         from ..errors import BenchError
         from ..execute import describe_error
-        from ..records import safe_name
         from ..reporting.gallery import draw_gallery
 
         shown, train = self._images()
-        for chain in self.chains:
-            name = safe_name(chain.text.replace(":", "-").replace(",", "-"), 80)
-            path = out / safe_name(self.info.name) / f"{name}.png"
+        for chain, name in zip(self.chains, _file_names(chain.text for chain in self.chains), strict=True):
             try:
                 title, groups = self._columns(chain, shown, train)
             except Exception as error:  # whatever an augmentation does
                 raise BenchError(f"--aug {chain.text}: {describe_error(error)}") from error
-            yield draw_gallery([self.info.classes[label] for label in shown.labels], groups, title, path)
+            yield draw_gallery(
+                [self.info.classes[label] for label in shown.labels], groups, title, folder / f"{name}.png"
+            )
 
     def _images(self) -> tuple[ImageSet, ImageSet]:
         """Return the shown images, by class and at the size of classifiers, and those that are trained on."""
@@ -133,14 +138,14 @@ class _Gallery:
 
     def _columns(self, chain: _Chain, shown: ImageSet, train: ImageSet) -> tuple[list[str], list[Group]]:
         """Return the title and the groups of columns of one picture."""
-        from ..reporting.augmented import augmented_group, grown_groups, grows, real_group
+        from ..reporting.augmented import MAGNIFIED, augmented_group, grown_groups, real_group
 
         plugins = [link.plugin for link in chain.links]
         title = [
             f"{'+'.join(link.text for link in chain.links)} on {self.info.name}, {self.info.classify_resolution} px"
         ]
         groups = [real_group(shown), augmented_group(plugins, shown, self.info, self.versions, self.seed)]
-        if any(grows(plugin) for plugin in plugins):
+        if any(_grows(plugin) for plugin in plugins):
             what = self.arch or self.learner.text
             print(f"[gallery] {chain.text}: training {what} on {len(train)} images", file=sys.stderr)
             with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +153,7 @@ class _Gallery:
                 grown, steps = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)
             groups += grown
             told = f"added while {what} trains for {steps} steps on {len(train)} real images"
-            title.append(f"right: what is {told}, before which steps" if grown else f"nothing is {told}")
+            title.append(f"right: what is {told}; its change x{MAGNIFIED}" if grown else f"nothing is {told}")
         return title, groups
 
     def _context(self, folder: Path) -> Any:
@@ -156,6 +161,31 @@ class _Gallery:
 
         (folder / "out").mkdir()
         return Context(self.seed, folder / "out", folder / "scratch", self.info, preset="quick")
+
+
+def _grows(augmentation: Augmentation) -> bool:
+    """Return whether an augmentation adds images to the training set, which takes a classifier in training."""
+    return bool(augmentation.phases(1000))
+
+
+def _without_folders(spec: Spec) -> str:
+    """Return a dataset as the command line spells it, paths by their last part."""
+    values = {name: Path(text).name if "/" in (text := str(value)) else text for name, value in spec.values.items()}
+    return ",".join([spec.name, *(f"{name}={text}" for name, text in values.items())])
+
+
+def _file_names(texts: Iterable[str]) -> list[str]:
+    """Return a file name for each text; where two would share one, the later gets a number."""
+    from ..records import safe_name
+
+    names: list[str] = []
+    for text in texts:
+        base = name = safe_name(text.replace(":", "-").replace(",", "-"), 80)
+        number = 2
+        while name in names:
+            name, number = f"{base}-{number}", number + 1
+        names.append(name)
+    return names
 
 
 def _check_folder(out: Path) -> None:

@@ -11,7 +11,7 @@ from . import options as o
 
 
 def report(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
-    """Write leaderboard.csv and leaderboard.md from the records, and print the table."""
+    """Write leaderboard.csv, leaderboard.md and the plots from the records, and print the table."""
     from ..errors import UsageError
     from ..records import read_records
     from ..reporting.leaderboard import write_leaderboard
@@ -19,7 +19,7 @@ def report(results: o.Results = Path("results"), as_json: o.Json = False) -> Non
 
     if not (results / "records").is_dir():
         raise UsageError(f"--results {results}: no records there; `bench run --results {results}` makes some")
-    table, problems = write_leaderboard(results)
+    table, problems, plots = write_leaderboard(results)
     for line in problems:
         print(f"bench: {line}", file=sys.stderr)
     if as_json:
@@ -28,4 +28,6 @@ def report(results: o.Results = Path("results"), as_json: o.Json = False) -> Non
         typer.echo(json.dumps([record.to_json() for record in read_records(results).records], indent=1, sort_keys=True))
     else:
         print_table(table)
+        for path in plots:
+            typer.echo(f"plot  {path}")
     raise typer.Exit(1 if problems else 0)

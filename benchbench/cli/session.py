@@ -17,6 +17,9 @@ from ..request import make_request
 from ..runs import Status, carry_out, check_writable, choose_executor, inspect, write_tables
 from ..store import Store
 
+#: Pictures that are listed after a run; more are counted.
+MOST_FIGURES = 8
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -86,7 +89,9 @@ def _conclude(
 
 def _left_behind(results: Path, count: int, figures: list[Path]) -> list[tuple[str, str]]:
     found = [("table", str(results / "leaderboard.md")), ("", str(results / "leaderboard.csv"))]
-    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(figures)]
+    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(figures[:MOST_FIGURES])]
+    if len(figures) > MOST_FIGURES:
+        found.append(("", f"and {len(figures) - MOST_FIGURES} more in {results / 'figures'}"))
     return [*found, ("records", f"{results / 'records'} ({count} of this run)")]
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: By how much the change of a grown image is magnified around grey.
 MAGNIFIED = 4
-#: A length of training that no growing augmentation finds too short.
-_LONG = 1000
 
 
 def real_group(shown: ImageSet) -> Group:
@@ -68,11 +66,6 @@ def augmented_group(
     return Group("augmented", rows)
 
 
-def grows(augmentation: Augmentation) -> bool:
-    """Return whether an augmentation adds images to the training set, which takes a classifier in training."""
-    return bool(augmentation.phases(_LONG))
-
-
 def grown_groups(
     learner: Learner,
     arch: str | None,
@@ -80,7 +73,7 @@ def grown_groups(
     train: ImageSet,
     shown: ImageSet,
     context: Context,
-) -> tuple[list[Group], int | None]:
+) -> tuple[list[Group], int]:
     """Train a classifier with a chain, and let what grows the set grow the shown images whenever it does so.
 
     A second round starts from what the first one made of an image. Each round becomes a group of two columns, the
@@ -95,10 +88,10 @@ def grown_groups(
         context: of the training.
 
     Returns:
-        The groups, and how many steps the training had; ``None`` when the learner never asked for phases.
+        The groups, and how many steps the training had.
     """
     images, labels = _tensors(shown)
-    watched = [_Watched(link, images, labels, context.seed) if grows(link) else link for link in chain]
+    watched = [_Watched(link, images, labels, context.seed) for link in chain]
     task = Task(
         real=train,
         synthetic=None,
@@ -111,13 +104,11 @@ def grown_groups(
         preset=context.preset,
     )
     learner.train(task, context)
-    groups, steps = [], None
+    groups, steps = [], 0
     for link in watched:
-        if isinstance(link, _Watched):
-            steps = link.steps[-1] if link.steps else None
-            due = link.inner.phases(steps) if steps else ()
-            for at, new in zip(due, link.rounds, strict=True):
-                groups.append(_round(f"step {at}, change x{MAGNIFIED}", images, new))
+        steps = max([steps, *link.steps])
+        due = link.inner.phases(link.steps[-1]) if link.steps else ()
+        groups += [_round(f"before step {at}", images, new) for at, new in zip(due, link.rounds, strict=True)]
     return groups, steps
 
 

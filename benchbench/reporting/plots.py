@@ -22,14 +22,16 @@ from ..records import safe_name, write_atomic
 from ..tables import Table
 from .pivots import MEAN, Line, Pivot, Value, pivots
 
-#: Colours that colour-blind people can tell apart (Okabe and Ito 2008), without the yellow, too pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 BASELINE = "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "-.", ":")
 DOTS_PER_INCH = 120
-#: Inches of one panel; a categorical axis grows with its values.
-PANEL = (4.8, 3.4)
+#: Lines in one panel beyond which each architecture gets its own.
+MOST_LINES = 12
+#: Inches of one panel, and of a letter of text; a categorical axis grows with its values.
+PANEL, LETTER = (4.6, 3.3), 0.075
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -89,27 +91,29 @@ def draw(pivot: Pivot) -> bytes:
         from matplotlib.figure import Figure
 
         panels = _panels(pivot)
-        across = min(len(panels), 3)
-        down = -(-len(panels) // across)
-        wide = PANEL[0] + (0 if _is_scale(pivot) else 0.35 * max(len(pivot.columns) - 6, 0))
-        figure = Figure(figsize=(across * wide + 1.8, down * PANEL[1] + 1.0), layout="constrained", dpi=DOTS_PER_INCH)
+        many = len(panels) > 1
+        across, down = min(len(panels), 3), -(-len(panels) // 3)
+        figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
         FigureCanvasAgg(figure)
         axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
-        looks = _looks(pivot, panelled=len(panels) > 1)
-        handles: dict[str, Any] = {}
-        for at, (title, lines) in zip(axes, panels, strict=False):
-            handles |= _draw_panel(at, pivot, lines, looks, panelled=len(panels) > 1)
+        looks = _looks(pivot, panelled=many)
+        legend: dict[str, Any] = {}
+        for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
+            legend |= _draw_panel(at, pivot, lines, looks, panelled=many)
             at.set_title(title, fontsize=9, loc="left")
-            at.set_xlabel(pivot.axis.name)
-            at.set_ylabel("test accuracy, %")
+            at.set_xlabel(pivot.axis.name if place + across >= len(panels) else "")
+            at.set_ylabel("test accuracy, %" if place % across == 0 else "")
         for unused in axes[len(panels) :]:
             unused.set_visible(False)
         _fit_range(axes[0])
-        figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False)
-        width = int(13 * figure.get_figwidth())
-        title = textwrap.fill(f"Accuracy by {pivot.axis.name}: {pivot.title}", width)
+        wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
+        right = 0.6 + LETTER * max(map(len, legend))
+        figure.set_size_inches(across * wide + right, max(down * PANEL[1], 0.2 * len(legend)) + 0.8)
+        figure.legend(list(legend.values()), list(legend), loc="outside right center", frameon=False)
+        letters = int(figure.get_figwidth() / LETTER)
+        title = textwrap.fill(f"Accuracy by {pivot.axis.name}: {pivot.title}", int(0.95 * letters))
         figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        figure.supxlabel(textwrap.fill(_caption(pivot), int(1.2 * width)), x=0.01, ha="left", fontsize=8)
+        figure.supxlabel(textwrap.fill(_caption(pivot), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -136,7 +140,8 @@ def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
     """Return what is drawn together: everything, or the lines of each architecture."""
     methods = {(line.learner, line.arch) for line in pivot.lines}
     archs = list(dict.fromkeys(line.arch for line in pivot.lines))
-    if len(archs) < 2 or (pivot.axis.option != "aug" and len(methods) <= len(COLOURS)):
+    few = len(methods) <= len(COLOURS) and len(pivot.lines) <= MOST_LINES
+    if len(archs) < 2 or (pivot.axis.option != "aug" and few):
         return [("", list(pivot.lines))]
     titles = {MEAN: "mean over architectures", "-": "without an architecture"}
     return [(titles.get(arch, arch), [line for line in pivot.lines if line.arch == arch]) for arch in archs]
@@ -180,7 +185,7 @@ def _draw_panel(
             label.set_horizontalalignment("right" if label.get_rotation() else "center")
             label.set_rotation_mode("anchor")
     at.minorticks_off()
-    step = 0.05 if scale else min(0.12, 0.7 / max(len(lines), 1))
+    step = min(0.05, 0.3 / len(lines)) if scale else min(0.12, 0.7 / len(lines))
     for rank, line in enumerate(lines):
         look, shift = looks[_key(line)], (rank - (len(lines) - 1) / 2) * step
         known = [(place, value) for place, value in zip(places, line.values, strict=True) if _known(value)]

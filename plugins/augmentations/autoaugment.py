@@ -48,5 +48,5 @@ class AutoAugment(Augmentation):
         space = autoaugment_space(AUTOAUGMENT, BINS, height, width)
         chosen = rng.integers(len(policy.which), size=count)
         operators, magnitudes = space.draw(policy.which[chosen], policy.bins[chosen], rng)
-        applied = rng.random((count,1)) < policy.probabilities[chosen]
+        applied = rng.random(operators.shape) < policy.probabilities[chosen]
         return Plan(np.where(applied, operators, IDENTITY), np.where(applied, magnitudes, 0.0))

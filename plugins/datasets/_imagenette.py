@@ -42,10 +42,9 @@ def list_imagenette(root: Path, classes: Mapping[str, str], subject: str) -> Lis
         if wrong := _wrong(found, classes):
             raise UsageError(f"{subject}: the class folders in '{folder}' are not ImageNette's ten; {wrong}")
         files = class_folders(root, list(classes), f"{folder}/", subject)
-        unused += [name for members in files.values() for name in members if not _counts(name)]
-        parts[part] = tuple(
-            (name, label) for label, wnid in enumerate(classes) for name in files[wnid] if _counts(name)
-        )
+        items = [(name, label) for label, wnid in enumerate(classes) for name in files[wnid]]
+        unused += [name for name, _ in items if not _counts(name)]
+        parts[part] = tuple(item for item in items if _counts(item[0]))
         if empty := sorted(set(range(len(classes))) - {label for _, label in parts[part]}):
             names = listed(tuple(classes)[label] for label in empty)
             raise UsageError(f"{subject}: '{folder}' has no .JPEG images of {names}")

@@ -124,11 +124,13 @@ class EuroSAT(Dataset):
         return load_items(replace(listing, root=images), split, SIDE, context, self._subject, content=MD5)
 
     def fetch(self) -> None:
-        """Download the archive through torchvision's downloader; done at once where it is there already.
+        """Download the archive through torchvision's downloader, verified; does nothing where the images are here.
 
         Raises:
             MissingError: it cannot be downloaded; says what to fetch by hand, and where to put it.
         """
+        if self._images() is not None:
+            return
         from ._fetching import fetch_file
 
         fetch_file(URL, MD5, self._archive() or self._wanted(), self._subject)

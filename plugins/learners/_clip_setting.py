@@ -83,15 +83,9 @@ class Setting:
         flip = self._task.info.flip_keeps_class
         rows = []
         for part in batches(len(images), BATCH):
-            pixels = random_crops(
-                images[part.start : part.stop],
-                self.clip.preprocessing,
-                scale=scale,
-                flip=flip,
-                rng=rng,
-                device=self._context.device,
-            )
-            rows.append(self.clip.image_features(pixels))
+            block = images[part.start : part.stop]
+            pixels = random_crops(block, self.clip.preprocessing, scale=scale, flip=flip, rng=rng)
+            rows.append(self.clip.image_features(pixels.to(self._context.device)))
         return torch.cat(rows)
 
     def zero_shot(self, features: torch.Tensor) -> torch.Tensor:

@@ -39,9 +39,9 @@ class ClassifierTuning(Learner):
     )
     batch_size: int = param(512, low=1, help="Images per step, real and generated together.")
     batch_size_real: int = param(32, low=1, help="Images per step where there are only real ones.")
-    learning_rate: float = param(1e-3, paper=1e-3, above=0.0, help="Peak learning rate with real images.")
+    learning_rate: float = param(0.03, paper=1e-3, above=0.0, help="Peak learning rate with real images.")
     learning_rate_synthetic: float = param(
-        2e-3, paper=2e-3, above=0.0, help="Peak learning rate on generated images alone."
+        0.03, paper=2e-3, above=0.0, help="Peak learning rate on generated images alone."
     )
     weight_decay: float = param(0.1, low=0.0, help="Decoupled decay of the head.")
     warmup_steps: int = param(0, low=0, help="Steps of linear warm-up.")

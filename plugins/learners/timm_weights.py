@@ -65,9 +65,7 @@ def timm_name(arch: str) -> str:
     """
     if arch == "shufflenetv2":
         takes = ",".join(TIMM_NAMES)
-        raise UsageError(
-            f"shufflenetv2: timm has no such network and no weights for it; pretrained takes --arch {takes}"
-        )
+        raise UsageError(f"shufflenetv2: timm has no such network, hence no weights; pretrained takes --arch {takes}")
     return TIMM_NAMES.get(arch, arch)
 
 

@@ -58,26 +58,27 @@ def _central(height: int, width: int) -> tuple[int, int]:
 
 
 def crop_pixels(
-    images: NDArray[np.uint8], boxes: NDArray[np.int64], mirrored: NDArray[np.bool_], how: Preprocessing, device: str
+    images: NDArray[np.uint8], boxes: NDArray[np.int64], mirrored: NDArray[np.bool_], how: Preprocessing
 ) -> torch.Tensor:
-    """Return float32 ``(B, 3, crop, crop)`` on ``device``: each image cut, resized, maybe mirrored and normalised.
+    """Return float32 ``(B, 3, crop, crop)`` on the CPU: each image cut, resized, maybe mirrored and normalised.
+
+    On the CPU whatever the device, as :func:`.clip_pixels.preprocess` is, so that pixels are the same everywhere.
 
     Args:
         images: uint8 ``(B, H, W, 3)``.
         boxes: int64 ``(B, 4)``: top, left, height, width.
         mirrored: bool ``(B,)``, whether left and right change places.
-        how: side, filter and normalisation of the CLIP. Pixels are rounded after resizing, as everywhere.
-        device: ``"cpu"`` or ``"cuda"``.
+        how: side, filter and normalisation of the CLIP.
     """
-    pixels = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float()
-    side, out = (how.crop, how.crop), torch.empty((len(pixels), 3, how.crop, how.crop), device=device)
+    pixels, side = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2), (how.crop, how.crop)
+    out = torch.empty((len(pixels), 3, *side), dtype=torch.uint8)
     for index, (top, left, height, width) in enumerate(boxes.tolist()):
         cut = pixels[index : index + 1, :, top : top + height, left : left + width]
         if (height, width) != side:
             cut = F.interpolate(cut, size=side, mode=how.interpolation, antialias=True, align_corners=False)
         out[index] = cut[0].flip(-1) if mirrored[index] else cut[0]
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (how.mean, how.std))
-    return (out.round_().clamp_(0, 255) * how.rescale - mean) / std
+    mean, std = (torch.tensor(values)[:, None, None] for values in (how.mean, how.std))
+    return (out.float() * how.rescale - mean) / std
 
 
 def random_crops(
@@ -87,9 +88,8 @@ def random_crops(
     scale: tuple[float, float],
     flip: bool,
     rng: torch.Generator,
-    device: str,
 ) -> torch.Tensor:
-    """Return a batch of random crops, float32 ``(B, 3, crop, crop)`` on ``device``.
+    """Return a batch of random crops, float32 ``(B, 3, crop, crop)`` on the CPU.
 
     Args:
         images: uint8 ``(B, H, W, 3)``.
@@ -97,9 +97,8 @@ def random_crops(
         scale: smallest and largest share of the area that a crop has.
         flip: whether an image is mirrored with probability one half.
         rng: on the CPU, so that every device sees the same crops.
-        device: ``"cpu"`` or ``"cuda"``.
     """
     count, height, width = images.shape[:3]
     boxes = random_boxes(count, height, width, scale, rng)
     mirrored = (torch.rand(count, generator=rng) < 0.5).numpy()
-    return crop_pixels(images, boxes, mirrored & flip, how, device)
+    return crop_pixels(images, boxes, mirrored & flip, how)

@@ -226,7 +226,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_archives, "extract", full)
-    with pytest.raises(BenchError, match="cannot unpack x.tar.gz into .*: No space left on device"):
+    with pytest.raises(BenchError, match=r"cannot unpack x\.tar\.gz into .*: No space left on device"):
         unpacked(tmp_path / "x.tar.gz", "d2", "x")
     assert not list((cache / "unpacked").iterdir())
 

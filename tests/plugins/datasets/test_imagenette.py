@@ -8,13 +8,13 @@ import shutil
 import socket
 import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import Context
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _decoded, _load, imagenette
 from benchbench_plugins.datasets._images import read
@@ -30,7 +30,7 @@ def root(tmp_path, draw):
     seed = 0
     for part, count in (("train", 3), ("val", 2)):
         for wnid in WNIDS:
-            for number in range(count):
+            for _ in range(count):
                 seed += 1
                 name = f"{wnid}_{seed}.JPEG" if part == "train" else f"ILSVRC2012_val_{seed:08d}.JPEG"
                 draw(tmp_path / "data/imagenette2" / part / wnid / name, (60 + seed % 9, 50 + seed % 7), seed=seed)
@@ -80,7 +80,7 @@ def test_images_and_labels_are_those_of_torchvisions_reader(root, context_of):
         ]
         assert found == expected
         for pixels, (path, _) in zip(images.images, expected, strict=True):
-            np.testing.assert_array_equal(pixels, read(root.__class__(path), 256))
+            np.testing.assert_array_equal(pixels, read(Path(path), 256))
     assert dataset.load("validation", context).images.shape == (0, 256, 256, 3)
 
 
@@ -106,14 +106,10 @@ def test_grey_and_cmyk_photos(root, small, context_of):
     Image.new("L", (70, 70), 90).save(folder / "a.JPEG", quality=100)
     Image.new("CMYK", (70, 70), (0, 255, 255, 0)).save(folder / "b.JPEG", quality=100)
     dataset = Imagenette(path=str(root))
-    images = dataset.load("train", Context(0, root, root, _small(dataset)))
+    images = dataset.load("train", context_of(dataset))
     assert [origin["source"] for origin in images.origins[:2]] == [f"train/{WNIDS[0]}/{name}.JPEG" for name in "ab"]
     np.testing.assert_allclose(images.images[0], 90, atol=1)
     np.testing.assert_allclose(images.images[1], np.broadcast_to([255, 0, 0], (32, 32, 3)), atol=3)
-
-
-def _small(dataset):
-    return dataset.info()
 
 
 def test_a_reduced_folder_is_counted_and_said(root):
@@ -130,9 +126,7 @@ def test_a_complete_folder_has_no_notes(root, monkeypatch):
     monkeypatch.setattr(imagenette, "TEST_COUNTS", (2,) * 10)
     assert Imagenette(path=str(root)).info().notes == ()
     (root / "imagenette2/val" / WNIDS[1] / "ILSVRC2012_val_00000034.JPEG").unlink()
-    assert Imagenette(path=str(root)).info().notes == (
-        "19 test images here, 20 published: English springer 1 of 2",
-    )
+    assert Imagenette(path=str(root)).info().notes == ("19 test images here, 20 published: English springer 1 of 2",)
 
 
 def test_published_facts_are_known_without_files(tmp_path, monkeypatch):
@@ -176,9 +170,7 @@ def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkey
     (need,) = Imagenette().needs().files
     assert time.process_time() - start < 0.1
     assert need.path == here / "imagenette2"
-    assert need.source == (
-        f"`bench fetch imagenette` gets them, or by hand {imagenette.URL} as {here}/imagenette2.tgz"
-    )
+    assert need.source == (f"`bench fetch imagenette` gets them, or by hand {imagenette.URL} as {here}/imagenette2.tgz")
     dataset = Imagenette()
     with pytest.raises(MissingError) as raised:
         dataset.load("train", context_of(dataset))
@@ -188,10 +180,10 @@ def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkey
     )
 
 
-def test_the_archive_is_the_same_as_the_folder(root, small, monkeypatch, cache):
+def test_the_archive_is_the_same_as_the_folder(root, small, context_of, monkeypatch, cache):
     archive = packed(root, monkeypatch)
     folder = Imagenette(path=str(root))
-    context = Context(0, root, root, folder.info())
+    context = context_of(folder)
     parts = {split: folder.load(split, context) for split in ("train", "validation", "test")}
     (root / "imagenette2").rename(root / "elsewhere")
     for path in (root, archive):
@@ -227,14 +219,16 @@ def test_another_checksum_is_refused(root, monkeypatch):
         ("imagenette2/train/pipe", tarfile.FIFOTYPE, "is a device or another special file"),
     ],
 )
-def test_a_member_that_escapes_is_named_and_nothing_is_unpacked(root, monkeypatch, tmp_path, cache, name, kind, message):
+def test_a_member_that_escapes_is_named_and_nothing_is_unpacked(
+    root, context_of, monkeypatch, tmp_path, cache, name, kind, message
+):
     member = tarfile.TarInfo(name)
     member.type, member.linkname = kind, "../../../escaped" if kind == tarfile.SYMTYPE else ""
     archive = packed(root, monkeypatch, [(member, b"")])
     shutil.rmtree(root / "imagenette2")
     dataset = Imagenette(path=str(root))
     with pytest.raises(UsageError) as raised:
-        dataset.load("train", Context(0, root, root, dataset.info()))
+        dataset.load("train", context_of(dataset))
     assert str(raised.value) == (
         f"imagenette:path={root}: {archive}: member {name!r} {message}; nothing was unpacked; fetch the archive again"
     )
@@ -266,12 +260,12 @@ def test_only_jpeg_counts(root):
     assert said(root) == f"'train' has no .JPEG images of '{WNIDS[0]}'"
 
 
-def test_a_damaged_image_is_named_and_nothing_is_kept(root, small, cache):
+def test_a_damaged_image_is_named_and_nothing_is_kept(root, small, context_of):
     path = root / "imagenette2/val" / WNIDS[9] / "ILSVRC2012_val_00000050.JPEG"
     whole = path.read_bytes()
     path.write_bytes(whole[:-400])
     dataset = Imagenette(path=str(root))
-    context = Context(0, root, root, dataset.info())
+    context = context_of(dataset)
     with pytest.raises(UsageError) as raised:
         dataset.load("test", context)
     assert str(raised.value) == (
@@ -281,9 +275,9 @@ def test_a_damaged_image_is_named_and_nothing_is_kept(root, small, cache):
     assert len(dataset.load("test", context)) == 20
 
 
-def test_images_are_decoded_once(root, small, monkeypatch):
+def test_images_are_decoded_once(root, small, context_of, monkeypatch):
     dataset = Imagenette(path=str(root))
-    context = Context(0, root, root, dataset.info())
+    context = context_of(dataset)
     first = dataset.load("train", context)
     assert isinstance(first.images, np.memmap)
     monkeypatch.setattr(_load, "load_files", None)

@@ -13,6 +13,7 @@ import torch
 from benchbench.errors import UsageError
 from benchbench.parameters import build as build_plugin
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.architectures import build
 from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES
 from benchbench_plugins.learners.timm_scratch import TimmScratch
@@ -86,6 +87,9 @@ def test_presets_and_the_dataset_decide_the_recipe():
     assert (recipe.warmup_steps, recipe.evaluations) == (1_000, 20)
     medical = paper.resolve(replace(INFO, optimizer="adamw")).training_recipe()
     assert (medical.optimizer, medical.learning_rate, medical.weight_decay) == ("adamw", 1e-3, 5e-4)
+    for ready, peak in ((recipe, 0.1), (medical, 1e-3)):  # what the authors' schedule realises, Zhou et al. 2023, B.2
+        rates = [learning_rates(ready)[step] / peak for step in (0, 1_000, 25_000, 50_000)]
+        assert rates == pytest.approx([0.001, 0.999, 0.501, 0.001], abs=5e-4)
     own = build_plugin(TimmScratch, {"learning_rate": "0.5", "optimizer": "sgd"}, subject="timm", preset="paper")
     assert own.resolve(replace(INFO, optimizer="adamw")).training_recipe().learning_rate == 0.5
     assert own.resolve(INFO).resolution == 16

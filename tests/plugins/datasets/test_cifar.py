@@ -1,0 +1,295 @@
+"""CIFAR-10 and CIFAR-100 in their exact formats: read as torchvision reads them, refused where they are not safe."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torchvision
+from arrayfiles import CIFAR10 as NAMES
+from arrayfiles import cycle, md5, noise, pack, write_batch, write_cifar10, write_cifar100, write_pickle
+
+from benchbench.errors import MissingError, UsageError
+from benchbench.testing import conformance
+from benchbench_plugins.datasets import _cifar
+from benchbench_plugins.datasets.cifar import CIFAR10, CIFAR100, CIFAR100_CLASSES
+
+TRAIN, TRAIN_Y = noise(40, 32, 1), cycle(40, 10, 1)
+TEST, TEST_Y = noise(20, 32, 2), cycle(20, 10, 2)
+LISTED = {name: md5 for name, md5 in torchvision.datasets.CIFAR10.train_list}
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_cifar10(tmp_path / "data", TRAIN, TRAIN_Y, TEST, TEST_Y)
+    return tmp_path / "data"
+
+
+def said(root, kind=CIFAR10):
+    with pytest.raises(UsageError) as raised:
+        kind(path=str(root)).info()
+    assert "\n" not in str(raised.value)
+    return str(raised.value).removeprefix(f"{kind.release.info.name}:path={root}: ")
+
+
+def test_pixels_labels_and_order_are_those_that_were_written(root, context_of):
+    dataset = CIFAR10(path=str(root))
+    info, context = dataset.info(), context_of(dataset)
+    assert info.counts == {"train": 40, "validation": 0, "test": 20}
+    assert info.class_counts == (4,) * 10
+    train, test = dataset.load("train", context), dataset.load("test", context)
+    np.testing.assert_array_equal(train.images, TRAIN)
+    np.testing.assert_array_equal(test.images, TEST)
+    assert train.labels.tolist() == TRAIN_Y.tolist()
+    assert test.labels.tolist() == TEST_Y.tolist()
+    assert [origin["source"] for origin in test.origins] == list(range(20))
+    assert len(dataset.load("validation", context)) == 0
+    assert train.classes == NAMES == info.classes
+    assert isinstance(train.images, np.memmap)
+
+
+def test_images_are_those_of_torchvisions_own_class(root, context_of, monkeypatch):
+    """The library's unchanged reader, with the checksums of these files in place of the published ones."""
+    place = root / "cifar-10-batches-py"
+    library = torchvision.datasets.CIFAR10
+    for name in ("train_list", "test_list"):
+        monkeypatch.setattr(library, name, [[file, md5(place / file)] for file, _ in getattr(library, name)])
+    monkeypatch.setattr(library, "meta", {**library.meta, "md5": md5(place / "batches.meta")})
+    dataset = CIFAR10(path=str(root))
+    for split in ("train", "test"):
+        ours = dataset.load(split, context_of(dataset))
+        reference = library(str(root), train=split == "train")
+        assert len(reference) == len(ours)
+        for (image, label), pixels, found in zip(reference, ours.images, ours.labels, strict=True):
+            np.testing.assert_array_equal(np.asarray(image), pixels)
+            assert label == found
+    # With the checksums as published, nothing but the counts is remarked.
+    assert dataset.info().notes == ("images here of those published: train 40 of 50,000, test 20 of 10,000",)
+
+
+def test_a_folder_that_differs_from_the_published_one_is_counted_and_noted(root):
+    assert CIFAR10(path=str(root)).info().notes == (
+        "not the published files, by their MD5: data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, "
+        "test_batch, batches.meta",
+        "images here of those published: train 40 of 50,000, test 20 of 10,000",
+    )
+
+
+def test_copies_of_training_images_among_the_test_images_are_noted(root):
+    both = np.concatenate([TRAIN[3:4], TEST[1:]])
+    write_batch(root / "cifar-10-batches-py" / "test_batch", both, TEST_Y, "testing batch 1 of 1")
+    notes = CIFAR10(path=str(root)).info().notes
+    assert notes[-1] == "1 test image equals a training or validation image in every pixel"
+
+
+@pytest.fixture
+def archive(root, monkeypatch):
+    """The archive alone, with its checksum for the published one."""
+    path = root / "cifar-10-python.tar.gz"
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", pack(root / "cifar-10-batches-py", path))
+    shutil.rmtree(root / "cifar-10-batches-py")
+    return path
+
+
+def test_the_archive_is_read_without_leaving_a_copy(root, archive, context_of, cache):
+    dataset = CIFAR10(path=str(root))
+    np.testing.assert_array_equal(dataset.load("train", context_of(dataset)).images, TRAIN)
+    assert dataset.info().notes == ("images here of those published: train 40 of 50,000, test 20 of 10,000",)
+    assert [item.name for item in root.iterdir()] == [archive.name]
+    assert not (cache / "unpacked").exists()
+    assert dataset.external() == (archive,)
+    assert CIFAR10(path=str(archive)).info() == dataset.info()
+
+
+def test_an_archive_with_another_checksum_is_refused(root, archive, monkeypatch):
+    monkeypatch.undo()
+    assert said(root) == (
+        f"{archive}: wrong checksum: md5 c58f30108f718f92721af3b95e74349a is published, this file "
+        f"({archive.stat().st_size:,} bytes) has {md5(archive)}; remove it and run `bench fetch cifar10:path={root}`, "
+        "or fetch https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz by hand"
+    )
+
+
+def test_a_cut_archive_is_refused(root, archive):
+    archive.write_bytes(archive.read_bytes()[:-500])
+    assert "wrong checksum" in said(root)
+
+
+def test_an_archive_without_a_batch_is_refused(root, tmp_path, archive, monkeypatch):
+    place = write_cifar10(tmp_path / "other", TRAIN, TRAIN_Y, TEST, TEST_Y)
+    (place / "data_batch_4").unlink()
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", pack(place, archive))
+    assert f"{archive}: the archive has no 'data_batch_4' in cifar-10-batches-py" in said(root)
+
+
+def test_the_second_time_calls_no_reader(root, monkeypatch, context_of):
+    dataset = CIFAR10(path=str(root))
+    first = dataset.info()
+    monkeypatch.setattr(_cifar, "_library", None)
+    monkeypatch.setattr(_cifar, "plain", None)
+    begun = time.process_time()
+    assert dataset.info() == first
+    dataset.load("train", context_of(dataset))
+    assert time.process_time() - begun < 0.2
+
+
+def test_three_places_and_the_data_folder(root, monkeypatch):
+    first = CIFAR10(path=str(root)).info()
+    assert CIFAR10(path=str(root / "cifar-10-batches-py")).info() == first
+    monkeypatch.setenv("BENCH_DATA", str(root.parent))
+    root.rename(root.parent / "cifar10")
+    assert CIFAR10().info() == first
+    files = CIFAR10().external()
+    assert [file.name for file in files] == [*CIFAR10.release.files]
+
+
+def test_cifar100_has_the_fine_labels(tmp_path, context_of):
+    parts = {"train": (noise(200, 32, 3), cycle(200, 100, 3)), "test": (noise(100, 32, 4), cycle(100, 100, 4))}
+    write_cifar100(tmp_path, CIFAR100_CLASSES, parts)
+    dataset = CIFAR100(path=str(tmp_path))
+    for split, (images, labels) in parts.items():
+        found = dataset.load(split, context_of(dataset))
+        np.testing.assert_array_equal(found.images, images)
+        assert found.labels.tolist() == labels.tolist()
+    assert dataset.info().class_counts == (2,) * 100
+    conformance(CIFAR100, values={"path": str(tmp_path)})
+
+
+def test_facts_are_there_without_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    for dataset, library in ((CIFAR10(), torchvision.datasets.CIFAR10), (CIFAR100(), torchvision.datasets.CIFAR100)):
+        info = dataset.info()
+        assert (info.resolution, info.generate_resolution, info.group_size) == (32, 128, 1000)
+        assert sum(info.class_counts) == info.counts["train"] == 50000
+        assert info.counts["test"] == 10000
+        assert len(set(info.classes)) == len(info.class_counts)
+        (need,) = dataset.needs().files
+        assert need.path == tmp_path / info.name / library.filename
+        assert library.url in need.source
+        assert f"`bench fetch {info.name}`" in need.source
+        listed = [name for name, _ in [*library.train_list, *library.test_list]]
+        assert dataset.release.files == (*listed, library.meta["filename"])
+        assert dataset.release.folder == library.base_folder
+        assert dataset.external() == ()
+        with pytest.raises(MissingError, match=f"{info.name}: not found: .*; looked for {need.path}; `bench fetch"):
+            dataset.load("train", None)
+    assert CIFAR10().info().prompt.format(CIFAR10().info().prompt_names[0]) == "a photo of an airplane."
+    names = dict(zip(CIFAR100_CLASSES, CIFAR100().info().prompt_names, strict=True))
+    assert (names["aquarium_fish"], names["cattle"], names["sea"]) == ("an aquarium fish", "cattle", "the sea")
+    assert (names["otter"], names["maple_tree"]) == ("an otter", "a maple tree")
+
+
+class Evil:
+    """Runs a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("where", ["data_batch_2", "test_batch", "batches.meta"])
+def test_a_pickle_that_runs_code_is_refused_before_it_runs(root, tmp_path, where):
+    import os
+
+    mark = tmp_path / "it ran"
+    path = root / "cifar-10-batches-py" / where
+    path.write_bytes(pickle.dumps({"data": Evil(os.mkdir, str(mark))}, protocol=2))
+    assert said(root) == (
+        f"{path}: refused: this pickle asks for posix.mkdir, which no array needs and which may run foreign code; "
+        "remove it and fetch the published file"
+    )
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("function", [eval, exec, __import__, getattr, pickle.loads, np.load, np.fromfile, np.memmap])
+def test_names_outside_of_the_few_are_refused(root, function, protocol):
+    path = root / "cifar-10-batches-py" / "data_batch_1"
+    path.write_bytes(pickle.dumps(Evil(function, "1"), protocol=protocol))
+    told = said(root)
+    assert "refused: this pickle asks for " in told
+    assert function.__name__ in told
+
+
+def test_arrays_of_objects_cannot_bring_foreign_names_in(root, tmp_path):
+    import os
+
+    mark = tmp_path / "it ran"
+    held = np.array([Evil(os.mkdir, str(mark))], dtype=object)
+    write_pickle(root / "cifar-10-batches-py" / "data_batch_1", {"data": held, "labels": [0]})
+    assert "asks for posix.mkdir" in said(root)
+    assert not mark.exists()
+
+
+def test_torchvision_is_given_the_bytes_that_were_looked_through(root, monkeypatch, tmp_path):
+    """A file that is exchanged between the look and the reading is not read."""
+    import os
+
+    mark, place, look = tmp_path / "it ran", root / "cifar-10-batches-py", _cifar.plain
+
+    def exchange(path, subject):
+        found = look(path, subject)
+        path.write_bytes(pickle.dumps(Evil(os.mkdir, str(mark)), protocol=2))
+        return found
+
+    monkeypatch.setattr(_cifar, "plain", exchange)
+    CIFAR10(path=str(root)).info()
+    assert not mark.exists()
+    assert b"mkdir" in (place / "test_batch").read_bytes()
+
+
+DAMAGE = {
+    "empty file": (b"", "data_batch_3: damaged (Ran out of input)"),
+    "no pickle": (b"<html>404</html>", "data_batch_3: damaged ("),
+    "a list": ([1, 2], "holds no batch but a list"),
+    "no pixels": ({"labels": [1]}, "the pixels must be uint8 (N, 3072); got NoneType"),
+    "floats": ({"data": np.zeros((2, 3072)), "labels": [0, 1]}, "got float64 (2, 3072)"),
+    "shape": ({"data": np.zeros((2, 784), np.uint8), "labels": [0, 1]}, "got uint8 (2, 784)"),
+    "no labels": ({"data": np.zeros((2, 3072), np.uint8)}, "has no list of labels"),
+    "text": ({"data": np.zeros((1, 3072), np.uint8), "labels": ["cat"]}, "has no list of labels"),
+    "more": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "has 1 labels for 2 images"),
+    "low": (
+        {"data": np.zeros((1, 3072), np.uint8), "labels": [-1]},
+        "1 train labels are out of range, the first is -1",
+    ),
+    "high": ({"data": np.zeros((1, 3072), np.uint8), "labels": [10]}, "the first is 10 of image 16; 10 classes have"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_batches_are_named(root, case):
+    content, expected = DAMAGE[case]
+    path = root / "cifar-10-batches-py" / "data_batch_3"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write_pickle(path, content)
+    assert expected in said(root)
+
+
+def test_a_cut_batch(root):
+    path = root / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert "data_batch_3: damaged (" in said(root)
+
+
+def test_missing_files_and_classes(root):
+    place = root / "cifar-10-batches-py"
+    write_batch(place / "test_batch", TEST[TEST_Y != 3], TEST_Y[TEST_Y != 3], "testing batch 1 of 1")
+    assert said(root) == "no test images of 'cat'; every class needs at least one"
+    held = {"data": np.empty((0, 3072), np.uint8), "labels": []}
+    (place / "test_batch").write_bytes(pickle.dumps(held, protocol=4))
+    assert said(root) == "the test part is empty; fetch it again"
+    write_pickle(place / "batches.meta", {"label_names": list(reversed(NAMES))})
+    assert "batches.meta: does not name the 10 published classes in their order" in said(root)
+    (place / "data_batch_2").unlink()
+    assert said(root).startswith(f"{place}: missing data_batch_2; CIFAR-10 consists of data_batch_1, ")
+
+
+def test_keeps_the_promises_of_a_dataset(root):
+    conformance(CIFAR10, values={"path": str(root)})

@@ -1,0 +1,152 @@
+"""Downloads by torchvision's downloader, from a server on this machine, and from one that is not there."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import medmnist
+import numpy as np
+import pytest
+import torchvision
+from arrayfiles import cycle, md5, noise, pack, write_cifar10, write_medmnist
+
+from benchbench.errors import MissingError, UsageError
+from benchbench_plugins.datasets import _fetching
+from benchbench_plugins.datasets.cifar import CIFAR10
+from benchbench_plugins.datasets.medmnist_sets import BloodMNIST
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """Serve a folder on the loopback interface; yields the folder, the address and the paths that were asked for."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    folder, asked = tmp_path / "served", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            asked.append(f"{self.command} {self.path}")
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield folder, f"http://127.0.0.1:{running.server_port}", asked
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def serve(monkeypatch, dataset, url):
+    monkeypatch.setattr(dataset, "release", replace(dataset.release, url=url))
+
+
+def test_cifar10_is_fetched_verified_and_read(server, tmp_path, monkeypatch, context_of):
+    folder, address, asked = server
+    train = noise(20, 32, 1)
+    place = write_cifar10(tmp_path / "made", train, cycle(20, 10, 1), noise(10, 32, 2), cycle(10, 10, 2))
+    name = "cifar-10-python.tar.gz"
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", pack(place, folder / name))
+    serve(monkeypatch, CIFAR10, f"{address}/{name}")
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    dataset = CIFAR10()
+    dataset.fetch()
+    assert [item.name for item in (tmp_path / "data" / "cifar10").iterdir()] == [name]
+    np.testing.assert_array_equal(dataset.load("train", context_of(dataset)).images, train)
+    times = len(asked)
+    assert times > 0
+    dataset.fetch()  # it is there: the network is not asked
+    assert len(asked) == times
+    (tmp_path / "data" / "cifar10" / name).write_bytes(b"a part of it")
+    dataset.fetch()
+    assert dataset.info().counts["train"] == 20
+    (tmp_path / "data" / "cifar10" / name).unlink()
+    place.rename(tmp_path / "data" / "cifar10" / place.name)
+    times = len(asked)
+    dataset.fetch()  # as unpacked
+    assert len(asked) == times
+
+
+def test_medmnist_is_fetched_to_where_path_says(server, tmp_path, monkeypatch):
+    folder, address, _ = server
+    parts = {name: (noise(16, 28, seed), cycle(16, 8, seed)) for seed, name in enumerate(("train", "val", "test"))}
+    path = write_medmnist(folder / "bloodmnist.npz", parts)
+    monkeypatch.setitem(medmnist.INFO["bloodmnist"], "MD5", md5(path))
+    serve(monkeypatch, BloodMNIST, f"{address}/bloodmnist.npz?download=1")
+    for given in (tmp_path / "new" / "folder", tmp_path / "mine.npz"):
+        dataset = BloodMNIST(path=str(given))
+        dataset.fetch()
+        assert dataset.info().counts == {"train": 16, "validation": 16, "test": 16}
+    assert (tmp_path / "new" / "folder" / "bloodmnist.npz").is_file()
+    assert (tmp_path / "mine.npz").is_file()
+
+
+def said(dataset):
+    with pytest.raises(MissingError) as raised:
+        dataset.fetch()
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_another_file_than_the_published_one_is_not_kept(server, tmp_path, monkeypatch):
+    folder, address, _ = server
+    (folder / "bloodmnist.npz").write_bytes(b"<html>moved</html>")
+    serve(monkeypatch, BloodMNIST, f"{address}/bloodmnist.npz")
+    told = said(BloodMNIST(path=str(tmp_path / "data")))
+    assert told == (
+        f"bloodmnist:path={tmp_path}/data: the download failed: File not found or corrupted.; fetch it by hand from "
+        f"{address}/bloodmnist.npz (md5 7053d0359d879ad8a5505303e11de1dc) and put it at {tmp_path}/data/bloodmnist.npz"
+    )
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_host_that_says_no(server, tmp_path, monkeypatch):
+    _, address, _ = server
+    serve(monkeypatch, BloodMNIST, f"{address}/bloodmnist.npz")
+    told = said(BloodMNIST(path=str(tmp_path / "data")))
+    assert f": cannot reach {address[7:]}: HTTP 404 File not found; fetch it by hand from {address}/b" in told
+
+
+def test_a_port_where_nobody_listens(tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve(monkeypatch, CIFAR10, f"http://127.0.0.1:{port}/x.tar.gz")
+    told = said(CIFAR10(path=str(tmp_path)))
+    assert told == (
+        f"cifar10:path={tmp_path}: cannot reach 127.0.0.1:{port}: Connection refused; fetch it by hand from "
+        f"http://127.0.0.1:{port}/x.tar.gz (md5 c58f30108f718f92721af3b95e74349a) and put it at "
+        f"{tmp_path}/cifar-10-python.tar.gz"
+    )
+
+
+def test_a_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(_fetching, "ANSWER_S", 0.3)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        serve(monkeypatch, CIFAR10, f"http://127.0.0.1:{silent.getsockname()[1]}/x.tar.gz")
+        begun = time.monotonic()
+        assert "cannot reach" in said(CIFAR10(path=str(tmp_path)))
+        assert time.monotonic() - begun < 8
+
+
+def test_a_name_lookup_that_hangs_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(_fetching, "ANSWER_S", 0.3)
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: done.wait(20))
+    try:
+        assert "no answer in 0 s; fetch it by hand" in said(CIFAR10(path=str(tmp_path)))
+    finally:
+        done.set()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="cannot be written: Not a directory"):
+        CIFAR10(path=str(tmp_path / "file" / "data")).fetch()

@@ -1,0 +1,87 @@
+"""The picture of an augmentation: what stands where, soft labels that fit, the same bytes again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font
+from benchbench.reporting.gallery import CAPTION, Group, Tile, caption, draw_gallery
+
+FIRST = LABEL + MARGIN
+TOP = MARGIN + 2 * LINE  # one line of title, one of headings
+FONT = default_font()
+
+
+def flat(grey: int, parts=(), side: int = 16) -> Tile:
+    return Tile(np.full((side, side, 3), grey, np.uint8), parts)
+
+
+def grey_at(path, *places) -> list[int]:
+    with Image.open(path) as opened:
+        picture = opened.convert("L")
+    return [picture.getpixel(place) for place in places]
+
+
+def test_every_tile_in_its_place_and_the_same_bytes(tmp_path):
+    groups = [
+        Group("real", [[flat(10)], [flat(20)]]),
+        Group("augmented", [[flat(11), flat(12)], [flat(21), None]]),
+        Group("added", [[flat(13)], [flat(23)]]),
+    ]
+    path = draw_gallery(["cat", "dog"], groups, ["a title " * 60], tmp_path / "deep" / "a.png")
+    second = FIRST + 64 + 3 * MARGIN
+    third = second + 2 * (64 + GAP) - GAP + 3 * MARGIN
+    across = [FIRST, second, second + 64 + GAP, third]
+    assert grey_at(path, *[(x, TOP) for x in across]) == [10, 11, 12, 13]
+    assert grey_at(path, *[(x + 63, TOP + 64 + GAP + 63) for x in across]) == [20, 21, 255, 23]
+    assert grey_at(path, (FIRST - 1, TOP), (FIRST + 64, TOP), (third + 64, TOP)) == [255, 255, 255]
+    before = path.read_bytes()
+    path.write_text("an older picture")
+    draw_gallery(["cat", "dog"], groups, ["a title " * 60], path)
+    assert path.read_bytes() == before
+    assert draw_gallery(["cat", "owl"], groups, ["a title " * 60], path).read_bytes() != before
+    assert [item.name for item in path.parent.iterdir()] == ["a.png"]
+
+
+def test_soft_labels_make_room_below_every_row(tmp_path):
+    parts = (("a long class name", 0.7), ("another one", 0.3))
+    heights = []
+    for below in ((), (("cat", 1.0),), parts):
+        groups = [Group("real", [[flat(10)], [flat(20)]]), Group("augmented", [[flat(11)], [flat(21, below)]])]
+        path = draw_gallery(["cat", "dog"], groups, ["title"], tmp_path / "a.png")
+        with Image.open(path) as opened:
+            heights.append(opened.height)
+            row = np.asarray(opened.convert("L"))[-MARGIN - CAPTION :, FIRST + 100 :]
+    assert heights[1] - heights[0] == 2 * CAPTION
+    assert heights[2] - heights[0] == 4 * CAPTION
+    assert row.min() < 100  # something is written there
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((), []),
+        ((("3", 0.62), ("8", 0.38)), ["3 .62 / 8 .38"]),
+        ((("3", 0.996), ("8", 0.004)), ["3"]),
+        ((("3", 1.0),), ["3"]),
+        ((("3", 0.5), ("8", 0.3), ("1", 0.2), ("2", 0.0)), ["3 .50", "8 .30", "1 .20"]),
+        ((("3", 0.4), ("8", 0.3), ("1", 0.2), ("2", 0.1)), ["3 .40", "8 .30", "1 .20"]),
+    ],
+)
+def test_captions(parts, expected):
+    assert caption(parts, 75, FONT) == expected
+
+
+def test_names_are_shortened_and_shares_are_not():
+    lines = caption((("a class of many letters", 0.62), ("数字 and\nmore words", 0.38)), 64, FONT)
+    assert [line[-4:] for line in lines] == [" .62", " .38"]
+    assert lines[0].startswith("a c")
+    assert "..." in lines[0]
+    assert all(FONT.getlength(line) <= 64 for line in lines)
+
+
+def test_no_row(tmp_path):
+    with pytest.raises(ValueError, match="at least one image"):
+        draw_gallery([], [Group("real", [])], [], tmp_path / "a.png")

@@ -1,0 +1,200 @@
+# ruff: noqa: E501 (whole tables, line by line)
+"""Pivots: every number in its place, for axes of augmentations, architectures and real images."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import random
+
+import pytest
+from handmade import record
+from hypothesis import given
+from hypothesis import strategies as st
+from studies import few_shot, trainings
+
+from benchbench.reporting.markdown import markdown_text
+from benchbench.reporting.pivots import MEAN, pivot_grid, pivots
+from benchbench.reporting.terminal import print_table
+from benchbench.tables import build_table
+
+AUGS = ("randaugment+mixup", "mixup", "default", "augmix")
+
+
+def made(records):
+    """Return the only pivot of some records."""
+    (pivot,) = pivots(build_table(records))
+    return pivot
+
+
+def lines_of(pivot):
+    """Return the means of a pivot by its labels, ``None`` for a hole."""
+    return {
+        tuple(pivot.label(line)): [value and value.mean and round(value.mean, 2) for value in line.values]
+        for line in pivot.lines
+    }
+
+
+def printed(records):
+    stream = io.StringIO()
+    print_table(build_table(records), stream)
+    return stream.getvalue()
+
+
+def test_augmentations_with_their_base_first_then_singles_then_chains():
+    pivot = made(trainings(augs=AUGS))
+    assert pivot.columns == ("default", "augmix", "mixup", "randaugment+mixup")
+    assert lines_of(pivot) == {("real",): [42.5, 43.5, 41.5, 40.5], ("diffinv",): [47.5, 48.5, 46.5, 45.5]}
+    assert {value.std for line in pivot.lines for value in line.values} == {pytest.approx(0.5**0.5)}
+    assert pivot.settings == 4
+
+
+def test_means_over_architectures_only_where_none_is_missing():
+    records = trainings(augs=("default", "mixup"), archs=("a", "b"))
+    gone = [r for r in records if (r.cell.gen, r.cell.arch, r.cell.aug) != ("diffinv", "b", "mixup")]
+    by_aug, by_arch = pivots(build_table(gone))
+    assert lines_of(by_aug)["mean", "real"] == [45.5, 46.5]
+    assert lines_of(by_aug)["mean", "diffinv"] == [50.5, None]
+    assert [line.arch for line in by_aug.lines] == ["a", "a", "b", "b", MEAN, MEAN]
+    # By architecture on the base alone: the rest is in the pivot by augmentation.
+    assert (by_arch.axis.option, by_arch.columns) == ("arch", ("a", "b"))
+    assert by_arch.title.endswith("augmentation default")
+    assert "\n| mean         | diffinv   | 50.50        | -            |\n" in markdown_text(build_table(gone))
+
+
+def test_architectures_in_figure_7cs_shape():
+    pivot = made(trainings(("diffinv", "real"), archs=("vgg16", "resnet18")))
+    assert lines_of(pivot) == {("real",): [50.5, 40.5], ("diffinv",): [55.5, 45.5]}
+    assert pivot.columns == ("resnet18", "vgg16")
+
+
+def test_shots_in_figure_7as_shape_with_learners_that_have_no_architecture():
+    pivot = made(few_shot())
+    assert pivot.columns == ("1", "2", "4", "8", "16")
+    assert lines_of(pivot)["coop", "diffinv"] == [45.5, 52.5, 59.5, 66.5, 73.5]
+    assert lines_of(pivot)["still", "real"] == [45.0] * 5
+    assert pivot.varying() == ["learner", "gen"]
+
+
+def test_a_learner_without_augmentations_stands_beside_every_augmentation():
+    records = few_shot() + trainings(augs=("default", "mixup"), shots=(1, 2))
+    found = {pivot.title: pivot for pivot in pivots(build_table(records)) if pivot.axis.option == "shots"}
+    assert list(found) == [f"digits, preset quick, augmentation {aug}" for aug in ("default", "mixup")]
+    for pivot in found.values():
+        assert {line.learner for line in pivot.lines} == {"coop", "tip", "still", "timm"}
+        assert lines_of(pivot)["timm", "resnet18", "real"][2:] == [None] * 3
+
+
+def test_numbers_of_real_images_without_shots():
+    pivot = made(trainings(shots=(None, None)))
+    assert (pivot.axis.option, pivot.columns) == ("n-real", ("10", "20"))
+    assert lines_of(pivot)["diffinv",] == [45.5, 52.5]
+
+
+def test_groups_and_balanced_subsets_never_share_a_pivot():
+    records = trainings(shots=(None, None)) + trainings(shots=(None, None), subset="groups")
+    titles = [pivot.title for pivot in pivots(build_table(records))]
+    assert titles == [f"digits{rule}, preset quick, augmentation default" for rule in ("", " in random groups")]
+
+
+def test_numbers_of_generated_images_tell_lines_apart_where_they_were_varied():
+    archs = ("a", "b")
+    plain = made(trainings(archs=archs))
+    assert plain.varying() == ["gen"]
+    varied = made(trainings(archs=archs, n_syn=100) + trainings(("diffinv",), archs=archs, n_syn=1000))
+    assert [varied.label(line) for line in varied.lines][-2:] == [["diffinv", "100"], ["diffinv", "1,000"]]
+    mixed = made(trainings(archs=archs) + trainings(("diffinv",), archs=archs, mix="1:1"))
+    assert [mixed.label(line) for line in mixed.lines] == [["real", "1:0"], ["diffinv", "0:1"], ["diffinv", "1:1"]]
+
+
+def test_rows_that_nothing_tells_apart_get_lines_of_their_own():
+    records = trainings(("real",), archs=("a", "b"), seeds=1)
+    again = [dataclasses.replace(item, spec_id=f"other{n}", key=f"{n}" * 64) for n, item in enumerate(records)]
+    pivot = made([*records, *again])
+    assert len(pivot.lines) == 2
+    assert all(value is not None for line in pivot.lines for value in line.values)
+
+
+@pytest.mark.parametrize(
+    "records",
+    [[], trainings(), trainings(("real",), seeds=1), trainings(archs=(None,), augs=("-",))],
+    ids=["nothing", "one setting", "one row", "no axis"],
+)
+def test_one_value_on_an_axis_is_no_pivot(records):
+    assert pivots(build_table(records)) == []
+
+
+def test_lines_with_one_value_each_are_no_pivot():
+    records = trainings(archs=("a",), learner="one", shots=(1,)) + trainings(archs=("a",), learner="two", shots=(2,))
+    assert pivots(build_table(records)) == []
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_order_of_records_gives_the_same_pivots(rng: random.Random):
+    records = few_shot() + trainings(augs=AUGS, archs=("a", "b"), shots=(1, 2))
+    again = list(records)
+    rng.shuffle(again)
+    assert pivots(build_table(again)) == pivots(build_table(records))
+
+
+def test_cells_say_what_is_special():
+    archs = ("a", "b", "c")
+    records = trainings(("real",), archs=archs)
+    records += [record(arch="a", correct=100), record(arch="b", error="MemoryError")]
+    pivot = made(records)
+    grid = pivot_grid(pivot)
+    assert grid.rows == (
+        ("real", "40.50 ± 0.71", "50.50 ± 0.71", "60.50 ± 0.71"),
+        ("diffinv", "50.00 (n=1)", "failed (out of memory)", "-"),
+    )
+    assert grid.notes == ("n = 2 trainings unless a cell says otherwise.",)
+    copied = [dataclasses.replace(item, result=dataclasses.replace(item.result, details={"test_copies": 3}))
+              for item in records[:2]]  # fmt: skip
+    marked = pivot_grid(made([*copied, *records[2:]]))
+    assert marked.rows[0][1] == "40.50 ± 0.71 [1]"
+    assert marked.notes[0] == "[1] Up to 3 of its training images equal a test image in every pixel."
+
+
+SHORT = """\
+Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm
+generator  default  mixup
+-------------------------
+real       45.50    46.50
+diffinv    50.50    51.50
+Means are over the architectures with equal weight, and only where none is missing.
+Each architecture has n = 2 trainings, or what leaderboard.md says.
+In detail: leaderboard.md.
+
+"""
+
+TURNED = """\
+Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm
+augmentation  real          diffinv
+----------------------------------------
+default       40.50 ± 0.71  45.50 ± 0.71
+one           41.50 ± 0.71  46.50 ± 0.71
+"""
+
+
+def test_a_terminal_shows_the_pivot_in_place_of_many_tables():
+    assert printed(trainings(augs=("default", "mixup"), archs=("a", "b"))) == SHORT
+    wide = ("default", "one", "other", "somewhat", "yetanother", "zany", "zoo")
+    assert printed(trainings(augs=wide)).startswith(TURNED)
+
+
+def test_a_terminal_shows_a_single_setting_in_detail_and_what_no_pivot_covers():
+    one = printed(trainings(archs=("a", "b")))
+    assert one.startswith("digits, 50 real images (5 per class), preset quick, learner timm, augmentation default\n")
+    assert "Accuracy by" not in one
+    both = printed(few_shot() + trainings(data="other"))
+    assert both.count("Accuracy by real images per class") == 1
+    assert "\nother, 50 real images (5 per class), preset quick, learner timm, augmentation default\n" in both
+    assert both.count("digits") == 1
+
+
+def test_an_overlap_of_the_dataset_stands_below_every_table_of_it():
+    facts = {"data": [{"step": "read digits", "test_in_train": 7, "test_in_validation": 0}]}
+    records = [dataclasses.replace(item, facts=facts) for item in trainings(archs=("a", "b"))]
+    sentence = "Test images that equal another in every pixel: 7 with a training image."
+    assert markdown_text(build_table(records)).count(f"- {sentence}") == 2  # the pivot, the detailed table
+    assert sentence in printed(records)
