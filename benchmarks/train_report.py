@@ -103,8 +103,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"- Python {where['python']}, {packages}; GOMP_SPINCOUNT={where['GOMP_SPINCOUNT']} for all sides",
         f"- measured in {report['seconds']:.0f} s" + ("; **a smoke test: no figure to quote**" * report["smoke"]),
         "",
-        "Times theirs / ours: median of pairs (10 to 90 %). CPU seconds of all threads and processes, and wall seconds, "
-        "which other work on the machine spoils.",
+        "Times theirs / ours: median of pairs (10 to 90 %). CPU seconds of all threads and processes, and wall "
+        "seconds, which other work on the machine spoils.",
         "",
         "| row | ours | theirs | batch | load | pairs | CPU x | wall x |",
         "|---|---|---|---|---|---|---|---|",

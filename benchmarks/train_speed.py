@@ -23,7 +23,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,11 @@ def make_recipe(batch: int) -> Recipe:
 
 
 class Ours:
-    """This project's loop as the learner runs it, one step at a time."""
+    """The project's own loop as the learner runs it, one step at a time."""
 
-    def __init__(self, arch: str, train: ImageSet, info: DatasetInfo, batch: int, precision: str, seed: int = SEED):
+    def __init__(
+        self, arch: str, train: ImageSet, info: DatasetInfo, batch: int, precision: str, seed: int = SEED
+    ) -> None:
         nothing = make_set(0, info.resolution, 0)
         task = Task(train, None, None, nothing, nothing, info, arch, (CropFlip(),), "paper")
         folder = Path(tempfile.gettempdir()) / "train_speed"  # never written to
@@ -345,35 +347,32 @@ def seeds_row(side: int, batch: int, steps: int, pairs: int) -> dict[str, Any]:
         return row(name, sides, 2 * batch, steps, pairs, "two processes", **facts)
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return every row that was asked for."""
+def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield every row that was asked for."""
     torch.set_num_threads(1)
     pairs = options.pairs
     if options.smoke:
-        return [
-            loader_row(16, 8, 1, 1),
-            training_row("resnet18", 16, 8, 1, 1, 1),
-            training_row("shufflenetv2", 32, 8, 1, 1, 1),
-            evaluation_row(16, 40, 1),
-            seeds_row(16, 4, 1, 1),
-        ]
-    return [
-        loader_row(32, 128, 8, 2 * pairs + 1),
-        loader_row(96, 128, 2, 2 * pairs + 1),
-        loader_row(256, 32, 2, pairs),
-        training_row("resnet18", 32, 32, 1, pairs, 1),
-        training_row("shufflenetv2", 32, 128, 3, pairs, 1),
-        training_row("resnet18", 96, 16, 1, pairs, 1),
-        training_row("shufflenetv2", 96, 64, 1, pairs, 1),
-        training_row("resnet18", 32, 32, 1, pairs, 2),
-        training_row("shufflenetv2", 32, 128, 3, pairs, 2),
-        evaluation_row(32, 2000, pairs),
-        seeds_row(32, 128, 2, pairs),
-    ]
+        yield loader_row(16, 8, 1, 1)
+        yield training_row("resnet18", 16, 8, 1, 1, 1)
+        yield training_row("shufflenetv2", 16, 8, 1, 1, 1)
+        yield evaluation_row(16, 40, 1)
+        yield seeds_row(16, 4, 1, 1)
+        return
+    yield loader_row(32, 128, 16, 2 * pairs + 1)
+    yield loader_row(96, 128, 4, 2 * pairs + 1)
+    yield loader_row(256, 32, 2, pairs)
+    yield training_row("resnet18", 32, 32, 1, pairs, 1)
+    yield training_row("shufflenetv2", 32, 128, 3, pairs, 1)
+    yield evaluation_row(32, 2000, pairs)
+    yield seeds_row(32, 128, 2, pairs)
+    yield training_row("resnet18", 32, 32, 1, pairs, 2)
+    yield training_row("shufflenetv2", 32, 128, 3, pairs, 2)
+    yield training_row("resnet18", 96, 16, 1, pairs, 1)
+    yield training_row("shufflenetv2", 96, 64, 1, pairs, 1)
 
 
 def main() -> None:
-    """Measure, print the tables and write the JSON and the Markdown."""
+    """Measure, print the tables and write the JSON and the Markdown, anew after each row."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="toy sizes, one sample each: do both sides agree?")
     parser.add_argument("--pairs", type=int, default=7, help="rounds of each row")
@@ -381,18 +380,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.pairs < 1:
         parser.error("--pairs must be at least 1")
-    begin = time.perf_counter()
-    report: dict[str, Any] = {"schema": 1, "smoke": options.smoke, "machine": machine()}
-    rows = measure(options)
-    for made in rows:
-        made["ratios"] = ratio_rows(made)
-    report |= {"seconds": time.perf_counter() - begin, "rows": rows}
-    text = markdown(report)
-    print(text)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-        options.out.with_suffix(".md").write_text(text + "\n", "utf-8")
+    begin = time.perf_counter()
+    report: dict[str, Any] = {"schema": 1, "smoke": options.smoke, "machine": machine(), "seconds": 0.0, "rows": []}
+    for made in measured(options):
+        report["rows"].append(made | {"ratios": ratio_rows(made)})
+        report["seconds"] = time.perf_counter() - begin
+        if options.out:
+            options.out.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+            options.out.with_suffix(".md").write_text(markdown(report) + "\n", "utf-8")
+    print(markdown(report))
 
 
 if __name__ == "__main__":

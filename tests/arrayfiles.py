@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import struct
 import tarfile
 from pathlib import Path
 
@@ -24,8 +24,36 @@ def cycle(count: int, classes: int, seed: int) -> np.ndarray:
 
 
 def write_pickle(path: Path, content: object) -> None:
-    """Write a pickle as Python 2 did: protocol 2, text as the old byte strings."""
-    path.write_bytes(pickle.dumps(content, protocol=2))
+    """Write a pickle as Python 2 and the NumPy of its time wrote CIFAR: byte strings, arrays of ``numpy.core``."""
+    path.write_bytes(b"\x80\x02" + _python2(content) + b".")
+
+
+def _python2(item: object) -> bytes:
+    """Return the opcodes of a value; Python 3's pickler has none for the byte strings of Python 2."""
+    if isinstance(item, str):
+        raw = item.encode("latin1")
+        return b"T" + struct.pack("<i", len(raw)) + raw
+    if isinstance(item, bytes):
+        return b"T" + struct.pack("<i", len(item)) + item
+    if item is None or isinstance(item, bool):
+        return {None: b"N", True: b"\x88", False: b"\x89"}[item]
+    if isinstance(item, int):
+        return b"J" + struct.pack("<i", item)
+    if isinstance(item, list):
+        return b"](" + b"".join(map(_python2, item)) + b"e"
+    if isinstance(item, tuple):
+        return b"(" + b"".join(map(_python2, item)) + b"t"
+    if isinstance(item, dict):
+        return b"}(" + b"".join(_python2(part) for pair in item.items() for part in pair) + b"u"
+    assert isinstance(item, np.ndarray)
+    empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + _python2((0,)) + _python2("b") + b"tR"
+    order, kind = item.dtype.str[0], item.dtype.str[1:]
+    dtype = (
+        b"cnumpy\ndtype\n" + _python2((kind, 0, 1)) + b"R" + _python2((3, order, None, None, None, -1, -1, 0)) + b"b"
+    )
+    return (
+        empty + b"(" + _python2(1) + _python2(item.shape) + dtype + _python2(False) + _python2(item.tobytes()) + b"tb"
+    )
 
 
 def cifar_rows(images: np.ndarray) -> np.ndarray:

@@ -30,9 +30,15 @@ def gallery(
         list[str] | None,
         typer.Option("--aug", metavar="NAME,...", help="Augmentations; a+b applies both. [default: all]"),
     ] = None,
-    count: Annotated[int, typer.Option("--count", min=1, max=200, help="Real images: rows of a picture.")] = 10,
-    versions: Annotated[int, typer.Option("--versions", min=1, max=50, help="Augmented versions of each.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the images and how they are augmented.")] = 0,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, max=200, help="Real images: rows of a picture.")
+    ] = 10,
+    versions: Annotated[
+        int, typer.Option("--versions", metavar="N", min=1, max=50, help="Augmented versions of each.")
+    ] = 8,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Decides the images and how they are augmented.")
+    ] = 0,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Pictures go to DIR/DATASET/AUGMENTATION.png.")
     ] = Path("results/figures/gallery"),
@@ -56,8 +62,8 @@ def gallery(
     quiet_threads()
     given = {"data": data, "aug": aug or ["all"], "preset": preset, "learner": learner, "arch": arch}
     request = make_request({name: value for name, value in given.items() if value is not None})
-    _check_folder(out)
     galleries = [_Gallery(spec, request, count, versions, seed) for spec in request.data]
+    _check_folder(out)
     for each, name in zip(galleries, _file_names(_without_folders(spec) for spec in request.data), strict=True):
         for path in each.draw(out / name):
             typer.echo(f"drew  {path}")

@@ -140,17 +140,11 @@ def row_notes(row: Row) -> list[str]:
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
-    notes += copy_notes(row)
+    if row.test_copies:
+        notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes
-
-
-def copy_notes(row: Row) -> list[str]:
-    """Return the warning that a row was trained on test images, if it was."""
-    if not row.test_copies:
-        return []
-    return [f"Up to {row.test_copies} of its training images equal a test image in every pixel."]
 
 
 def setting_notes(rows: Sequence[Row]) -> list[str]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 from ..tables import Row, Table, natural
 from . import layout
 from .layout import Grid, Notes
-
-#: What stands in the place of an architecture in lines that average over all of them.
-MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a pivot: what tells it from the others, and a value (or none) in each column."""
+    """One line of a pivot: what tells it from the others, and a value (or none) in each column.
+
+    ``averaged`` lines are means over all architectures.
+    """
 
     learner: str
     arch: str
@@ -62,6 +63,7 @@ class Line:
     n_syn: int | None
     baseline: bool
     values: tuple[Value | None, ...]
+    averaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ class Pivot:
 
     Attributes:
         axis: what the columns are.
-        title: what all lines share, in words.
+        title: what rows have to share to be in it, in words.
         columns: texts of the columns, in order.
         lines: with the architectures first, then the means over them, if there are several.
-        rows: all rows behind it.
+        rows: all rows behind its lines; a line with a single value is left to the detailed tables.
     """
 
     axis: Axis
@@ -86,6 +88,15 @@ class Pivot:
     def settings(self) -> int:
         """How many of the detailed tables it draws together."""
         return len({layout.shared_text(row) for row in self.rows})
+
+    @property
+    def heading(self) -> str:
+        """What it shows, with the learner and the architecture that all lines turn out to share."""
+        names = {"learner": "learner", "arch": "architecture"}
+        shared = {name: {getattr(line, name) for line in self.lines} for name in names}
+        told = [f"{names[name]} {one}" for name, (one, *more) in shared.items() if not more and one not in ("", "-")]
+        rest = [text for text in told if f", {text}" not in self.title]
+        return f"Accuracy by {self.axis.name}, %: {', '.join((self.title, *rest))}"
 
     def varying(self) -> list[str]:
         """Return the fields of a line that differ between lines, the generator always."""
@@ -102,10 +113,12 @@ class Pivot:
 
     def common_n(self) -> int:
         """Return the number of trainings that most cells have."""
-        counts = [value.n for line in self.lines if line.arch != MEAN for value in line.values if value and value.n]
-        return statistics.mode(counts) if counts else 0
+        counts = [value.n for line in self.lines if not line.averaged for value in line.values if value and value.n]
+        return max(statistics.multimode(counts), default=0)
 
 
+#: Below a pivot; the detailed tables say how many.
+COPIES = "Some of its training images equal a test image in every pixel."
 HEADS = {"learner": "learner", "arch": "architecture", "gen": "generator", "mix": ">mix", "n_syn": ">generated"}
 
 
@@ -129,13 +142,18 @@ def _every(table: Table) -> list[Pivot]:
     for axis in AXES:
         for rows in _groups(axis, table.rows):
             columns = dict(sorted({axis.column(row) for row in rows}))
-            if len(columns) < 2:
-                continue
             lines = _lines(axis, rows, list(columns))
-            if any(sum(value is not None for value in line.values) > 1 for line in lines):
-                title = axis.title(rows[0])
-                found.append(Pivot(axis, title, tuple(columns.values()), tuple(lines), tuple(rows)))
+            if lines:
+                found.append(_whole(Pivot(axis, axis.title(rows[0]), tuple(columns.values()), tuple(lines), ())))
     return found
+
+
+def _whole(pivot: Pivot) -> Pivot:
+    """Return a pivot without the columns that no line has a value in, and with the rows behind it."""
+    kept = [any(line.values[place] for line in pivot.lines) for place in range(len(pivot.columns))]
+    lines = tuple(replace(line, values=tuple(compress(line.values, kept))) for line in pivot.lines)
+    rows = tuple(row for line in lines for value in line.values if value for row in value.rows)
+    return replace(pivot, columns=tuple(compress(pivot.columns, kept)), lines=lines, rows=rows)
 
 
 def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = None) -> Grid:
@@ -147,13 +165,13 @@ def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = N
         widest: columns of a terminal beyond which lines and columns change places, where that is narrower.
     """
     lines = list(pivot.lines)
-    averaged = any(line.arch == MEAN for line in lines)
+    averaged = any(line.averaged for line in lines)
     if means_only and averaged:
-        lines = [line for line in lines if line.arch == MEAN]
+        lines = [line for line in lines if line.averaged]
     notes, n = Notes(), pivot.common_n()
     names = [name for name in pivot.varying() if not (means_only and averaged and name == "arch")]
     labels = [dict(zip(pivot.varying(), pivot.label(line), strict=True)) for line in lines]
-    cells = [[_text(value, n, line.arch == MEAN, notes) for value in line.values] for line in lines]
+    cells = [[_text(value, n, line.averaged, notes) for value in line.values] for line in lines]
     rows = [(*(label[name] for name in names), *texts) for label, texts in zip(labels, cells, strict=True)]
     below = notes.lines()
     trainings = f"n = {n} training{'' if n == 1 else 's'}"
@@ -163,9 +181,8 @@ def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = N
         below.append(f"Each architecture has {trainings}, or what leaderboard.md says.")
     elif n:
         below.append(f"{trainings} unless a cell says otherwise.")
-    title = f"Accuracy by {pivot.axis.name}, %: {pivot.title}"
     grid = Grid(
-        title,
+        pivot.heading,
         (*(HEADS[name] for name in names), *pivot.columns),
         tuple(rows),
         (*below, *layout.setting_notes(pivot.rows)),
@@ -174,7 +191,7 @@ def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = N
         return grid
     across = tuple(", ".join(label[name] for name in names) for label in labels)
     turned = [(column, *(line[place] for line in cells)) for place, column in enumerate(pivot.columns)]
-    other = Grid(title, (pivot.axis.name, *across), tuple(turned), grid.notes)
+    other = Grid(pivot.heading, (pivot.axis.name, *across), tuple(turned), grid.notes)
     return other if _width(other) < _width(grid) else grid
 
 
@@ -233,7 +250,9 @@ def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line
             learner, arch, gen, mix, n_syn, baseline = key
             lines.append(Line(learner, arch, gen, mix, n_syn, baseline, tuple(values)))
     lines.sort(key=lambda line: (natural(line.learner), natural(line.arch), *_order(line)))
-    return lines + (_means(lines) if axis.option == "aug" else [])
+    lines += _means(lines) if axis.option == "aug" else []
+    # A single value says nothing about the axis.
+    return [line for line in lines if sum(value is not None for value in line.values) > 1]
 
 
 def _order(line: Line) -> tuple[Any, ...]:
@@ -260,7 +279,7 @@ def _means(lines: Sequence[Line]) -> list[Line]:
             means = [value.mean for value in cells if value is not None and value.mean is not None]
             whole = len(means) == len(archs)
             values.append(Value(statistics.fmean(means), None, len(means), ()) if whole else None)
-        found.append(Line(learner, MEAN, gen, mix, n_syn, baseline, tuple(values)))
+        found.append(Line(learner, "mean", gen, mix, n_syn, baseline, tuple(values), averaged=True))
     return sorted(found, key=_order)
 
 
@@ -272,7 +291,7 @@ def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:
     (row,) = value.rows
     text = layout.accuracy(row)
     text = text.replace(f" (n={n})", "") if value.n == n else text
-    return text + notes.mark(*layout.copy_notes(row))
+    return text + (notes.mark(COPIES) if row.test_copies else "")
 
 
 def _width(grid: Grid) -> int:

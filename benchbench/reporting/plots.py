@@ -20,7 +20,7 @@ from typing import Any
 
 from ..records import safe_name, write_atomic
 from ..tables import Table
-from .pivots import MEAN, Line, Pivot, Value, pivots
+from .pivots import Line, Pivot, Value, pivots
 
 #: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -85,38 +85,43 @@ def plot_name(pivot: Pivot) -> str:
 
 
 def draw(pivot: Pivot) -> bytes:
-    """Return the PNG of a pivot: one panel, or one for each architecture where one could not be read."""
+    """Return the PNG of a pivot."""
     with _matplotlib():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        panels = _panels(pivot)
-        many = len(panels) > 1
-        across, down = min(len(panels), 3), -(-len(panels) // 3)
-        figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
-        looks = _looks(pivot, panelled=many)
-        legend: dict[str, Any] = {}
-        for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
-            legend |= _draw_panel(at, pivot, lines, looks, panelled=many)
-            at.set_title(title, fontsize=9, loc="left")
-            at.set_xlabel(pivot.axis.name if place + across >= len(panels) else "")
-            at.set_ylabel("test accuracy, %" if place % across == 0 else "")
-        for unused in axes[len(panels) :]:
-            unused.set_visible(False)
-        _fit_range(axes[0])
-        wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
-        right = 0.6 + LETTER * max(map(len, legend))
-        figure.set_size_inches(across * wide + right, max(down * PANEL[1], 0.2 * len(legend)) + 0.8)
-        figure.legend(list(legend.values()), list(legend), loc="outside right center", frameon=False)
-        letters = int(figure.get_figwidth() / LETTER)
-        title = textwrap.fill(f"Accuracy by {pivot.axis.name}: {pivot.title}", int(0.95 * letters))
-        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-        figure.supxlabel(textwrap.fill(_caption(pivot), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        figure_of(pivot).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def figure_of(pivot: Pivot) -> Any:
+    """Return a pivot as a Matplotlib figure: one panel, or one for each architecture where one could not be read."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = _panels(pivot)
+    many = len(panels) > 1
+    across, down = min(len(panels), 3), -(-len(panels) // 3)
+    figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    looks = _looks(pivot, panelled=many)
+    legend: dict[str, Any] = {}
+    for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
+        legend |= _draw_panel(at, pivot, lines, looks, panelled=many)
+        at.set_title(title, fontsize=9, loc="left")
+        at.set_xlabel(pivot.axis.name if place + across >= len(panels) else "")
+        at.set_ylabel("test accuracy, %" if place % across == 0 else "")
+    for unused in axes[len(panels) :]:
+        unused.set_visible(False)
+    _fit_range(axes[0])
+    wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
+    right = 0.6 + LETTER * max(map(len, legend))
+    figure.set_size_inches(across * wide + right, max(down * PANEL[1], 0.2 * len(legend)) + 0.8)
+    figure.legend(list(legend.values()), list(legend), loc="outside right center", frameon=False)
+    letters = int(figure.get_figwidth() / LETTER)
+    title = textwrap.fill(pivot.heading.replace(", %:", ":"), int(0.95 * letters))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.supxlabel(textwrap.fill(_caption(pivot), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
+    return figure
 
 
 @contextmanager
@@ -143,8 +148,14 @@ def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
     few = len(methods) <= len(COLOURS) and len(pivot.lines) <= MOST_LINES
     if len(archs) < 2 or (pivot.axis.option != "aug" and few):
         return [("", list(pivot.lines))]
-    titles = {MEAN: "mean over architectures", "-": "without an architecture"}
-    return [(titles.get(arch, arch), [line for line in pivot.lines if line.arch == arch]) for arch in archs]
+    groups: dict[tuple[str, bool], list[Line]] = {}
+    for line in pivot.lines:
+        groups.setdefault((line.arch, line.averaged), []).append(line)
+    return [(_panel_title(*key), lines) for key, lines in groups.items()]
+
+
+def _panel_title(arch: str, averaged: bool) -> str:
+    return "mean over architectures" if averaged else "without an architecture" if arch == "-" else arch
 
 
 def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
@@ -188,17 +199,18 @@ def _draw_panel(
     step = min(0.05, 0.3 / len(lines)) if scale else min(0.12, 0.7 / len(lines))
     for rank, line in enumerate(lines):
         look, shift = looks[_key(line)], (rank - (len(lines) - 1) / 2) * step
-        known = [(place, value) for place, value in zip(places, line.values, strict=True) if _known(value)]
+        cells = zip(places, line.values, strict=True)
+        known = [(place, cell.mean, cell.std or 0.0) for place, cell in cells if cell and cell.mean is not None]
         if not known:
             continue
         if scale and _is_level(line):
-            handle = at.axhline(known[0][1].mean, color=look.colour, linestyle=(0, (1, 1)))
+            handle = at.axhline(known[0][1], color=look.colour, linestyle=(0, (1, 1)))
             handles[_label(pivot, line, panelled, level=True)] = handle
             continue
         handle = at.errorbar(
-            [place * 2**shift if scale else place + shift for place, _ in known],
-            [value.mean for _, value in known],
-            yerr=[value.std or 0.0 for _, value in known],
+            [place * 2**shift if scale else place + shift for place, _, _ in known],
+            [mean for _, mean, _ in known],
+            yerr=[std for _, _, std in known],
             color=look.colour,
             marker=look.marker,
             linestyle=look.style if scale else "none",
@@ -220,18 +232,18 @@ def _label(pivot: Pivot, line: Line, panelled: bool, *, level: bool = False) -> 
     names = {"mix": "mix {}", "n_syn": "{} generated"}
     shown = [names.get(name, "{}").format(text) for name, text in fields.items() if name not in hidden and text != "-"]
     counts = sorted({value.n for value in line.values if value is not None and value.n})
-    n = "" if line.arch == MEAN or panelled else f" (n={'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))})"
+    n = "" if line.averaged or panelled else f" (n={'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))})"
     return " ".join((", ".join(shown) or line.gen, n.strip())).strip().lstrip("_")
 
 
 def _caption(pivot: Pivot) -> str:
-    values = [value for line in pivot.lines if line.arch != MEAN for value in line.values if value is not None]
+    values = [value for line in pivot.lines if not line.averaged for value in line.values if value is not None]
     counts = sorted({value.n for value in values if value.n})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     failed = sum(value.mean is None for value in values)
     text = f"Mean and sample standard deviation over n = {n} trainings (seeds x draws) at each point."
     text += " Means over architectures weigh them equally and have no bars." * any(
-        line.arch == MEAN for line in pivot.lines
+        line.averaged for line in pivot.lines
     )
     return text + (f" Failed and not drawn: {failed}." if failed else "")
 
@@ -265,4 +277,4 @@ def _source(line: Line) -> tuple[str, str, int | None]:
 
 
 def _key(line: Line) -> tuple[Any, ...]:
-    return line.learner, line.arch, *_source(line), line.baseline
+    return line.learner, line.arch, *_source(line), line.baseline, line.averaged

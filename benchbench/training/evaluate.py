@@ -11,6 +11,9 @@ from ..images import batches
 if TYPE_CHECKING:
     from ..plugins import DatasetInfo
 
+#: Numbers that are normalised at once on the CPU, so that three passes over large images meet them in the cache.
+BLOCK_PIXELS = 1 << 20
+
 
 class Normalise:
     """Turns pixels in 0..255 into what a classifier takes: ``(x / 255 - mean) / std`` per channel, float32.
@@ -32,7 +35,11 @@ class Normalise:
             return (images.float() * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
         if self._buffer is None or self._buffer.shape[1:] != images.shape[1:] or len(self._buffer) < len(images):
             self._buffer = torch.empty(images.shape)
-        return self._buffer[: len(images)].copy_(images).mul_(self.scale).add_(self.shift)
+        out = self._buffer[: len(images)]
+        block = max(1, BLOCK_PIXELS // max(1, images[0].numel())) if len(images) else 1
+        for part, pixels in zip(out.split(block), images.split(block), strict=True):
+            part.copy_(pixels).mul_(self.scale).add_(self.shift)
+        return out
 
 
 def scoring_batch(resolution: int, device: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 #: Bytes of padded images that are cropped at once on the CPU, so that they stay in a core's cache.
@@ -36,6 +35,8 @@ def random_crop_flip(images: torch.Tensor, padding: int, flip: bool, rng: torch.
 def crop_windows(images: NDArray, corners: NDArray, mirrored: NDArray, padding: int) -> NDArray:
     """Crop on the CPU: windows of padded images, copied by one indexing operation per block of images.
 
+    A row of an image is one element to NumPy here, so that it is copied at once wherever it begins.
+
     Args:
         images: ``(B, C, H, W)``.
         corners: integers ``(B, 2)`` in ``0..2 * padding``, row and column of each crop in its padded image.
@@ -47,29 +48,25 @@ def crop_windows(images: NDArray, corners: NDArray, mirrored: NDArray, padding: 
     """
     count, channels, height, width = images.shape
     sides = (height + 2 * padding, width + 2 * padding)
+    places = 2 * padding + 1
     block = max(1, min(count, BLOCK_BYTES // (channels * sides[0] * sides[1] * images.itemsize)))
+    row = np.dtype((np.void, width * images.itemsize))
     padded = np.zeros((block, channels, *sides), images.dtype)
-    inner = padded[:, :, padding : padding + height, padding : padding + width]
-    windows = sliding_window_view(padded, (height, width), axis=(2, 3))
+    steps = padded.strides
+    inner = np.ndarray((block, channels, sides[0], places), row, padded, strides=steps)
+    inner = inner[:, :, padding : padding + height, padding]
+    windows = np.ndarray((block, channels, places, places, height), row, padded, strides=(*steps, steps[2]))
+    rows = np.ascontiguousarray(images).view(row)[..., 0]
     out = np.empty(images.shape, images.dtype)
     for start in range(0, count, block):
         part = slice(start, min(start + block, count))
         here = np.arange(part.stop - start)
-        inner[: len(here)] = images[part]
-        crops = windows[here, :, corners[part, 0], corners[part, 1]]
+        inner[: len(here)] = rows[part]
+        crops = windows[here, :, corners[part, 0], corners[part, 1]].view(images.dtype).reshape(-1, *images.shape[1:])
         turned = np.flatnonzero(mirrored[part])
-        crops[turned] = _turned(crops[turned])
+        crops[turned] = torch.from_numpy(crops[turned]).flip(-1).numpy()
         out[part] = crops
     return out
-
-
-def _turned(images: NDArray) -> NDArray:
-    """Return images ``(B, C, H, W)``, contiguous, with each row reversed; bytes eight at a time where rows allow it."""
-    if images.itemsize == 1:
-        for words in (np.uint64, np.uint32, np.uint16):
-            if images.shape[-1] % np.dtype(words).itemsize == 0:
-                return images.view(words)[..., ::-1].byteswap().view(images.dtype)
-    return images[..., ::-1]
 
 
 def crop_gather(images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, padding: int) -> torch.Tensor:

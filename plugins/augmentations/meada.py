@@ -20,17 +20,17 @@ class MEADA(Augmentation):
     penultimate features from those of the clean image; the result keeps its label and joins the training set. Each
     round starts from the whole set, adversarial images included: N, 2N, 4N. Real and generated images grow apart, so
     that a mix keeps its ratio. Their CIFAR runs start rounds after 10 and 20 of 100 epochs; neither paper gives a
-    schedule for 50,000 steps, so rounds are spread evenly and as much training follows the last one.
+    schedule in steps, so that rounds lie evenly apart here, after 1/4 and 1/2 of the training.
     """
 
     rounds: int = param(2, low=1, help="How often the set grows; a round that would start behind the end is left out.")
     interval: int | None = param(None, low=1, help="Steps before and between rounds; none: steps / (rounds + 2).")
-    ascent_steps: int = param(5, paper=15, low=1, help="Gradient steps from an image to its adversarial sibling.")
+    ascent_steps: int = param(15, low=1, help="Gradient steps from an image to its adversarial sibling.")
     ascent_rate: float = param(20.0, above=0.0, help="Rate of these steps, for the mean of the loss over 128 images.")
     gamma: float = param(1.0, low=0.0, help="Weight of the distance of features from those of the clean image.")
     eta: float = param(10.0, low=0.0, help="Weight of the entropy; 10 is their script's value, 1 their code's default.")
     max_images: int | None = param(
-        128,
+        64,
         paper=100_000,
         low=1,
         help="Most images that a round adds to real or generated ones, a balanced choice; none: all, as published.",

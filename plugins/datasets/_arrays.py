@@ -87,8 +87,12 @@ def _differs(name: str, counts: Mapping[str, int], info: DatasetInfo) -> bool:
 
 
 def _copies(parts: Mapping[str, Part]) -> int:
-    known = {_digest(image) for name in ("train", "validation") for image in parts[name].images}
-    return sum(_digest(image) in known for image in parts["test"].images)
+    known = {_digest(image) for name in ("train", "validation") for image in _plain(parts[name])}
+    return sum(_digest(image) in known for image in _plain(parts["test"]))
+
+
+def _plain(part: Part) -> NDArray[np.uint8]:
+    return np.asarray(part.images)  # not as a memory map, whose every item costs more to make than to hash
 
 
 def _digest(image: NDArray[np.uint8]) -> bytes:

@@ -8,7 +8,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchbench.errors import MissingError, UsageError
@@ -21,17 +21,24 @@ ANSWER_S = 8.0
 STALL_S = 60.0
 
 
-def fetch_file(url: str, md5: str, target: Path, subject: str) -> None:
+def fetch_file(url: str, md5: str | Callable[[], str], target: Path, subject: str) -> None:
     """Download ``url`` to ``target``, unless it is there with the right checksum.
+
+    Args:
+        url: where the file is.
+        md5: its checksum in hex, or a function that returns it, called only once the host has answered: finding it
+            out may take the import of a large library.
+        target: where it belongs.
+        subject: the start of every message.
 
     Raises:
         MissingError: the host cannot be reached, or sent something else; one line that says what to do by hand.
         UsageError: the folder cannot be written.
     """
-    by_hand = f"fetch it by hand from {url} (md5 {md5}) and put it at {target}"
+    by_hand = f"fetch it by hand from {url} and put it at {target}"
+    if target.is_file() and digest_of(target, "md5", subject) == _text(md5):
+        return
     try:
-        if target.is_file() and digest_of(target, "md5", subject) == md5:
-            return
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(target.parent, os.W_OK):
             raise PermissionError(13, "Permission denied")
@@ -42,14 +49,19 @@ def fetch_file(url: str, md5: str, target: Path, subject: str) -> None:
     # Imported late: on a busy machine torch takes longer than a host that does not answer.
     from torchvision.datasets.utils import check_integrity, download_url
 
+    expected = _text(md5)
     try:
         with _timeout(STALL_S):
-            download_url(url, str(target.parent), target.name, md5)
+            download_url(url, str(target.parent), target.name, expected)
     except Exception as error:  # the downloader passes on whatever its libraries raise
         with contextlib.suppress(OSError):
-            if not check_integrity(target, md5):
+            if not check_integrity(target, expected):
                 target.unlink(missing_ok=True)  # a part of it would be taken for the file
         raise MissingError(f"{subject}: the download failed: {_reason(error)}; {by_hand}") from None
+
+
+def _text(md5: str | Callable[[], str]) -> str:
+    return md5 if isinstance(md5, str) else md5()
 
 
 def _unreachable(url: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,15 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from benchbench.contents import content_hash
+from benchbench.contents import hash_file, is_settled, signature
 from benchbench.errors import UsageError
-from benchbench.paths import cache_root
 from benchbench.plugins import Context, ImageSet
 
 from . import _images
 from ._decoded import Part, Source, decoded
+from ._images import listed
 from ._listing import Listing
+from ._memo import recalled
 from ._scan import load_files
 
 
@@ -37,8 +40,8 @@ def load_items(
         side: height and width in px.
         context: is told the progress.
         subject: the start of every message.
-        content: a hash that stands for the content of all files; by default they are read and hashed, which is
-            remembered for as long as their sizes and times stay.
+        content: a hash that stands for the content of all files; by default those of the part are read and hashed,
+            which is remembered for as long as their sizes, times and inodes stay.
 
     Raises:
         UsageError: a file that can no longer be used, named.
@@ -47,28 +50,49 @@ def load_items(
     labels = np.array([label for _, label in items], dtype=np.int64)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        files = load_files(listing.root, [name for name, _ in items], side, subject)
+        files = load_files(listing.root, names, side, subject)
         for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
             yield pixels[None]
 
     def read(scratch: Path) -> dict[str, Source]:
         return {split: Source(labels, side, blocks())}
 
-    before = content or _content(listing.root)
+    names = [name for name, _ in items]
+    before = content or _content(listing.root, names, subject)
 
     def check(parts: Mapping[str, Part]) -> dict[str, Any]:
-        if content is None and _content(listing.root) != before:
+        if content is None and _content(listing.root, names, subject) != before:
             raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
         return {}
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
     found = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
     images = found.parts[split].images
-    return ImageSet(images, labels, listing.classes, [{"source": name} for name, _ in items])
+    return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 
-def _content(root: Path) -> str:
-    return content_hash(root, cache_root() / "contents.json")
+def _content(root: Path, names: Sequence[str], subject: str) -> str:
+    """Return a hash of the files' bytes, in their order; changing the place or the times of a file changes nothing."""
+    begun = time.time_ns()
+    marks = []
+    for name in names:
+        try:
+            marks.append(signature(os.stat(f"{root}/{name}")))  # a Path for each costs more than the question
+        except OSError:
+            raise UsageError(f"{subject}: {listed([name])} is no longer there; run again") from None
+
+    def read() -> str:
+        tree = hashlib.sha256()
+        for name in names:
+            try:
+                tree.update(bytes.fromhex(hash_file(root / name)))
+            except OSError as error:
+                raise UsageError(f"{subject}: {listed([name])} cannot be read: {error.strerror}") from None
+        return tree.hexdigest()
+
+    if not all(is_settled(mark, begun) for mark in marks):
+        return read()
+    return str(recalled("contents", [hashlib.sha256(json.dumps(marks).encode()).hexdigest()], read))
 
 
 def _rule() -> list[str]:

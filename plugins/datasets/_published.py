@@ -29,6 +29,7 @@ class Release:
     Attributes:
         info: the published facts, counts and class counts among them.
         title: its name in print.
+        library: the package that reads it.
         url: where the archive is.
         archive: file name of the archive.
         folder: the folder that it unpacks to; ``""`` for a file that is read as it is.
@@ -38,6 +39,7 @@ class Release:
 
     info: DatasetInfo
     title: str
+    library: str
     url: str
     archive: str
     folder: str = ""
@@ -71,10 +73,11 @@ class PublishedArrays(Dataset):
     )
 
     def needs(self) -> Needs:
-        """Return the archive, or what was found of it."""
+        """Return the library, and the archive or what was found of it."""
         found = self._found()
         where = self._wanted() if found is None else found.folder or found.files[0]
-        return Needs(files=(FileNeed(where, self.release.title, self._source()),))
+        file = FileNeed(where, self.release.title, self._source())
+        return Needs(packages=(self.release.library,), files=(file,))
 
     def external(self) -> tuple[Path, ...]:
         """Return the files that are read."""
@@ -125,7 +128,7 @@ class PublishedArrays(Dataset):
         found = self._found()
         if found and found.folder and all(os.path.isfile(file) for file in found.files):
             return
-        fetch_file(self.release.url, self._checksum(), self._wanted(), self._subject)
+        fetch_file(self.release.url, self._checksum, self._wanted(), self._subject)
 
     def _decoded(self, found: Found) -> Decoded:
         """Return what the files hold, from the cache when they were decoded before."""

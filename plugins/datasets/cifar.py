@@ -67,7 +67,7 @@ def _release(
         source=f"{title} (Krizhevsky 2009), the Python version, as torchvision.datasets.{name.upper()} fetches it",
         paper=paper,
     )
-    return Release(info, title, f"https://www.cs.toronto.edu/~kriz/{archive}", archive, folder, files)
+    return Release(info, title, "torchvision", f"https://www.cs.toronto.edu/~kriz/{archive}", archive, folder, files)
 
 
 @dataclass(frozen=True)

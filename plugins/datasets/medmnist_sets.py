@@ -46,7 +46,7 @@ def _release(
         paper="Diffusion Inversion, Zhou et al. 2023, Tables 3 and 7",
         notes=("the prompt is this project's own",),
     )
-    return Release(info, title, f"{RECORD}/{name}.npz?download=1", f"{name}.npz")
+    return Release(info, title, "medmnist", f"{RECORD}/{name}.npz?download=1", f"{name}.npz")
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class STL10(PublishedArrays):
             paper="Diffusion Inversion, Zhou et al. 2023, Fig. 1, 6, 7b, 7c and 8, Tables 2 to 10",
         ),
         title="STL-10",
+        library="torchvision",
         url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
         archive="stl10_binary.tar.gz",
         folder="stl10_binary",

@@ -32,18 +32,18 @@ class CoOp(Learner):
         paper="timm/resnet50_clip.openai",
         help="CLIP that it starts from: an embedded name, a folder or a hub id.",
     )
-    n_ctx: int = param(4, paper=16, low=1, help="Context vectors before the class name.")
+    n_ctx: int = param(5, paper=16, low=1, help="Context vectors before the class name.")
     ctx_init: str | None = param(
         None, help="Words that the context starts from; their tokens replace n_ctx. None is noise of deviation 0.02."
     )
     epochs: int | None = param(None, low=1, help="Passes over the images; none: 50, 100 or 200 by images per class.")
     max_steps: int | None = param(400, paper=None, low=1, help="Optimiser steps at most; none is no limit.")
     batch_size: int = param(32, low=1, help="Images per step, real and generated together.")
-    learning_rate: float = param(2e-3, paper=2e-3, above=0.0, help="Learning rate of the second epoch.")
+    learning_rate: float = param(1e-3, paper=2e-3, above=0.0, help="Learning rate of the second epoch.")
     momentum: float = param(0.9, low=0.0, high=0.999, help="Momentum of SGD.")
     weight_decay: float = param(5e-4, low=0.0, help="L2 penalty on the context.")
     min_crop: float = param(
-        0.5, paper=0.08, above=0.0, high=1.0, help="Smallest share of an image's area that a random crop has."
+        0.8, paper=0.08, above=0.0, high=1.0, help="Smallest share of an image's area that a random crop has."
     )
 
     def needs(self) -> Needs:

@@ -117,7 +117,7 @@ class TimmScratch(Learner):
     def architectures(self, names: Sequence[str], info: DatasetInfo) -> tuple[str, ...]:
         """Return the architectures that ``names`` stand for, in order and once each.
 
-        From scratch the paper's five are known without importing torch; other names are looked up in timm and tried
+        The paper's five are known without importing torch; other names are looked up in timm and tried
         once on an empty image. Weights that are on this machine are checked as far as their configuration goes.
 
         Raises:
@@ -132,14 +132,13 @@ class TimmScratch(Learner):
     def _pretrained_name(self, name: str, resolution: int, info: DatasetInfo) -> str:
         from benchbench.foundations import locate
 
-        from .networks import check
-        from .timm_weights import canonical, describe, hub_id, timm_name
+        from .timm_weights import canonical, check_size, describe, hub_id
 
         arch = canonical(name)
         wanted = self.weights or hub_id(arch)
         with suppress(MissingError):  # the preflight fetches it, or says where it comes from
             describe(locate(wanted).folder, f"timm:weights={wanted}" if self.weights else wanted, arch)
-        check(timm_name(arch).partition(".")[0], resolution, len(info.classes))
+        check_size(arch, resolution, len(info.classes))
         return arch
 
     def train(self, task: Task, context: Context) -> Outcome:

@@ -15,13 +15,14 @@ from benchbench.errors import BenchError, UsageError
 if TYPE_CHECKING:
     from .networks import TimmClassifier
 
-#: timm's own network behind a name of the paper; it has no ShuffleNetV2. From scratch these names mean the paper's
-#: variants, which no published weights fit.
-TIMM_NAMES = {
-    "resnet18": "resnet18",
-    "vgg16": "vgg16_bn",
-    "mobilenetv2": "mobilenetv2_100",
-    "efficientnetb0": "efficientnet_b0",
+#: timm's own network behind a name of the paper, with the tag of its default weights and the smallest side in px that
+#: it takes; timm has no ShuffleNetV2. From scratch these names mean the paper's variants, which no published weights
+#: fit. Written down, so that a plan offline says what is missing without importing timm.
+PUBLISHED = {
+    "resnet18": ("resnet18.a1_in1k", 8),
+    "vgg16": ("vgg16_bn.tv_in1k", 32),
+    "mobilenetv2": ("mobilenetv2_100.ra_in1k", 8),
+    "efficientnetb0": ("efficientnet_b0.ra_in1k", 8),
 }
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 #: Arguments of ``timm.create_model`` that would read other files, pickles among them; a configuration may not set them.
@@ -64,9 +65,9 @@ def timm_name(arch: str) -> str:
         UsageError: timm has no such network.
     """
     if arch == "shufflenetv2":
-        takes = ",".join(TIMM_NAMES)
+        takes = ",".join(PUBLISHED)
         raise UsageError(f"shufflenetv2: timm has no such network, hence no weights; pretrained takes --arch {takes}")
-    return TIMM_NAMES.get(arch, arch)
+    return PUBLISHED[arch][0] if arch in PUBLISHED else arch
 
 
 def canonical(name: str) -> str:
@@ -75,15 +76,15 @@ def canonical(name: str) -> str:
     Raises:
         UsageError: timm has no such network, or no such tag of it; the message names what there is.
     """
+    lower = name.lower()
+    if lower in PUBLISHED or timm_name(lower) != lower:
+        return lower
     import timm
 
     from .networks import canonical as untagged
 
-    lower = name.lower()
-    if untagged(timm_name(lower)) == timm_name(lower):
-        return lower
-    if not timm.is_model_pretrained(lower):
-        base = lower.partition(".")[0]
+    base, _, tag = lower.partition(".")
+    if untagged(base) and tag and not timm.is_model_pretrained(lower):
         tags = [item.partition(".")[2] for item in timm.list_pretrained(f"{base}.*")]
         known = f"; its tags are {', '.join(tags)}" if tags else "; timm publishes none of this network"
         raise UsageError(f"{name}: no such weights in timm{known}")
@@ -96,12 +97,33 @@ def hub_id(arch: str) -> str:
     Raises:
         UsageError: timm publishes none in its own format.
     """
+    if arch in PUBLISHED:
+        return f"timm/{PUBLISHED[arch][0]}"
     import timm
 
     config = timm.get_pretrained_cfg(timm_name(arch))
     if config is None or not config.hf_hub_id or config.hf_hub_filename:
         raise UsageError(f"{arch}: timm publishes no weights for it in its own format; give yours with weights=FOLDER")
     return str(config.hf_hub_id)
+
+
+def check_size(arch: str, resolution: int, classes: int) -> None:
+    """Make sure that timm's network takes images of this size.
+
+    Raises:
+        UsageError: it does not; the message names the smallest that it takes.
+    """
+    if arch not in PUBLISHED:
+        from .networks import check
+
+        check(timm_name(arch).partition(".")[0], resolution, classes)
+        return
+    name, smallest = PUBLISHED[arch]
+    if resolution < smallest:
+        raise UsageError(
+            f"{arch}: cannot take images of {resolution} px when it starts from weights (timm's "
+            f"{name.partition('.')[0]}); the smallest it takes is {smallest} px"
+        )
 
 
 def describe(folder: Path, name: str, arch: str) -> Checkpoint:

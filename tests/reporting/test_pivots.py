@@ -1,4 +1,3 @@
-# ruff: noqa: E501 (whole tables, line by line)
 """Pivots: every number in its place, for axes of augmentations, architectures and real images."""
 
 from __future__ import annotations
@@ -9,12 +8,12 @@ import random
 
 import pytest
 from handmade import record
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from studies import few_shot, trainings
 
 from benchbench.reporting.markdown import markdown_text
-from benchbench.reporting.pivots import MEAN, pivot_grid, pivots
+from benchbench.reporting.pivots import pivot_grid, pivots
 from benchbench.reporting.terminal import print_table
 from benchbench.tables import build_table
 
@@ -45,21 +44,40 @@ def test_augmentations_with_their_base_first_then_singles_then_chains():
     pivot = made(trainings(augs=AUGS))
     assert pivot.columns == ("default", "augmix", "mixup", "randaugment+mixup")
     assert lines_of(pivot) == {("real",): [42.5, 43.5, 41.5, 40.5], ("diffinv",): [47.5, 48.5, 46.5, 45.5]}
-    assert {value.std for line in pivot.lines for value in line.values} == {pytest.approx(0.5**0.5)}
+    assert all(value.std == pytest.approx(0.5**0.5) for line in pivot.lines for value in line.values)
     assert pivot.settings == 4
 
 
 def test_means_over_architectures_only_where_none_is_missing():
-    records = trainings(augs=("default", "mixup"), archs=("a", "b"))
+    records = trainings(augs=("default", "augmix", "mixup"), archs=("a", "b"))
     gone = [r for r in records if (r.cell.gen, r.cell.arch, r.cell.aug) != ("diffinv", "b", "mixup")]
     by_aug, by_arch = pivots(build_table(gone))
-    assert lines_of(by_aug)["mean", "real"] == [45.5, 46.5]
-    assert lines_of(by_aug)["mean", "diffinv"] == [50.5, None]
-    assert [line.arch for line in by_aug.lines] == ["a", "a", "b", "b", MEAN, MEAN]
+    assert lines_of(by_aug)["mean", "real"] == [45.5, 46.5, 47.5]
+    assert lines_of(by_aug)["mean", "diffinv"] == [50.5, 51.5, None]
+    assert [line.averaged for line in by_aug.lines] == [False] * 4 + [True] * 2
     # By architecture on the base alone: the rest is in the pivot by augmentation.
     assert (by_arch.axis.option, by_arch.columns) == ("arch", ("a", "b"))
     assert by_arch.title.endswith("augmentation default")
-    assert "\n| mean         | diffinv   | 50.50        | -            |\n" in markdown_text(build_table(gone))
+    assert "\n| mean         | diffinv   | 50.50        | 51.50        | -            |\n" in markdown_text(
+        build_table(gone)
+    )
+
+
+def test_lines_and_columns_that_say_nothing_about_the_axis_are_left_to_the_detailed_tables():
+    records = trainings(shots=(1, 2)) + trainings(("lecf",), shots=(1,)) + trainings(archs=("other",), shots=(8,))
+    pivot = made(records)
+    assert pivot.columns == ("1", "2")
+    assert list(lines_of(pivot)) == [("real",), ("diffinv",)]
+    assert pivot.heading.endswith("preset quick, augmentation default, learner timm, architecture resnet18")
+    text = printed(records)
+    assert text.count("lecf") == 1
+    assert "\nother " in text
+
+
+def test_an_architecture_may_be_called_mean():
+    (by_aug, _) = pivots(build_table(trainings(("real",), augs=("default", "mixup"), archs=("mean", "b"))))
+    assert [(line.arch, line.averaged) for line in by_aug.lines] == [("b", False), ("mean", False), ("mean", True)]
+    assert [line.values[0].mean for line in by_aug.lines] == [50.5, 40.5, 45.5]
 
 
 def test_architectures_in_figure_7cs_shape():
@@ -129,6 +147,7 @@ def test_lines_with_one_value_each_are_no_pivot():
     assert pivots(build_table(records)) == []
 
 
+@settings(max_examples=15, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_any_order_of_records_gives_the_same_pivots(rng: random.Random):
     records = few_shot() + trainings(augs=AUGS, archs=("a", "b"), shots=(1, 2))
@@ -148,11 +167,11 @@ def test_cells_say_what_is_special():
         ("diffinv", "50.00 (n=1)", "failed (out of memory)", "-"),
     )
     assert grid.notes == ("n = 2 trainings unless a cell says otherwise.",)
-    copied = [dataclasses.replace(item, result=dataclasses.replace(item.result, details={"test_copies": 3}))
-              for item in records[:2]]  # fmt: skip
+    results = [dataclasses.replace(item.result, details={"test_copies": 3}) for item in records[:2]]
+    copied = [dataclasses.replace(item, result=result) for item, result in zip(records[:2], results, strict=True)]
     marked = pivot_grid(made([*copied, *records[2:]]))
     assert marked.rows[0][1] == "40.50 ± 0.71 [1]"
-    assert marked.notes[0] == "[1] Up to 3 of its training images equal a test image in every pixel."
+    assert marked.notes[0] == "[1] Some of its training images equal a test image in every pixel."
 
 
 SHORT = """\
@@ -168,7 +187,7 @@ In detail: leaderboard.md.
 """
 
 TURNED = """\
-Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm
+Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm, architecture resnet18
 augmentation  real          diffinv
 ----------------------------------------
 default       40.50 ± 0.71  45.50 ± 0.71

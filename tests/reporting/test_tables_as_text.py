@@ -29,13 +29,12 @@ PROTOCOL
 
 ## Accuracy by architecture, %: digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
 
-| generator | mix | resnet18           | vgg16                  |
-| --------- | --: | ------------------ | ---------------------- |
-| real      | 1:0 | 71.00 ± 1.00 (n=3) | 60.00                  |
-| diffinv   | 0:1 | 77.00 ± 2.00 (n=3) | 55.00                  |
-| diffinv   | 1:1 | -                  | failed (out of memory) |
+| generator | resnet18     | vgg16       |
+| --------- | ------------ | ----------- |
+| real      | 71.00 ± 1.00 | 60.00 (n=1) |
+| diffinv   | 77.00 ± 2.00 | 55.00 (n=1) |
 
-- n = 1 training unless a cell says otherwise.
+- n = 3 trainings unless a cell says otherwise.
 - These rows come from 2 environments: e1, e2.
 
 ## digits, 50 real images (5 per class), preset quick, learner timm, augmentation default

@@ -118,7 +118,9 @@ def test_a_set_growing_augmentation_fits(tmp_path, synthetic):
     assert sizes == ([120, 240] if synthetic else [120])  # everything doubles twice
     assert training.model.training
     assert torch.equal(training.batches.sources[0].labels[:30], training.batches.sources[0].labels[30:60])
-    assert training.finish().steps == 12
+    outcome = training.finish()
+    assert outcome.steps == 12
+    assert outcome.details["grown"] == ({"real": 90, "synthetic": 180} if synthetic else {"real": 90})
 
 
 def test_an_own_loss_replaces_cross_entropy(tmp_path):
@@ -183,6 +185,7 @@ def test_outcome_is_complete(tmp_path):
     assert (outcome.steps, outcome.images_seen) == (12, 120)
     assert outcome.parameters == sum(weight.numel() for weight in TinyNet().parameters())
     assert outcome.details["mix"] == {"real": 1, "synthetic": 3}
+    assert "grown" not in outcome.details
     assert outcome.details["recipe"]["learning_rate"] == 0.05
     _, last_only = weights(task, tmp_path, tiny_recipe(12, evaluations=1))
     assert last_only.best_on_test is None
@@ -201,6 +204,49 @@ def test_evaluation_changes_nothing(tmp_path):
     assert same(often, once)
 
 
+def test_scores_may_be_read_late(tmp_path, monkeypatch):
+    """An accelerator reads a point of the curve when the next one is due: it must still hold what it held."""
+    _, outcome = weights(tiny_task(), tmp_path, tiny_recipe())
+    training = Training(TinyNet, tiny_task(), tiny_context(tmp_path), tiny_recipe(), 8)
+    with monkeypatch.context() as late:
+        late.setattr(Training, "_settle", lambda self: None)
+        for step in range(12):
+            training.advance(step)
+        assert training.curve == []
+    assert training.finish().curve == outcome.curve
+
+
+def test_no_number_is_read_back_in_a_step(tmp_path, monkeypatch):
+    training = Training(TinyNet, tiny_task(augmentations=[MixUp()]), tiny_context(tmp_path), tiny_recipe(), 8)
+    training.advance(0)
+    for name in ("item", "tolist", "cpu", "__float__", "__int__", "__bool__"):
+        monkeypatch.setattr(torch.Tensor, name, lambda *_: pytest.fail("waited for the device"))
+    training.advance(1)
+    training.advance(2)
+
+
+def test_depthwise_convolutions_repeat_and_continue_bit_by_bit(tmp_path):
+    class Light(TinyNet):
+        def __init__(self):
+            super().__init__()
+            depthwise = torch.nn.Conv2d(6, 6, 3, 1, 1, groups=6)
+            self.body = torch.nn.Sequential(*self.body, depthwise, torch.nn.BatchNorm2d(6), torch.nn.ReLU())
+
+    def trained(stop):
+        training = Training(Light, tiny_task(), tiny_context(tmp_path), tiny_recipe(), 8)
+        for step in range(stop):
+            training.advance(step)
+        training.save()
+        training = Training(Light, tiny_task(), tiny_context(tmp_path), tiny_recipe(), 8)
+        training.resume()
+        for step in range(stop, 12):
+            training.advance(step)
+        return training.model
+
+    assert trained(3).body[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert same(trained(0).state_dict(), trained(5).state_dict())
+
+
 def test_hits_do_not_depend_on_the_batch(monkeypatch):
     model, images = TinyNet(), torch.from_numpy(tiny_set(31, 3).images.transpose(0, 3, 1, 2).copy())
     labels = torch.from_numpy(tiny_set(31, 3).labels)
@@ -209,6 +255,16 @@ def test_hits_do_not_depend_on_the_batch(monkeypatch):
     monkeypatch.setattr("benchbench.training.evaluate.scoring_batch", lambda *_: 4)
     assert np.array_equal(hits(model, images, labels, tiny_info(), precision), whole)
     assert model.training
+
+
+def test_normalise_neither_shows_blocks_nor_the_batch_before(monkeypatch):
+    images = torch.randint(0, 256, (7, 3, 8, 8), dtype=torch.uint8)
+    whole = Normalise(tiny_info(), "cpu")(images).clone()
+    monkeypatch.setattr("benchbench.training.evaluate.BLOCK_PIXELS", 400)
+    normalise = Normalise(tiny_info(), "cpu")
+    assert torch.equal(normalise(images), whole)
+    assert torch.equal(normalise(images[2:5].float()), whole[2:5])
+    assert normalise(images[:0]).shape == (0, 3, 8, 8)
 
 
 def test_normalise_is_what_torchvision_computes():

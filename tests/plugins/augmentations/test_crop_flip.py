@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchbench_plugins.augmentations import crops
 from benchbench_plugins.augmentations.crops import crop_gather, crop_windows, random_crop_flip
 from benchbench_plugins.augmentations.default import CropFlip
 
@@ -26,7 +27,7 @@ def naive(images, corners, mirrored, padding):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_slices_and_gather_equal_a_plain_loop(dtype):
+def test_windows_and_gather_equal_a_plain_loop(dtype):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (9, 3, 7, 7)).astype(dtype)
     corners, mirrored = rng.integers(0, 5, (9, 2)), rng.random(9) < 0.5
@@ -35,6 +36,30 @@ def test_slices_and_gather_equal_a_plain_loop(dtype):
     gathered = crop_gather(torch.from_numpy(images), torch.from_numpy(corners), torch.from_numpy(mirrored), 2)
     assert gathered.numpy().dtype == dtype
     assert np.array_equal(gathered.numpy(), expected)
+
+
+@pytest.mark.parametrize("block", [1, 500, 1 << 19])
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (11, 3, 8, 8), (7, 1, 6, 12), (5, 2, 4, 6), (3, 3, 5, 7)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
+def test_blocks_and_odd_sizes_do_not_show(monkeypatch, block, shape, dtype):
+    monkeypatch.setattr(crops, "BLOCK_BYTES", block)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, shape).astype(dtype)
+    corners, mirrored = rng.integers(0, 7, (shape[0], 2)), rng.random(shape[0]) < 0.5
+    windows = crop_windows(images, corners, mirrored, 3)
+    gathered = crop_gather(torch.from_numpy(images), torch.from_numpy(corners), torch.from_numpy(mirrored), 3)
+    assert np.array_equal(windows, gathered.numpy())
+    assert windows.dtype == dtype
+
+
+def test_any_memory_layout_is_cropped_and_the_input_left_alone():
+    images = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8)
+    turned = images.contiguous(memory_format=torch.channels_last)
+    before = images.clone()
+    first = random_crop_flip(images, 2, True, torch.Generator().manual_seed(0))
+    assert torch.equal(first, random_crop_flip(turned, 2, True, torch.Generator().manual_seed(0)))
+    assert torch.equal(images, before)
+    assert first.data_ptr() != images.data_ptr()
 
 
 def test_offsets_and_flips_are_uniform():

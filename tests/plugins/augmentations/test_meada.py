@@ -309,6 +309,7 @@ def test_the_set_doubles_each_round(tmp_path):
     outcome, grown = train(tmp_path, MEADA(max_images=None))
     assert [(before, len(made)) for before, made in grown] == [(30, 30), (60, 60)]
     assert outcome.details["training_images"] == {"real": 120}
+    assert outcome.details["grown"] == {"real": 90}
     assert outcome.accuracy > 0.9
 
 
@@ -316,6 +317,7 @@ def test_real_and_generated_images_grow_apart_and_capped(tmp_path):
     outcome, grown = train(tmp_path, MEADA(max_images=40), synthetic=True)
     assert [(before, len(made)) for before, made in grown] == [(30, 30), (60, 40), (60, 40), (100, 40)]
     assert outcome.details["training_images"] == {"real": 100, "synthetic": 140}
+    assert outcome.details["grown"] == {"real": 70, "synthetic": 80}
 
 
 def test_the_same_seed_grows_the_same_images(tmp_path):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import os
 import stat
 import tarfile
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchbench.errors import BenchError, UsageError
 from benchbench_plugins.datasets import _archives, _memo
@@ -77,6 +82,23 @@ def test_a_tar_member_that_gets_out_is_named_and_nothing_is_written(tmp_path, ca
     told = said(extract, path, tmp_path / "out", "cifar10")
     assert told == f"cifar10: {path}: member {name!r} {why}; nothing was unpacked; fetch the archive again"
     assert not list((tmp_path / "out").iterdir())
+
+
+PIECES = st.sampled_from(["a", "b c", "..", ".", "", "/", "\\", "C:", "~", "é", "..."])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(PIECES, min_size=1, max_size=4), st.sampled_from(["/", "\\", ""]), st.booleans())
+def test_whatever_a_member_is_called_it_stays_below_the_folder_or_is_refused(pieces, joint, as_zip):
+    with tempfile.TemporaryDirectory() as room:
+        base = Path(room)
+        (base / "x" / "y" / "out").mkdir(parents=True)
+        make = zipped if as_zip else tar
+        path = make(base / "archive", zipfile.ZipInfo(joint.join(pieces)) if as_zip else joint.join(pieces))
+        with contextlib.suppress(UsageError, OSError):
+            extract(path, base / "x" / "y" / "out", "x")
+        outside = [item for item in base.rglob("*") if not item.is_relative_to(base / "x" / "y" / "out")]
+        assert sorted(outside) == [path, base / "x", base / "x" / "y"]
 
 
 @pytest.mark.parametrize(

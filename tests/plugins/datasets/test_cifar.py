@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import tarfile
 import time
 
 import numpy as np
 import pytest
 import torchvision
 from arrayfiles import CIFAR10 as NAMES
-from arrayfiles import cycle, md5, noise, pack, write_batch, write_cifar10, write_cifar100, write_pickle
+from arrayfiles import cifar_rows, cycle, md5, noise, pack, write_batch, write_cifar10, write_cifar100, write_pickle
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
@@ -49,6 +50,14 @@ def test_pixels_labels_and_order_are_those_that_were_written(root, context_of):
     assert len(dataset.load("validation", context)) == 0
     assert train.classes == NAMES == info.classes
     assert isinstance(train.images, np.memmap)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_batches_that_a_newer_python_wrote(root, context_of, protocol):
+    path = root / "cifar-10-batches-py" / "test_batch"
+    path.write_bytes(pickle.dumps({"data": cifar_rows(TEST), "labels": TEST_Y.tolist()}, protocol=protocol))
+    dataset = CIFAR10(path=str(root))
+    np.testing.assert_array_equal(dataset.load("test", context_of(dataset)).images, TEST)
 
 
 def test_images_are_those_of_torchvisions_own_class(root, context_of, monkeypatch):
@@ -116,6 +125,17 @@ def test_an_archive_with_another_checksum_is_refused(root, archive, monkeypatch)
 def test_a_cut_archive_is_refused(root, archive):
     archive.write_bytes(archive.read_bytes()[:-500])
     assert "wrong checksum" in said(root)
+
+
+def test_an_archive_with_a_member_that_gets_out_is_refused(root, archive, monkeypatch, cache):
+    with tarfile.open(archive, "w:gz") as out:
+        out.addfile(tarfile.TarInfo("cifar-10-batches-py/../../evil"))
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", md5(archive))
+    assert said(root) == (
+        f"{archive}: member 'cifar-10-batches-py/../../evil' would be unpacked outside of the folder; nothing was "
+        "unpacked; fetch the archive again"
+    )
+    assert not list(cache.rglob("evil*"))
 
 
 def test_an_archive_without_a_batch_is_refused(root, tmp_path, archive, monkeypatch):
@@ -221,7 +241,8 @@ def test_arrays_of_objects_cannot_bring_foreign_names_in(root, tmp_path):
 
     mark = tmp_path / "it ran"
     held = np.array([Evil(os.mkdir, str(mark))], dtype=object)
-    write_pickle(root / "cifar-10-batches-py" / "data_batch_1", {"data": held, "labels": [0]})
+    path = root / "cifar-10-batches-py" / "data_batch_1"
+    path.write_bytes(pickle.dumps({"data": held, "labels": [0]}, protocol=2))
     assert "asks for posix.mkdir" in said(root)
     assert not mark.exists()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +82,27 @@ def test_a_kill_or_a_refusal_leaves_nothing(cache):
     name = "0" * 64
     (cache / "decoded" / f".tmp-{name}").mkdir()
     assert decoded(["q"], reader).parts["train"].labels.tolist() == LABELS.tolist()
+
+
+KILLED = """
+import os, signal
+import numpy as np
+from benchbench_plugins.datasets._decoded import Source, decoded
+
+def blocks():
+    yield np.zeros((3, 4, 4, 3), np.uint8)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+decoded(["q"], lambda scratch: {"train": Source(np.zeros(7, np.int64), 4, blocks())})
+"""
+
+
+def test_a_killed_process_leaves_no_entry_and_the_next_one_no_rest(cache):
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -signal.SIGKILL
+    assert any(item.name.startswith(".tmp-") for item in (cache / "decoded").iterdir())
+    np.testing.assert_array_equal(decoded(["q"], reader).parts["train"].images, IMAGES)
+    (entry,) = (cache / "decoded").iterdir()
+    assert len(entry.name) == 64
 
 
 def test_what_a_kill_left_is_cleared_by_the_next_attempt(cache):

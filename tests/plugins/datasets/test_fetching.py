@@ -33,7 +33,11 @@ def server(tmp_path, monkeypatch):
         def log_message(self, *arguments):
             asked.append(f"{self.command} {self.path}")
 
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *arguments):
+            """The downloader opens a file once to follow redirects and hangs up: no news."""
+
+    running = Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield folder, f"http://127.0.0.1:{running.server_port}", asked
@@ -100,7 +104,7 @@ def test_another_file_than_the_published_one_is_not_kept(server, tmp_path, monke
     told = said(BloodMNIST(path=str(tmp_path / "data")))
     assert told == (
         f"bloodmnist:path={tmp_path}/data: the download failed: File not found or corrupted.; fetch it by hand from "
-        f"{address}/bloodmnist.npz (md5 7053d0359d879ad8a5505303e11de1dc) and put it at {tmp_path}/data/bloodmnist.npz"
+        f"{address}/bloodmnist.npz and put it at {tmp_path}/data/bloodmnist.npz"
     )
     assert not list((tmp_path / "data").iterdir())
 
@@ -120,7 +124,7 @@ def test_a_port_where_nobody_listens(tmp_path, monkeypatch):
     told = said(CIFAR10(path=str(tmp_path)))
     assert told == (
         f"cifar10:path={tmp_path}: cannot reach 127.0.0.1:{port}: Connection refused; fetch it by hand from "
-        f"http://127.0.0.1:{port}/x.tar.gz (md5 c58f30108f718f92721af3b95e74349a) and put it at "
+        f"http://127.0.0.1:{port}/x.tar.gz and put it at "
         f"{tmp_path}/cifar-10-python.tar.gz"
     )
 

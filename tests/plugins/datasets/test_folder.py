@@ -335,6 +335,49 @@ def test_no_folder(tree, tmp_path, monkeypatch):
     assert said(Folder(path="notes")) == f"folder:path=notes: no class folders; {LAYOUT}"
 
 
+def test_a_folder_of_odd_images(tmp_path, context_of):
+    """One file of each kind that users have, through the whole reader; each shows one colour."""
+    root = tmp_path / "odd"
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+    palette = Image.new("P", (40, 30), 1)
+    palette.putpalette([0, 0, 0, 40, 50, 60])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    cases = {
+        "bit.png": (Image.new("1", (40, 30), 1), {}, (255, 255, 255)),
+        "cmyk.tif": (Image.new("CMYK", (40, 30), (0, 255, 255, 0)), {}, (255, 0, 0)),
+        "deep.png": (Image.fromarray(np.full((30, 40), 32896, dtype=np.uint16)), {}, (128, 128, 128)),
+        "frames.gif": (palette, {"save_all": True, "append_images": [Image.new("P", (40, 30))]}, (40, 50, 60)),
+        "grey.bmp": (Image.new("L", (40, 30), 77), {}, (77, 77, 77)),
+        "palette.png": (palette, {}, (40, 50, 60)),
+        "pixel.webp": (Image.new("RGB", (1, 1), (9, 9, 9)), {"lossless": True}, (9, 9, 9)),
+        "see.png": (Image.new("RGBA", (40, 30), (0, 0, 0, 51)), {}, (204, 204, 204)),
+        "turned.png": (Image.new("RGB", (40, 30), (1, 2, 3)), {"exif": turned}, (1, 2, 3)),
+    }
+    for number, (name, (image, options, _)) in enumerate(cases.items()):
+        image.save(root / "ab"[number % 2] / name, **options)
+    dataset = Folder(path=str(root))
+    info, context = dataset.info(), context_of(dataset)
+    assert info.resolution == 16
+    seen = {}
+    for split in ("train", "test"):
+        part = dataset.load(split, context)
+        for pixels, source in zip(part.images, sources(part), strict=True):
+            seen[source.split("/")[1]] = tuple(int(value) for value in pixels[3, 5])
+            assert len(np.unique(pixels.reshape(-1, 3), axis=0)) == 1
+    assert seen == {name: colour for name, (_, _, colour) in cases.items()}
+
+
+def test_an_image_that_is_too_large_is_named(tree):
+    root = tree(PETS)
+    (root / "train/cat/vast.ppm").write_bytes(b"P6 10000 7000 255\n")
+    assert said(Folder(path=str(root))) == (
+        f"folder:path={root}: 1 image cannot be used: 'train/cat/vast.ppm' (10000 x 7000 px, more than 64 megapixels); "
+        "repair or remove it"
+    )
+
+
 def test_unusable_images_are_named_and_counted(tree):
     root = tree({"train/cat": 6, "train/dog": 3, "test/cat": 2})
     first = root / "train/cat/1.png"

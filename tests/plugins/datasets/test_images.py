@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from benchbench_plugins.datasets import _images
 from benchbench_plugins.datasets._images import ImageError, in_threads, inspect, listed, read
 
 
@@ -160,6 +164,98 @@ def test_what_is_wrong_is_said(tmp_path, draw):
     }
     with pytest.raises(ImageError, match=r"^no longer there$"):
         read(tmp_path / "gone.png", 4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+def test_one_pixel_fills_the_square(tmp_path, size):
+    path = tmp_path / "a.png"
+    Image.new("RGB", size, (3, 141, 59)).save(path)
+    assert (inspect(path).width, inspect(path).height) == size
+    np.testing.assert_array_equal(read(path, 32), np.broadcast_to([3, 141, 59], (32, 32, 3)))
+
+
+def test_rounding_of_16_bit_grey_is_that_of_division(tmp_path):
+    path = tmp_path / "a.png"
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(path)
+    np.testing.assert_array_equal(both(path, 256)[..., 0], np.rint(values / 257))
+
+
+def test_conversion_in_strips_changes_no_pixel(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 4), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    Image.fromarray(noise[..., :2].copy().view(np.uint16)[..., 0]).save(tmp_path / "b.png")
+    whole = [(inspect(path), read(path, 50)) for path in sorted(tmp_path.iterdir())]
+    opaque = noise[..., 3:] / 255
+    np.testing.assert_allclose(whole[0][1], noise[..., :3] * opaque + 255 * (1 - opaque), atol=1)
+    monkeypatch.setattr(_images, "STRIP", 7)
+    for path, (facts, pixels) in zip(sorted(tmp_path.iterdir()), whole, strict=True):
+        assert inspect(path) == facts
+        np.testing.assert_array_equal(read(path, 50), pixels)
+
+
+def test_modes_that_few_files_have(tmp_path):
+    Image.new("LAB", (4, 4), (128, 128, 128)).save(tmp_path / "lab.tif")
+    Image.new("YCbCr", (4, 4), (128, 128, 128)).save(tmp_path / "ycc.tif")
+    Image.new("I", (4, 4), 32896).save(tmp_path / "deep.tif")
+    Image.new("PA", (4, 4), (0, 255)).save(tmp_path / "pa.tif")
+    for path in tmp_path.iterdir():
+        assert both(path).shape == (4, 4, 3)
+    assert np.unique(both(tmp_path / "deep.tif")).tolist() == [128]
+    assert np.unique(both(tmp_path / "ycc.tif")).tolist() == [128]
+
+
+def test_pixels_that_cannot_become_rgb(tmp_path, draw, monkeypatch):
+    def refuse(image):
+        raise ValueError("conversion not supported")
+
+    path = draw(tmp_path / "a.png", (4, 4))
+    monkeypatch.setattr(_images, "_to_rgb", refuse)
+    for function in (inspect, lambda path: read(path, 8)):
+        with pytest.raises(ImageError, match=r"^RGB pixels that cannot become RGB$"):
+            function(path)
+
+
+def test_pipes_and_files_beyond_all_measure_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"^not a regular file$"):
+        inspect(tmp_path / "pipe.png")
+    with (tmp_path / "long.png").open("wb") as out:
+        out.truncate(2**30 + 1)  # a hole: takes no space
+    with pytest.raises(ImageError, match=r"^larger than 1 GiB$"):
+        read(tmp_path / "long.png", 4)
+
+
+def test_64_megapixels_are_read_and_one_row_more_is_not(tmp_path):
+    Image.new("1", (8192, 8192), 1).save(tmp_path / "most.png")
+    assert np.unique(read(tmp_path / "most.png", 4)).tolist() == [255]
+    (tmp_path / "more.pbm").write_bytes(b"P4 8192 8193\n")
+    with pytest.raises(ImageError, match=r"^8192 x 8193 px, more than 64 megapixels$"):
+        read(tmp_path / "more.pbm", 4)
+
+
+def test_large_images_wait_for_one_another(tmp_path, draw, monkeypatch):
+    """So that memory is that of one, whatever the number of threads."""
+    paths = [draw(tmp_path / f"{number}.png", (20, 20), seed=number) for number in range(8)]
+    inside, most = [], []
+    decode = _images._decode
+
+    def slowly(image):
+        inside.append(image)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return decode(image)
+
+    monkeypatch.setattr(_images, "_decode", slowly)
+    monkeypatch.setattr(_images.os, "cpu_count", lambda: 4)
+    list(in_threads(inspect, paths))
+    assert max(most) > 1
+    most.clear()
+    monkeypatch.setattr(_images, "LARGE_PIXELS", 399)
+    list(in_threads(inspect, paths))
+    list(in_threads(lambda path: read(path, 4), paths))
+    assert max(most) == 1
 
 
 def test_threads_keep_the_order_and_pass_errors_on():

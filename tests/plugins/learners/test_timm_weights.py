@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -17,7 +19,7 @@ from benchbench.context import Context
 from benchbench.errors import BenchError, UsageError
 from benchbench.parameters import build as build_plugin
 from benchbench.plugins import Task
-from benchbench_plugins.learners import timm_weights
+from benchbench_plugins.learners import networks, timm_weights
 from benchbench_plugins.learners.timm_scratch import TimmScratch
 
 
@@ -202,7 +204,8 @@ def test_a_hub_snapshot_and_a_folder_open_alike(saved, hub, tmp_path):
         (["resnet18.nope"], "resnet18.nope: no such weights in timm; its tags are a1_in1k, "),
         (["resnet81"], "resnet81: unknown architecture (did you mean 'resnet18'"),
         (["test_byobnet"], None),
-        (["vgg16"], "vgg16_bn: cannot take images of 16 px ("),
+        (["vgg16"], "vgg16: cannot take images of 16 px when it starts from weights (timm's vgg16_bn); the smallest"),
+        (["vgg16_bn"], "vgg16_bn: cannot take images of 16 px ("),
         (["seresnet18"], "seresnet18: timm publishes no weights for it in its own format; give yours with weights="),
     ],
 )
@@ -216,6 +219,28 @@ def test_what_timm_does_not_publish_is_refused(hub, names, problem):
         learner.architectures(names, info)
     assert str(caught.value).startswith(problem)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", timm_weights.PUBLISHED)
+def test_what_is_written_down_of_the_published_weights_is_timms(arch):
+    """A newer timm that prefers others shows here; results under one name must not change silently."""
+    name, smallest = timm_weights.PUBLISHED[arch]
+    base = name.partition(".")[0]
+    assert timm.get_pretrained_cfg(base).hf_hub_id == f"timm/{name}"
+    assert networks.smallest_side(base, 10) == smallest
+
+
+def test_a_plan_from_published_weights_imports_no_torch(hub):
+    code = """
+import sys
+from types import SimpleNamespace
+from benchbench_plugins.learners.timm_scratch import TimmScratch
+learner, info = TimmScratch(pretrained=True, resolution=32), SimpleNamespace(classes=("a", "b"))
+names = learner.architectures(["ResNet18", "vgg16"], info)
+assert learner.foundations(names[0], info) == ("timm/resnet18.a1_in1k",)
+assert not {"torch", "timm", "torchvision"} & set(sys.modules), "heavy import"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # -- what is wrong with them -------------------------------------------------------------------------------------------

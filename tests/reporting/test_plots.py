@@ -1,0 +1,168 @@
+"""Plots: which there are, the same bytes again, nothing hidden; what they look like was looked at by people."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from handmade import record
+from PIL import Image
+from studies import few_shot, trainings
+
+from benchbench.records import write_record
+from benchbench.reporting import plots
+from benchbench.reporting.leaderboard import write_leaderboard
+from benchbench.reporting.pivots import pivots
+from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, plot_name, write_plots
+from benchbench.tables import build_table
+
+FIVE = ("resnet18", "vgg16", "mobilenetv2", "shufflenetv2", "efficientnetb0")
+
+
+def colours_of(png):
+    """Return the colours in a picture that lines and points have, as ``#RRGGBB``."""
+    with Image.open(io.BytesIO(png)) as opened:
+        pixels = np.asarray(opened.convert("RGB")).reshape(-1, 3)
+    found, counts = np.unique(pixels, axis=0, return_counts=True)
+    return {"#{:02X}{:02X}{:02X}".format(*colour) for colour, count in zip(found, counts, strict=True) if count > 20}
+
+
+def drawn(records, option=""):
+    """Return the figure of the only pivot of some records, or of the first by an option."""
+    found = [pivot for pivot in pivots(build_table(records)) if pivot.axis.option.startswith(option)]
+    assert option or len(found) == 1
+    return figure_of(found[0])
+
+
+def legend_of(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_one_plot_for_each_pivot_and_the_same_bytes_again(tmp_path):
+    table = build_table(few_shot() + trainings(archs=("a", "b"), augs=("default", "mixup"), data="folder:path=pets"))
+    paths = write_plots(table, tmp_path)
+    assert [path.relative_to(tmp_path / "figures").parts[0] for path in paths] == ["digits", *["folder-path=pets"] * 2]
+    assert [path.name.split("-")[0] for path in paths] == ["shots", "aug", "arch"]
+    before = [(path.stat().st_ino, path.read_bytes()) for path in paths]
+    assert write_plots(table, tmp_path) == paths
+    assert [(path.stat().st_ino, path.read_bytes()) for path in paths] == before
+    elsewhere = write_plots(table, tmp_path / "again")
+    assert [path.read_bytes() for path in elsewhere] == [bytes_ for _, bytes_ in before]
+
+
+def test_the_users_style_and_another_process_change_no_byte(tmp_path):
+    (pivot,) = pivots(build_table(few_shot()))
+    here = draw(pivot)
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.dpi": 30}):
+        assert draw(pivot) == here
+        assert matplotlib.rcParams["font.size"] == 20
+    program = (
+        "import hashlib; from studies import few_shot; from benchbench.reporting.pivots import pivots;"
+        "from benchbench.reporting.plots import draw; from benchbench.tables import build_table;"
+        "print(hashlib.sha256(draw(pivots(build_table(few_shot()))[0])).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == hashlib.sha256(here).hexdigest()
+
+
+def test_one_setting_has_no_plot_and_needs_no_matplotlib(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from handmade import record; from benchbench.tables import build_table;"
+        "from benchbench.reporting.plots import write_plots;"
+        f"assert write_plots(build_table([record(), record('real')]), Path({str(tmp_path)!r})) == [];"
+        "sys.exit('matplotlib' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[1], check=False).returncode == 0
+    assert not (tmp_path / "figures").exists()
+
+
+def test_shots_with_error_bars_and_a_level_for_what_does_not_train():
+    figure = drawn(few_shot())
+    (at,) = figure.axes
+    methods = [[f"{name}, {gen} (n=2)" for gen in ("real", "diffinv")] for name in ("coop", "tip")]
+    assert legend_of(figure) == [*methods[0], "still (n=1)", *methods[1]]
+    assert [tick.get_text() for tick in at.get_xticklabels()] == ["1", "2", "4", "8", "16"]
+    (level,) = [line for line in at.lines if line.get_linestyle() != "None" and list(line.get_xdata()) == [0, 1]]
+    assert list(level.get_ydata()) == [45.0, 45.0]
+    bars = at.containers
+    assert len(bars) == 4
+    assert list(bars[1].lines[0].get_ydata()) == [45.5, 52.5, 59.5, 66.5, 73.5]
+    (segments,) = bars[1].lines[2]
+    low, high = segments.get_segments()[0][:, 1]
+    assert high - low == pytest.approx(2 * 0.5**0.5)
+    assert figure.get_suptitle() == "Accuracy by real images per class: digits, preset quick"
+    assert "n = 1 to 2 trainings" in figure.get_supxlabel()
+
+
+def test_the_baseline_is_hollow_and_black_and_each_generator_has_a_colour():
+    figure = drawn(trainings(("real", "diffinv", "lecf"), archs=FIVE))
+    (at,) = figure.axes
+    points = [container.lines[0] for container in at.containers]
+    assert [line.get_color() for line in points] == [BASELINE, *COLOURS[:2]]
+    assert [line.get_markerfacecolor() for line in points] == ["white", *COLOURS[:2]]
+    assert len({line.get_marker() for line in points[1:]}) == 2
+    assert {line.get_linestyle() for line in points} == {"None"}  # architectures have no order
+    assert legend_of(figure) == ["real (n=2)", "diffinv (n=2)", "lecf (n=2)"]
+    low, high = at.get_ylim()
+    assert 35 < low < 40
+    assert 85 < high < 95
+
+
+def test_augmentations_have_a_panel_for_each_architecture_and_their_mean():
+    figure = drawn(trainings(archs=("a", "b"), augs=("default", "mixup")), "aug")
+    assert [at.get_title(loc="left") for at in figure.axes] == ["a", "b", "mean over architectures"]
+    assert legend_of(figure) == ["real", "diffinv"]
+    assert "n = 2 trainings" in figure.get_supxlabel()
+    assert [list(bars.lines[0].get_ydata()) for bars in figure.axes[2].containers] == [[45.5, 46.5], [50.5, 51.5]]
+
+
+def test_many_lines_over_shots_get_a_panel_for_each_architecture():
+    figure = drawn(trainings(("real", "diffinv", "lecf"), FIVE, shots=(1, 2)), "shots")
+    assert [at.get_title(loc="left") for at in figure.axes if at.get_visible()] == sorted(FIVE)
+    assert legend_of(figure) == ["real", "diffinv", "lecf"]
+    few = drawn(trainings(archs=("a", "b"), shots=(1, 2)), "shots")
+    assert legend_of(few) == [f"{arch}, {gen} (n=2)" for arch in "ab" for gen in ("real", "diffinv")]
+
+
+def test_what_failed_is_not_drawn_and_told():
+    records = [*trainings(("real",), archs=("a", "b")), record(arch="a", correct=100), record(arch="b", error="no")]
+    figure = drawn(records)
+    assert "Failed and not drawn: 1." in figure.get_supxlabel()
+    assert legend_of(figure) == ["real (n=2)", "diffinv (n=1)"]
+
+
+def test_odd_names_are_drawn_as_they_are(recwarn):
+    figure = drawn(trainings(("real", "_a$b$"), archs=("数字", "b" * 60)))
+    assert legend_of(figure) == ["real (n=2)", "a$b$ (n=2)"]
+    assert [str(item.message) for item in recwarn.list if "Glyph" in str(item.message)] == []
+
+
+def test_settings_have_names_of_their_own():
+    records = [*trainings(archs=("a", "b")), *trainings(archs=("a", "b"), aug="mixup"), *few_shot()]
+    names = [plot_name(pivot) for pivot in pivots(build_table(records))]
+    assert len(set(names)) == len(names)
+
+
+def test_a_plot_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch):
+    for item in trainings(archs=("a", "b")):
+        write_record(tmp_path, item)
+    board = write_leaderboard(tmp_path)
+    assert board.problems == []
+    assert f"](figures/{board.plots[0].relative_to(tmp_path / 'figures')})" in (tmp_path / "leaderboard.md").read_text()
+    monkeypatch.setattr(plots, "draw", lambda pivot: 1 / 0)
+    (problem,) = write_leaderboard(tmp_path).problems
+    assert problem.startswith("plots: not drawn: ZeroDivisionError")
+    assert (tmp_path / "leaderboard.csv").exists()
+
+
+def test_colours_reach_the_picture():
+    (pivot,) = pivots(build_table(trainings(archs=("a", "b"))))
+    assert {BASELINE, COLOURS[0], "#FFFFFF"} <= colours_of(draw(pivot))
