@@ -104,6 +104,8 @@ def images(made: Generation) -> str:
 
 def setting(made: Generation) -> str:
     """Return what all rows of a grid share: ``"digits, 50 real images (5 per class), preset quick"``."""
+    if not made.n_real:
+        return f"{made.data}, no real images, preset {made.preset}"
     shots = f" ({made.shots} per class)" if made.shots is not None else ""
     chosen = "" if made.subset == "balanced" else f" in random {made.subset}"
     return f"{made.data}, {made.n_real:,} real images{shots}{chosen}, preset {made.preset}"

@@ -53,7 +53,8 @@ class Value:
 class Line:
     """One line of a pivot: what tells it from the others, and a value (or none) in each column.
 
-    ``averaged`` lines are means over all architectures.
+    ``averaged`` lines are means over all architectures; ``level`` ones are of a learner that no real image matters to,
+    and have the same value in every column.
     """
 
     learner: str
@@ -64,6 +65,7 @@ class Line:
     baseline: bool
     values: tuple[Value | None, ...]
     averaged: bool = False
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Pivot:
 
     def varying(self) -> list[str]:
         """Return the fields of a line that differ between lines, the generator always."""
-        told = [line for line in self.lines if not line.baseline] or list(self.lines)
+        told = [line for line in self.lines if not line.baseline] or [line for line in self.lines if not line.level]
         fields = {"learner": self.lines, "arch": self.lines, "mix": told, "n_syn": told}
         names = [name for name, lines in fields.items() if len({getattr(line, name) for line in lines}) > 1]
         return [name for name in ("learner", "arch", "gen", "mix", "n_syn") if name in names or name == "gen"]
@@ -109,6 +111,8 @@ class Pivot:
         """Return the texts of a line's varying fields."""
         texts = {name: str(getattr(line, name)) for name in ("learner", "arch", "gen", "mix")}
         texts["n_syn"] = "-" if line.n_syn is None or line.baseline else f"{line.n_syn:,}"
+        if line.level:
+            texts |= {"gen": "-", "mix": "-"}  # what it might be trained on does not matter to it
         return [texts[name] for name in self.varying()]
 
     def common_n(self) -> int:
@@ -119,6 +123,8 @@ class Pivot:
 
 #: Below a pivot; the detailed tables say how many.
 COPIES = "Some of its training images equal a test image in every pixel."
+#: Options of the axes that are numbers of real images.
+SIZES = ("shots", "n-real")
 HEADS = {"learner": "learner", "arch": "architecture", "gen": "generator", "mix": ">mix", "n_syn": ">generated"}
 
 
@@ -144,7 +150,8 @@ def _every(table: Table) -> list[Pivot]:
             columns = dict(sorted({axis.column(row) for row in rows}))
             lines = _lines(axis, rows, list(columns))
             if lines:
-                found.append(_whole(Pivot(axis, axis.title(rows[0]), tuple(columns.values()), tuple(lines), ())))
+                pivot = _whole(Pivot(axis, axis.title(rows[0]), tuple(columns.values()), tuple(lines), ()))
+                found.append(_with_levels(pivot, table) if axis.option in SIZES else pivot)
     return found
 
 
@@ -154,6 +161,23 @@ def _whole(pivot: Pivot) -> Pivot:
     lines = tuple(replace(line, values=tuple(compress(line.values, kept))) for line in pivot.lines)
     rows = tuple(row for line in lines for value in line.values if value for row in value.rows)
     return replace(pivot, columns=tuple(compress(pivot.columns, kept)), lines=lines, rows=rows)
+
+
+def _with_levels(pivot: Pivot, table: Table) -> Pivot:
+    """Return a pivot with the lines of learners that train on no image, which stand beside any number of them."""
+    first = pivot.rows[0]
+
+    def beside(row: Row) -> bool:
+        made, other = row.generation, first.generation
+        return not made.n_real and (made.data, made.preset, row.test) == (other.data, other.preset, first.test)
+
+    rows = [row for row in table.rows if beside(row)]
+    levels = []
+    for row in rows:
+        values = (_value(row),) * len(pivot.columns)
+        levels.append(Line(row.learner, row.arch, row.generation.gen, row.mix, None, True, values, level=True))
+    lines = sorted((*pivot.lines, *levels), key=lambda line: (natural(line.learner), natural(line.arch)))
+    return replace(pivot, lines=tuple(lines), rows=(*pivot.rows, *rows))
 
 
 def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = None) -> Grid:
@@ -326,12 +350,19 @@ AXES = (
     Axis(
         "real images per class",
         "shots",
-        lambda row: row.generation.shots is not None,
+        lambda row: row.generation.shots is not None and row.generation.n_real > 0,
         _shots,
         _any_size,
         _any_size_title,
     ),
-    Axis("real images", "n-real", lambda row: row.generation.shots is None, _sizes, _any_size, _any_size_title),
+    Axis(
+        "real images",
+        "n-real",
+        lambda row: row.generation.shots is None and row.generation.n_real > 0,
+        _sizes,
+        _any_size,
+        _any_size_title,
+    ),
     Axis(
         "augmentation",
         "aug",

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..records import safe_name, write_atomic
 from ..tables import Table
-from .pivots import Line, Pivot, Value, pivots
+from .pivots import SIZES, Line, Pivot, Value, pivots
 
 #: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -144,14 +144,16 @@ def _matplotlib() -> Iterator[None]:
 def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
     """Return what is drawn together: everything, or the lines of each architecture."""
     methods = {(line.learner, line.arch) for line in pivot.lines}
-    archs = list(dict.fromkeys(line.arch for line in pivot.lines))
+    archs = {(line.arch, line.averaged) for line in pivot.lines if not line.level}
     few = len(methods) <= len(COLOURS) and len(pivot.lines) <= MOST_LINES
     if len(archs) < 2 or (pivot.axis.option != "aug" and few):
         return [("", list(pivot.lines))]
     groups: dict[tuple[str, bool], list[Line]] = {}
     for line in pivot.lines:
-        groups.setdefault((line.arch, line.averaged), []).append(line)
-    return [(_panel_title(*key), lines) for key, lines in groups.items()]
+        if not line.level:
+            groups.setdefault((line.arch, line.averaged), []).append(line)
+    levels = [line for line in pivot.lines if line.level]
+    return [(_panel_title(*key), [*lines, *levels]) for key, lines in groups.items()]
 
 
 def _panel_title(arch: str, averaged: bool) -> str:
@@ -161,12 +163,15 @@ def _panel_title(arch: str, averaged: bool) -> str:
 def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
     """Return the look of each line: colours tell methods apart if there are several, else generators.
 
-    The baseline is hollow and dashed, and black where colours are generators.
+    The baseline is hollow and dashed, and black where colours are generators; a level is dotted.
     """
-    methods = list(dict.fromkeys(_method(line, panelled) for line in pivot.lines))
+    levels = [line for line in pivot.lines if line.level]
+    methods = list(dict.fromkeys(_method(line, panelled) for line in pivot.lines if not line.level))
     sources = list(dict.fromkeys(_source(line) for line in pivot.lines if not line.baseline))
-    looks = {}
-    for line in pivot.lines:
+    looks: dict[tuple[Any, ...], Look] = {}
+    for rank, line in enumerate(levels):
+        looks[_key(line)] = Look(COLOURS[-1 - rank % len(COLOURS)], "", ":", hollow=False)
+    for line in (line for line in pivot.lines if not line.level):
         rank = sources.index(_source(line)) if not line.baseline else 0
         place = methods.index(_method(line, panelled)) if len(methods) > 1 else rank
         colour = COLOURS[place % len(COLOURS)]
@@ -203,9 +208,9 @@ def _draw_panel(
         known = [(place, cell.mean, cell.std or 0.0) for place, cell in cells if cell and cell.mean is not None]
         if not known:
             continue
-        if scale and _is_level(line):
-            handle = at.axhline(known[0][1], color=look.colour, linestyle=(0, (1, 1)))
-            handles[_label(pivot, line, panelled, level=True)] = handle
+        if line.level:
+            handle = at.axhline(known[0][1], color=look.colour, linestyle=look.style)
+            handles[_label(pivot, line, panelled)] = handle
             continue
         handle = at.errorbar(
             [place * 2**shift if scale else place + shift for place, _, _ in known],
@@ -222,13 +227,11 @@ def _draw_panel(
     return handles
 
 
-def _label(pivot: Pivot, line: Line, panelled: bool, *, level: bool = False) -> str:
+def _label(pivot: Pivot, line: Line, panelled: bool) -> str:
     fields = dict(zip(pivot.varying(), pivot.label(line), strict=True))
     hidden = {"arch"} if panelled else set()
     if line.baseline:
         hidden |= {"mix", "n_syn"}
-    if level and "learner" in fields:
-        hidden.add("gen")  # what it would be trained on does not matter to it
     names = {"mix": "mix {}", "n_syn": "{} generated"}
     shown = [names.get(name, "{}").format(text) for name, text in fields.items() if name not in hidden and text != "-"]
     counts = sorted({value.n for value in line.values if value is not None and value.n})
@@ -255,13 +258,7 @@ def _fit_range(at: Any) -> None:
 
 
 def _is_scale(pivot: Pivot) -> bool:
-    return pivot.axis.option in ("shots", "n-real")
-
-
-def _is_level(line: Line) -> bool:
-    """Say whether a line does not depend on its column: a method that does not train."""
-    known = [value for value in line.values if value is not None]
-    return len(known) > 1 and len({value.mean for value in known}) == 1 and not any(value.std for value in known)
+    return pivot.axis.option in SIZES
 
 
 def _known(value: Value | None) -> bool:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 #: Bytes of padded images that are cropped at once on the CPU, so that they stay in a core's cache.
-BLOCK_BYTES = 1 << 19
+BLOCK_BYTES = 1 << 20
 
 
 def random_crop_flip(images: torch.Tensor, padding: int, flip: bool, rng: torch.Generator) -> torch.Tensor:

@@ -46,7 +46,7 @@ def test_every_learner_has_its_rows(shots):
 def test_records_say_how_it_was_done(shots):
     told = {}
     for record in records(shots.folder / "results"):
-        told.setdefault(record["cell"]["learner"].partition(":")[0], record["outcome"]["details"])
+        told.setdefault(record["cell"]["learner"].partition(":")[0], record["result"]["details"])
     zero_shot = {details["zero_shot_accuracy"] for details in told.values()}
     assert len(zero_shot) == 1, "one CLIP and one template give one zero-shot accuracy"
     assert told["ct"]["training_images"].keys() == {"real"}

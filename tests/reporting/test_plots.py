@@ -128,6 +128,11 @@ def test_many_lines_over_shots_get_a_panel_for_each_architecture():
     figure = drawn(trainings(("real", "diffinv", "lecf"), FIVE, shots=(1, 2)), "shots")
     assert [at.get_title(loc="left") for at in figure.axes if at.get_visible()] == sorted(FIVE)
     assert legend_of(figure) == ["real", "diffinv", "lecf"]
+    still = few_shot()[0]  # a learner that does not train is in every panel
+    figure = drawn([still, *trainings(("real", "diffinv", "lecf"), FIVE, shots=(1, 2))], "shots")
+    panels = [at for at in figure.axes if at.get_visible()]
+    assert [at.get_title(loc="left") for at in panels] == sorted(FIVE)
+    assert all([45.0, 45.0] in [list(line.get_ydata()) for line in at.lines] for at in panels)
     few = drawn(trainings(archs=("a", "b"), shots=(1, 2)), "shots")
     assert legend_of(few) == [f"{arch}, {gen} (n=2)" for arch in "ab" for gen in ("real", "diffinv")]
 

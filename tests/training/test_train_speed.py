@@ -66,6 +66,10 @@ def test_ratios_are_paired():
     spec.loader.exec_module(train_report)
     ours = [{"wall": 1.0 + i, "cpu": 2.0} for i in range(3)]
     theirs = [{"wall": (1.0 + i) * (2 + i), "cpu": 3.0} for i in range(3)]
-    (found,) = train_report.ratio_rows({"kind": "loader", "samples": {"ours": ours, "PIL, DataLoader": theirs}})
+    row = {"name": "row", "kind": "loader", "agreement": {"pixels": 0.0}}
+    row["samples"] = {"ours": ours, "PIL, DataLoader": theirs}
+    (found,) = train_report.ratio_rows(row)
     assert found["wall"] == pytest.approx({"median": 3.0, "p10": 2.2, "p90": 3.8})
     assert found["cpu"] == pytest.approx({"median": 1.5, "p10": 1.5, "p90": 1.5})
+    with pytest.raises(ValueError, match=r"row: the sides differ by 1.0e-01 \(pixels\), so the row is void"):
+        train_report.ratio_rows({**row, "agreement": {"pixels": 0.1}})

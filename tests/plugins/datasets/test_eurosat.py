@@ -215,8 +215,9 @@ def test_url_and_checksum_are_those_of_torchvision():
     from torchvision.datasets import EuroSAT as Reference
 
     code = inspect.getsource(Reference)
-    assert f'"{eurosat.URL}"' in code
     assert f'md5="{eurosat.MD5}"' in code
+    # Older versions fetch the same file from other places.
+    assert f'"{eurosat.URL}"' in code or "c877bcd43f09" not in code
 
 
 def packed(root, monkeypatch, extra=()):

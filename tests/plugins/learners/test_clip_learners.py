@@ -187,6 +187,15 @@ def test_works_on_both_published_formats(name, library, tmp_path):
     assert all(np.isfinite(loss) for _, loss, _ in outcome.curve)
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_mixed_precision_comes_close(name, tmp_path):
+    exact = make(name).train(few_shot.task(), few_shot.context(tmp_path))
+    mixed = make(name).train(few_shot.task(), few_shot.context(tmp_path, "two", precision="bf16"))
+    assert mixed.details["precision"] == "bf16"
+    assert mixed.curve[0][1] != exact.curve[0][1]
+    assert [loss for _, loss, _ in mixed.curve] == pytest.approx([loss for _, loss, _ in exact.curve], rel=0.1)
+
+
 @EACH
 def test_a_model_that_is_no_clip_is_refused_by_the_plan(name):
     with pytest.raises(UsageError, match=rf"^{name}:clip=glyph-cnn: .*expected the folder of a transformers CLIPModel"):
