@@ -24,6 +24,7 @@ BETAS = tuple(0.1 + index * (12 - 0.1) / 200 for index in range(200))
 ALPHAS = tuple(0.1 + index * (10 - 0.1) / 20 for index in range(20))
 #: Validation images per class at most under ``validation="few"``, as CoOp takes.
 FEW = 4
+_TEST_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def _train(recipe: AdapterRecipe, setting: Setting, task: Task, context: Context
         curve = _tune(recipe, setting, cache, keys, steps, size, context)
     with torch.no_grad():
         choice = _choose(recipe, setting, cache, keys, task, context)
-        answers = cache_logits(setting.test @ keys.T, cache.values, choice.beta)
+        # In parts: with many generated images, the cosines of all test images with all keys would not fit.
+        parts = setting.test.split(_TEST_ROWS)
+        answers = torch.cat([cache_logits(part @ keys.T, cache.values, choice.beta) for part in parts])
         found = setting.zero_shot(setting.test) + choice.alpha * answers
     details: dict[str, Any] = {"recipe": asdict(recipe), "alpha": choice.alpha, "beta": choice.beta}
     details["training_images"] = {cache.source: len(cache.labels)}

@@ -107,8 +107,8 @@ class LECF(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here, or ``clip`` is no CLIP.
         """
-        from ...foundations.loaders.schedulers import check_scheduler
         from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
+        from ...foundations.loaders.schedulers import check_scheduler
 
         check_scheduler(self.scheduler, "lecf")
         large = (self.resolution or 0) >= 128

@@ -55,6 +55,10 @@ def test_the_presets_name_the_published_model(name):
     assert not make(name).needs().accelerator
 
 
+def test_a_large_clip_asks_for_an_accelerator(tmp_path):
+    assert make("ct", clip=str(write_mini_vit(tmp_path / "vit"))).needs().accelerator  # 224 px
+
+
 @EACH
 def test_reads_the_digits_it_is_trained_on(name, tmp_path):
     outcome = make(name).train(few_shot.task(), few_shot.context(tmp_path))
