@@ -112,6 +112,8 @@ def select(
     With ``rule="groups"`` group ``k`` is the images ``[k*g, (k+1)*g)``, and the first ``n_real // g`` groups of a
     seeded order are taken, so that more images contain fewer. A rest of the training part that fills no group comes
     in only with all images. The authors let an incomplete group count as one; here ``n_real`` images are exactly that.
+    Where the images lie in the order of their classes, in which a group would have a single one, groups are those of
+    one shuffled order of the dataset, the same for every draw, as in the shuffled files that the authors read.
 
     Args:
         labels: int64 ``(N,)``, the labels of the whole training part in its fixed order.
@@ -134,7 +136,9 @@ def select(
     if shots is None and n_real is None:
         return np.arange(len(labels), dtype=np.int64)
     if rule == "groups":
-        chosen = _groups(len(labels), size, int(group_size or 0), derive_seed(dataset, draw))
+        in_class_order = bool((labels[1:] >= labels[:-1]).all())
+        order = _shuffled(len(labels), derive_seed(dataset, "order")) if in_class_order else np.arange(len(labels))
+        chosen = _groups(order, size, int(group_size or 0), derive_seed(dataset, draw))
         missing = np.flatnonzero(np.bincount(labels[chosen], minlength=len(classes)) == 0)
         if len(missing):
             raise UsageError(
@@ -145,11 +149,11 @@ def select(
     return np.sort(_in_turns(labels, derive_seed(dataset, draw))[:size])
 
 
-def _groups(total: int, n: int, group_size: int, seed: int) -> Indices:
-    if n == total:
-        return np.arange(n, dtype=np.int64)
-    groups = np.sort(_shuffled(total // group_size, derive_seed(seed, "groups"))[: n // group_size])
-    return np.asarray((groups[:, None] * group_size + np.arange(group_size)).ravel(), dtype=np.int64)
+def _groups(order: Indices, n: int, group_size: int, seed: int) -> Indices:
+    if n == len(order):
+        return np.sort(order)
+    groups = _shuffled(len(order) // group_size, derive_seed(seed, "groups"))[: n // group_size]
+    return np.sort(order[(groups[:, None] * group_size + np.arange(group_size)).ravel()])
 
 
 def balanced_sample(labels: Indices, n: int, seed: int) -> Indices:

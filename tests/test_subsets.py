@@ -179,9 +179,22 @@ def test_every_group_is_as_likely_as_any_other(mixed):
     assert hits.max() < 100 + 5 * 8.7
 
 
-def test_groups_that_lack_a_class_are_refused_as_in_an_order_by_class():
+def test_groups_that_lack_a_class_are_refused():
     with pytest.raises(UsageError, match=r"^toy: .* the groups of draw 1 hold no image of class '"):
-        in_groups(np.repeat(np.arange(4), 50), 20)
+        in_groups(np.repeat([1, 0, 2, 3], 50), 20)
+
+
+def test_groups_of_images_in_the_order_of_their_classes_are_mixed_and_the_same_for_every_draw():
+    labels = np.repeat(np.arange(4), 50)
+    chosen = in_groups(labels, 20)
+    assert (counts(labels, chosen, 4) > 0).all()
+    assert list(chosen) == sorted(set(chosen.tolist()))
+    groups = {frozenset(in_groups(labels, 50, draw, size=50).tolist()) for draw in range(40)}
+    assert len(groups) == 4
+    assert frozenset.union(*groups) == set(range(200))
+    before: set[int] = set()
+    for n in (20, 50, 190, 200):
+        assert before <= (before := set(in_groups(labels, n).tolist()))
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,15 @@ from looking import hashes, records, rows
 
 KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation")
 OURS = {
-    "dataset": ("digits", "eurosat", "folder"),
-    "generator": ("diffinv", "real"),
-    "augmentation": ("default",),
-    "learner": ("timm",),
+    "dataset": (
+        *("digits", "folder", "cifar10", "cifar100", "stl10", "imagenette", "eurosat"),
+        *("pathmnist", "dermamnist", "bloodmnist"),
+    ),
+    "generator": ("real", "diffinv", "prompt", "lecf", "real-guidance", "clip-filter", "biggan", "knn", "vae"),
+    "augmentation": ("default", "autoaugment", "randaugment", "cutout", "mixup", "cutmix", "augmix", "meada"),
+    "learner": ("timm", "clip-zeroshot", "coop", "tip-adapter", "tip-adapter-f", "ct"),
     "metric": ("fidelity",),
-    "foundation": ("glyph-cnn", "glyph-sd"),
+    "foundation": ("glyph-cnn", "glyph-sd", "glyph-clip", "glyph-biggan", "glyph-pool", "glyph-words"),
 }
 TOYS = (*toy_plugins.OPTIONS, "--arch", "mean")
 
@@ -56,9 +59,17 @@ def test_list_as_json_and_of_one_kind(bench):
 def test_show_every_plugin(bench, kind, name):
     text = bench("show", name).out
     assert text.startswith(f"{name} ({kind}, benchbench ")
+    if kind == "dataset" and name != "folder":
+        for fact in ("splits", "classes", "licence", "source", "paper"):
+            assert re.search(rf"^  {fact} +\S", text, re.MULTILINE), fact
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, names[0]) for kind, names in OURS.items()])
+def test_show_as_json(bench, kind, name):
     told = json.loads(bench("show", name, "--json").out)
     assert (told["kind"], told["name"]) == (kind, name)
     assert told["doc"]
+    text = bench("show", name).out
     for parameter in told["parameters"]:
         assert parameter["help"].endswith((".", "?"))
         assert re.search(rf"^  {parameter['name']} ", text, re.MULTILINE)
@@ -348,7 +359,7 @@ def test_a_terminal_gets_colours_unless_it_says_no(ran, no_color):
 def test_version_and_help(bench):
     assert re.fullmatch(r"bench \d+\.\d+\.\d+\S*\n", bench("--version").out)
     text = bench("--help").out
-    for command in ("run", "plan", "list", "show", "why", "report", "cache", "doctor", "new", "check"):
+    for command in ("run", "plan", "list", "show", "why", "report", "cache", "doctor", "new", "check", "gallery", "fetch"):
         assert re.search(rf"^  {command} ", text, re.MULTILINE), command
         assert bench(command, "--help").out.startswith(f"Usage: bench {command} ")
 

@@ -60,13 +60,13 @@ def remote(toys):
 
 def test_a_sweep_leaves_pivots_and_plots_and_report_draws_them_again(toys):
     done = toys(*SWEEP)
-    assert done.out.count("Accuracy by real images per class, %: shades.py, preset quick\n") == 1
+    assert done.out.count("Accuracy by real images per class, %: shades.py, preset quick, learner means.py\n") == 1
     assert "\narchitecture  generator  2 " in done.out
     assert "best on test" not in done.out
     folder = toys.folder / "results"
     text = (folder / "leaderboard.md").read_text("utf-8")
     titles = [line for line in text.splitlines() if line.startswith("## Accuracy by")]
-    assert titles[0] == "## Accuracy by real images per class, %: shades.py, preset quick"
+    assert titles[0] == "## Accuracy by real images per class, %: shades.py, preset quick, learner means.py"
     assert [title.partition(",")[0] for title in titles[1:]] == ["## Accuracy by architecture"] * 3
     assert text.index(titles[-1]) < text.index("## shades.py, 6 real images")
     plots = sorted(folder.glob("figures/*/*.png"))
