@@ -16,8 +16,14 @@ ROOT = Path(__file__).parent.parent
 HARNESS = sorted((ROOT / "benchbench").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 #: Modules that are imported only once a step runs or a table is drawn, and may import what they work with.
-LATE = ("benchbench/training/", "benchbench/measures/", "benchbench/reporting/frames.py")
+LATE = (
+    "benchbench/training/",
+    "benchbench/measures/",
+    "benchbench/reporting/frames.py",
+    "benchbench/reporting/augmented.py",
+)
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "timm", "sklearn", "pandas", "torch_fidelity"}
+HEAVY |= {"matplotlib", "medmnist"}
 ENTRY_POINT = re.compile(r'^[\w-]+ = "benchbench_plugins\.([\w.]+):(\w+)"', re.MULTILINE)
 
 
