@@ -117,9 +117,9 @@ class _Planner:
         self.data, self.info, self.info_json = data, info, info_to_json(info)
         self.untrained: set[str] = set()
         self.data_key = self._data_step()
-        chains = self._chains()
-        tests = self._test_transforms()
         learners = [self._bind("learner", spec, info) for spec in request.learner]
+        chains = self._chains(learners)
+        tests = self._test_transforms()
         chained = expand_augs(request.aug) if any("aug" in learner.plugin.axes for learner in learners) else ()
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in chained]
         self.several_augs = len(augs) > 1
@@ -140,8 +140,8 @@ class _Planner:
                         axes = (augs, architectures[learner.text], tests)
                         self._train_cells(generation, subset, scores, learner, *axes)
 
-    def _chains(self) -> list[tuple[Bound, ...]]:
-        chains = []
+    def _chains(self, learners: Iterable[Bound]) -> list[tuple[Bound, ...]]:
+        chains: list[tuple[Bound, ...]] = []
         for chain in self.request.gen:
             links = tuple(self._bind("generator", link, self.info) for link in chain)
             for place, link in enumerate(links):
@@ -152,7 +152,19 @@ class _Planner:
             chains.append(links)
         if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
             chains.insert(0, (self._bind("generator", Spec(_baseline_name()), self.info),))
+        if not any(learner.plugin.trains for learner in learners):
+            chains = self._baseline_chains(chains, learners)
         return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
+
+    def _baseline_chains(self, chains: list[tuple[Bound, ...]], learners: Iterable[Bound]) -> list[tuple[Bound, ...]]:
+        """Return the baseline alone: nothing has to be generated for learners that look at no training image."""
+        kept = [chain for chain in chains if chain[-1].plugin.is_real]
+        told = ", ".join(learner.place for learner in learners)
+        if not kept:
+            raise UsageError(f"{told}: trains on no image and has the baseline row alone; omit --no-baseline")
+        if len(kept) < len(chains):
+            self.warnings.append(f"{told}: trains on no image; generators are left out")
+        return kept
 
     def _test_transforms(self) -> list[Transform]:
         found = []

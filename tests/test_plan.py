@@ -178,6 +178,14 @@ def test_a_learner_that_does_not_train_has_one_cell_of_no_images(world):
     assert plan.steps[zero.train].label == "train toyzero.py on real, seed 1"
 
 
+def test_nothing_is_generated_for_learners_that_do_not_train(world):
+    plan = world.plan(learner="toyzero")
+    assert counts(plan) == {"data": 1, "fit": 0, "sample": 0, "train": 1, "score": 1}
+    assert plan.warnings == ("toyzero.py: trains on no image; generators are left out",)
+    with pytest.raises(UsageError, match=r"^toyzero.py: trains on no image and has the baseline row alone; omit --no-"):
+        world.plan(learner="toyzero", baseline=False)
+
+
 def test_what_an_architecture_starts_from_enters_its_own_key(world, tmp_path):
     folders = []
     for name in ("one", "two"):

@@ -42,8 +42,8 @@ FINE_TUNING_RATES = {
 SECONDS_PER_IMAGE = {
     "resnet18": 0.0120,
     "vgg16": 0.0090,
-    "mobilenetv2": 0.0045,
-    "shufflenetv2": 0.0016,
+    "mobilenetv2": 0.0030,
+    "shufflenetv2": 0.0010,
     "efficientnetb0": 0.0095,
 }
 
