@@ -154,6 +154,27 @@ class Guesser(Learner):
         return Outcome(task.test.labels == counts.argmax(), steps=1)
 
 
+@breaks("names what it starts from", "foundations(arch, info) must return a tuple of names; got 'my-weights'")
+@dataclass(frozen=True)
+class StartsFromText(Guesser):
+    """A text is no tuple, and its letters are no names."""
+
+    def foundations(self, arch: str | None, info: DatasetInfo) -> Any:
+        return "my-weights"
+
+
+@breaks("ignores the images if it says so", "trains is False, but other training images gave other hits")
+@dataclass(frozen=True)
+class SecretlyTrains(Guesser):
+    """Says that no training image matters, and guesses the class that their brightness names."""
+
+    trains: ClassVar[bool] = False
+
+    def train(self, task: Task, context: Context) -> Outcome:
+        seen = task.real or task.synthetic
+        return Outcome(task.test.labels == int(seen.images[..., 0].sum()) % len(task.test.classes), steps=1)
+
+
 @breaks("declares known axes", "axes must be a frozenset out of ['arch', 'aug', 'mix']")
 @dataclass(frozen=True)
 class StrangeAxis(Guesser):
