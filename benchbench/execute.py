@@ -263,7 +263,7 @@ def _train(job: _Job) -> dict[str, Any]:
     result = {name: value for name, value in asdict(outcome).items() if name != "hits"}
     result |= {"accuracy": outcome.accuracy, "n_test": len(outcome.hits), "hits": pack_hits(outcome.hits)}
     result["curve"] = [list(point) for point in outcome.curve]
-    if copies := _copies(job, task):
+    if learner.trains and (copies := _copies(job, task)):
         result["details"] = {**result["details"], "test_copies": copies}
     _write_json(job.folder / "outcome.json", result)
     return {"images": outcome.images_seen}

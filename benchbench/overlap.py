@@ -25,7 +25,8 @@ def digests(images: ImageSet) -> NDArray[np.uint64]:
     """Return a hash of each image's pixels, uint64 ``(N,)``; images are read one by one."""
     import numpy as np
 
-    found = (int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in images.images)
+    plain = np.asarray(images.images)  # every item of a memory map is one too, which costs more than its hash
+    found = (int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in plain)
     return np.fromiter(found, dtype=np.uint64, count=len(images))
 
 

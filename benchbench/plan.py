@@ -7,7 +7,7 @@ training runs. Making a plan reads metadata and folders, imports no torch and ru
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from .context import derive_seed
 from .errors import UsageError
 from .hardware import choose_device, choose_precision
 from .plugins import DatasetInfo
-from .preflight import check_foundation, check_needs
+from .preflight import absent_models, check_foundation, check_needs
 from .promises import promised
 from .protocol import harness_code
 from .request import Request
@@ -101,9 +101,12 @@ class _Planner:
 
     def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         bound = bind(kind, spec, self.request.preset, info)
-        self.warnings += [
-            line for line in check_needs(bound, self.device, download=self.download) if line not in self.warnings
-        ]
+        fetched = absent_models(bound)
+        warnings = check_needs(bound, self.device, download=self.download)
+        if fetched:  # what a model says of itself, now that it is here, may need another package or refuse the dataset
+            bound = bind(kind, spec, self.request.preset, info)
+            warnings = check_needs(bound, self.device, download=self.download)
+        self.warnings += [line for line in warnings if line not in self.warnings]
         if bound.entry.file is not None:
             other = self.files.setdefault((kind, bound.place), bound.entry.file)
             if other != bound.entry.file:
@@ -120,8 +123,7 @@ class _Planner:
         learners = [self._bind("learner", spec, info) for spec in request.learner]
         chains = self._chains(learners)
         tests = self._test_transforms()
-        chained = expand_augs(request.aug) if any("aug" in learner.plugin.axes for learner in learners) else ()
-        augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in chained]
+        augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
         self.several_augs = len(augs) > 1
         architectures = {
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
@@ -140,7 +142,7 @@ class _Planner:
                         axes = (augs, architectures[learner.text], tests)
                         self._train_cells(generation, subset, scores, learner, *axes)
 
-    def _chains(self, learners: Iterable[Bound]) -> list[tuple[Bound, ...]]:
+    def _chains(self, learners: Sequence[Bound]) -> list[tuple[Bound, ...]]:
         chains: list[tuple[Bound, ...]] = []
         for chain in self.request.gen:
             links = tuple(self._bind("generator", link, self.info) for link in chain)
@@ -152,19 +154,15 @@ class _Planner:
             chains.append(links)
         if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
             chains.insert(0, (self._bind("generator", Spec(_baseline_name()), self.info),))
-        if not any(learner.plugin.trains for learner in learners):
-            chains = self._baseline_chains(chains, learners)
-        return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
-
-    def _baseline_chains(self, chains: list[tuple[Bound, ...]], learners: Iterable[Bound]) -> list[tuple[Bound, ...]]:
-        """Return the baseline alone: nothing has to be generated for learners that look at no training image."""
-        kept = [chain for chain in chains if chain[-1].plugin.is_real]
-        told = ", ".join(learner.place for learner in learners)
-        if not kept:
+        real = [chain for chain in chains if chain[-1].plugin.is_real]
+        untrained = [learner.place for learner in learners if not learner.plugin.trains]
+        if untrained and not real:
+            told = ", ".join(untrained)
             raise UsageError(f"{told}: trains on no image and has the baseline row alone; omit --no-baseline")
-        if len(kept) < len(chains):
-            self.warnings.append(f"{told}: trains on no image; generators are left out")
-        return kept
+        if len(untrained) == len(learners) and len(real) < len(chains):
+            self.warnings.append(f"{', '.join(untrained)}: trains on no image; generators are left out")
+            chains = real
+        return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
 
     def _test_transforms(self) -> list[Transform]:
         found = []

@@ -279,7 +279,8 @@ class Augmentation(Plugin):
         """Return an augmented batch; by default the batch as it is, for what only changes the loss or grows the set.
 
         Args:
-            images: uint8 ``(B, 3, H, W)`` on the device of ``rng``, not yet normalised.
+            images: uint8 ``(B, 3, H, W)`` on the device of ``rng``, not yet normalised; the next batch overwrites
+                them, so that nothing may be kept or changed in place.
             targets: int64 ``(B,)``, or float ``(B, C)`` from an augmentation earlier in the chain.
             rng: the only source of randomness.
             info: the dataset (``flip_keeps_class``, number of classes).

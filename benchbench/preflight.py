@@ -44,6 +44,18 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
     return warnings
 
 
+def absent_models(bound: Bound) -> bool:
+    """Return whether a pretrained model that a plugin needs is not on this machine yet."""
+    for name in bound.plugin.needs().foundations:
+        try:
+            locate(name)
+        except MissingError:
+            return True
+        except UsageError:
+            continue  # said by the check
+    return False
+
+
 def check_foundation(name: str, bound: Bound, download: bool) -> None:
     """Make sure that a pretrained model is on this machine, fetching it where that is allowed.
 

@@ -101,6 +101,12 @@ def test_test_images_are_hashed_once_and_old_stores_are_read(world, monkeypatch)
     np.testing.assert_array_equal(known_digests(folder, test), before)
 
 
+def test_a_learner_that_trains_on_nothing_trains_on_no_copy(world):
+    (record,) = world.run(data="toytwins", learner="toyzero", gen="real", metric="none")
+    assert record.facts["data"][0]["test_in_train"] == 2
+    assert "test_copies" not in record.result.details
+
+
 def test_none_is_said_too(world):
     (record, _) = world.run(data="toytwins:train=0")
     assert record.facts["data"][0]["test_in_train"] == 0

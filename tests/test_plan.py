@@ -182,8 +182,31 @@ def test_nothing_is_generated_for_learners_that_do_not_train(world):
     plan = world.plan(learner="toyzero")
     assert counts(plan) == {"data": 1, "fit": 0, "sample": 0, "train": 1, "score": 1}
     assert plan.warnings == ("toyzero.py: trains on no image; generators are left out",)
-    with pytest.raises(UsageError, match=r"^toyzero.py: trains on no image and has the baseline row alone; omit --no-"):
-        world.plan(learner="toyzero", baseline=False)
+    for learners in ("toyzero", ["toyplain", "toyzero"]):
+        with pytest.raises(UsageError, match=r"^toyzero.py: trains on no image and has the baseline row alone; omit -"):
+            world.plan(learner=learners, baseline=False)
+
+
+def test_an_augmentation_is_checked_also_where_no_learner_uses_it(world):
+    with pytest.raises(UsageError, match=r"^mixupp: unknown augmentation"):
+        world.plan(learner="toyplain", aug="mixupp")
+
+
+def test_what_a_model_needs_is_asked_again_once_it_is_here(world, tmp_path, monkeypatch):
+    """Before it was fetched, nothing could know which package opens it; the training must not be what finds out."""
+    hub = tmp_path / "hub"
+    monkeypatch.setenv("HF_HUB_CACHE", str(hub))
+
+    def fetch(name):
+        folder = hub / "models--me--model"
+        (folder / "snapshots" / "abc").mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("abc")
+
+    monkeypatch.setattr("benchbench.preflight.obtain", fetch)
+    request = planning_request(world.options(learner="toyhub"))
+    with pytest.raises(UsageError, match=r"^toyhub.py: needs the package no_such_package, which is not installed"):
+        planning.make_plan(request, download=True)
 
 
 def test_what_an_architecture_starts_from_enters_its_own_key(world, tmp_path):

@@ -173,6 +173,17 @@ class ToyLearner(Learner):
         return Outcome(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
 '''
 
+HUB = """
+    def needs(self):
+        from benchbench import Needs, UsageError
+        from benchbench.foundations import locate
+        try:
+            locate("me/model")
+        except UsageError:
+            return Needs(foundations=("me/model",))
+        return Needs(packages=("no_such_package",), foundations=("me/model",))
+"""
+
 START = """
     weights: str = param("", help="A folder that architecture b starts from.")
 
@@ -210,6 +221,7 @@ class World:
         texts |= {"toylearner": LEARNER.replace("AXES", '{"arch", "mix"}'), "toymetric": METRIC}
         texts["toyplain"] = LEARNER.replace("AXES", "()")
         texts["toyzero"] = texts["toyplain"].replace("    axes", "    trains = False\n    axes")
+        texts["toyhub"] = texts["toylearner"] + HUB
         texts["toystart"] = texts["toylearner"] + START
         for name, text in texts.items():
             (folder / f"{name}.py").write_text(text, "utf-8")

@@ -156,10 +156,16 @@ class _Gallery:
             print(f"[gallery] {chain.text}: training {what} on {len(train)} images", file=sys.stderr)
             with tempfile.TemporaryDirectory() as folder:
                 context = self._context(Path(folder))
-                grown, steps = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)
-            groups += grown
-            told = f"added while {what} trains for {steps} steps on {len(train)} real images"
-            title.append(f"right: what is {told}; its change x{MAGNIFIED}" if grown else f"nothing is {told}")
+                growth = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)
+            groups += growth.groups
+            told = f"added while {what} trains for {growth.steps} steps on {len(train)} real images"
+            if growth.groups:
+                title.append(f"right: what is {told}; its change x{MAGNIFIED}")
+            elif not growth.unpaired:
+                title.append(f"nothing is {told}")
+            if growth.unpaired:
+                steps = ", ".join(str(step) for step in growth.unpaired)
+                title.append(f"not shown before step {steps}: not all of these images grow there; lower --count")
         return title, groups
 
     def _context(self, folder: Path) -> Any:

@@ -59,7 +59,7 @@ def depends_on_rng_alone(subject: Subject) -> None:
 
 
 def does_not_change_its_input(subject: Subject) -> None:
-    """The images are the training set on the device: a change in place would last for ever."""
+    """Batches lie in buffers that are used again, and a picture may show the same images twice: work on a copy."""
     import torch
 
     images, labels = _batch(subject)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 #: By how much the change of a grown image is magnified around grey.
 MAGNIFIED = 4
+
+
+class Growth(NamedTuple):
+    """What a set grew by beside the images that are shown.
+
+    Attributes:
+        groups: for each round in which every shown image grew into one, the grown image and its change.
+        unpaired: the steps before which the set grew otherwise, so that no grown image belongs beside a shown one.
+        steps: of the training.
+    """
+
+    groups: list[Group]
+    unpaired: list[int]
+    steps: int
 
 
 def real_group(shown: ImageSet) -> Group:
@@ -73,11 +87,12 @@ def grown_groups(
     train: ImageSet,
     shown: ImageSet,
     context: Context,
-) -> tuple[list[Group], int]:
+) -> Growth:
     """Train a classifier with a chain, and let what grows the set grow the shown images whenever it does so.
 
     A second round starts from what the first one made of an image. Each round becomes a group of two columns, the
-    grown image and its change from the real one, magnified.
+    grown image and its change from the real one, magnified. A round that chose among the shown images, as one with a
+    limit does, becomes none: which image grew from which is not known then.
 
     Args:
         learner: trains; it calls ``grow`` as in any training.
@@ -86,9 +101,6 @@ def grown_groups(
         train: real images that are trained on.
         shown: images at the resolution of classifiers.
         context: of the training.
-
-    Returns:
-        The groups, and how many steps the training had.
     """
     images, labels = _tensors(shown)
     watched = [_Watched(link, images, labels, context.seed) for link in chain]
@@ -104,12 +116,15 @@ def grown_groups(
         preset=context.preset,
     )
     learner.train(task, context)
-    groups, steps = [], 0
+    growth = Growth([], [], max(step for link in watched for step in [0, *link.steps]))
     for link in watched:
-        steps = max([steps, *link.steps])
         due = link.inner.phases(link.steps[-1]) if link.steps else ()
-        groups += [_round(f"before step {at}", images, new) for at, new in zip(due, link.rounds, strict=True)]
-    return groups, steps
+        for at, new in zip(due, link.rounds, strict=True):
+            if new is None:
+                growth.unpaired.append(at)
+            else:
+                growth.groups.append(_round(f"before step {at}", images, new))
+    return growth
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ class _Watched(Augmentation):
     shown: torch.Tensor
     labels: torch.Tensor
     seed: int
-    rounds: list[list[torch.Tensor | None]] = field(default_factory=list)
+    rounds: list[torch.Tensor | None] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
 
     def apply(
@@ -143,31 +158,17 @@ class _Watched(Augmentation):
         rng: torch.Generator,
         info: DatasetInfo,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        before = self.rounds[-1] if self.rounds else [None] * len(self.shown)
-        now = torch.stack([clean if new is None else new for clean, new in zip(self.shown, before, strict=True)])
+        now = next((made for made in reversed(self.rounds) if made is not None), self.shown)
         own = torch.Generator(device=rng.device).manual_seed(derive_seed(self.seed, "shown", len(self.rounds)))
         made, names = self.inner.grow(model, now.to(images.device), self.labels.to(labels.device), own, info)
-        self.rounds.append(_paired(self.labels.tolist(), made.cpu(), names.tolist()))
+        self.rounds.append(made.cpu() if names.tolist() == self.labels.tolist() else None)
         return self.inner.grow(model, images, labels, rng, info)
 
 
-def _paired(labels: list[int], made: torch.Tensor, names: list[int]) -> list[torch.Tensor | None]:
-    """Return for each shown image what grew from it, or where growth is not one for one, the next of its class."""
-    if names == labels:
-        return list(made)
-    of_class = {label: iter([new for new, name in zip(made, names, strict=True) if name == label]) for label in labels}
-    return [next(of_class[label], None) for label in labels]
-
-
-def _round(heading: str, images: torch.Tensor, grown: list[torch.Tensor | None]) -> Group:
-    rows: list[list[Tile | None]] = []
-    for clean, new in zip(images, grown, strict=True):
-        if new is None:
-            rows.append([None, None])
-            continue
-        change = (128 + MAGNIFIED * (new.float() - clean.float())).clamp(0, 255)
-        rows.append([Tile(pixels) for pixels in _pixels(torch.stack([new.float(), change]))])
-    return Group(heading, rows)
+def _round(heading: str, images: torch.Tensor, grown: torch.Tensor) -> Group:
+    change = (128 + MAGNIFIED * (grown.float() - images.float())).clamp(0, 255)
+    pairs = zip(_pixels(grown), _pixels(change), strict=True)
+    return Group(heading, [[Tile(new), Tile(difference)] for new, difference in pairs])
 
 
 def _tensors(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:

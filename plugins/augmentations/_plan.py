@@ -75,6 +75,9 @@ class Plan:
     magnitudes: NDArray[np.float64]
 
 
+Draw = Callable[[int, int, int, np.random.Generator], Plan]
+
+
 def host_rng(rng: torch.Generator) -> np.random.Generator:
     """Return a NumPy generator seeded with one draw of ``rng``.
 
@@ -106,6 +109,18 @@ def perform(images: torch.Tensor, plan: Plan, interpolation: str) -> torch.Tenso
         _change(images, operators[order], magnitudes[order], interpolation)
         places[order] = np.arange(count)
     return _taken(images, places)
+
+
+def augmented(images: torch.Tensor, draw: Draw, rng: torch.Generator) -> torch.Tensor:
+    """Return images after the operators that ``draw`` chooses for them, nearest neighbour, in their own dtype.
+
+    Args:
+        images: uint8, or float in [0, 255], which is rounded first, ``(n, 3, H, W)``.
+        draw: of the number of images, their height and width and a generator on the host, the plan.
+        rng: decides everything.
+    """
+    plan = draw(len(images), images.shape[-2], images.shape[-1], host_rng(rng))
+    return perform(as_uint8(images), plan, "nearest").to(images.dtype)
 
 
 def pieces(images: torch.Tensor, start: int, stop: int) -> Iterator[slice]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +42,8 @@ class Ascent:
         the last bits of floating point. Weights and their gradients stay as they are.
 
         Args:
-            model: in eval mode, normalised float32 ``(B, 3, H, W)`` to logits; ``model.features`` gives ``(B, D)``.
+            model: in eval mode, normalised float32 ``(B, 3, H, W)`` to logits; ``model.features`` gives ``(B, D)``,
+                ``model.logits_and_features``, where there is one, both in one pass.
             images: uint8 ``(N, 3, H, W)``.
             labels: int64 ``(N,)``.
             info: the dataset, for the normalisation.
@@ -58,7 +57,7 @@ class Ascent:
             clean, right = images[part.start : part.stop], labels[part.start : part.stop]
             pixels = normalise(clean).clone()
             with torch.no_grad():
-                anchor = logits_and_features(model, pixels)[1]
+                anchor = model.features(pixels).flatten(1)  # type: ignore[operator]
             for _ in range(self.steps):
                 pixels.requires_grad_(True)
                 with torch.enable_grad():
@@ -98,33 +97,11 @@ def quantised(pixels: torch.Tensor, normalise: Normalise) -> torch.Tensor:
 def logits_and_features(model: torch.nn.Module, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return logits ``(B, C)`` and penultimate features ``(B, D)`` of normalised images.
 
-    In one pass where ``forward`` asks ``features`` itself, as most classifiers do, and in two otherwise.
+    In one pass where the model offers ``logits_and_features``, in two otherwise.
     """
-    with _overheard(model) as heard:
-        logits = model(pixels)
-    features = heard[0] if len(heard) == 1 else model.features(pixels)  # type: ignore[operator]
+    both = getattr(model, "logits_and_features", None)
+    logits, features = (model(pixels), model.features(pixels)) if both is None else both(pixels)  # type: ignore[operator]
     return logits, features.flatten(1)
-
-
-@contextmanager
-def _overheard(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Collect what ``model.features`` returns meanwhile; the model is left as it was."""
-    heard: list[torch.Tensor] = []
-    features = model.features
-    own = vars(model).get("features")
-
-    def listening(*args: torch.Tensor) -> torch.Tensor:
-        heard.append(features(*args))  # type: ignore[operator]
-        return heard[-1]
-
-    vars(model)["features"] = listening
-    try:
-        yield heard
-    finally:
-        if own is None:
-            del vars(model)["features"]
-        else:
-            vars(model)["features"] = own
 
 
 def balanced_choice(labels: torch.Tensor, count: int, rng: torch.Generator) -> torch.Tensor:

@@ -39,10 +39,9 @@ class RandAugment(Augmentation):
         self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return augmented images of the same dtype; float values are rounded first. Targets unchanged."""
-        from ._plan import as_uint8, host_rng, perform
+        from ._plan import augmented
 
-        plan = self.plan(len(images), images.shape[-2], images.shape[-1], host_rng(rng))
-        return perform(as_uint8(images), plan, "nearest").to(images.dtype), targets
+        return augmented(images, self.plan, rng), targets
 
     def plan(self, count: int, height: int, width: int, rng: np.random.Generator) -> Plan:
         """Draw what ``count`` images of ``height`` x ``width`` px go through."""

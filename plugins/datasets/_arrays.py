@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -76,24 +75,8 @@ def checked(parts: Mapping[str, Part], info: DatasetInfo, notes: Sequence[str], 
         told.append(f"images here of those published: {', '.join(other)}")
     elif tuple(per_class) != tuple(info.class_counts):
         told.append("the training images of each class are not as many as published")
-    if copies := _copies(parts):
-        what = "1 test image equals" if copies == 1 else f"{copies:,} test images equal"
-        told.append(f"{what} a training or validation image in every pixel")
     return {"counts": counts, "class_counts": per_class, "notes": told}
 
 
 def _differs(name: str, counts: Mapping[str, int], info: DatasetInfo) -> bool:
     return counts[name] != info.counts[name]
-
-
-def _copies(parts: Mapping[str, Part]) -> int:
-    known = {_digest(image) for name in ("train", "validation") for image in _plain(parts[name])}
-    return sum(_digest(image) in known for image in _plain(parts["test"]))
-
-
-def _plain(part: Part) -> NDArray[np.uint8]:
-    return np.asarray(part.images)  # not as a memory map, whose every item costs more to make than to hash
-
-
-def _digest(image: NDArray[np.uint8]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()

@@ -16,7 +16,7 @@ from ._pickles import plain
 from ._published import Found, Release
 
 #: Changes whenever the pixels, the labels or the facts do.
-VERSION = 1
+VERSION = 2
 SIDE = 32
 
 

@@ -76,15 +76,11 @@ class ImageFacts:
         width: in px, after the EXIF orientation.
         height: in px, after the EXIF orientation.
         digest: first 32 hex digits of the SHA-256 of the file's bytes.
-        pixels: first 32 hex digits of the SHA-256 of the upright RGB pixels: equal for a photo whose comment was
-            removed, or that was saved again in another lossless format. A JPEG whose shorter side is at least 256 px
-            counts with its pixels at an eighth of its size.
     """
 
     width: int
     height: int
     digest: str
-    pixels: str
 
 
 def inspect(path: Path) -> ImageFacts:
@@ -100,13 +96,10 @@ def inspect(path: Path) -> ImageFacts:
     with _turn(image):
         if image.format in ("JPEG", "MPO") and min(image.size) >= DRAFT_SIDE:
             image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
-        upright = _upright(image, orientation)
-        shown = hashlib.sha256(f"{upright.size}".encode())
-        for strip in _strips(upright):
-            shown.update(strip.tobytes())
+        _upright(image, orientation)
     if orientation >= 5:
         width, height = height, width
-    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32], shown.hexdigest()[:32])
+    return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32])
 
 
 def read(path: Path, side: int) -> NDArray[np.uint8]:

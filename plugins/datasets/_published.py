@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.paths import data_root
 from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+
+from ._place import Place
 
 if TYPE_CHECKING:
     from ._decoded import Decoded
-
-#: Endings by which a ``path=`` that is not there names an archive and not a folder.
-ARCHIVES = (".gz", ".tgz", ".tar", ".npz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class PublishedArrays(Dataset):
     def needs(self) -> Needs:
         """Return the library, and the archive or what was found of it."""
         found = self._found()
-        where = self._wanted() if found is None else found.folder or found.files[0]
+        where = self._place.wanted() if found is None else found.folder or found.files[0]
         file = FileNeed(where, self.release.title, self._source())
         return Needs(packages=(self.release.library,), files=(file,))
 
@@ -113,7 +111,7 @@ class PublishedArrays(Dataset):
         found = self._found()
         if found is None:
             raise MissingError(
-                f"{self._subject}: not found: {self.release.title}; looked for {self._wanted()}; {self._source()}"
+                f"{self._subject}: not found: {self.release.title}; looked for {self._place.wanted()}; {self._source()}"
             )
         return image_set(self._decoded(self._complete(found)), split, self.release.info.classes, self._subject)
 
@@ -122,13 +120,12 @@ class PublishedArrays(Dataset):
 
         Raises:
             MissingError: the host cannot be reached; the message says what to fetch by hand and where to put it.
+            UsageError: ``path=`` names another file.
         """
-        from ._fetching import fetch_file
-
         found = self._found()
         if found and found.folder and all(os.path.isfile(file) for file in found.files):
             return
-        fetch_file(self.release.url, self._checksum, self._wanted(), self._subject)
+        self._place.fetch(self._checksum)
 
     def _decoded(self, found: Found) -> Decoded:
         """Return what the files hold, from the cache when they were decoded before."""
@@ -145,24 +142,18 @@ class PublishedArrays(Dataset):
 
     @property
     def _subject(self) -> str:
-        return f"{self.release.info.name}:path={self.path}" if self.path else self.release.info.name
+        return self._place.subject
 
     @property
-    def _base(self) -> Path:
-        return Path(self.path).expanduser() if self.path else data_root() / self.release.info.name
-
-    def _wanted(self) -> Path:
-        """Return where the archive belongs."""
-        base = self._base
-        itself = os.path.isfile(base) or (base.suffix in ARCHIVES and not os.path.isdir(base))
-        return base if itself else base / self.release.archive
+    def _place(self) -> Place:
+        return Place(self.release.info.name, self.path, self.release.archive, self.release.url)
 
     def _source(self) -> str:
         return f"`bench fetch {self._subject}` gets it, or by hand {self.release.url}"
 
     def _found(self) -> Found | None:
         """Return a complete unpacked folder, else the archive, else an incomplete folder, else ``None``."""
-        base, release = self._base, self.release
+        base, release = self._place.base, self.release
         if os.path.isfile(base):
             return Found((base,), None)
         folders = (base / release.folder, base) if release.folder else ()

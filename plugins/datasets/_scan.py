@@ -29,7 +29,7 @@ from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read
 from ._listing import Listing
 
 #: Changes whenever what is remembered, or the rule behind it, does.
-VERSION = 2
+VERSION = 3
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 
@@ -43,7 +43,7 @@ class FolderScan:
 
     Attributes:
         listing: the files.
-        facts: size and hashes of each file, by its relative path.
+        facts: size and hash of each file, by its relative path.
     """
 
     listing: Listing
@@ -57,18 +57,14 @@ class FolderScan:
 
     @property
     def leaks(self) -> tuple[str, ...]:
-        """What to say of test images that are training or validation images too: of files, and of pixels alone."""
-        held = [self.facts[name] for part in ("train", "validation") for name, _ in self.listing.parts[part]]
-        files, shown = {item.digest for item in held}, {item.pixels for item in held}
-        test = [self.facts[name] for name, _ in self.listing.parts["test"]]
-        same = sum(item.digest in files for item in test)
-        alike = sum(item.digest not in files and item.pixels in shown for item in test)
-        told = ((same, "byte for byte"), (alike, "pixel for pixel, in other files,"))
-        return tuple(
-            f"{count:,} test image{' is' if count == 1 else 's are'} {how} among the training or validation images"
-            for count, how in told
-            if count
-        )
+        """What to say of test images whose files are training or validation files too, byte for byte.
+
+        Equal pixels in other files are found where they are read at their final size: when a plan is carried out.
+        """
+        held = {self.facts[name].digest for part in ("train", "validation") for name, _ in self.listing.parts[part]}
+        count = sum(self.facts[name].digest in held for name, _ in self.listing.parts["test"])
+        what = f"{count:,} test image{' is' if count == 1 else 's are'}"
+        return (f"{what} byte for byte among the training or validation images",) if count else ()
 
 
 def scan(listing: Listing, subject: str) -> FolderScan:
@@ -88,7 +84,7 @@ def scan(listing: Listing, subject: str) -> FolderScan:
         stamps[name] = _stamp(f"{listing.root}/{name}")  # a Path for each costs more than asking the file system
         row = known.get(name)
         if isinstance(row, list) and _usable(row) and row[:2] == stamps[name]:
-            facts[name] = ImageFacts(row[2], row[3], row[4], row[5])
+            facts[name] = ImageFacts(row[2], row[3], row[4])
     fresh = [name for name in listing.names if name not in facts]
     if len(fresh) > 2000:
         log.info("%s: reading %d images, once", subject, len(fresh))
@@ -169,7 +165,7 @@ def _stamp(path: str) -> list[int]:
 
 
 def _usable(row: list[Any]) -> bool:
-    return [type(value) for value in row] == [int, int, int, int, str, str]
+    return [type(value) for value in row] == [int, int, int, int, str]
 
 
 def _file(root: Path) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError
-from benchbench.paths import data_root
 from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+
+from ._place import Place
 
 if TYPE_CHECKING:
     from ._listing import Listing
@@ -61,14 +61,14 @@ class EuroSAT(Dataset):
 
     def needs(self) -> Needs:
         """Return the folder of images, or the archive."""
-        where = self._images() or self._archive() or self._given / "2750"
+        where = self._images() or self._place.found() or self._place.base / "2750"
         return Needs(files=(FileNeed(where, "the EuroSAT images (RGB, ten class folders)", self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""
-        held = self._images() or self._archive()
+        held = self._images() or self._place.found()
         if held is None:
-            return (self._given,)
+            return (self._place.base,)
         split = self._split_file(held)
         return (held,) if split is None else (held, split)
 
@@ -110,10 +110,10 @@ class EuroSAT(Dataset):
 
         listing = self._listing()
         if listing is None:
-            given = self._given
+            given = self._place.base
             raise MissingError(
                 f"{self._subject}: the EuroSAT images are not here; looked for {given / 'eurosat' / '2750'}, "
-                f"{given / '2750'}, the ten class folders in {given} and {self._wanted()}; {self._source()}"
+                f"{given / '2750'}, the ten class folders in {given} and {self._place.wanted()}; {self._source()}"
             )
         if listing.root.is_dir():
             return load_items(listing, split, SIDE, context, self._subject)
@@ -128,12 +128,10 @@ class EuroSAT(Dataset):
 
         Raises:
             MissingError: it cannot be downloaded; says what to fetch by hand, and where to put it.
+            UsageError: ``path=`` names another file.
         """
-        if self._images() is not None:
-            return
-        from ._fetching import fetch_file
-
-        fetch_file(URL, MD5, self._archive() or self._wanted(), self._subject)
+        if self._images() is None:
+            self._place.fetch(MD5)
 
     @staticmethod
     def _facts(counts: Mapping[str, int], train_counts: tuple[int, ...], notes: tuple[str, ...]) -> DatasetInfo:
@@ -158,45 +156,35 @@ class EuroSAT(Dataset):
         )
 
     @property
-    def _subject(self) -> str:
-        return f"eurosat:path={self.path}" if self.path else "eurosat"
+    def _place(self) -> Place:
+        return Place("eurosat", self.path, ARCHIVE, URL, ("eurosat", ""))
 
     @property
-    def _given(self) -> Path:
-        given = Path(self.path).expanduser() if self.path else data_root() / "eurosat"
-        return Path(os.path.abspath(given))  # "." has no parent to look for the split file in
+    def _subject(self) -> str:
+        return self._place.subject
 
     def _images(self) -> Path | None:
         """Return the folder of the class folders, or ``None``."""
-        for folder in (self._given / "eurosat" / "2750", self._given / "2750"):
+        base = self._place.base
+        for folder in (base / "eurosat" / "2750", base / "2750"):
             if folder.is_dir():
                 return folder
-        return self._given if any((self._given / name).is_dir() for name in CLASSES) else None
-
-    def _archive(self) -> Path | None:
-        """Return the archive, or ``None``."""
-        places = (self._given, self._given / "eurosat" / ARCHIVE, self._given / ARCHIVE)
-        return next((place for place in places if place.is_file()), None)
-
-    def _wanted(self) -> Path:
-        """Return where the archive belongs."""
-        named = self._given.suffix == ".zip" and not self._given.is_dir()
-        return self._given if named else self._given / ARCHIVE
+        return base if any((base / name).is_dir() for name in CLASSES) else None
 
     def _split_file(self, held: Path) -> Path | None:
-        places = (held.parent / SPLIT_FILE, self._given / SPLIT_FILE)
+        places = (held.parent / SPLIT_FILE, self._place.base / SPLIT_FILE)
         return next((place for place in places if place.is_file()), None)
 
     def _source(self) -> str:
-        root = self._given if self.path else self._given.parent
+        root = self._place.base if self.path else self._place.base.parent
         return (
             f"`bench fetch {self._subject}` or torchvision.datasets.EuroSAT('{root}', download=True) gets them, or by "
-            f"hand {URL} as {self._wanted()}"
+            f"hand {URL} as {self._place.wanted()}"
         )
 
     def _listing(self) -> Listing | None:
         """Return what is here, by names alone; ``root`` is the folder ``2750`` or the archive, ``None`` for nothing."""
-        images, archive = self._images(), self._archive()
+        images, archive = self._images(), self._place.found()
         if images is None and archive is None:
             return None
         from ._archives import verify

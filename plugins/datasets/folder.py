@@ -25,9 +25,9 @@ class Folder(Dataset):
     Without ``resolution``, images are as large as the median of their shorter sides, rounded down to a
     multiple of 16 (28 stays 28), at least 16 and at most 256. Mean and standard deviation come from at most
     500 training images. ``info`` decodes every file once and remembers it by size and modification time, so
-    that a damaged image is found before any work begins; test images that train too, in the same file or in
-    another one with the same pixels, are counted in the record. Decoded images are kept below the cache.
-    Images are in the order of their class and then of their path.
+    that a damaged image is found before any work begins; test images whose files train too, byte for byte, are
+    counted in the notes. Decoded images are kept below the cache. Images are in the order of their class and then
+    of their path.
     """
 
     path: str = param("", help="Folder with train/ and test/ (or val/) class folders, or with class folders alone.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.errors import MissingError
-from benchbench.paths import data_root
 from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+
+from ._place import Place
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
 CLASSES = {
@@ -57,12 +57,12 @@ class Imagenette(Dataset):
 
     def needs(self) -> Needs:
         """Return the folder of images, or the archive."""
-        where = self._images() or self._archive() or self._given / FOLDER
+        where = self._images() or self._place.found() or self._place.base / FOLDER
         return Needs(files=(FileNeed(where, "the ImageNette images (imagenette2, full size)", self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""
-        return (self._images() or self._archive() or self._given,)
+        return (self._images() or self._place.found() or self._place.base,)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of loading, as measured on photos of 500 x 375 px."""
@@ -75,7 +75,7 @@ class Imagenette(Dataset):
             UsageError: a part or a class that is missing, folders or files that do not belong there, an archive with
                 another checksum than the published one.
         """
-        images, archive = self._images(), self._archive()
+        images, archive = self._images(), self._place.found()
         if images is None:
             if archive is not None:
                 self._verify(archive)
@@ -105,14 +105,15 @@ class Imagenette(Dataset):
         from ._imagenette import LIMIT, list_imagenette
         from ._load import load_items
 
-        images, archive = self._images(), self._archive()
+        images, archive = self._images(), self._place.found()
         if images is not None:
             listing = list_imagenette(images, CLASSES, self._subject)
             return load_items(listing, split, SIDE, context, self._subject)
         if archive is None:
+            base = self._place.base
             raise MissingError(
-                f"{self._subject}: the ImageNette images are not here; looked for {self._given / FOLDER}, train/ and "
-                f"val/ in {self._given} and {self._wanted()}; {self._source()}"
+                f"{self._subject}: the ImageNette images are not here; looked for {base / FOLDER}, train/ and val/ in "
+                f"{base} and {self._place.wanted()}; {self._source()}"
             )
         from ._archives import unpacked
 
@@ -125,12 +126,10 @@ class Imagenette(Dataset):
 
         Raises:
             MissingError: it cannot be downloaded; says what to fetch by hand, and where to put it.
+            UsageError: ``path=`` names another file.
         """
-        if self._images() is not None:
-            return
-        from ._fetching import fetch_file
-
-        fetch_file(URL, MD5, self._archive() or self._wanted(), self._subject)
+        if self._images() is None:
+            self._place.fetch(MD5)
 
     @staticmethod
     def _facts(train: tuple[int, ...], test: tuple[int, ...], notes: tuple[str, ...]) -> DatasetInfo:
@@ -156,29 +155,19 @@ class Imagenette(Dataset):
         )
 
     @property
-    def _subject(self) -> str:
-        return f"imagenette:path={self.path}" if self.path else "imagenette"
+    def _place(self) -> Place:
+        return Place("imagenette", self.path, ARCHIVE, URL)
 
     @property
-    def _given(self) -> Path:
-        given = Path(self.path).expanduser() if self.path else data_root() / "imagenette"
-        return Path(os.path.abspath(given))
+    def _subject(self) -> str:
+        return self._place.subject
 
     def _images(self) -> Path | None:
         """Return the folder that holds the parts, or ``None``."""
-        if (self._given / FOLDER).is_dir():
-            return self._given / FOLDER
-        return self._given if any((self._given / part).is_dir() for part in ("train", "val")) else None
-
-    def _archive(self) -> Path | None:
-        """Return the archive, or ``None``."""
-        places = (self._given, self._given / ARCHIVE)
-        return next((place for place in places if place.is_file()), None)
-
-    def _wanted(self) -> Path:
-        """Return where the archive belongs."""
-        named = self._given.suffix in (".tgz", ".gz", ".tar") and not self._given.is_dir()
-        return self._given if named else self._given / ARCHIVE
+        base = self._place.base
+        if (base / FOLDER).is_dir():
+            return base / FOLDER
+        return base if any((base / part).is_dir() for part in ("train", "val")) else None
 
     def _verify(self, archive: Path) -> None:
         from ._archives import verify
@@ -187,4 +176,4 @@ class Imagenette(Dataset):
         verify(archive, MD5, self._subject, remedy)
 
     def _source(self) -> str:
-        return f"`bench fetch {self._subject}` gets them, or by hand {URL} as {self._wanted()}"
+        return f"`bench fetch {self._subject}` gets them, or by hand {URL} as {self._place.wanted()}"

@@ -1,4 +1,8 @@
-"""``pathmnist``, ``dermamnist`` and ``bloodmnist``: medical images of MedMNIST at 28 px."""
+"""``pathmnist``, ``dermamnist`` and ``bloodmnist``: medical images of MedMNIST at 28 px.
+
+The paper preset uses at most 500 training images of each class, as Diffusion Inversion, Zhou et al. 2023. Which ones
+differs: the authors' code takes the first 500 of each class for its embeddings, here the seed draws them.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +59,8 @@ class PathMNIST(PublishedArrays):
 
     Read by the package medmnist from ``pathmnist.npz``, whose checksum is verified. The test images come from another
     clinical centre than the others. Classes are unbalanced. Under the paper preset at most 500 training images of
-    each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023.
+    each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the authors' code takes the first 500
+    of each class for its embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(
@@ -96,7 +101,8 @@ class DermaMNIST(PublishedArrays):
 
     Read by the package medmnist from ``dermamnist.npz``, whose checksum is verified. Classes are very unbalanced: two
     thirds of the images are melanocytic nevi, and the smallest class has 80 training images. Under the paper preset
-    at most 500 training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023.
+    at most 500 training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the
+    authors' code takes the first 500 of each class for its embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(
@@ -135,7 +141,7 @@ class BloodMNIST(PublishedArrays):
 
     Read by the package medmnist from ``bloodmnist.npz``, whose checksum is verified. Classes are unbalanced. Under
     the paper preset at most 500 training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou
-    et al. 2023.
+    et al. 2023; the authors' code takes the first 500 of each class for its embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(

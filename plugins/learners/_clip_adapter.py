@@ -24,7 +24,8 @@ BETAS = tuple(0.1 + index * (12 - 0.1) / 200 for index in range(200))
 ALPHAS = tuple(0.1 + index * (10 - 0.1) / 20 for index in range(20))
 #: Validation images per class at most under ``validation="few"``, as CoOp takes.
 FEW = 4
-_TEST_ROWS = 1024
+#: Images and their cosines with all keys that are held at once, at most.
+_ROWS, _COSINES = 1024, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,41 @@ def cache_logits(affinity: torch.Tensor, values: torch.Tensor, beta: float) -> t
     return torch.exp(-beta * (1 - affinity)) @ values
 
 
-def search(affinity: torch.Tensor, values: torch.Tensor, zero_shot: torch.Tensor, labels: torch.Tensor) -> Choice:
+def rows_at_once(keys: torch.Tensor) -> int:
+    """Return of how many images the cosines with keys ``(K, D)`` are held at once: a few hundred MB for any K."""
+    return max(1, min(_ROWS, _COSINES // len(keys)))
+
+
+def search(
+    features: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, zero_shot: torch.Tensor, labels: torch.Tensor
+) -> Choice:
     """Return the pair of the authors' grid with the most hits on validation images.
 
-    Of pairs with equally many, which are frequent with few images, it is the one with the least cross-entropy.
+    Of pairs with equally many, which are frequent with few images, it is the one with the least cross-entropy. Images
+    are taken in parts: the cosines of a whole validation part with many generated images would not fit.
 
     Args:
-        affinity: cosines of the validation images with the keys, ``(N, K)``.
+        features: of the validation images, unit rows ``(N, D)``.
+        keys: unit rows ``(K, D)``.
         values: one-hot ``(K, C)``.
-        zero_shot: their logits without the cache, ``(N, C)``.
+        zero_shot: logits of the validation images without the cache, ``(N, C)``.
         labels: int64 ``(N,)``.
     """
-    alphas = torch.tensor(ALPHAS, device=affinity.device)
-    best: tuple[int, float] | None = None
-    choice = Choice(0.0, 0.0, None)
-    for beta in BETAS:
-        logits = zero_shot + alphas[:, None, None] * cache_logits(affinity, values, beta)
-        hits = (logits.argmax(dim=2) == labels).sum(dim=1).tolist()
-        losses = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(alphas)), reduction="none")
-        for place, (hit, loss) in enumerate(zip(hits, losses.view(len(alphas), -1).mean(dim=1).tolist(), strict=True)):
-            if best is None or (hit, -loss) > best:
-                best, choice = (hit, -loss), Choice(ALPHAS[place], beta, hit / len(labels))
-    return choice
+    alphas = torch.tensor(ALPHAS, device=features.device)
+    hits = torch.zeros(len(BETAS), len(ALPHAS), dtype=torch.int64, device=features.device)
+    losses = torch.zeros(len(BETAS), len(ALPHAS), dtype=torch.float64, device=features.device)
+    size = rows_at_once(keys)
+    for part, plain, right in zip(features.split(size), zero_shot.split(size), labels.split(size), strict=True):
+        affinity = part @ keys.T
+        for place, beta in enumerate(BETAS):
+            logits = plain + alphas[:, None, None] * cache_logits(affinity, values, beta)
+            hits[place] += (logits.argmax(dim=2) == right).sum(dim=1)
+            each = F.cross_entropy(logits.flatten(0, 1), right.repeat(len(alphas)), reduction="none")
+            losses[place] += each.view(len(alphas), -1).double().sum(dim=1)
+    pairs = [(beta, alpha) for beta in BETAS for alpha in ALPHAS]
+    scores = zip(hits.flatten().tolist(), (-losses).flatten().tolist(), strict=True)
+    (hit, _), (beta, alpha) = max(zip(scores, pairs, strict=True), key=lambda scored: scored[0])
+    return Choice(alpha, beta, hit / len(labels))
 
 
 def few_validation(validation: ImageSet, which: str, shots: float, rng: torch.Generator) -> ImageSet:
@@ -155,8 +169,7 @@ def _train(recipe: AdapterRecipe, setting: Setting, task: Task, context: Context
         curve = _tune(recipe, setting, cache, keys, steps, size, context)
     with torch.no_grad():
         choice = _choose(recipe, setting, cache, keys, task, context)
-        # In parts: with many generated images, the cosines of all test images with all keys would not fit.
-        parts = setting.test.split(_TEST_ROWS)
+        parts = setting.test.split(rows_at_once(keys))
         answers = torch.cat([cache_logits(part @ keys.T, cache.values, choice.beta) for part in parts])
         found = setting.zero_shot(setting.test) + choice.alpha * answers
     details: dict[str, Any] = {"recipe": asdict(recipe), "alpha": choice.alpha, "beta": choice.beta}
@@ -211,4 +224,4 @@ def _choose(
         return Choice(recipe.alpha, recipe.beta, None)
     features = setting.encode(held_out, "encoding validation images")
     labels = torch.from_numpy(np.array(held_out.labels)).to(features.device)
-    return search(features @ keys.T, cache.values, setting.zero_shot(features), labels)
+    return search(features, keys, cache.values, setting.zero_shot(features), labels)

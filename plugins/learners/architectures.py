@@ -50,9 +50,14 @@ class Classifier(nn.Module):
         """Return penultimate features ``(B, D)`` of normalised images ``(B, 3, H, W)``."""
         return self.body(images).mean(dim=(2, 3))
 
+    def logits_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what ``forward`` and ``features`` do, in one pass."""
+        features = self.features(images)
+        return self.head(self.dropout(features)), features
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits ``(B, classes)``."""
-        return self.head(self.dropout(self.features(images)))
+        return self.logits_and_features(images)[0]
 
 
 def build(arch: str, resolution: int, classes: int) -> Classifier:

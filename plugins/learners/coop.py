@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Learner, Needs, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
+
+from ._clip_learner import ClipLearner
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 @dataclass(frozen=True)
-class CoOp(Learner):
+class CoOp(ClipLearner):
     """Context optimisation: the words before the class name are vectors, trained through the frozen CLIP.
 
     Zhou et al. 2022, "Learning to Prompt for Vision-Language Models", section 3.2: one context of ``n_ctx`` vectors for
@@ -25,13 +27,9 @@ class CoOp(Learner):
     crops: a twelfth of a digit is no digit. Its values were chosen on the digits' validation part.
     """
 
+    registered: ClassVar[str] = "coop"
     axes: ClassVar[frozenset[str]] = frozenset({"mix"})
 
-    clip: str = param(
-        "glyph-clip",
-        paper="timm/resnet50_clip.openai",
-        help="CLIP that it starts from: an embedded name, a folder or a hub id.",
-    )
     n_ctx: int = param(5, paper=16, low=1, help="Context vectors before the class name.")
     ctx_init: str | None = param(
         None, help="Words that the context starts from; their tokens replace n_ctx. None is noise of deviation 0.02."
@@ -46,16 +44,6 @@ class CoOp(Learner):
         0.8, paper=0.08, above=0.0, high=1.0, help="Smallest share of an image's area that a random crop has."
     )
 
-    def needs(self) -> Needs:
-        """Return the CLIP and the package that opens it.
-
-        Raises:
-            UsageError: the CLIP is on this machine and is none.
-        """
-        from ._clip_plan import clip_needs
-
-        return clip_needs(self.clip, "coop")
-
     def resolve(self, info: DatasetInfo) -> Self:
         """Check that the class names fit the CLIP behind the context, where that can be told without opening it.
 
@@ -64,7 +52,7 @@ class CoOp(Learner):
         """
         from ._clip_plan import check_names
 
-        check_names(self.clip, "coop", info, self.n_ctx, self.ctx_init)
+        check_names(self.clip, self.registered, info, self.n_ctx, self.ctx_init)
         return self
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:

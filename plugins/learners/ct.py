@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Learner, Needs, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
 
-if TYPE_CHECKING:
-    from typing import Self
+from ._clip_learner import PromptedLearner
 
 
 @dataclass(frozen=True)
-class ClassifierTuning(Learner):
+class ClassifierTuning(PromptedLearner):
     """Classifier tuning: a linear head on frozen CLIP embeddings, which begins as zero-shot classification.
 
     He et al. 2023, "Is Synthetic Data from Generative Models Ready for Image Recognition?", section 3: real images are
@@ -26,14 +25,9 @@ class ClassifierTuning(Learner):
     cached by class name alone, and the best epoch by accuracy on the test part. Here the last step counts.
     """
 
+    registered: ClassVar[str] = "ct"
     axes: ClassVar[frozenset[str]] = frozenset({"mix"})
 
-    clip: str = param(
-        "glyph-clip",
-        paper="timm/resnet50_clip.openai",
-        help="CLIP that it starts from: an embedded name, a folder or a hub id.",
-    )
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
     epochs: int = param(
         30, low=1, help="Passes over the generated images; over the real ones where there are no others."
     )
@@ -49,32 +43,6 @@ class ClassifierTuning(Learner):
     temperature: float = param(2.0, above=0.0, help="Temperature T of the zero-shot target.")
     weight_real: float = param(1.0, low=0.0, help="Weight of the term of real images.")
     weight_synthetic: float = param(1.0, low=0.0, help="Weight of the term of generated images.")
-
-    def __post_init__(self) -> None:
-        from ..foundations.loaders.templates import check_template
-
-        check_template(self.template)
-
-    def needs(self) -> Needs:
-        """Return the CLIP and the package that opens it.
-
-        Raises:
-            UsageError: the CLIP is on this machine and is none.
-        """
-        from ._clip_plan import clip_needs
-
-        return clip_needs(self.clip, "ct")
-
-    def resolve(self, info: DatasetInfo) -> Self:
-        """Check that the prompts fit the CLIP, where that can be told without opening it.
-
-        Raises:
-            UsageError: a prompt is longer than the CLIP reads.
-        """
-        from ._clip_plan import check_prompts
-
-        check_prompts(self.clip, "ct", info, self.template)
-        return self
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds on one core; ``None`` but for the embedded CLIP."""

@@ -31,6 +31,14 @@ class TimmClassifier(nn.Module):
         """Return penultimate features ``(B, D)`` of normalised images ``(B, 3, H, W)``."""
         return self.net.forward_head(self.net.forward_features(images), pre_logits=True).flatten(1)
 
+    def logits_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what ``forward`` and ``features`` do, in one pass through the body; the head, which is light, has two.
+
+        In eval mode only: a dropout in the head draws anew for each.
+        """
+        maps = self.net.forward_features(images)
+        return self.net.forward_head(maps), self.net.forward_head(maps, pre_logits=True).flatten(1)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits ``(B, classes)``."""
         return self.net(images)

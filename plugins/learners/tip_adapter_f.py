@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Learner, Needs, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
 
-if TYPE_CHECKING:
-    from typing import Self
+from ._clip_learner import CacheLearner
 
 
 @dataclass(frozen=True)
-class TipAdapterF(Learner):
+class TipAdapterF(CacheLearner):
     """Tip-Adapter whose keys are fine-tuned: the cache is where training starts, everything else is frozen.
 
     Zhang et al. 2022, "Tip-Adapter", section 3.2: AdamW with a cosine per step on the cross-entropy of
@@ -23,57 +22,13 @@ class TipAdapterF(Learner):
     The authors report the best epoch by accuracy on the test part. That is not reproduced: here the last step counts.
     """
 
-    axes: ClassVar[frozenset[str]] = frozenset()
+    registered: ClassVar[str] = "tip-adapter-f"
 
-    clip: str = param(
-        "glyph-clip",
-        paper="timm/resnet50_clip.openai",
-        help="CLIP that it starts from: an embedded name, a folder or a hub id.",
-    )
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-    augment_epochs: int = param(10, low=1, help="Random crops of each training image whose mean embedding is its key.")
-    alpha: float = param(
-        2.0, low=0.0, help="Weight of the cache, where no validation image decides it, and in training."
-    )
-    beta: float = param(
-        1.0, above=0.0, help="Sharpness of the cache, where no validation image decides it, and in training."
-    )
-    validation: str = param(
-        "few",
-        choices=("few", "all", "none"),
-        help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
-    )
     epochs: int = param(50, paper=100, low=1, help="Passes over the training images.")
     max_steps: int | None = param(200, paper=None, low=1, help="Optimiser steps at most; none is no limit.")
     batch_size: int = param(256, low=1, help="Images per step; all of them where there are fewer.")
-    learning_rate: float = param(1e-3, paper=1e-3, above=0.0, help="Learning rate of the first step.")
+    learning_rate: float = param(1e-3, above=0.0, help="Learning rate of the first step.")
     weight_decay: float = param(0.01, low=0.0, help="Decoupled decay of the keys.")
-
-    def __post_init__(self) -> None:
-        from ..foundations.loaders.templates import check_template
-
-        check_template(self.template)
-
-    def needs(self) -> Needs:
-        """Return the CLIP and the package that opens it.
-
-        Raises:
-            UsageError: the CLIP is on this machine and is none.
-        """
-        from ._clip_plan import clip_needs
-
-        return clip_needs(self.clip, "tip-adapter-f")
-
-    def resolve(self, info: DatasetInfo) -> Self:
-        """Check that the prompts fit the CLIP, where that can be told without opening it.
-
-        Raises:
-            UsageError: a prompt is longer than the CLIP reads.
-        """
-        from ._clip_plan import check_prompts
-
-        check_prompts(self.clip, "tip-adapter-f", info, self.template)
-        return self
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds on one core for a few shots; ``None`` but for the embedded CLIP."""
@@ -102,4 +57,4 @@ class TipAdapterF(Learner):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
         )
-        return train_adapter("tip-adapter-f", recipe, self.clip, self.template, task, context)
+        return train_adapter(self.registered, recipe, self.clip, self.template, task, context)

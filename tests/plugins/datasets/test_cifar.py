@@ -87,13 +87,6 @@ def test_a_folder_that_differs_from_the_published_one_is_counted_and_noted(root)
     )
 
 
-def test_copies_of_training_images_among_the_test_images_are_noted(root):
-    both = np.concatenate([TRAIN[3:4], TEST[1:]])
-    write_batch(root / "cifar-10-batches-py" / "test_batch", both, TEST_Y, "testing batch 1 of 1")
-    notes = CIFAR10(path=str(root)).info().notes
-    assert notes[-1] == "1 test image equals a training or validation image in every pixel"
-
-
 @pytest.fixture
 def archive(root, monkeypatch):
     """The archive alone, with its checksum for the published one."""

@@ -22,14 +22,23 @@ from benchbench_plugins.datasets.medmnist_sets import BloodMNIST
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """Serve a folder on the loopback interface; yields the folder, the address and the paths that were asked for."""
+def server(tmp_path, monkeypatch, request):
+    """Serve a folder on the loopback interface; yields the folder, the address and the paths that were asked for.
+
+    A parameter is the status that HEAD is answered with.
+    """
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    folder, asked = tmp_path / "served", []
+    folder, asked, refused = tmp_path / "served", [], getattr(request, "param", 0)
     folder.mkdir()
 
     class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_HEAD(self):
+            if refused:
+                self.send_error(refused)
+            else:
+                super().do_HEAD()
+
         def log_message(self, *arguments):
             asked.append(f"{self.command} {self.path}")
 
@@ -76,11 +85,18 @@ def test_cifar10_is_fetched_verified_and_read(server, tmp_path, monkeypatch, con
     assert len(asked) == times
 
 
-def test_medmnist_is_fetched_to_where_path_says(server, tmp_path, monkeypatch):
-    folder, address, _ = server
+def blood(folder, monkeypatch, address):
+    """Serve a small bloodmnist.npz as the published one."""
     parts = {name: (noise(16, 28, seed), cycle(16, 8, seed)) for seed, name in enumerate(("train", "val", "test"))}
     path = write_medmnist(folder / "bloodmnist.npz", parts)
     monkeypatch.setitem(medmnist.INFO["bloodmnist"], "MD5", md5(path))
+    serve(monkeypatch, BloodMNIST, f"{address}/bloodmnist.npz")
+    return path
+
+
+def test_medmnist_is_fetched_to_where_path_says(server, tmp_path, monkeypatch):
+    folder, address, _ = server
+    blood(folder, monkeypatch, address)
     serve(monkeypatch, BloodMNIST, f"{address}/bloodmnist.npz?download=1")
     for given in (tmp_path / "new" / "folder", tmp_path / "mine.npz"):
         dataset = BloodMNIST(path=str(given))
@@ -107,6 +123,111 @@ def test_another_file_than_the_published_one_is_not_kept(server, tmp_path, monke
         f"{address}/bloodmnist.npz and put it at {tmp_path}/data/bloodmnist.npz"
     )
     assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "mine.npz", "data/bloodmnist.npz/"])
+def test_what_is_not_the_archive_is_left_alone(server, tmp_path, monkeypatch, name):
+    folder, address, asked = server
+    blood(folder, monkeypatch, address)
+    own, given = tmp_path / name, tmp_path / name
+    if name.endswith("/"):
+        own.mkdir(parents=True)
+        given = own.parent
+    else:
+        own.write_bytes(b"my notes")
+    with pytest.raises(UsageError) as raised:
+        BloodMNIST(path=str(given)).fetch()
+    assert str(raised.value) == (
+        f"bloodmnist:path={given}: {own} is there and is not the published archive; remove it or give a folder"
+    )
+    assert own.is_dir() or own.read_bytes() == b"my notes"
+    assert asked == []
+
+
+def test_the_archive_under_another_name_is_there(server, tmp_path, monkeypatch):
+    folder, address, asked = server
+    (tmp_path / "notes.txt").write_bytes(blood(folder, monkeypatch, address).read_bytes())
+    BloodMNIST(path=str(tmp_path / "notes.txt")).fetch()
+    assert asked == []
+
+
+def test_a_damaged_archive_is_replaced_only_by_a_whole_one(server, tmp_path, monkeypatch):
+    folder, address, _ = server
+    published = blood(folder, monkeypatch, address)
+    whole = published.read_bytes()
+    target = tmp_path / "data" / "bloodmnist.npz"
+    target.parent.mkdir()
+    target.write_bytes(b"a part of it")
+    published.write_bytes(b"<html>moved</html>")
+    assert "the download failed" in said(BloodMNIST(path=str(target.parent)))
+    assert target.read_bytes() == b"a part of it"
+    assert list(target.parent.iterdir()) == [target]
+    published.write_bytes(whole)
+    for given in (target.parent, target):
+        target.write_bytes(b"a part of it")
+        BloodMNIST(path=str(given)).fetch()
+        assert target.read_bytes() == whole
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_kill_leaves_nothing_under_the_final_name(server, tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    folder, address, _ = server
+    published = blood(folder, monkeypatch, address)
+    target = tmp_path / "data" / "bloodmnist.npz"
+    seen = []
+
+    def killed(url, root, filename, md5):
+        (target.parent / filename).write_bytes(published.read_bytes()[:100])
+        seen.extend(sorted(item.name for item in target.parent.iterdir()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(utils, "download_url", killed)
+        with pytest.raises(KeyboardInterrupt):
+            BloodMNIST(path=str(target.parent)).fetch()
+    assert seen == [".bloodmnist.npz.lock", ".bloodmnist.npz.part"]
+    assert not list(target.parent.iterdir())
+    (target.parent / ".bloodmnist.npz.part").write_bytes(b"what a harder kill left")
+    BloodMNIST(path=str(target.parent)).fetch()
+    assert target.read_bytes() == published.read_bytes()
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_two_that_fetch_the_same_file_fetch_it_once(server, tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    folder, address, _ = server
+    blood(folder, monkeypatch, address)
+    monkeypatch.setattr(_fetching, "_unreachable", lambda url: "")
+    download, times = utils.download_url, []
+
+    def slow(*arguments):
+        times.append(arguments)
+        time.sleep(0.3)
+        download(*arguments)
+
+    monkeypatch.setattr(utils, "download_url", slow)
+    threads = [threading.Thread(target=BloodMNIST(path=str(tmp_path / "data")).fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(times) == 1
+    assert [item.name for item in (tmp_path / "data").iterdir()] == ["bloodmnist.npz"]
+
+
+@pytest.mark.parametrize("server", [403, 405, 501], indirect=True)
+def test_a_host_that_refuses_to_be_asked_is_there(server, tmp_path, monkeypatch):
+    folder, address, asked = server
+    published = blood(folder, monkeypatch, address)
+    BloodMNIST(path=str(tmp_path / "data")).fetch()
+    assert (tmp_path / "data" / "bloodmnist.npz").read_bytes() == published.read_bytes()
+    assert any(line.startswith("HEAD") for line in asked)
+    published.unlink()
+    told = said(BloodMNIST(path=str(tmp_path)))
+    assert ": the download failed: HTTP 404 File not found; fetch it by hand" in told
 
 
 def test_a_host_that_says_no(server, tmp_path, monkeypatch):

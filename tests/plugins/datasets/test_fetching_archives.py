@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from benchbench.errors import MissingError
+from benchbench.errors import MissingError, UsageError
 from benchbench_plugins.datasets import eurosat, imagenette
 
 
@@ -108,3 +108,22 @@ def test_a_host_that_sends_something_else(host, tmp_path, monkeypatch, module, n
     assert "\n" not in str(raised.value)
     assert f"put it at {tmp_path / 'data' / module.ARCHIVE}" in str(raised.value)
     assert not (tmp_path / "data" / module.ARCHIVE).exists()
+
+
+@pytest.mark.parametrize(("module", "name"), [(eurosat, "EuroSAT"), (imagenette, "Imagenette")])
+def test_a_file_of_ones_own_is_left_alone(tmp_path, monkeypatch, module, name):
+    monkeypatch.setattr(module, "URL", f"http://127.0.0.1:9/{module.ARCHIVE}")
+    own = tmp_path / "notes.txt"
+    own.write_bytes(b"my notes")
+    with pytest.raises(UsageError) as raised:
+        getattr(module, name)(path=str(own)).fetch()
+    assert str(raised.value) == (
+        f"{name.lower()}:path={own}: {own} is there and is not the published archive; remove it or give a folder"
+    )
+    (tmp_path / module.ARCHIVE).write_bytes(b"a part of it")
+    with pytest.raises(MissingError, match="cannot reach"):
+        getattr(module, name)(path=str(tmp_path)).fetch()
+    assert {item.name: item.read_bytes() for item in tmp_path.iterdir()} == {
+        "notes.txt": b"my notes",
+        module.ARCHIVE: b"a part of it",
+    }

@@ -155,38 +155,16 @@ def test_prompts(tree):
         assert str(raised.value) == f"folder: prompt='{prompt}' must hold {{}} once, for the class"
 
 
-def test_copies_of_training_images_in_test_are_noted(tree):
+def test_files_that_train_and_test_are_noted(tree):
     root = tree(PETS | {"val/cat": 1})
     shutil.copy(root / "train/cat/0.png", root / "test/cat/copy.png")
     assert Folder(path=str(root)).info().notes == (
         "1 test image is byte for byte among the training or validation images",
     )
-    # The same pixels in other files: another format, turned by EXIF, a palette; and one that is only alike.
-    image = Image.open(root / "train/dog/0.png")
-    image.save(root / "test/dog/copy.bmp")
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.open(root / "val/cat/0.png").transpose(Image.Transpose.ROTATE_180).save(root / "test/cat/t.png", exif=exif)
-    Image.new("RGB", (32, 32), (1, 2, 3)).save(root / "train/cat/flat.png")
-    palette = Image.new("P", (32, 32))
-    palette.putpalette([1, 2, 3])
-    palette.save(root / "test/cat/flat.gif")
-    image.resize((16, 16)).save(root / "test/dog/small.png")
+    shutil.copy(root / "val/cat/0.png", root / "test/dog/of_validation.png")
+    Image.open(root / "train/dog/0.png").save(root / "test/dog/copy.bmp")  # another file: the harness compares pixels
     assert Folder(path=str(root)).info().notes == (
-        "1 test image is byte for byte among the training or validation images",
-        "3 test images are pixel for pixel, in other files, among the training or validation images",
-    )
-
-
-@pytest.mark.parametrize("side", [64, 300])
-def test_a_jpeg_without_its_comment_is_a_copy(tree, draw, side):
-    root = tree(PETS)
-    draw(root / "train/cat/photo.jpg", (side, side + 4), seed=50)
-    plain = (root / "train/cat/photo.jpg").read_bytes()
-    (root / "test/cat/photo.jpg").write_bytes(plain[:2] + b"\xff\xfe\x00\x07hello" + plain[2:])
-    draw(root / "test/cat/other.jpg", (side, side + 4), seed=51)
-    assert Folder(path=str(root)).info().notes == (
-        "1 test image is pixel for pixel, in other files, among the training or validation images",
+        "2 test images are byte for byte among the training or validation images",
     )
 
 

@@ -70,8 +70,8 @@ def test_damage_is_not_remembered_and_what_was_good_is(tree, reads):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 2, "files": 3, "moments": []}', b"\xff\xfe",
-     b'{"version": 2, "files": {"train/cat/0.png": "x", "train/cat/1.png": [1]}, "moments": {"a": 1}}'],
+    [b"", b"{", b"[]", b'{"version": 1}', b'{"version": 3, "files": 3, "moments": []}', b"\xff\xfe",
+     b'{"version": 3, "files": {"train/cat/0.png": "x", "train/cat/1.png": [1]}, "moments": {"a": 1}}'],
 )  # fmt: skip
 def test_a_damaged_cache_costs_time_only(tree, reads, cache, content):
     dataset = Folder(path=str(tree(PETS)))
