@@ -62,7 +62,14 @@ def comparison_grids(table: Table) -> Iterator[Grid]:
         headers = ("architecture", name, "generator", ">mix", ">generated", "accuracy, %", "difference")
         distances = (f">{heading(one)}",) if one else ()
         below = (*notes.lines(), *layout.setting_notes(rows), *_baseline_distance(baselines, one))
-        yield Grid(title, headers + distances, tuple(cells), below)
+        yield _filled(Grid(title, headers + distances, tuple(cells), below))
+
+
+def _filled(grid: Grid) -> Grid:
+    """Return a grid without the columns that no row fills, as where there is only the baseline."""
+    kept = [place for place in range(len(grid.headers)) if any(row[place] for row in grid.rows)]
+    rows = tuple(tuple(row[place] for place in kept) for row in grid.rows)
+    return replace(grid, headers=tuple(grid.headers[place] for place in kept), rows=rows)
 
 
 def _compared(row: Row, notes: Notes, *, fd: bool) -> Iterator[str]:

@@ -66,6 +66,11 @@ def test_growth_is_shown_by_a_short_training(bench):
     grown, plain = (bench.folder / path for path in drawn(done))
     with Image.open(grown) as first, Image.open(plain) as second:
         assert first.width > second.width + 200  # two rounds of two columns
+    done = bench("gallery", *options, "--aug", "meada:ascent_steps=2,max_images=4", "--out", "capped")
+    (capped,) = (bench.folder / path for path in drawn(done))
+    with Image.open(capped) as first, Image.open(plain) as second:
+        assert first.width == second.width  # none of 4 is known to be of one of 5
+        assert first.height > second.height  # a line says so
 
 
 @pytest.mark.parametrize(

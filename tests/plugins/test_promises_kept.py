@@ -9,7 +9,13 @@ from benchbench.promises import own_entries
 from benchbench.testing import conformance
 
 #: A check trains a dozen times, so each learner is held to few steps.
-SHORT = {"timm": {"steps": 2, "batch_size": 8}}
+SHORT = {
+    "timm": {"steps": 2, "batch_size": 8},
+    "coop": {"max_steps": 6, "batch_size": 8},
+    "tip-adapter": {"augment_epochs": 2},
+    "tip-adapter-f": {"augment_epochs": 2, "epochs": 3},
+    "ct": {"epochs": 4},
+}
 ARCHITECTURES = {"timm": "shufflenetv2"}
 
 
@@ -19,9 +25,10 @@ def entries(kind: str) -> list[object]:
 
 @pytest.mark.parametrize("entry", entries("augmentation"))
 def test_augmentations(entry: Entry):
-    conformance(load(entry))
+    conformance(load(entry), name=entry.name, strict=True)
 
 
 @pytest.mark.parametrize("entry", entries("learner"))
 def test_learners(entry: Entry):
-    conformance(load(entry), values=SHORT.get(entry.name), arch=ARCHITECTURES.get(entry.name))
+    options = {"values": SHORT.get(entry.name), "arch": ARCHITECTURES.get(entry.name)}
+    conformance(load(entry), name=entry.name, strict=True, **options)

@@ -113,11 +113,21 @@ class Adding(Augmentation):
         return images + 5, labels
 
 
-class Tail(Adding):
-    """Adds a single image of class 1."""
+@dataclass(frozen=True)
+class Capped(Adding):
+    """Grows the last ``most`` images alone."""
+
+    most: int = 64
 
     def grow(self, model, images, labels, rng, info):
-        return images[labels == 1][:1] + 7, labels[labels == 1][:1]
+        return images[-self.most :] + 5, labels[-self.most :]
+
+
+class Turned(Adding):
+    """As many as there were, in another order."""
+
+    def grow(self, model, images, labels, rng, info):
+        return images.flip(0) + 5, labels.flip(0)
 
 
 @dataclass(frozen=True)
@@ -142,27 +152,36 @@ class Tiny(Learner):
         return outcome
 
 
-def grown(folder: Path, *chain: Augmentation, steps: int = 8):
+def grown(folder: Path, *chain: Augmentation, steps: int = 8, shown: ImageSet | None = None):
     context = Context(seed=1, folder=folder / "out", scratch=folder / "scratch", info=INFO)
-    return grown_groups(Tiny(steps), "tiny", chain, shades(9, 8), shades(), context)
+    return grown_groups(Tiny(steps), "tiny", chain, shades(9, 8), shown or shades(), context)
 
 
 def test_each_round_grows_what_the_last_one_made_of_an_image(tmp_path):
-    groups, steps = grown(tmp_path, Brighter(), Adding())
-    assert steps == 8
+    groups, unpaired, steps = grown(tmp_path, Brighter(), Adding())
+    assert (unpaired, steps) == ([], 8)
     assert [group.heading for group in groups] == ["before step 2", "before step 4"]
     assert tiles(groups[0]) == [[grey + 5, 128 + 5 * MAGNIFIED] for grey in (40, 100, 160)]
     assert tiles(groups[1]) == [[grey + 10, 128 + 10 * MAGNIFIED] for grey in (40, 100, 160)]
 
 
-def test_growth_that_is_not_one_for_one_is_shown_by_class(tmp_path):
-    (first, second), _ = grown(tmp_path, Tail())
-    assert first.rows[0] == second.rows[2] == [None, None]
-    assert [tile.pixels[0, 0, 0] for tile in (first.rows[1][0], second.rows[1][0])] == [107, 114]
+def pair(first: int, second: int) -> ImageSet:
+    """Two images of one class."""
+    images = np.array([first, second], np.uint8)[:, None, None, None]
+    return ImageSet(np.broadcast_to(images, (2, 4, 4, 3)).copy(), np.ones(2, np.int64), CLASSES)
+
+
+def test_no_image_stands_beside_what_grew_from_another(tmp_path):
+    """Of two images of one class, a cap of one grows the second: by its label it could be either's."""
+    assert grown(tmp_path, Capped(most=1), shown=pair(40, 100)) == ([], [2, 4], 8)
+    assert grown(tmp_path, Turned()) == ([], [2, 4], 8)
+    groups, unpaired, _ = grown(tmp_path, Capped(most=2), shown=pair(40, 100))
+    assert unpaired == []
+    assert tiles(groups[0]) == [[45, 128 + 5 * MAGNIFIED], [105, 128 + 5 * MAGNIFIED]]
 
 
 def test_too_short_a_training_grows_nothing(tmp_path):
-    assert grown(tmp_path, Adding(), steps=1) == ([], 1)
+    assert grown(tmp_path, Adding(), steps=1) == ([], [], 1)
 
 
 def test_the_training_is_the_one_it_would_be_unwatched(tmp_path):

@@ -10,7 +10,7 @@ from handmade import fidelity, record, small_study
 from benchbench.reporting.csv_table import csv_text
 from benchbench.reporting.layout import Grid, aligned, distance, duration, width
 from benchbench.reporting.markdown import PROTOCOL, markdown_text
-from benchbench.reporting.terminal import print_table
+from benchbench.reporting.terminal import comparison_grids, print_table
 from benchbench.tables import build_table
 
 CSV = """\
@@ -183,6 +183,12 @@ def test_a_failed_cell_keeps_its_place_on_the_terminal():
     text = plain(build_table([record("real", error="mine: raised\nmore"), record()]))
     assert "resnet18      failed (mine: raised)  diffinv    0:1        500  75.00 (n=1)" in text
     assert "resnet18      75.00 (n=1)" in plain(build_table([record("real")]))
+
+
+def test_a_baseline_alone_has_no_empty_columns():
+    (grid,) = comparison_grids(build_table([record("real"), record("real", replicate=1)]))
+    assert grid.headers == ("architecture", "real")
+    assert len(grid.rows[0]) == 2
 
 
 def test_nothing_breaks_a_table():

@@ -1,11 +1,10 @@
-"""Every augmentation keeps what its kind promises, with its usual values and with others."""
+"""Augmentations keep what their kind promises with other values too; test_promises_kept.py has the usual ones."""
 
 from __future__ import annotations
 
 import pytest
 
 from benchbench.catalog import catalog, load
-from benchbench.promises import own_entries
 from benchbench.testing import conformance
 
 OTHERS = {
@@ -14,11 +13,6 @@ OTHERS = {
     "meada": {"rounds": 3, "interval": 2, "ascent_steps": 2, "max_images": 3},
     "mixup": {"alpha": 0.3, "per_image": True, "probability": 0.5},
 }
-
-
-@pytest.mark.parametrize("name", [entry.name for entry in own_entries("augmentation")])
-def test_with_the_usual_values(name):
-    conformance(load(catalog().get("augmentation", name)), name=name, strict=True)
 
 
 @pytest.mark.parametrize("name", OTHERS)

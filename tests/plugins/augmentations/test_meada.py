@@ -19,6 +19,8 @@ from benchbench.training.recipes import Recipe
 from benchbench_plugins.augmentations import adversarial
 from benchbench_plugins.augmentations.adversarial import Ascent, balanced_choice, logits_and_features, quantised
 from benchbench_plugins.augmentations.meada import MEADA
+from benchbench_plugins.learners.architectures import build
+from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES
 
 SIDE, CLASSES = 4, 3
 INFO = make_info(CLASSES, SIDE)
@@ -158,33 +160,51 @@ def test_the_objective_rises_with_every_step():
     assert values[-1] > values[0] + 0.1
 
 
-def test_one_pass_where_forward_asks_for_features_and_two_otherwise():
+class Both(Curved):
+    """Offers logits and features in one pass."""
+
+    def logits_and_features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.features(images)
+        return self.head(features), features
+
+
+def test_one_pass_where_the_model_offers_it_and_two_otherwise():
     images = normal(middle()[0])
-    for model in (Linear().eval(), Curved().eval()):
+    for model, expected in ((Both().eval(), 1), (Curved().eval(), 2)):
         passes = []
-        counted = model.head if isinstance(model, Linear) else model.net
-        handle = counted.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        handle = model.net.register_forward_hook(lambda *_, passes=passes: passes.append(1))
         logits, features = logits_and_features(model, images)
         handle.remove()
-        assert len(passes) == (1 if isinstance(model, Linear) else 2)
+        assert len(passes) == expected
         assert torch.equal(features, model.features(images))
         assert torch.equal(logits, model(images))
-        assert "features" not in vars(model)
 
 
-def test_features_that_are_a_module_or_the_instances_own():
-    class Sub(Linear):
-        def __init__(self):
-            super().__init__()
-            self.features = torch.nn.Flatten()
-
-    for change in (lambda model: None, lambda model: vars(model).update(features=lambda x: x.flatten(1))):
-        model = Sub() if change.__code__.co_consts == (None,) else Linear()
-        change(model)
-        before = vars(model).get("features")
-        _, features = logits_and_features(model, normal(middle()[0]))
-        assert features.shape == (6, WIDTH)
-        assert vars(model).get("features") is before
+@pytest.mark.parametrize("arch", PAPER_ARCHITECTURES)
+def test_the_papers_networks_give_what_forward_and_the_input_of_its_last_layer_give(arch):
+    """Bit for bit, and so does the slope of the objective; one pass and no more."""
+    torch.manual_seed(0)
+    model = build(arch, 32, CLASSES).eval()
+    pixels = torch.randn(3, 3, 32, 32, generator=seeded(), requires_grad=True)
+    heard, passes = [], []
+    handles = [
+        model.head.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0])),
+        model.body.register_forward_hook(lambda *_: passes.append(1)),
+    ]
+    found = logits_and_features(model, pixels)
+    assert len(passes) == 1
+    heard.clear()
+    expected = model(pixels), heard[0]
+    for handle in handles:
+        handle.remove()
+    assert all(map(torch.equal, found, expected))
+    ascent, anchor = Ascent(1, 20.0, 1.0, 10.0), torch.zeros_like(found[1])
+    slopes = [
+        torch.autograd.grad(ascent.objective(*pair, torch.arange(3), anchor).sum(), pixels)
+        for pair in (found, expected)
+    ]
+    assert torch.equal(slopes[0][0], slopes[1][0])
+    assert slopes[0][0].abs().max() > 0
 
 
 def test_the_model_is_left_as_it_was():

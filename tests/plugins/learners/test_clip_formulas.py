@@ -133,12 +133,14 @@ def test_keys_are_normalised_means_of_raw_embeddings(setting, tmp_path, monkeypa
     assert keys[0].tolist() == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)])
 
 
-def test_the_search_finds_what_an_exhaustive_one_finds():
+def test_the_search_finds_what_an_exhaustive_one_finds(monkeypatch):
     rng = torch.Generator().manual_seed(0)
-    affinity, zero_shot = torch.rand(30, 8, generator=rng), torch.randn(30, 3, generator=rng) * 2
+    features, keys, zero_shot = (torch.randn(*size, generator=rng) for size in ((30, 4), (8, 4), (30, 3)))
+    features, keys, zero_shot = adapter.unit(features), adapter.unit(keys), 2 * zero_shot
     values = F.one_hot(torch.arange(8) % 3).float()
     labels = torch.randint(0, 3, (30,), generator=rng)
-    found = adapter.search(affinity, values, zero_shot, labels)
+    found = adapter.search(features, keys, values, zero_shot, labels)
+    affinity = features @ keys.T
     scored = {}
     for beta in adapter.BETAS:
         for alpha in adapter.ALPHAS:
@@ -149,6 +151,21 @@ def test_the_search_finds_what_an_exhaustive_one_finds():
     assert found.accuracy == best[0] / 30
     assert scored[found.alpha, found.beta][1] == pytest.approx(best[1], abs=1e-5)
     assert len({hits for hits, _ in scored.values()}) > 3, "the grid must matter, or this proves nothing"
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter, "_ROWS", 7)
+        assert adapter.search(features, keys, values, zero_shot, labels) == found
+    shapes = []
+    with monkeypatch.context() as patch:
+        inner = adapter.cache_logits
+        patch.setattr(adapter, "cache_logits", lambda part, *rest: shapes.append(part.shape) or inner(part, *rest))
+        patch.setattr(adapter, "_COSINES", 100)
+        assert adapter.search(features, keys, values, zero_shot, labels) == found
+    assert set(shapes) == {(12, 8), (6, 8)}  # never more than 100 cosines at once
+
+
+def test_many_keys_leave_room_for_few_images_at_once():
+    sizes = [adapter.rows_at_once(torch.empty(count, 512, device="meta")) for count in (20, 32_768, 225_000, 1 << 26)]
+    assert sizes == [1024, 1024, 149, 1]
 
 
 def test_the_grid_is_the_authors():

@@ -1,4 +1,4 @@
-"""What all learners on a CLIP promise: the contract, no look at the test part, errors in one line."""
+"""What all learners on a CLIP promise beyond the contract: no look at the test part, errors in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.parameters import build
-from benchbench.testing import conformance, tiny_info
+from benchbench.testing import tiny_info
 from benchbench_plugins.learners.clip_zeroshot import ClipZeroShot
 from benchbench_plugins.learners.coop import CoOp
 from benchbench_plugins.learners.ct import ClassifierTuning
@@ -36,12 +36,6 @@ EACH = pytest.mark.parametrize("name", LEARNERS)
 def make(name, **values):
     cls, reduced = LEARNERS[name]
     return build(cls, {**reduced, **values}, subject=name)
-
-
-@EACH
-def test_keeps_its_promises(name):
-    cls, reduced = LEARNERS[name]
-    conformance(cls, name=name, values=reduced)
 
 
 @EACH
@@ -249,5 +243,5 @@ assert not {"torch", "transformers", "open_clip"} & set(sys.modules), "heavy imp
 
 
 def test_conformance_has_classes_with_short_names():
-    """Its made-up classes fit the embedded CLIP, so that the checks above reach the training."""
+    """Its made-up classes fit the embedded CLIP, so that its checks reach the training."""
     assert make("coop").resolve(tiny_info()) == make("coop")

@@ -55,6 +55,21 @@ def test_training_moves_the_weights_and_features_have_a_name(name):
         assert model(images).shape == (4, 4)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_logits_and_features_take_one_pass(name, monkeypatch):
+    torch.manual_seed(0)
+    model = networks.build(name, 32, 4).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = model(images), model.features(images)
+        passes, inner = [], model.net.forward_features
+        monkeypatch.setattr(model.net, "forward_features", lambda x: passes.append(1) or inner(x))
+        logits, features = model.logits_and_features(images)
+    assert passes == [1]
+    assert torch.equal(logits, expected[0])
+    assert torch.equal(features, expected[1])
+
+
 def test_small_images_keep_more_of_a_convolutional_network_and_no_weight_changes():
     """At 32 px the stem leaves the whole image: 8 px behind stages of stride 4, where timm's own would leave 1."""
     with torch.device("meta"):
