@@ -6,8 +6,8 @@
 Every side takes the same number of steps of the same network on the same images in turn, forwards and backwards
 (A B C C B A ...), after one step that warms up. What is reported is the median over rounds of the paired ratio theirs /
 ours and its 10 to 90 % range, in CPU seconds of all threads and loader processes, which a busy machine leaves alone,
-and in wall seconds, which it does not. Before a row is timed, both sides compute the same crops, losses or scores.
-OpenMP's spinning at barriers is switched off for all sides.
+and in wall seconds, which it does not. Before a row is timed, all sides compute the same crops, losses or scores, up to
+rounding, that of bf16 included. OpenMP's spinning at barriers is switched off for all sides.
 """
 
 from __future__ import annotations
@@ -239,15 +239,20 @@ def training_agreement(arch: str, train: ImageSet, info: DatasetInfo, batch: int
         pixels = cropped(train.images[index], *draws(batch, side // 8, step), side // 8, info)
         given.append((pixels, torch.from_numpy(train.labels[index])))
     authors = AuthorsLoop(our_model(arch, side), iter(given), recipe)
-    timm = TimmLoop(our_model(arch, side), iter(given), recipe)
+    timms = {
+        name: TimmLoop(our_model(arch, side), iter(given), recipe, bf16)
+        for name, bf16 in (("timm", False), ("timm bf16", True))
+    }
     for _ in range(2):
         authors.step()
-        timm.updates = 0  # have it read the loss each time
-        timm.step()
+        for timm in timms.values():
+            timm.updates = 0  # have it read the loss each time
+            timm.step()
         for loop in ours.values():
             loop.step()
     expected = sum(authors.losses) / 2
-    found = {name: loop.loss() for name, loop in ours.items()} | {"timm": sum(timm.losses) / 2}
+    found = {name: loop.loss() for name, loop in ours.items()}
+    found |= {name: sum(timm.losses) / 2 for name, timm in timms.items()}
     return {name: abs(loss - expected) / expected for name, loss in found.items()}
 
 

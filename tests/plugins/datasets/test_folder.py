@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchbench.errors import MissingError, UsageError
+from benchbench.overlap import digests, shared_with_test
 from benchbench.parameters import build
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _decoded, _load
@@ -166,6 +167,29 @@ def test_files_that_train_and_test_are_noted(tree):
     assert Folder(path=str(root)).info().notes == (
         "2 test images are byte for byte among the training or validation images",
     )
+
+
+def test_equal_pixels_in_other_files_are_equal_images(tree, draw, context_of):
+    """What the harness compares, whatever the file: another format, EXIF, a palette, a comment; not what is alike."""
+    root = tree(PETS)
+    image = Image.open(root / "train/dog/0.png")
+    image.save(root / "test/dog/copy.bmp")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(root / "train/cat/0.png").transpose(Image.Transpose.ROTATE_180).save(root / "test/cat/t.png", exif=exif)
+    Image.new("RGB", (32, 32), (1, 2, 3)).save(root / "train/cat/flat.png")
+    palette = Image.new("P", (32, 32))
+    palette.putpalette([1, 2, 3])
+    palette.save(root / "test/cat/flat.gif")
+    draw(root / "train/cat/photo.jpg", (300, 304), seed=50)
+    plain = (root / "train/cat/photo.jpg").read_bytes()
+    (root / "test/cat/photo.jpg").write_bytes(plain[:2] + b"\xff\xfe\x00\x07hello" + plain[2:])
+    image.resize((16, 16)).save(root / "test/dog/small.png")
+    dataset = Folder(path=str(root))
+    assert dataset.info().notes == ()
+    context = context_of(dataset)
+    found = {split: digests(dataset.load(split, context)) for split in ("train", "validation", "test")}
+    assert shared_with_test(found) == {"test_in_train": 4, "test_in_validation": 0}
 
 
 def test_the_content_decides_and_not_the_place(tree):
