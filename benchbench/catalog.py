@@ -206,6 +206,10 @@ def _file_entry(kind: str, name: str) -> Entry:
     from .plugins import Plugin
 
     path = Path(name).expanduser()
+    if path.is_dir():
+        raise UsageError(
+            f"{name}: a folder is no plugin file; give it to a {kind} that takes a path, as NAME:path={name}"
+        )
     if not path.is_file():
         raise UsageError(f"{name}: no such file; a {kind} is a registered name or a Python file")
     try:

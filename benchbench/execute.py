@@ -7,6 +7,7 @@ another process in the meantime, is not run again.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -59,6 +60,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
         offline = os.environ.get("HF_HUB_OFFLINE")
         _fix_protocol(step["run"]["device"])
+        _import_packages(step["run"])
         reset_peak_memory()
         folder = store.temporary(key)
         start, start_cpu = time.perf_counter(), time.process_time()
@@ -328,6 +330,13 @@ def _fix_protocol(device: str) -> None:
         torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
+
+
+def _import_packages(run: Mapping[str, Any]) -> None:
+    """Import what the plugin says it needs before the clock starts: seconds compare methods, not who comes first."""
+    for package in unbind(run["plugin"] if "plugin" in run else run["dataset"]).needs().packages:
+        with contextlib.suppress(Exception):  # said by the plugin, where it is used
+            importlib.import_module(package)
 
 
 def reset_peak_memory() -> None:

@@ -99,6 +99,10 @@ class _Planner:
         """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
         return with_places(self._checked(kind, spec, info))
 
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:
+            self.warnings.append(line)
+
     def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
         bound = bind(kind, spec, self.request.preset, info)
         fetched = absent_models(bound)
@@ -106,7 +110,8 @@ class _Planner:
         if fetched:  # what a model says of itself, now that it is here, may need another package or refuse the dataset
             bound = bind(kind, spec, self.request.preset, info)
             warnings = check_needs(bound, self.device, download=self.download)
-        self.warnings += [line for line in warnings if line not in self.warnings]
+        for line in warnings:
+            self._warn(line)
         if bound.entry.file is not None:
             other = self.files.setdefault((kind, bound.place), bound.entry.file)
             if other != bound.entry.file:
@@ -327,6 +332,8 @@ class _Planner:
         axes = learner.plugin.axes
         mixes: tuple[tuple[int, int], ...] = self.request.mix or ((0, 1),)
         if generation.is_real or "mix" not in axes:
+            if not generation.is_real and any(all(mix) for mix in mixes):
+                self._warn(f"--mix: {learner.name} trains on one source; it sees generated images alone")
             mixes = ((1, 0),) if generation.is_real else ((0, 1),)
         replicates = range(self.request.seeds)
         if not learner.plugin.trains:  # neither images nor draws nor seeds change it: one row of no images

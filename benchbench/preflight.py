@@ -9,6 +9,7 @@ from .errors import MissingError, UsageError
 from .foundations import locate, obtain
 from .hardware import has_cuda, memory_gib
 from .parameters import parameters
+from .spec import Spec
 
 
 def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str]:
@@ -30,9 +31,8 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
             raise MissingError(f"{bound.name}: needs the package {package}, which is not installed; {how}")
     for file in needs.files:
         if not file.path.exists():
-            raise MissingError(
-                f"{bound.name}: not found: {file.what}; looked for {file.path}; put it there; source: {file.source}"
-            )
+            where = f"looked for {file.path}; put it there; source: {file.source}"
+            raise MissingError(f"{_subject(bound)}: not found: {file.what}; {where}")
     for name in needs.foundations:
         check_foundation(name, bound, download)
     warnings = []
@@ -42,6 +42,12 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
     if needs.memory_gib > memory_gib():
         warnings.append(f"{bound.name}: may need {needs.memory_gib:g} GiB of memory; {memory_gib():.1f} GiB are free")
     return warnings
+
+
+def _subject(bound: Bound) -> str:
+    """Return the plugin as the user wrote it, so that of two that differ in a path the right one is named."""
+    set_values = {name: getattr(bound.plugin, name) for name in bound.set_values}
+    return str(Spec(bound.name, set_values))
 
 
 def absent_models(bound: Bound) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import UsageError, nearest
 from .parameters import PRESETS
-from .spec import Spec, comma_list, integers, parse_chain, parse_mix, parse_spec, parse_sweep
+from .spec import Spec, comma_list, integer, integers, parse_chain, parse_mix, parse_spec, parse_sweep
 
 EXECUTORS = ("auto", "inline", "processes")
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,6 +20,21 @@ PRECISIONS = ("auto", "fp32", "bf16")
 SUBSETS = ("balanced", "groups")
 
 Chain = tuple[Spec, ...]
+#: What each option that takes a list lacks when its text holds nothing, as a script's unset variable does.
+MISSING = {
+    "gen": "names no generator",
+    "data": "names no dataset",
+    "learner": "names no learner",
+    "metric": "names no metric; `none` is for none",
+    "arch": "names no architecture",
+    "aug": "names no augmentation",
+    "test_transform": "names no generator; `none` is for none",
+    "shots": "no number given",
+    "n_real": "no number given",
+    "n_syn": "no number given",
+    "mix": "no ratio given",
+    "sweep": "names no parameter",
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,10 @@ class Request:
             raise UsageError("--shots and --n-real: give one of them; both set the number of real images")
 
 
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _texts(value: Any, option: str) -> list[str]:
     if value is None:
         return []
@@ -96,12 +115,9 @@ def _texts(value: Any, option: str) -> list[str]:
 
 
 def _whole(value: Any, option: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    try:
-        return int(value) if isinstance(value, str) else int("")
-    except ValueError:
-        raise UsageError(f"{option} {value}: must be a whole number") from None
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise UsageError(f"{option} {value}: must be a whole number")
+    return integer(value, option, 1)
 
 
 def make_request(options: Mapping[str, Any]) -> Request:
@@ -112,17 +128,20 @@ def make_request(options: Mapping[str, Any]) -> Request:
     real baseline alone.
 
     Args:
-        options: keys are the fields of :class:`Request`; values are texts, numbers or lists of them. Absent, ``None``
-            and empty values keep the default.
+        options: keys are the fields of :class:`Request`; values are texts, numbers or lists of them. Absent,
+            ``None`` and an empty list keep the default; a text that holds nothing, ``""`` or ``","``, does not.
 
     Raises:
-        UsageError: an unknown key, or a value that cannot be read.
+        UsageError: an unknown key, a value that cannot be read, or one that holds nothing.
     """
     known = tuple(item.name for item in fields(Request))
     for name in options:
         if name not in known:
             raise UsageError(f"{name}: unknown option{nearest(name, known) or '; there are ' + ', '.join(known)}")
-    given = {name: value for name, value in options.items() if value not in (None, (), [], "")}
+    given = {name: value for name, value in options.items() if value not in (None, (), [])}
+    for name, value in given.items():
+        if name in MISSING and not comma_list(_texts(value, _option(name))):
+            raise UsageError(f"{_option(name)}: {MISSING[name]}")
     open_question = not (given.get("gen") or given.get("data"))
     for name, value in read_suite("default").items():
         if name not in ("gen", "data") or open_question:
@@ -147,7 +166,7 @@ def make_request(options: Mapping[str, Any]) -> Request:
         "sweep": lambda texts: tuple((k, p, tuple(v)) for k, p, v in map(parse_sweep, texts)),
     }
     for name, value in given.items():
-        option = "--" + name.replace("_", "-")
+        option = _option(name)
         if name in readers:
             made[name] = readers[name](_texts(value, option))
         elif name in ("seeds", "draws"):

@@ -77,6 +77,8 @@ def parse_chain(text: str) -> tuple[Spec, ...]:
         parts[-1] += "+" * (len(piece) // 2)
         if len(piece) % 2:
             parts.append("")
+    if len(parts) > 1 and not parts[0].strip():
+        raise UsageError(f"{text}: a plugin's name is missing before the +; write NAME{text.strip()}")
     return tuple(parse_spec(part) for part in parts)
 
 
@@ -92,17 +94,34 @@ def comma_list(values: Iterable[str]) -> list[str]:
 
 
 def integers(values: Iterable[str], option: str, low: int) -> list[int]:
-    """Read a comma list of whole numbers, each at least ``low``."""
-    numbers = []
-    for text in comma_list(values):
-        try:
-            number = int(text)
-        except ValueError:
-            raise UsageError(f"{option} {text}: must be a whole number") from None
-        if number < low:
-            raise UsageError(f"{option} {text}: must be at least {low}")
-        numbers.append(number)
-    return numbers
+    """Read a comma list of whole numbers, each at least ``low``.
+
+    Raises:
+        UsageError: no number at all, something that is none, or one below ``low``.
+    """
+    texts = comma_list(values)
+    if not texts:
+        raise UsageError(f"{option}: no number given")
+    return [integer(text, option, low) for text in texts]
+
+
+def integer(value: str | int, option: str, low: int, high: int | None = None) -> int:
+    """Read one whole number of at least ``low`` and at most ``high``.
+
+    Raises:
+        UsageError: no number, one outside these limits, or several.
+    """
+    if not str(value).strip():
+        raise UsageError(f"{option}: no number given")
+    try:
+        number = int(value)
+    except ValueError:
+        raise UsageError(f"{option} {value}: must be a whole number") from None
+    if number < low:
+        raise UsageError(f"{option} {value}: must be at least {low}")
+    if high is not None and number > high:
+        raise UsageError(f"{option} {value}: must be at most {high}")
+    return number
 
 
 def parse_mix(text: str) -> tuple[int, int]:

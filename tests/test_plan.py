@@ -99,6 +99,12 @@ def test_a_learner_multiplies_by_its_own_axes_only(world):
     assert set(sentences(plan, "mix")) == {"1:0", "0:1"}
 
 
+def test_a_mix_that_a_learner_cannot_train_on_is_told(world):
+    plan = world.plan(learner=["toyplain", "toylearner"], mix="1:1")
+    assert plan.warnings == ("--mix: toyplain.py trains on one source; it sees generated images alone",)
+    assert world.plan(learner="toyplain").warnings == ()
+
+
 def test_the_baseline_is_planned_once_and_first(world):
     plan = world.plan(gen=["toygen", "toygen:level=3"], n_syn=[20, 40], mix="0:1,1:1", baseline=True)
     assert sentences(plan, "gen").count("real") == 1

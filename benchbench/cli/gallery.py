@@ -31,14 +31,14 @@ def gallery(
         typer.Option("--aug", metavar="NAME,...", help="Augmentations; a+b applies both. [default: all]"),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, max=200, help="Real images: rows of a picture.")
-    ] = 10,
+        str, typer.Option("--count", metavar="N", help="Real images: rows of a picture, at most 200.")
+    ] = "10",
     versions: Annotated[
-        int, typer.Option("--versions", metavar="N", min=1, max=50, help="Augmented versions of each.")
-    ] = 8,
+        str, typer.Option("--versions", metavar="N", help="Augmented versions of each, at most 50.")
+    ] = "8",
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Decides the images and how they are augmented.")
-    ] = 0,
+        str, typer.Option("--seed", metavar="N", help="Decides the images and how they are augmented.")
+    ] = "0",
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Pictures go to DIR/DATASET/AUGMENTATION.png.")
     ] = Path("results/figures/gallery"),
@@ -56,13 +56,19 @@ def gallery(
     What mixes images has its soft label below. An augmentation that grows the training set is shown by a short
     training (quick preset), and its picture says of what.
     """
+    from ..errors import UsageError
     from ..hardware import quiet_threads
     from ..request import make_request
+    from ..spec import integer
 
     quiet_threads()
+    sizes = integer(count, "--count", 1, 200), integer(versions, "--versions", 1, 50)
+    number = integer(seed, "--seed", 0)
     given = {"data": data, "aug": aug or ["all"], "preset": preset, "learner": learner, "arch": arch}
     request = make_request({name: value for name, value in given.items() if value is not None})
-    galleries = [_Gallery(spec, request, count, versions, seed) for spec in request.data]
+    if arch is not None and len(request.arch) > 1:
+        raise UsageError(f"--arch {arch}: must be one architecture, the one that trains for what grows the set")
+    galleries = [_Gallery(spec, request, *sizes, number) for spec in request.data]
     _check_folder(out)
     for each, name in zip(galleries, _file_names(_without_folders(spec) for spec in request.data), strict=True):
         for path in each.draw(out / name):

@@ -50,10 +50,10 @@ def run(
     from ..hardware import quiet_threads
 
     quiet_threads()
-    from ..spec import integers
+    from ..spec import integer
     from . import session
 
-    count = integers([workers], "--workers", 1)[0] if workers else None
+    count = None if workers is None else integer(workers, "--workers", 1)
     chosen = session.Choices(results, executor, count, dry_run, as_json)
     raise typer.Exit(session.run(o.gather(suite, given), chosen))
 

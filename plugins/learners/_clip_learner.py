@@ -66,10 +66,12 @@ class CacheLearner(PromptedLearner):
 
     augment_epochs: int = param(10, low=1, help="Random crops of each training image whose mean embedding is its key.")
     alpha: float = param(
-        2.0, low=0.0, help="Weight of the cache while keys are trained, and where no validation image decides it."
+        2.0, low=0.0, help="Weight of the cache where no validation image decides it; tip-adapter-f trains with it too."
     )
     beta: float = param(
-        1.0, above=0.0, help="Sharpness of the cache while keys are trained, and where no validation image decides it."
+        1.0,
+        above=0.0,
+        help="Sharpness of the cache where no validation image decides it; tip-adapter-f trains with it too.",
     )
     validation: str = param(
         "few",
