@@ -207,9 +207,8 @@ def _file_entry(kind: str, name: str) -> Entry:
 
     path = Path(name).expanduser()
     if path.is_dir():
-        raise UsageError(
-            f"{name}: a folder is no plugin file; give it to a {kind} that takes a path, as NAME:path={name}"
-        )
+        hint = f"; give it to a dataset that takes a path, as NAME:path={name}" if kind == "dataset" else ""
+        raise UsageError(f"{name}: a folder is no plugin file{hint or f'; a {kind} is a registered name or a file'}")
     if not path.is_file():
         raise UsageError(f"{name}: no such file; a {kind} is a registered name or a Python file")
     try:

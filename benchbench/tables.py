@@ -94,6 +94,7 @@ class Row:
         test_in_train, test_in_validation: test images that equal an image of the dataset's training and
             validation part, the most of any of its trainings; 0 also where nobody looked.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
+        data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
     """
 
@@ -119,6 +120,7 @@ class Row:
     test_in_train: int = 0
     test_in_validation: int = 0
     aug_links: int = 0
+    data_notes: tuple[str, ...] = ()
     delta: float | None = None
     delta_std: float | None = None
 
@@ -251,6 +253,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
         aug_links=sum(name.startswith("aug ") for name in records[-1].code),
+        data_notes=tuple(dict.fromkeys(hide_paths(note) for item in records for note in item.provenance.notes)),
     )
 
 

@@ -155,6 +155,15 @@ def test_a_file_that_is_not_there(tmp_path):
         catalog().get("generator", str(tmp_path / "none.py"))
 
 
+def test_a_folder_is_no_plugin_file(tmp_path):
+    with pytest.raises(UsageError) as error:
+        catalog().get("dataset", str(tmp_path))
+    hint = f"give it to a dataset that takes a path, as NAME:path={tmp_path}"
+    assert str(error.value) == f"{tmp_path}: a folder is no plugin file; {hint}"
+    with pytest.raises(UsageError, match="a folder is no plugin file; a generator is a registered name or a file$"):
+        catalog().get("generator", str(tmp_path))
+
+
 def two_worlds(tmp_path) -> list[str]:
     """Two folders with a plugin and a helper of the same names and other content."""
     for folder, gain in (("one", 1), ("two", 2)):

@@ -133,6 +133,43 @@ def test_one_line_for_each_mistake(options, told):
     assert str(error.value).startswith(told)
 
 
+@pytest.mark.parametrize("nothing", ["", " ", ",", [""], ["", ","]])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gen", "--gen: names no generator"),
+        ("data", "--data: names no dataset"),
+        ("learner", "--learner: names no learner"),
+        ("metric", "--metric: names no metric; `none` is for none"),
+        ("arch", "--arch: names no architecture"),
+        ("aug", "--aug: names no augmentation"),
+        ("test_transform", "--test-transform: names no generator; `none` is for none"),
+        ("shots", "--shots: no number given"),
+        ("n_real", "--n-real: no number given"),
+        ("n_syn", "--n-syn: no number given"),
+        ("mix", "--mix: no ratio given"),
+        ("sweep", "--sweep: names no parameter"),
+    ],
+)
+def test_a_list_that_is_given_and_holds_nothing(name, told, nothing):
+    """A script's unset variable must not train nothing, nor the default."""
+    with pytest.raises(UsageError) as error:
+        make_request({"data": "digits", name: nothing})
+    assert str(error.value) == told
+
+
+def test_what_is_not_given_and_blanks_among_values_are_fine():
+    assert make_request({"aug": [], "arch": None, "shots": (), "data": []}) == make_request({})
+    (chain,) = make_request({"aug": "mixup,,"}).aug
+    assert chain_text(chain) == "mixup"
+
+
+@pytest.mark.parametrize("name", ["seeds", "draws", "preset", "device", "precision", "subset"])
+def test_a_single_value_that_is_empty(name):
+    with pytest.raises(UsageError, match=rf"^--{name}\b.*: (no number given|must be one of)"):
+        make_request({name: ""})
+
+
 def test_a_suite_file(tmp_path):
     suite = tmp_path / "mine.toml"
     suite.write_text('gen = ["diffinv", "real"]\ndata = "digits"\nseeds = 3\nmix = ["1:1"]\nbaseline = false\n')

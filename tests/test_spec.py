@@ -11,6 +11,7 @@ from benchbench.spec import (
     Spec,
     chain_text,
     comma_list,
+    integer,
     integers,
     parse_chain,
     parse_mix,
@@ -111,6 +112,35 @@ def test_setting_a_value_leaves_the_old_spec_alone():
 def test_a_text_that_means_nothing(text, told):
     with pytest.raises(UsageError) as error:
         parse_spec(text)
+    assert str(error.value) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("+mixup", "+mixup: a plugin's name is missing before the +; write NAME+mixup"),
+        ("mixup+", "mixup+: a plugin's name is missing behind the +; write mixup+NAME"),
+    ],
+)
+def test_a_chain_that_lacks_a_link(text, told):
+    with pytest.raises(UsageError) as error:
+        parse_chain(text)
+    assert str(error.value) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("", "--count: no number given"),
+        ("1,2", "--count 1,2: must be a whole number"),
+        ("0", "--count 0: must be at least 1"),
+        (6, "--count 6: must be at most 5"),
+    ],
+)
+def test_one_number_within_limits(value, told):
+    assert integer("5", "--count", 1, 5) == 5
+    with pytest.raises(UsageError) as error:
+        integer(value, "--count", 1, 5)
     assert str(error.value) == told
 
 

@@ -14,6 +14,10 @@ from ..overlap import shared_text as overlap_text
 from ..tables import Generation, Row
 
 
+#: Notes about a dataset that a table shows; the records have all of them.
+MOST_NOTES = 3
+
+
 @dataclass(frozen=True)
 class Grid:
     """Cells of text with headings.
@@ -156,7 +160,15 @@ def setting_notes(rows: Sequence[Row]) -> list[str]:
     found = sorted({name for row in rows for name in row.environments})
     if len(found) >= 2 and not any(len(row.environments) == len(found) for row in rows):
         notes.append(f"These rows come from {len(found)} environments: {', '.join(found)}.")
-    return notes
+    return [*notes, *data_notes(rows)]
+
+
+def data_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what the records tell of the dataset that these rows share, each note once, the first few."""
+    found = list(dict.fromkeys(note for row in rows for note in row.data_notes))
+    more = len(found) - MOST_NOTES
+    told = [f"Dataset: {note}." for note in found[:MOST_NOTES]]
+    return [*told, f"Dataset: and {more} more, see the records."] if more > 0 else told
 
 
 def aligned(grid: Grid) -> list[list[str]]:

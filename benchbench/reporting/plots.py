@@ -201,9 +201,11 @@ def _draw_panel(
             label.set_horizontalalignment("right" if label.get_rotation() else "center")
             label.set_rotation_mode("anchor")
     at.minorticks_off()
-    step = min(0.05, 0.3 / len(lines)) if scale else min(0.12, 0.7 / len(lines))
-    for rank, line in enumerate(lines):
-        look, shift = looks[_key(line)], (rank - (len(lines) - 1) / 2) * step
+    dodged = [line for line in lines if not line.level and any(map(_known, line.values))]
+    step = min(0.05, 0.3 / max(len(dodged), 1)) if scale else min(0.12, 0.7 / max(len(dodged), 1))
+    rank = 0
+    for line in lines:
+        look = looks[_key(line)]
         cells = zip(places, line.values, strict=True)
         known = [(place, cell.mean, cell.std or 0.0) for place, cell in cells if cell and cell.mean is not None]
         if not known:
@@ -212,10 +214,12 @@ def _draw_panel(
             handle = at.axhline(known[0][1], color=look.colour, linestyle=look.style)
             handles[_label(pivot, line, panelled)] = handle
             continue
+        shift = (rank - (len(dodged) - 1) / 2) * step
+        rank += 1
         handle = at.errorbar(
             [place * 2**shift if scale else place + shift for place, _, _ in known],
             [mean for _, mean, _ in known],
-            yerr=[std for _, _, std in known],
+            yerr=[std for _, _, std in known] if any(std for _, _, std in known) else None,
             color=look.colour,
             marker=look.marker,
             linestyle=look.style if scale else "none",

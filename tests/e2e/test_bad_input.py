@@ -340,7 +340,7 @@ def test_a_model_that_is_a_slip(finished, model, why):
 def test_missing_inception_weights(finished, tmp_path):
     options = ("run", "--gen", "real", *DATA, "--learner", "./means.py", "--metric", "fidelity:extractor=inception")
     done = finished(*options, code=2, BENCH_INCEPTION_WEIGHTS=str(tmp_path / "gone.pth"))
-    assert done.err.startswith(f"bench: fidelity: not found: Inception weights of FID; looked for {tmp_path}/gone.pth;")
+    assert "gone.pth: not found: Inception weights of FID; looked for" in done.err
     assert done.err.count("\n") == 1
     assert done.seconds < 10
 

@@ -102,6 +102,25 @@ def test_shots_with_error_bars_and_a_level_for_what_does_not_train():
     assert "n = 1 to 2 trainings" in figure.get_supxlabel()
 
 
+@pytest.mark.parametrize("still", [True, False])
+def test_points_stand_around_their_ticks(still):
+    """The level is no series: it takes no place beside the others, wherever its name stands among theirs."""
+    (at,) = drawn(few_shot()[0 if still else 1 :]).axes
+    places = np.log2([container.lines[0].get_xdata() for container in at.containers])
+    np.testing.assert_allclose(places.mean(axis=0), [0, 1, 2, 3, 4], atol=1e-9)
+    assert np.ptp(places, axis=0).max() < 0.3
+
+
+def test_single_trainings_have_no_error_bars_in_plot_and_legend():
+    records = [item for item in few_shot() if item.cell.replicate == 0 or item.cell.learner == "tip"]
+    figure = drawn(records)
+    assert [container.has_yerr for container in figure.axes[0].containers] == [False, False, True, True]
+    assert [text for text in legend_of(figure) if text.startswith("coop")] == [
+        "coop, real (n=1)",
+        "coop, diffinv (n=1)",
+    ]
+
+
 def test_the_baseline_is_hollow_and_black_and_each_generator_has_a_colour():
     figure = drawn(trainings(("real", "diffinv", "lecf"), archs=FIVE))
     (at,) = figure.axes

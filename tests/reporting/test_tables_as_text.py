@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (whole outputs, line by line)
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
 
@@ -219,3 +220,30 @@ def test_durations(seconds, text):
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (0.01234, "0.0123"), (3.14159, "3.14"), (212.34, "212.3")])
 def test_distances(value, text):
     assert distance(value) == text
+
+
+def noted(made, *notes):
+    return dataclasses.replace(made, provenance=dataclasses.replace(made.provenance, notes=notes))
+
+
+def test_what_is_special_about_a_dataset_stands_below_its_numbers_once():
+    """A class without test images changes what an accuracy means."""
+    records = [
+        noted(record(gen, replicate=seed), "no test images of 'dog'") for gen in ("real", "diffinv") for seed in (0, 1)
+    ]
+    table = build_table(records)
+    stream = io.StringIO()
+    print_table(table, stream)
+    for text in (markdown_text(table), stream.getvalue()):
+        assert text.count("Dataset: no test images of 'dog'.") == 1
+    other = noted(record("real", data="pets"), "a", "b", "c", "d", "e")
+    text = markdown_text(build_table([*records, other]))
+    (pets,) = [part for part in text.split("## ") if part.startswith("pets") and "accuracy" in part]
+    assert pets.endswith("- Dataset: a.\n- Dataset: b.\n- Dataset: c.\n- Dataset: and 2 more, see the records.\n\n")
+    assert "Dataset: d" not in text
+
+
+def test_a_note_names_no_folder_of_this_machine():
+    text = markdown_text(build_table([noted(record("real"), "read from /home/somebody/pets")]))
+    assert "Dataset: read from" in text
+    assert "somebody" not in text
