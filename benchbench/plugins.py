@@ -308,7 +308,8 @@ class Augmentation(Plugin):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images uint8 ``(M, 3, H, W)`` and labels int64 ``(M,)`` to add to the training set (ME-ADA).
 
-        ``model`` is in eval mode and takes normalised float batches; ``model.features`` gives penultimate features.
+        ``model`` is in eval mode and takes normalised float batches; ``model.features(images)`` gives penultimate
+        features ``(B, D)``, and ``model.logits_and_features(images)``, which a model may offer, both in one pass.
         """
         raise NotImplementedError
 

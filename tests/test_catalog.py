@@ -160,7 +160,7 @@ def test_a_folder_is_no_plugin_file(tmp_path):
         catalog().get("dataset", str(tmp_path))
     hint = f"give it to a dataset that takes a path, as NAME:path={tmp_path}"
     assert str(error.value) == f"{tmp_path}: a folder is no plugin file; {hint}"
-    with pytest.raises(UsageError, match="a folder is no plugin file; a generator is a registered name or a file$"):
+    with pytest.raises(UsageError, match=r"a folder is no plugin file; a generator is a registered name or a file$"):
         catalog().get("generator", str(tmp_path))
 
 

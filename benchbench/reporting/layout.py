@@ -13,7 +13,6 @@ from itertools import groupby
 from ..overlap import shared_text as overlap_text
 from ..tables import Generation, Row
 
-
 #: Notes about a dataset that a table shows; the records have all of them.
 MOST_NOTES = 3
 

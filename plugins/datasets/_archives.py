@@ -37,19 +37,8 @@ LIMIT = 8 * 2**30
 #: Members that an archive may have.
 MOST_MEMBERS = 2_000_000
 #: What a damaged archive makes the standard library raise.
-DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    UnicodeError,
-)
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError)
+DAMAGED = (*BROKEN, ValueError, RuntimeError, NotImplementedError, OverflowError, UnicodeError)
 
 #: Whether a member of this name is wanted; it is checked in any case.
 Only = Callable[[str], bool]
@@ -148,7 +137,7 @@ def extract(path: Path, folder: Path, subject: str, limit: int = LIMIT, only: On
             for member in wanted:
                 _extract_member(second, member, folder)
     except DAMAGED as error:
-        raise UsageError(f"{subject}: {path}: damaged archive ({_reason(error)}); fetch it again") from None
+        raise UsageError(f"{subject}: {path}: {what_is_wrong(error)}; fetch it again") from None
 
 
 def check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int = LIMIT) -> None:
@@ -196,6 +185,13 @@ def _check_member(name: str, what: str | None, count: int, sizes: int, path: Pat
         raise UsageError(f"{subject}: {path}: member {name!r} {what}; nothing was unpacked; fetch the archive again")
 
 
+def what_is_wrong(error: Exception) -> str:
+    """Return what to say of one of ``DAMAGED``; of broken bytes the libraries' own words say nothing more."""
+    if isinstance(error, BROKEN):
+        return "is not an archive, or damaged"
+    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
+
+
 def _starts_like_zip(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(2) == b"PK"
@@ -212,8 +208,3 @@ def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: P
         archive.extract(member, folder, set_attrs=False, filter="data")
     else:  # Python 3.11.0 to 3.11.3; members were checked by the rules of this module
         archive.extract(member, folder, set_attrs=False)
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__

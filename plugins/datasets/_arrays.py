@@ -37,7 +37,44 @@ def image_set(found: Decoded, split: str, classes: tuple[str, ...], subject: str
     return ImageSet(part.images, part.labels, classes, [{"source": index} for index in range(len(part.labels))])
 
 
-def checked(parts: Mapping[str, Part], info: DatasetInfo, notes: Sequence[str], subject: str) -> dict[str, Any]:
+def check_labels(
+    labels: NDArray[Any], name: str, classes: int, subject: str, counted: tuple[str, int] = ("", 0)
+) -> None:
+    """Check the labels of one part; before they are converted to int64, as larger ones would wrap around.
+
+    Args:
+        labels: ``(N,)`` whole numbers of any type.
+        name: the part.
+        classes: how many there are.
+        subject: the start of every message.
+        counted: name of a dataset whose files count from another number than 0, and that number; ``labels`` count
+            from 0, the message tells what the file holds.
+
+    Raises:
+        UsageError: a label that is not in ``0..classes - 1``: how many, the first, and its image.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        title, first = counted
+        how = f"{title} counts from {first} to {first + classes - 1}" if title else _range(classes)
+        many = "1 {} label is" if len(wrong) == 1 else f"{len(wrong):,} {{}} labels are"
+        raise UsageError(
+            f"{subject}: {many.format(name)} out of range, the first is label {int(labels[wrong[0]]) + first} of image "
+            f"{wrong[0]}; {how}; fetch it again"
+        )
+
+
+def _range(classes: int) -> str:
+    return f"{classes} classes have the labels 0 to {classes - 1}"
+
+
+def checked(
+    parts: Mapping[str, Part],
+    info: DatasetInfo,
+    notes: Sequence[str],
+    subject: str,
+    counted: tuple[str, int] = ("", 0),
+) -> dict[str, Any]:
     """Check the parts of a dataset and compare them with what is published.
 
     Args:
@@ -45,6 +82,7 @@ def checked(parts: Mapping[str, Part], info: DatasetInfo, notes: Sequence[str], 
         info: the published facts.
         notes: what is known already, first among the notes.
         subject: the start of every message.
+        counted: as of :func:`check_labels`.
 
     Returns:
         JSON facts: ``counts`` by part, ``class_counts`` of train, ``notes``.
@@ -58,12 +96,7 @@ def checked(parts: Mapping[str, Part], info: DatasetInfo, notes: Sequence[str], 
             if name != "validation":
                 raise UsageError(f"{subject}: the {name} part is empty; fetch it again")
             continue
-        wrong = np.flatnonzero((labels < 0) | (labels >= len(info.classes)))
-        if len(wrong):
-            raise UsageError(
-                f"{subject}: {len(wrong):,} {name} labels are out of range, the first is {labels[wrong[0]]} of image "
-                f"{wrong[0]}; {len(info.classes)} classes have the labels 0 to {len(info.classes) - 1}; fetch it again"
-            )
+        check_labels(labels, name, len(info.classes), subject, counted)
         held = np.bincount(labels, minlength=len(info.classes))
         if name != "validation" and not held.all():
             lacking = [info.classes[label] for label in np.flatnonzero(held == 0)]

@@ -81,13 +81,13 @@ def _copy_checked(folder: Path, target: Path, library: Any, release: Release, su
         if name == library.meta["filename"]:
             problem = _problem_of_meta(held, library.meta["key"], release.info.classes)
         else:
-            problem = _problem_of_batch(held)
+            problem = _problem_of_batch(held, len(release.info.classes))
         if problem:
             raise UsageError(f"{subject}: {folder / name}: {problem}; remove it and fetch it again")
         (target / name).write_bytes(content)
 
 
-def _problem_of_batch(held: Any) -> str:
+def _problem_of_batch(held: Any, classes: int) -> str:
     if not isinstance(held, dict):
         return f"holds no batch but a {type(held).__name__}"
     data = held.get("data")
@@ -98,7 +98,13 @@ def _problem_of_batch(held: Any) -> str:
     if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
         return "has no list of labels"
     if len(labels) != len(data):
-        return f"has {len(labels):,} labels for {len(data):,} images"
+        return f"has {len(labels):,} label{'s' * (len(labels) != 1)} for {len(data):,} image{'s' * (len(data) != 1)}"
+    wrong = [index for index, label in enumerate(labels) if not 0 <= label < classes]
+    if wrong:
+        first = labels[wrong[0]]
+        shown = str(first) if first.bit_length() < 64 else f"a number of {first.bit_length():,} bits"
+        many = "1 label is" if len(wrong) == 1 else f"{len(wrong):,} labels are"
+        return f"{many} out of range, the first is {shown} of image {wrong[0]}; they go from 0 to {classes - 1}"
     return ""
 
 

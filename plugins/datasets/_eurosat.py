@@ -10,7 +10,7 @@ from typing import Any
 
 from benchbench.errors import UsageError
 
-from ._archives import check_zip
+from ._archives import DAMAGED, check_zip, what_is_wrong
 from ._images import listed
 from ._listing import Item, Listing, class_folders, stratified, subfolders
 
@@ -27,7 +27,12 @@ PARTS = {"train": "train", "validation": "val", "test": "test"}
 
 
 def list_eurosat(
-    root: Path, files: Mapping[str, list[str]], split_file: Path | None, classes: Mapping[str, str], subject: str
+    root: Path,
+    files: Mapping[str, list[str]],
+    split_file: Path | None,
+    classes: Mapping[str, str],
+    counts: Mapping[str, int],
+    subject: str,
 ) -> Listing:
     """List the three parts.
 
@@ -36,6 +41,7 @@ def list_eurosat(
         files: sorted names ``Class/file`` of each class folder, in the order of ``classes``.
         split_file: the published split, ``None`` to draw one with the same counts.
         classes: name of each class by its folder, sorted by folder.
+        counts: published images of each part; a difference is noted.
         subject: the start of every message.
 
     Raises:
@@ -46,8 +52,11 @@ def list_eurosat(
     else:
         parts, notes = _published(files, split_file, subject)
     total = sum(len(members) for members in files.values())
-    if split_file is None and total != COMPLETE:
+    if total != COMPLETE:
         notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
+    other = [f"{part} {len(parts[part]):,} of {count:,}" for part, count in counts.items() if len(parts[part]) != count]
+    if split_file is not None and other:
+        notes.append(f"parts of {split_file.name} that differ from the published ones: {', '.join(other)}")
     return Listing(root, tuple(classes.values()), parts, tuple(notes))
 
 
@@ -77,8 +86,8 @@ def names_in_archive(archive: Path, classes: Iterable[str], subject: str) -> dic
         with zipfile.ZipFile(archive) as opened:
             check_zip(opened, archive, subject, LIMIT)
             members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
-    except zipfile.BadZipFile as error:
-        raise UsageError(f"{subject}: {archive}: damaged archive ({error}); fetch it again") from None
+    except DAMAGED as error:
+        raise UsageError(f"{subject}: {archive}: {what_is_wrong(error)}; fetch it again") from None
     inside = [parts for parts in members if len(parts) == 3 and parts[0] == FOLDER]
     files: dict[str, list[str]] = {}
     for _, name, file in sorted(inside):

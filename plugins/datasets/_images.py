@@ -8,7 +8,8 @@
 4. The centre square is cut out (the odd pixel stays at the right or bottom) and resized by Pillow's bicubic
    filter.
 
-Refused: damaged or truncated files, float images, more than 64 megapixels or 1 GiB, what is no regular file.
+Refused: damaged or truncated files, float and 32-bit images, whatever their values, more than 64 megapixels or 1 GiB,
+what is no regular file.
 Of images above 16 megapixels one is decoded at a time, so that threads do not multiply their memory.
 """
 
@@ -29,7 +30,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 #: Endings of file names that count as images.
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -45,6 +46,8 @@ LARGE_PIXELS = 4096 * 4096
 STRIP = 512
 #: Shorter side in px from which on :func:`inspect` decodes a JPEG at an eighth of its size.
 DRAFT_SIDE = 256
+#: The tag BitsPerSample.
+TIFF_BITS = 258
 #: The colour behind transparent pixels.
 BACKGROUND = (255, 255, 255)
 #: What makes each EXIF orientation upright; from 5 on, width and height change places.
@@ -153,7 +156,15 @@ def _open(content: bytes) -> Image.Image:
         raise ImageError("not an image, or damaged") from None
     if image.width * image.height > MOST_PIXELS:
         raise ImageError(f"{image.width} x {image.height} px, more than 64 megapixels")
+    if _bits(image) > 16 and image.mode == "I":  # of unknown range: values 0..255 would turn black
+        raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
     return image
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits of a channel in a TIFF file; Pillow's mode ``I`` stands for 16 and for 32. No other format has 32."""
+    found = image.tag_v2.get(TIFF_BITS, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+    return max(found) if isinstance(found, tuple) else int(found)
 
 
 def _decode(image: Image.Image) -> Image.Image:
@@ -216,7 +227,7 @@ def _strips(image: Image.Image) -> Iterator[Image.Image]:
 def _high_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Divide whole numbers 0..65535 by 257 and round."""
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
+        raise ImageError("grey values outside of 0 to 65,535; save it with 8 or 16 bits per channel")
     grey = np.empty(values.shape, dtype=np.uint8)
     for top in range(0, len(values), STRIP):
         # 257 is odd: no value lies halfway, and rounding needs no float.

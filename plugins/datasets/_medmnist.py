@@ -10,8 +10,8 @@ import numpy as np
 
 from benchbench.errors import UsageError
 
-from ._archives import DAMAGED, check_zip, verify
-from ._arrays import blocks, checked
+from ._archives import DAMAGED, check_zip, verify, what_is_wrong
+from ._arrays import blocks, check_labels, checked
 from ._decoded import Decoded, Source, decoded
 from ._library import file_digests, reading
 from ._published import Found, Release
@@ -54,7 +54,10 @@ def decode(flag: str, found: Found, release: Release, subject: str, remedy: str)
         root.mkdir()
         (root / f"{flag}.npz").symlink_to(file.absolute())  # the package looks for this name
         library = getattr(medmnist, _info(flag)["python_class"])
-        return {ours: _part(library, theirs, root, subject) for theirs, ours in PARTS.items()}
+        found = {ours: _part(library, theirs, file, root, subject) for theirs, ours in PARTS.items()}
+        for name, part in found.items():
+            check_labels(part.labels, name, len(release.info.classes), f"{subject}: {file}")
+        return found
 
     return decoded(
         ["medmnist", VERSION, flag, file_digests(found, subject)[0][1]],
@@ -69,10 +72,10 @@ def _info(flag: str) -> Any:
     return medmnist.INFO[flag]
 
 
-def _part(library: Any, split: str, root: Path, subject: str) -> Source:
-    with reading("medmnist", f"its {split} part", subject):
+def _part(library: Any, split: str, file: Path, root: Path, subject: str) -> Source:
+    with reading("medmnist", f"the {split} part of {file}", subject):
         found = library(split=split, root=str(root), download=False)
-        return Source(found.labels[:, 0].astype(np.int64), SIDE, blocks(found.imgs))
+        return Source(found.labels[:, 0], SIDE, blocks(found.imgs))
 
 
 def _check_arrays(file: Path, subject: str) -> None:
@@ -92,8 +95,7 @@ def _check_arrays(file: Path, subject: str) -> None:
                 if problem := _problem(*found):
                     raise UsageError(f"{subject}: {file}: {split}_{problem}; fetch it again")
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{subject}: {file}: damaged ({reason}); remove it and fetch it again") from None
+        raise UsageError(f"{subject}: {file}: {what_is_wrong(error)}; remove it and fetch it again") from None
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

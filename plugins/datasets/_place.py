@@ -46,11 +46,26 @@ class Place:
 
     def found(self) -> Path | None:
         """Return the archive, or ``None``; of a file that ``path=`` names the content is not looked at."""
-        places = (self.base, *(self.base / folder / self.archive for folder in self.folders))
-        return next((place for place in places if place.is_file()), None)
+        places = (self.base, *self._places(), *(place / self.archive for place in self._places()))
+        return next((place for place in places if os.path.isfile(place)), None)
+
+    def blocked(self) -> Path | None:
+        """Return what has the archive's name and is no file, such as a folder, when the archive is nowhere."""
+        named = [self.base] if self.base.name == self.archive else []
+        places = (place for place in (*named, *self._places()) if os.path.exists(place))
+        return None if self.found() else next(places, None)
+
+    def described(self, what: str) -> str:
+        """Return what is looked for, with what is there instead in brackets."""
+        blocked = self.blocked()
+        if blocked is None:
+            return what
+        return f"{what} ({blocked} is {'a folder' if os.path.isdir(blocked) else 'no regular file'}, not the archive)"
 
     def wanted(self) -> Path:
-        """Return where the archive is, or belongs."""
+        """Return where the archive is, or belongs: inside of a folder that has its name."""
+        if blocked := self.blocked():
+            return blocked / self.archive
         named = self.base.suffix in ARCHIVES and not self.base.is_dir()
         return self.found() or (self.base if named else self.base / self.archive)
 
@@ -67,3 +82,6 @@ class Place:
         from ._fetching import fetch_file
 
         fetch_file(self.url, md5, self.wanted(), self.archive, self.subject)
+
+    def _places(self) -> tuple[Path, ...]:
+        return tuple(self.base / folder / self.archive for folder in self.folders)

@@ -74,7 +74,7 @@ class PublishedArrays(Dataset):
         """Return the library, and the archive or what was found of it."""
         found = self._found()
         where = self._place.wanted() if found is None else found.folder or found.files[0]
-        file = FileNeed(where, self.release.title, self._source())
+        file = FileNeed(where, self._place.described(self.release.title), self._source())
         return Needs(packages=(self.release.library,), files=(file,))
 
     def external(self) -> tuple[Path, ...]:
@@ -161,8 +161,8 @@ class PublishedArrays(Dataset):
         for folder, there in held.items():
             if all(there):
                 return self._in(folder)
-        if os.path.isfile(base / release.archive):
-            return Found((base / release.archive,), None)
+        if archive := self._place.found():
+            return Found((archive,), None)
         return next((self._in(folder) for folder, there in held.items() if any(there)), None)
 
     def _in(self, folder: Path) -> Found:

@@ -29,7 +29,7 @@ from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read
 from ._listing import Listing
 
 #: Changes whenever what is remembered, or the rule behind it, does.
-VERSION = 3
+VERSION = 4
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 

@@ -51,7 +51,7 @@ def decode(found: Found, release: Release, subject: str, remedy: str) -> Decoded
         from torchvision.datasets import STL10
 
         known = dict([*STL10.train_list, *STL10.test_list])
-        return checked(parts, release.info, differences(found, known, subject), subject)
+        return checked(parts, release.info, differences(found, known, subject), subject, ("STL-10", 1))
 
     return decoded(["stl10", VERSION, file_digests(found, subject)], read, check)
 

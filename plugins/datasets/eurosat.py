@@ -46,7 +46,7 @@ class EuroSAT(Dataset):
     The parts are those of ``split_zhou_EuroSAT.json`` (Zhou et al. 2022, CoOp) where that file lies beside
     the folder ``2750`` or beside the archive; it names files, and an image belongs to the class of its folder.
     Without it, each class is split 50/20/30 % by a hash of the file names: the same counts, other images, and the
-    record says so. A folder with fewer images works the same way and is noted. Images are in the order of their
+    record says so. Other counts than the published ones, of the images or of the parts, are noted. Images are in the order of their
     class and then of their path.
 
     The folder ``2750`` is preferred to the archive. An archive has to have the published checksum; it is unpacked
@@ -62,7 +62,8 @@ class EuroSAT(Dataset):
     def needs(self) -> Needs:
         """Return the folder of images, or the archive."""
         where = self._images() or self._place.found() or self._place.base / "2750"
-        return Needs(files=(FileNeed(where, "the EuroSAT images (RGB, ten class folders)", self._source()),))
+        what = "the EuroSAT images (RGB, ten class folders)"
+        return Needs(files=(FileNeed(where, what if self._images() else self._place.described(what), self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""
@@ -192,9 +193,9 @@ class EuroSAT(Dataset):
 
         if images is not None:
             files = names_in_folder(images, CLASSES, self._subject)
-            return list_eurosat(images, files, self._split_file(images), CLASSES, self._subject)
+            return list_eurosat(images, files, self._split_file(images), CLASSES, COUNTS, self._subject)
         assert archive is not None
         remedy = f"fetch {URL} again, or unpack the archive that you trust and give the folder"
         verify(archive, MD5, self._subject, remedy)
         files = names_in_archive(archive, CLASSES, self._subject)
-        return list_eurosat(archive, files, self._split_file(archive), CLASSES, self._subject)
+        return list_eurosat(archive, files, self._split_file(archive), CLASSES, COUNTS, self._subject)

@@ -58,7 +58,8 @@ class Imagenette(Dataset):
     def needs(self) -> Needs:
         """Return the folder of images, or the archive."""
         where = self._images() or self._place.found() or self._place.base / FOLDER
-        return Needs(files=(FileNeed(where, "the ImageNette images (imagenette2, full size)", self._source()),))
+        what = "the ImageNette images (imagenette2, full size)"
+        return Needs(files=(FileNeed(where, what if self._images() else self._place.described(what), self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""

@@ -225,12 +225,11 @@ def test_new_overwrites_nothing(finished):
     assert not (finished.folder / "test_mine.py").exists()
 
 
-@pytest.mark.parametrize("option", ["--gen", "--data"])
-def test_half_a_request(finished, option):
-    given = ("--gen", "real") if option == "--data" else DATA
-    kind = {"--gen": "generator", "--data": "dataset"}[option]
-    said = refused(finished, "run", *given, *LEARN)
-    assert said == f"bench: {option}: missing; `bench list {kind}` shows what there is"
+def test_half_a_request(finished):
+    said = refused(finished, "run", "--gen", "real", *LEARN)
+    assert said == "bench: --data: missing; `bench list dataset` shows what there is"
+    said = refused(finished, "run", *DATA, *LEARN, "--no-baseline")
+    assert said == "bench: --gen: missing, and --no-baseline leaves no row; `bench list generator` shows what there is"
 
 
 def test_an_unknown_architecture_names_the_nearest(finished):
@@ -289,12 +288,13 @@ def test_a_missing_dataset_is_said_at_once(finished):
     before = hashes(finished.folder / "results")
     done = finished("run", "--gen", "real", "--data", "eurosat", *LEARN, code=2)
     place = Path(finished.env["BENCH_CACHE"]) / "data"
-    assert done.err == (
+    assert done.err.startswith(
         "bench: eurosat: not found: the EuroSAT images (RGB, ten class folders); "
-        f"looked for {place}/eurosat/2750; put it there; source: "
-        f"python -c \"import torchvision; torchvision.datasets.EuroSAT('{place}', download=True)\", or "
-        f"unpack EuroSAT.zip (RGB) of the Hugging Face dataset torchgeo/eurosat into {place}/eurosat\n"
+        f"looked for {place}/eurosat/2750; put it there; source: `bench fetch eurosat` or "
+        f"torchvision.datasets.EuroSAT('{place}', download=True) gets them, or by hand https://"
     )
+    assert done.err.endswith(f"/EuroSAT.zip as {place}/eurosat/EuroSAT.zip\n")
+    assert done.err.count("\n") == 1
     assert done.seconds < 10
     assert hashes(finished.folder / "results") == before
 
@@ -340,7 +340,8 @@ def test_a_model_that_is_a_slip(finished, model, why):
 def test_missing_inception_weights(finished, tmp_path):
     options = ("run", "--gen", "real", *DATA, "--learner", "./means.py", "--metric", "fidelity:extractor=inception")
     done = finished(*options, code=2, BENCH_INCEPTION_WEIGHTS=str(tmp_path / "gone.pth"))
-    assert "gone.pth: not found: Inception weights of FID; looked for" in done.err
+    start = "bench: fidelity:extractor=inception: not found: Inception weights of FID; looked for "
+    assert done.err.startswith(f"{start}{tmp_path}/gone.pth;")
     assert done.err.count("\n") == 1
     assert done.seconds < 10
 
