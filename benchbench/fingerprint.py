@@ -54,7 +54,9 @@ STAGES = {
     "score": frozenset({"score"}),
 }
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.
-_PLANNING = frozenset({"needs", "fetch", "seconds", "training_seconds", "output_count", "upstream_count", "table"})
+_PLANNING = frozenset(
+    {"needs", "fetch", "seconds", "training_seconds", "output_count", "upstream_count", "least_images", "table"}
+)
 _STAGED = frozenset().union(_PLANNING, *STAGES.values())
 
 #: A class and the plugin classes that it extends, nearest first.

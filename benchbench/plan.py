@@ -305,6 +305,9 @@ class _Planner:
         images = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
         scores = {}
         for metric in self.metrics:
+            if images < (least := metric.plugin.least_images()):
+                self._refuse_metric(f"{metric.name}: needs at least {least} images on each side; there are {images}")
+                continue
             synthetic = generation.sample[-1] if generation.sample else None
             # The reference is the whole training part, whatever the subset; a baseline is the same for every subset.
             body = self._base(metric, "score", None) | {"data": self.data_key, "images": images, "synthetic": synthetic}
@@ -318,6 +321,12 @@ class _Planner:
             step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
             scores[metric.text] = self._add(step)
         return scores
+
+    def _refuse_metric(self, why: str) -> None:
+        """Refuse a metric that was asked for; one that is there by default is left out, and told."""
+        if self.request.metric is not None:
+            raise UsageError(why)
+        self._warn(f"metric {why}; it is left out")
 
     def _train_cells(
         self,

@@ -409,6 +409,10 @@ class Metric(Plugin):
 
     kind: ClassVar[str] = "metric"
 
+    def least_images(self) -> int:
+        """Return how many images of either side it needs; with fewer, the plan leaves it out and says so."""
+        return 1
+
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         """Return JSON values: numbers by name, ``extractor`` (its id), ``n_score`` and ``n_reference``.
 

@@ -158,3 +158,15 @@ def test_the_readme_quotes_the_recorded_table_of_generators():
         assert [float(value) for value in values] == [
             round(float(row[column]), 2 if column.startswith("fd") else 3) for column in columns
         ], name
+
+
+@pytest.mark.parametrize(
+    ("heading", "folder", "count"),
+    [("**Augmentations and architectures**", "augmentations", 12), ("**A few images and a CLIP**", "few-shot", 5)],
+)
+def test_the_readme_quotes_the_recorded_grids(heading, folder, count):
+    """The lines of the README's grids are lines of the leaderboard that was made from the records."""
+    section = text(ROOT / "README.md").split(heading)[1].split("```")[0]
+    quoted = [line for line in section.splitlines() if line.startswith("| ") and re.search(r"[0-9][0-9]\.[0-9]", line)]
+    assert len(quoted) >= count
+    assert set(quoted) <= set(text(ROOT / "results" / folder / "leaderboard.md").splitlines())

@@ -138,6 +138,16 @@ def test_every_generator_is_scored_on_the_same_number_of_images(world):
     assert {step.body["images"] for step in halved.steps.values() if step.stage == "score"} == {12}
 
 
+def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):
+    with pytest.raises(UsageError, match=r"^toymetric.py: needs at least 13 images on each side; there are 12"):
+        world.plan(metric="toymetric:least=13")
+    assert count(world.plan(metric="toymetric:least=12"), "score") == 2
+    options = world.options(data="toydata:per_class=3", n_syn=8) | {"metric": None}
+    plan = planning.make_plan(planning_request(options))
+    told = "metric fidelity: needs at least 6 images on each side; there are 4; it is left out"
+    assert (plan.warnings, count(plan, "score")) == ((told,), 0)
+
+
 def test_no_metric_means_no_score(world):
     assert count(world.plan(metric="none"), "score") == 0
 

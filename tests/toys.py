@@ -201,6 +201,10 @@ class ToyMetric(Metric):
     """Difference of means."""
     fail: bool = param(False, help="Raises.")
     scale: float = param(1.0, help="Multiplies.")
+    least: int = param(1, help="Images that it needs.")
+
+    def least_images(self):
+        return self.least
 
     def score(self, real, synthetic, context):
         if self.fail:

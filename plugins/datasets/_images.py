@@ -162,7 +162,7 @@ def _open(content: bytes) -> Image.Image:
 
 
 def _bits(image: Image.Image) -> int:
-    """Return the bits of a channel in a TIFF file; Pillow's mode ``I`` stands for 16 and for 32. No other format has 32."""
+    """Return the bits of a channel in a TIFF file, as Pillow's mode ``I`` stands for 16 and for 32; others have 16."""
     found = image.tag_v2.get(TIFF_BITS, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
     return max(found) if isinstance(found, tuple) else int(found)
 

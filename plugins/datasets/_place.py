@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchbench.errors import UsageError
 from benchbench.paths import data_root
 
 #: Endings by which a ``path=`` that is not there names an archive and not a folder.
@@ -46,26 +47,28 @@ class Place:
 
     def found(self) -> Path | None:
         """Return the archive, or ``None``; of a file that ``path=`` names the content is not looked at."""
-        places = (self.base, *self._places(), *(place / self.archive for place in self._places()))
+        places = (self.base, *self._places())
         return next((place for place in places if os.path.isfile(place)), None)
 
-    def blocked(self) -> Path | None:
-        """Return what has the archive's name and is no file, such as a folder, when the archive is nowhere."""
-        named = [self.base] if self.base.name == self.archive else []
-        places = (place for place in (*named, *self._places()) if os.path.exists(place))
-        return None if self.found() else next(places, None)
+    def check(self) -> None:
+        """Refuse a folder, or whatever else is no file, that has the archive's name where the archive is nowhere.
 
-    def described(self, what: str) -> str:
-        """Return what is looked for, with what is there instead in brackets."""
-        blocked = self.blocked()
-        if blocked is None:
-            return what
-        return f"{what} ({blocked} is {'a folder' if os.path.isdir(blocked) else 'no regular file'}, not the archive)"
+        Raises:
+            UsageError: there is one, named.
+        """
+        if self.found():
+            return
+        named = (self.base,) if self.base.name == self.archive else ()
+        for place in (*named, *self._places()):
+            if os.path.exists(place):
+                what = "a folder" if os.path.isdir(place) else "no regular file"
+                raise UsageError(
+                    f"{self.subject}: {place} is {what}, not the archive; move it away and fetch {self.url}, or give "
+                    "path= of another folder"
+                )
 
     def wanted(self) -> Path:
-        """Return where the archive is, or belongs: inside of a folder that has its name."""
-        if blocked := self.blocked():
-            return blocked / self.archive
+        """Return where the archive is, or belongs."""
         named = self.base.suffix in ARCHIVES and not self.base.is_dir()
         return self.found() or (self.base if named else self.base / self.archive)
 

@@ -71,10 +71,16 @@ class PublishedArrays(Dataset):
     )
 
     def needs(self) -> Needs:
-        """Return the library, and the archive or what was found of it."""
+        """Return the library, and the archive or what was found of it.
+
+        Raises:
+            UsageError: a folder has the archive's name, and nothing else is there.
+        """
         found = self._found()
+        if found is None:
+            self._place.check()
         where = self._place.wanted() if found is None else found.folder or found.files[0]
-        file = FileNeed(where, self._place.described(self.release.title), self._source())
+        file = FileNeed(where, self.release.title, self._source())
         return Needs(packages=(self.release.library,), files=(file,))
 
     def external(self) -> tuple[Path, ...]:

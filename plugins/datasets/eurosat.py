@@ -46,8 +46,8 @@ class EuroSAT(Dataset):
     The parts are those of ``split_zhou_EuroSAT.json`` (Zhou et al. 2022, CoOp) where that file lies beside
     the folder ``2750`` or beside the archive; it names files, and an image belongs to the class of its folder.
     Without it, each class is split 50/20/30 % by a hash of the file names: the same counts, other images, and the
-    record says so. Other counts than the published ones, of the images or of the parts, are noted. Images are in the order of their
-    class and then of their path.
+    record says so. Other counts than the published ones, of the images or of the parts, are noted. Images are in the
+    order of their class and then of their path.
 
     The folder ``2750`` is preferred to the archive. An archive has to have the published checksum; it is unpacked
     below the cache when its images are first needed. Decoded images are kept there too.
@@ -60,10 +60,17 @@ class EuroSAT(Dataset):
     )
 
     def needs(self) -> Needs:
-        """Return the folder of images, or the archive."""
-        where = self._images() or self._place.found() or self._place.base / "2750"
+        """Return the folder of images, or the archive.
+
+        Raises:
+            UsageError: a folder has the archive's name, and nothing else is there.
+        """
+        images = self._images()
+        if images is None:
+            self._place.check()
+        where = images or self._place.found() or self._place.base / "2750"
         what = "the EuroSAT images (RGB, ten class folders)"
-        return Needs(files=(FileNeed(where, what if self._images() else self._place.described(what), self._source()),))
+        return Needs(files=(FileNeed(where, what, self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""

@@ -56,10 +56,17 @@ class Imagenette(Dataset):
     )
 
     def needs(self) -> Needs:
-        """Return the folder of images, or the archive."""
-        where = self._images() or self._place.found() or self._place.base / FOLDER
+        """Return the folder of images, or the archive.
+
+        Raises:
+            UsageError: a folder has the archive's name, and nothing else is there.
+        """
+        images = self._images()
+        if images is None:
+            self._place.check()
+        where = images or self._place.found() or self._place.base / FOLDER
         what = "the ImageNette images (imagenette2, full size)"
-        return Needs(files=(FileNeed(where, what if self._images() else self._place.described(what), self._source()),))
+        return Needs(files=(FileNeed(where, what, self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""

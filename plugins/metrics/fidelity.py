@@ -40,6 +40,10 @@ class Fidelity(Metric):
         if self.weights and self.extractor != "inception":
             raise ValueError("weights is for extractor=inception; the embedded extractor has its own")
 
+    def least_images(self) -> int:
+        """Return one more than the neighbours that span a ball."""
+        return self.nearest_k + 1
+
     def needs(self) -> Needs:
         """Return the embedded extractor, or torch-fidelity and its weights; a wrong file is a UsageError."""
         if self.extractor != "inception":

@@ -166,7 +166,7 @@ def test_cells_say_what_is_special():
         ("real", "40.50 ± 0.71", "50.50 ± 0.71", "60.50 ± 0.71"),
         ("diffinv", "50.00 (n=1)", "failed (out of memory)", "-"),
     )
-    assert grid.notes == ("n = 2 trainings unless a cell says otherwise.",)
+    assert grid.notes == ("n = 2 trainings unless a cell says otherwise.", "Dataset: a regenerated split.")
     results = [dataclasses.replace(item.result, details={"test_copies": 3}) for item in records[:2]]
     copied = [dataclasses.replace(item, result=result) for item, result in zip(records[:2], results, strict=True)]
     marked = pivot_grid(made([*copied, *records[2:]]))
@@ -182,6 +182,7 @@ real       45.50    46.50
 diffinv    50.50    51.50
 Means are over the architectures with equal weight, and only where none is missing.
 Each architecture has n = 2 trainings, or what leaderboard.md says.
+Dataset: a regenerated split.
 In detail: leaderboard.md.
 
 """

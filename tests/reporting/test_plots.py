@@ -106,7 +106,7 @@ def test_shots_with_error_bars_and_a_level_for_what_does_not_train():
 def test_points_stand_around_their_ticks(still):
     """The level is no series: it takes no place beside the others, wherever its name stands among theirs."""
     (at,) = drawn(few_shot()[0 if still else 1 :]).axes
-    places = np.log2([container.lines[0].get_xdata() for container in at.containers])
+    places = np.log2(np.array([list(container.lines[0].get_xdata()) for container in at.containers], float))
     np.testing.assert_allclose(places.mean(axis=0), [0, 1, 2, 3, 4], atol=1e-9)
     assert np.ptp(places, axis=0).max() < 0.3
 

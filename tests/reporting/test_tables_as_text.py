@@ -37,6 +37,7 @@ PROTOCOL
 
 - n = 3 trainings unless a cell says otherwise.
 - These rows come from 2 environments: e1, e2.
+- Dataset: a regenerated split.
 
 ## digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
 
@@ -50,6 +51,7 @@ PROTOCOL
 
 - [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
 - These rows come from 2 environments: e1, e2.
+- Dataset: a regenerated split.
 
 ## Fidelity: digits, 50 real images (5 per class), preset quick
 
@@ -80,6 +82,7 @@ vgg16         60.00 (n=1)         diffinv    0:1        500  55.00 (n=1)        
 vgg16         60.00 (n=1)         diffinv    1:1        500  failed (out of memory)                           12.50
 [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
 These rows come from 2 environments: e1, e2.
+Dataset: a regenerated split.
 FD (glyphcnn-v1) of real images against other real images: 3.12.
 
 """

@@ -106,6 +106,22 @@ def test_the_archive_is_read_without_leaving_a_copy(root, archive, context_of, c
     assert CIFAR10(path=str(archive)).info() == dataset.info()
 
 
+def test_a_folder_that_has_the_archives_name_is_not_the_archive(tmp_path):
+    place = tmp_path / "cifar-10-python.tar.gz"
+    place.mkdir()
+    for path in (tmp_path, place):
+        with pytest.raises(UsageError) as raised:
+            CIFAR10(path=str(path)).needs()
+        assert str(raised.value) == (
+            f"cifar10:path={path}: {place} is a folder, not the archive; move it away and fetch "
+            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz, or give path= of another folder"
+        )
+    write_cifar10(place, TRAIN, TRAIN_Y, TEST, TEST_Y)  # a folder may have any name
+    assert CIFAR10(path=str(place)).needs().files[0].path == place / "cifar-10-batches-py"
+    write_cifar10(tmp_path, TRAIN, TRAIN_Y, TEST, TEST_Y)
+    assert CIFAR10(path=str(tmp_path)).needs().files[0].path == tmp_path / "cifar-10-batches-py"
+
+
 def test_an_archive_with_another_checksum_is_refused(root, archive, monkeypatch):
     monkeypatch.undo()
     assert said(root) == (
@@ -266,12 +282,19 @@ DAMAGE = {
     "shape": ({"data": np.zeros((2, 784), np.uint8), "labels": [0, 1]}, "got uint8 (2, 784)"),
     "no labels": ({"data": np.zeros((2, 3072), np.uint8)}, "has no list of labels"),
     "text": ({"data": np.zeros((1, 3072), np.uint8), "labels": ["cat"]}, "has no list of labels"),
-    "more": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "has 1 labels for 2 images"),
+    "more": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "has 1 label for 2 images"),
     "low": (
         {"data": np.zeros((1, 3072), np.uint8), "labels": [-1]},
-        "1 train labels are out of range, the first is -1",
+        "data_batch_3: 1 label is out of range, the first is -1 of image 0; they go from 0 to 9; remove it and fetch",
     ),
-    "high": ({"data": np.zeros((1, 3072), np.uint8), "labels": [10]}, "the first is 10 of image 16; 10 classes have"),
+    "high": (
+        {"data": np.zeros((2, 3072), np.uint8), "labels": [10, 11]},
+        "data_batch_3: 2 labels are out of range, the first is 10 of image 0; ",
+    ),
+    "huge": (
+        pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10**5000]}, protocol=2),
+        "data_batch_3: 1 label is out of range, the first is a number of 16,610 bits of image 1; they go from 0 to 9",
+    ),
 }
 
 

@@ -18,6 +18,7 @@ from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _eurosat, _load, eurosat
 from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
+from benchbench_plugins.datasets.imagenette import Imagenette
 
 FOLDERS = list(CLASSES)
 #: Fixed for ever by the hash of the names.
@@ -27,6 +28,12 @@ VALIDATION_STARTS = [
     "Forest/Forest_6.jpg",
     "Forest/Forest_9.jpg",
 ]
+#: Notes about the reduced dataset below with its own split file.
+REDUCED = (
+    "100 images here; the complete dataset has 27,000",
+    "parts of split_zhou_EuroSAT.json that differ from the published ones: train 50 of 13,500, validation 20 of 5,400, "
+    "test 30 of 8,100",
+)
 PER_CLASS = [3000, 3000, 3000, 2500, 2500, 2000, 2500, 3000, 2500, 3000]
 
 
@@ -57,7 +64,7 @@ def test_the_published_split(root, context_of):
     info, context = dataset.info(), context_of(dataset)
     assert info.counts == {"train": 50, "validation": 20, "test": 30}
     assert info.class_counts == (5,) * 10
-    assert info.notes == ("split of split_zhou_EuroSAT.json",)
+    assert info.notes == ("split of split_zhou_EuroSAT.json", *REDUCED)
     assert info.prompt.format(info.prompt_names[3]) == "a centered satellite photo of Highway or Road."
     assert (info.mean, info.std) == ((0, 0, 0), (1, 1, 1))
     assert (info.resolution, info.generate_resolution, info.licence) == (64, 256, "MIT")
@@ -167,7 +174,39 @@ def test_a_split_file_that_fits_in_part(root):
         "split of split_zhou_EuroSAT.json",
         "images that split_zhou_EuroSAT.json names and that are not here: 1 of 100",
         "images here that split_zhou_EuroSAT.json does not name, not used: 1",
+        REDUCED[0],
+        REDUCED[1].replace("validation 20", "validation 19"),
     )
+
+
+def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
+    files = {
+        name: [f"{name}/{name}_{number}.jpg" for number in range(count)]
+        for name, count in zip(FOLDERS, PER_CLASS, strict=True)
+    }
+    parts, _ = _eurosat._draw(files, "eurosat")
+    content = {theirs: [[path, label, ""] for path, label in parts[ours]] for ours, theirs in _eurosat.PARTS.items()}
+    place = tmp_path / eurosat.SPLIT_FILE
+
+    def notes():
+        place.write_text(json.dumps(content))
+        return _eurosat.list_eurosat(tmp_path, files, place, CLASSES, eurosat.COUNTS, "eurosat").notes
+
+    assert notes() == ("split of split_zhou_EuroSAT.json",)
+    content["test"] = content["test"][:-100]
+    assert notes() == (
+        "split of split_zhou_EuroSAT.json",
+        "images here that split_zhou_EuroSAT.json does not name, not used: 100",
+        "parts of split_zhou_EuroSAT.json that differ from the published ones: test 8,000 of 8,100",
+    )
+
+
+@pytest.mark.parametrize(("kind", "name"), [(EuroSAT, "EuroSAT.zip"), (Imagenette, "imagenette2.tgz")])
+def test_a_folder_that_has_the_archives_name_is_not_the_archive(tmp_path, kind, name):
+    (tmp_path / name).mkdir()
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(UsageError, match=f"{tmp_path / name} is a folder, not the archive; "):
+            kind(path=str(path)).needs()
 
 
 def test_odd_sizes_are_noted(root, draw):

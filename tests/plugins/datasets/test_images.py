@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import time
 
 import numpy as np
@@ -196,11 +197,59 @@ def test_conversion_in_strips_changes_no_pixel(tmp_path, monkeypatch):
 
 def test_modes_that_few_files_have(tmp_path):
     Image.new("LAB", (4, 4), (128, 128, 128)).save(tmp_path / "lab.tif")
-    Image.new("I", (4, 4), 32896).save(tmp_path / "deep.tif")
     Image.new("PA", (4, 4), (0, 255)).save(tmp_path / "pa.tif")
     for path in tmp_path.iterdir():
         assert both(path).shape == (4, 4, 3)
-    assert np.unique(both(tmp_path / "deep.tif")).tolist() == [128]
+
+
+def deep_tiff(path, bits, sample, values, order="<"):
+    """Write a grey TIFF of any depth; ``sample`` is 1 for unsigned and 2 for signed numbers."""
+    pixels = np.asarray(values).astype(f"{order}{'ui'[sample - 1]}{bits // 8}")
+    rows, columns = pixels.shape
+    tags = {
+        256: columns,
+        257: rows,
+        258: bits,
+        259: 1,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: rows,
+        279: pixels.nbytes,
+        339: sample,
+    }
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8 + pixels.nbytes)
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(head + pixels.tobytes() + struct.pack(f"{order}H", len(tags)) + entries + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize("top", [1, 255, 65535])
+@pytest.mark.parametrize(("sample", "order"), [(1, "<"), (2, "<"), (2, ">")])
+def test_32_bit_tiffs_are_refused_whatever_their_values(tmp_path, top, sample, order):
+    """Values 0..255 divided by 257 would be a black image."""
+    path = deep_tiff(tmp_path / "a.tif", 32, sample, np.linspace(0, top, 16).reshape(4, 4), order)
+    for function in (inspect, lambda path: read(path, 4)):
+        with pytest.raises(ImageError, match=r"^a 32-bit image; save it with 8 or 16 bits per channel$"):
+            function(path)
+
+
+def test_16_bits_that_pillow_opens_as_its_32_bit_mode_are_read(tmp_path):
+    """Signed 16-bit TIFF and PGM; the depth of the file decides, not the mode."""
+    for order in "<>":
+        path = deep_tiff(tmp_path / "a.tif", 16, 2, np.full((4, 4), 32639), order)
+        assert Image.open(path).mode == "I"
+        assert np.unique(both(path)).tolist() == [127]
+    for head, value in ((b"P5 4 4 65535\n", 32896), (b"P5 4 4 1000\n", 500)):
+        path = tmp_path / "a.pgm"
+        path.write_bytes(head + struct.pack(">H", value) * 16)
+        assert Image.open(path).mode.startswith("I")
+        assert np.unique(both(path)).tolist() == [128]
+    below = deep_tiff(tmp_path / "b.tif", 16, 2, np.full((4, 4), -1))
+    with pytest.raises(
+        ImageError, match=r"^grey values outside of 0 to 65,535; save it with 8 or 16 bits per channel$"
+    ):
+        inspect(below)
 
 
 def test_pixels_that_cannot_become_rgb(tmp_path, draw, monkeypatch):

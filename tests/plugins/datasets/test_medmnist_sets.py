@@ -160,7 +160,11 @@ BROKEN = {
         lambda a: a.update(val_labels=a["val_labels"][:, 0]),
         "val_labels must be whole numbers (7, 1); got uint8",
     ),
-    "high": (lambda a: a["val_labels"].__setitem__(2, 8), "1 validation labels are out of range, the first is 8 of im"),
+    "high": (lambda a: a["val_labels"].__setitem__(2, 8), "1 validation label is out of range, the first is label 8"),
+    "huge": (
+        lambda a: a.update(test_labels=a["test_labels"].astype(np.uint64) + np.uint64(2**64 - 9)),
+        "16 test labels are out of range, the first is label 184467440737095516",
+    ),
     "lacking": (
         lambda a: a["test_labels"].__setitem__(slice(None), 1),
         "no test images of 'basophil', 'erythroblast', ",
@@ -196,7 +200,7 @@ def test_objects_are_not_loaded(publish, monkeypatch, tmp_path):
     assert "train_labels holds Python objects, which are not read" in said(BloodMNIST, path)
     # Nor would the package's reader load them, whatever was checked before.
     monkeypatch.setattr(_medmnist, "_check_arrays", lambda file, subject: None)
-    assert "medmnist cannot read its train part (Object arrays cannot be loaded" in said(BloodMNIST, path)
+    assert f"medmnist cannot read the train part of {path} (Object arrays cannot be loaded" in said(BloodMNIST, path)
     assert not (tmp_path / "it ran").exists()
 
 
@@ -207,7 +211,16 @@ def test_a_damaged_file(publish, monkeypatch):
         path.write_bytes(content)
         accept(path, monkeypatch)
         told = said(PathMNIST, path)
-        assert "damaged (" in told or "cannot read its " in told
+        assert "damaged" in told or "cannot read the " in told
+        assert str(path) in told
+
+
+def test_a_folder_that_has_the_files_name_is_not_the_file(tmp_path):
+    place = tmp_path / "bloodmnist.npz"
+    place.mkdir()
+    for path in (tmp_path, place):
+        with pytest.raises(UsageError, match=f"{place} is a folder, not the archive; "):
+            BloodMNIST(path=str(path)).needs()
 
 
 def test_members_that_get_out(publish, monkeypatch):

@@ -102,11 +102,11 @@ def test_damaged_files_are_named(root):
     (place / "class_names.txt").unlink()
     labels = (place / "train_y.bin").read_bytes()
     (place / "train_y.bin").write_bytes(b"\0" + labels[1:])
-    assert "1 train labels are out of range, the first is -1 of image 0; 10 classes have the labels 0 to 9" in said(
-        root
-    )
+    assert "1 train label is out of range, the first is label 0 of image 0; STL-10 counts from 1 to 10" in said(root)
     (place / "train_y.bin").write_bytes(labels[:-1] + b"\x0b")
-    assert "1 train labels are out of range, the first is 10 of image 19" in said(root)
+    assert "1 train label is out of range, the first is label 11 of image 19; STL-10 counts from 1 to 10" in said(root)
+    (place / "train_y.bin").write_bytes(b"\xff" + labels[1:-1] + b"\x0b")
+    assert "2 train labels are out of range, the first is label 255 of image 0; STL-10 " in said(root)
     (place / "train_y.bin").write_bytes(b"\1" * 20)
     assert "no train images of 'bird', 'car', 'cat' and 6 more" in said(root)
     (place / "train_y.bin").write_bytes(labels[:-1])
