@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,14 +68,32 @@ def default_font() -> Font:
         return ImageFont.load_default()
 
 
-def fitting(text: str, width: int, font: Font) -> str:
-    """Return a text, shortened until it fits into ``width`` px."""
+def fitting(text: str, width: int, font: Font, others: Iterable[str] = ()) -> str:
+    """Return a text, shortened until it fits into ``width`` px.
+
+    It loses its end, or its middle or its beginning where one of ``others`` would then read alike.
+    """
     text = drawable(text, font)
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}..."
+    beside = [other for other in {drawable(other, font) for other in others} if other != text]
+    for kept in (1.0, 0.5, 0.0):
+        short = _shortened(text, width, font, kept)
+        if all(_shortened(other, width, font, kept) != short for other in beside):
+            return short
+    return _shortened(text, width, font, 1.0)
+
+
+def _shortened(text: str, width: int, font: Font, kept: float) -> str:
+    """Return a text of at most ``width`` px, the share ``kept`` of its letters before the dots."""
+    if font.getlength(text) <= width:
+        return text
+    for letters in range(len(text) - 1, 0, -1):
+        front = round(kept * letters)
+        short = f"{text[:front]}...{text[len(text) - letters + front :]}"
+        if font.getlength(short) <= width:
+            return short
+    return "..."
 
 
 def drawable(text: str, font: Font) -> str:

@@ -102,9 +102,10 @@ def _draw(
         pen.text((MARGIN, MARGIN - 4), fitting(title, size[0] - 2 * MARGIN, font), "black", font)
     pen.text((first, top - LINE), fitting(left, width + 3 * MARGIN - GAP, font), "black", font)
     pen.text((second, top - LINE), fitting("generated", size[0] - second, font), "black", font)
+    named = {real.classes[int(real.labels[item.real])] for item in chosen}
     for number, item in enumerate(chosen):
         at = top + number * (height + GAP)
-        label = fitting(real.classes[int(real.labels[item.real])], LABEL - GAP, font)
+        label = fitting(real.classes[int(real.labels[item.real])], LABEL - GAP, font, named)
         pen.text((MARGIN, at + height // 2 - LINE // 2), label, "black", font)
         picture.paste(tile(real.images[item.real], (width, height)), (first, at))
         for column, index in enumerate(item.synthetic[:columns]):

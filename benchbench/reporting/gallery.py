@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +72,8 @@ def draw_gallery(names: Sequence[str], groups: Sequence[Group], title: Sequence[
     first = next(item for group in groups for row in group.rows for item in row if item is not None)
     width, height = size = tile_size(first.pixels.shape[1], first.pixels.shape[0])
     font = default_font()
+    tiles = [item for group in groups for row in group.rows for item in row if item is not None]
+    every = {*names, *(name for item in tiles for name, _ in item.parts)}
     below = _caption_lines(groups, width, font)
     step = height + GAP + CAPTION * below
     top = MARGIN + LINE * len(title) + LINE
@@ -85,31 +87,32 @@ def draw_gallery(names: Sequence[str], groups: Sequence[Group], title: Sequence[
         pen.text((left, top - LINE), fitting(group.heading, until - left - GAP, font), "black", font)
     for number, name in enumerate(names):
         at = top + number * step
-        pen.text((MARGIN, at + height // 2 - LINE // 2), fitting(name, LABEL - GAP, font), "black", font)
+        pen.text((MARGIN, at + height // 2 - LINE // 2), fitting(name, LABEL - GAP, font, every), "black", font)
         for group, left in zip(groups, lefts, strict=True):
             for column, item in enumerate(group.rows[number]):
                 if item is not None:
                     x = left + column * (width + GAP)
                     picture.paste(tile(item.pixels, size), (x, at))
-                    _write_caption(pen, caption(item.parts, width, font), x, at + height, font)
+                    _write_caption(pen, caption(item.parts, width, font, every), x, at + height, font)
     return write_png(picture, path)
 
 
-def caption(parts: Sequence[tuple[str, float]], width: int, font: Font) -> list[str]:
+def caption(parts: Sequence[tuple[str, float]], width: int, font: Font, every: Collection[str] = ()) -> list[str]:
     """Return a soft label as lines that fit into ``width`` px: ``3 .62 / 8 .38``, or a line for each class.
 
     Classes with next to no share are left out, and so are those behind the third; a name is shortened, never its
-    share. A label of one class is its name alone.
+    share, and differs from the other names in the picture, ``every``, where it can. A label of one class is its name
+    alone.
     """
     named = [(name, share) for name, share in parts if share >= LEAST_SHARE][:NAMED]
     if len(named) == 1:
-        return [fitting(named[0][0], width, font)]
+        return [fitting(named[0][0], width, font, every)]
     shares = [f" {share:.2f}".replace(" 0.", " .") for _, share in named]
     whole = drawable(" / ".join(name + text for (name, _), text in zip(named, shares, strict=True)), font)
     if font.getlength(whole) <= width:
         return [whole] if whole else []
     return [
-        fitting(name, int(width - font.getlength(text)), font) + text
+        fitting(name, int(width - font.getlength(text)), font, every) + text
         for (name, _), text in zip(named, shares, strict=True)
     ]
 

@@ -8,8 +8,8 @@
 4. The centre square is cut out (the odd pixel stays at the right or bottom) and resized by Pillow's bicubic
    filter.
 
-Refused: damaged or truncated files, float and 32-bit images, whatever their values, more than 64 megapixels or 1 GiB,
-what is no regular file.
+Refused: damaged or truncated files, float, 12-bit and 32-bit images whatever their values, more than 64 megapixels or
+1 GiB, what is no regular file.
 Of images above 16 megapixels one is decoded at a time, so that threads do not multiply their memory.
 """
 
@@ -156,14 +156,14 @@ def _open(content: bytes) -> Image.Image:
         raise ImageError("not an image, or damaged") from None
     if image.width * image.height > MOST_PIXELS:
         raise ImageError(f"{image.width} x {image.height} px, more than 64 megapixels")
-    if _bits(image) > 16 and image.mode == "I":  # of unknown range: values 0..255 would turn black
-        raise ImageError("a 32-bit image; save it with 8 or 16 bits per channel")
+    if image.mode.startswith("I") and (bits := _bits(image)) != 16:  # of another range: small values would turn black
+        raise ImageError(f"a {bits}-bit image; save it with 8 or 16 bits per channel")
     return image
 
 
 def _bits(image: Image.Image) -> int:
-    """Return the bits of a channel in a TIFF file, as Pillow's mode ``I`` stands for 16 and for 32; others have 16."""
-    found = image.tag_v2.get(TIFF_BITS, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+    """Return the bits of a grey image for which Pillow has one mode: 12, 16 or 32 in TIFF files, 16 in all others."""
+    found = image.tag_v2.get(TIFF_BITS, 16) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
     return max(found) if isinstance(found, tuple) else int(found)
 
 

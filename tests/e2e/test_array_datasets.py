@@ -73,6 +73,19 @@ def test_a_run_on_files_as_published(place):
     assert links == [2]
 
 
+def test_a_folder_with_the_archives_name_ends_a_plan_in_one_line(bench):
+    """And `bench show` tells the same, and not that the archive is here."""
+    for data, archive in (("cifar10", "cifar-10-python.tar.gz"), ("bloodmnist", "bloodmnist.npz")):
+        place = bench.folder / "data" / archive
+        place.mkdir(parents=True)
+        for command in (("plan", "--gen", "real", "--data"), ("show",)):
+            done = bench(*command, f"{data}:path=data", code=2)
+            assert (done.out, done.err.count("\n")) == ("", 1)
+            assert done.err.startswith(
+                f"bench: {data}:path=data: {place} is a folder, not the archive; move it away and"
+            )
+
+
 def test_a_pickle_that_runs_code_ends_a_plan_in_one_line(bench):
     write_cifar10(bench.folder / "bad", noise(10, 32, 1), cycle(10, 10, 1), noise(10, 32, 2), cycle(10, 10, 2))
     (bench.folder / "bad" / "cifar-10-batches-py" / "test_batch").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")

@@ -102,7 +102,7 @@ def test_missing_eurosat_is_said_at_once_with_the_folder_to_fill(own):
     assert done.err.count("\n") == 1
     place = own.folder / "nothing"
     assert done.err.startswith(
-        f"bench: eurosat: not found: the EuroSAT images (RGB, ten class folders); looked for {place}"
+        f"bench: eurosat:path=nothing: not found: the EuroSAT images (RGB, ten class folders); looked for {place}"
     )
     assert "torchvision.datasets.EuroSAT(" in done.err
     assert "torchgeo/eurosat" in done.err

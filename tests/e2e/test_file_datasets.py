@@ -161,4 +161,5 @@ def test_odd_files_of_ones_own_are_named_before_any_work(bench):
     Image.new("RGB", (1, 1), (1, 1, 1)).save(bench.folder / "pets/test/dog/0.bmp")
     Image.new("RGB", (1, 1), (1, 1, 1)).save(bench.folder / "pets/train/dog/2.gif")
     (bench.folder / "pets/test/dog/0.png").unlink()
-    assert bench("plan", "--data", "folder:path=pets", *RUN[:-2]).errors == []
+    told = bench("plan", "--data", "folder:path=pets", *RUN[:-2]).errors
+    assert all(line.startswith("bench: warning: metric ") for line in told), told  # two images are too few for some

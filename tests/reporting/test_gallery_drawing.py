@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font
+from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font, fitting
 from benchbench.reporting.gallery import CAPTION, Group, Tile, caption, draw_gallery
 
 FIRST = LABEL + MARGIN
@@ -80,6 +82,31 @@ def test_names_are_shortened_and_shares_are_not():
     assert lines[0].startswith("a c")
     assert "..." in lines[0]
     assert all(FONT.getlength(line) <= 64 for line in lines)
+
+
+LONG = ["a_very_long_class_name_cat", "a_very_long_class_name_dog"]
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (LONG, r"a_.*\.\.\.\w+"),  # alike but for the end, which is kept
+        ([LONG[0], "some_other_long_class_name"], r"\w{6,}\.\.\."),
+        ([LONG[0], "cat", "dog"], r"\w{6,}\.\.\.|cat|dog"),
+        (["x" * 14 + "cat" + "y" * 5, "x" * 14 + "dog" + "y" * 5], r".*\.\.\.\w*y"),
+    ],
+)
+def test_long_names_of_two_classes_stay_apart(names, pattern):
+    found = [fitting(name, 80, FONT, names) for name in names]
+    assert all(re.fullmatch(pattern, text) and FONT.getlength(text) <= 80 for text in found), found
+    captions = [caption(((name, 0.6), ("z", 0.4)), 100, FONT, names)[0] for name in names]
+    assert len(set(found)) == len(set(captions)) == len(names)
+
+
+def test_names_that_no_cut_tells_apart_lose_their_end():
+    names = ["x" * 30 + letter + "y" * 30 for letter in "ab"]
+    assert {text.strip("x") for text in (fitting(name, 60, FONT, names) for name in names)} == {"..."}
+    assert fitting(names[0], 3, FONT, names) == "..."
 
 
 def test_no_row(tmp_path):

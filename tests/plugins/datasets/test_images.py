@@ -234,6 +234,14 @@ def test_32_bit_tiffs_are_refused_whatever_their_values(tmp_path, top, sample, o
             function(path)
 
 
+def test_a_12_bit_tiff_is_refused(tmp_path):
+    path = deep_tiff(tmp_path / "a.tif", 16, 1, np.full((4, 4), 4095))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(struct.pack("<HHII", 258, 4, 1, 16), struct.pack("<HHII", 258, 4, 1, 12)))
+    with pytest.raises(ImageError, match=r"^a 12-bit image; save it with 8 or 16 bits per channel$"):
+        inspect(path)
+
+
 def test_16_bits_that_pillow_opens_as_its_32_bit_mode_are_read(tmp_path):
     """Signed 16-bit TIFF and PGM; the depth of the file decides, not the mode."""
     for order in "<>":
