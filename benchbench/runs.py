@@ -134,6 +134,7 @@ def carry_out(
     for key, _, _ in status.corrupt:
         if store.check(key) is not None:  # another run may have rebuilt it by now
             store.discard(key)
+    store.sweep(status.cached)
     environment = write_environment(results)
     store.remember_plan(plan.steps)
     todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}

@@ -154,6 +154,12 @@ class Store:
         folder = self.root / ".partial" / key
         return folder.is_dir() and any(folder.iterdir())
 
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Remove the checkpoints of published ``keys``, which a kill between publishing and removing has left."""
+        for key in keys:
+            if self.begun(key) and self.has(key):
+                self._drop_scratch(key)
+
     def publish(self, key: str, folder: Path, meta: dict[str, Any]) -> Path:
         """Move a finished folder into place in one step and return its new path.
 

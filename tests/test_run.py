@@ -72,6 +72,19 @@ def test_what_is_no_json_number_becomes_one(world):
     assert len(record.result.details["means"]) == 3
 
 
+def test_checkpoints_of_finished_work_are_swept_by_the_next_run(world):
+    """A kill between publishing a step and removing its checkpoints leaves them."""
+    world.run()
+    store = Store(world.results / "artifacts")
+    (key,) = [key for key, step in world.plan().steps.items() if step.stage == "fit"]
+    (store.scratch(key) / "checkpoint").write_text("late")
+    unfinished = "0" * 64
+    (store.scratch(unfinished) / "checkpoint").write_text("another run's")
+    world.run()
+    assert not store.begun(key)
+    assert store.begun(unfinished)
+
+
 def test_generated_images_keep_their_origins(world):
     world.run(shots=2)
     (sample,) = [key for key, step in world.plan(shots=2).steps.items() if step.stage == "sample"]
