@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.asked[path] += 1
             self.server.running += 1
             self.server.most_running = max(self.server.most_running, self.server.running)
+            self.counted = True
         self.server.seen.append(dict(self.headers.items()))
         length = int(self.headers.get("Content-Length", 0))
         self.content = self.rfile.read(length) if length else b""
@@ -35,12 +36,18 @@ class Handler(BaseHTTPRequestHandler):
         except (ConnectionError, TimeoutError):
             pass  # the client has had enough, as it should
         finally:
-            with self.server.lock:
-                self.server.running -= 1
+            self.leave()
+
+    def leave(self) -> None:
+        """Count as answered: before the answer is sent, since the client may ask again as soon as it has it."""
+        with self.server.lock:
+            self.server.running -= self.counted
+            self.counted = False
 
     do_POST = do_GET  # noqa: N815
 
     def answer(self, body: bytes, kind: str = "image/png", code: int = 200, **headers: str) -> None:
+        self.leave()
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
