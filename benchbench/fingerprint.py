@@ -50,7 +50,7 @@ STAGES = {
     "data": frozenset({"info", "load"}),
     "fit": frozenset({"fit", "shards"}),
     "sample": frozenset({"sample", "transform"}),
-    "train": frozenset({"train", "architectures", "apply", "loss", "phases", "grow"}),
+    "train": frozenset({"train", "architectures", "apply", "imagewise", "loss", "phases", "grow"}),
     "score": frozenset({"score"}),
 }
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.

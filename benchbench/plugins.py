@@ -30,11 +30,15 @@ from .images import ImageSet
 from .parameters import param
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
+
+    #: Changes images ``(n, 3, H, W)`` that are a slice of a batch.
+    ImageChange = Callable[[torch.Tensor, slice], torch.Tensor]
 
 __all__ = [
     "Augmentation",
@@ -288,7 +292,25 @@ class Augmentation(Plugin):
         Returns:
             Images (uint8, or float in [0, 255]); targets, hard as given or soft float ``(B, C)`` rows summing to 1.
         """
-        return images, targets
+        change = self.imagewise(images.shape, rng, info)
+        return (images if change is None else change(images, slice(0, len(images)))), targets
+
+    def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange | None:
+        """Draw for a whole batch, and return what changes any part of it; ``None``, the default: ``apply`` does it.
+
+        Offer this in place of ``apply`` where each image is changed by itself and targets are kept. A batch may then
+        come in parts that stay in a processor's cache from the gather to the normalisation.
+
+        Args:
+            shape: of the batch, ``(B, 3, H, W)``.
+            rng: the only source of randomness; draw all of it here.
+            info: as for ``apply``.
+
+        Returns:
+            A function of images, uint8 or float ``(n, 3, H, W)``, and the slice of the batch that they are. It returns
+            new images of that shape and does not depend on how a batch is cut.
+        """
+        return None
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
         """Return the loss to minimise in place of cross-entropy, a scalar, or ``None`` for cross-entropy."""

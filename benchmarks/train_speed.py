@@ -47,7 +47,7 @@ from usual_training import (
 
 from benchbench.context import derive_seed
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
-from benchbench.training.evaluate import Normalise, hits
+from benchbench.training.evaluate import hits
 from benchbench.training.loop import Training
 from benchbench.training.recipes import Recipe
 from benchbench_plugins.augmentations.default import CropFlip
@@ -187,14 +187,12 @@ def loader_row(side: int, batch: int, steps: int, pairs: int) -> dict[str, Any]:
     """Loading alone: gather, crop, flip and normalise."""
     train, info = make_set(8 * batch, side, 0), make_info(side)
     ours = Ours("shufflenetv2", train, info, batch, "fp32").training
-    normalise, rng, augmentation = Normalise(info, "cpu"), torch.Generator(), CropFlip()
-    position = iter(range(1 << 30))
+    rng, position = torch.Generator(), iter(range(1 << 30))
 
     def load() -> torch.Tensor:
         step = next(position)
         rng.manual_seed(derive_seed(SEED, "augmentation", step))
-        images, labels = ours.batches.batch(step)
-        return normalise(augmentation.apply(images, labels, rng, info)[0])
+        return ours.inputs(step, rng)[0]
 
     corners, mirrored = draws(batch, side // 8, 0)
     order = ours.batches.sources[0]._stream.take(0, batch).numpy()
@@ -364,8 +362,8 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield seeds_row(16, 4, 1, 1)
         return
     yield loader_row(32, 128, 16, 2 * pairs + 1)
-    yield loader_row(96, 128, 4, 2 * pairs + 1)
-    yield loader_row(256, 32, 2, pairs)
+    yield loader_row(96, 128, 16, 2 * pairs + 1)
+    yield loader_row(256, 32, 4, pairs)
     yield training_row("resnet18", 32, 32, 1, pairs, 1)
     yield training_row("shufflenetv2", 32, 128, 3, pairs, 1)
     yield evaluation_row(32, 2000, pairs)

@@ -98,6 +98,20 @@ class InPlace(Augmentation):
         return images.bitwise_not_(), targets
 
 
+@breaks("parts of a batch make the whole", "draw for the whole batch first")
+@dataclass(frozen=True)
+class DrawsLate(Augmentation):
+    """Draws when a part comes, so that the cut of a batch shows."""
+
+    def imagewise(self, shape: Any, rng: Any, info: DatasetInfo) -> Any:
+        import torch
+
+        def darken(images: Any, part: slice) -> Any:
+            return images * torch.rand(1, generator=torch.Generator().manual_seed(len(images)))
+
+        return darken
+
+
 @breaks("a loss is a finite scalar", "got shape (10,)")
 @dataclass(frozen=True)
 class LossPerImage(Augmentation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,22 @@ def does_not_change_its_input(subject: Subject) -> None:
         torch.equal(images, kept[0]) and torch.equal(labels, kept[1]),
         "apply changed its input in place; work on a copy",
     )
+
+
+def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
+    """What ``imagewise`` returns does to a part of a batch what it does to the whole."""
+    import torch
+
+    images, _ = _batch(subject)
+    change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
+    if change is None:
+        raise NotApplicable
+    whole = change(images, slice(0, len(images)))
+    cuts = [0, 1, 4, len(images)]
+    parts = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
+    pieces = [change(images[part].clone(), part) for part in parts]
+    same = all(torch.equal(piece, whole[part]) for piece, part in zip(pieces, parts, strict=True))
+    require(same, "imagewise changes an image otherwise when its batch comes in parts; draw for the whole batch first")
 
 
 def a_loss_is_a_finite_scalar(subject: Subject) -> None:
@@ -196,6 +213,7 @@ CHECKS: tuple[Check, ...] = (
     takes_soft_targets,
     depends_on_rng_alone,
     does_not_change_its_input,
+    parts_of_a_batch_make_the_whole,
     a_loss_is_a_finite_scalar,
     phases_ascend_within_the_run,
     grows_the_set_with_valid_images,

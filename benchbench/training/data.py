@@ -104,14 +104,9 @@ class Source:
         self._base = 0
         self._stream = self._order()
 
-    def fill(self, images: torch.Tensor, labels: torch.Tensor, position: int) -> None:
-        """Overwrite ``images`` and ``labels`` with what stands at ``position`` of this source's order."""
-        index = self._stream.take(position - self._base, len(labels))
-        for store, out in ((self.images, images), (self.labels, labels)):
-            if store.device.type == "cpu":  # NumPy copies whole images where torch goes through an iterator for each
-                np.take(store.numpy(), index.numpy(), axis=0, out=out.numpy(), mode="clip")
-            else:
-                torch.index_select(store, 0, index, out=out)
+    def order(self, position: int, count: int) -> torch.Tensor:
+        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device."""
+        return self._stream.take(position - self._base, count)
 
     def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
         """Append images; from ``position`` on, fresh permutations cover the whole set."""
@@ -139,6 +134,10 @@ class Source:
             self.add(state["images"], state["labels"], state["position"], state["rounds"])
 
 
+#: What a batch takes from each source: indices into its images, int64, in the order of the batch's places.
+Order = list[tuple[Source, torch.Tensor]]
+
+
 class Batches:
     """Full batches of ``size`` images in which real and generated images keep the ratio of ``--mix``.
 
@@ -157,6 +156,16 @@ class Batches:
         self._images = first.images.new_empty((size, *first.images.shape[1:]))
         self._labels = first.labels.new_empty(size)
 
+    @property
+    def shape(self) -> torch.Size:
+        """Of a batch's images, ``(size, 3, R, R)``."""
+        return self._images.shape
+
+    @property
+    def device(self) -> str:
+        """Where the images live, such as ``"cpu"`` or ``"cuda:0"``."""
+        return str(self._images.device)
+
     def position(self, which: int, step: int) -> int:
         """Return how many images of source ``which`` the first ``step`` batches hold."""
         first = step * self.size * self.parts[0] // sum(self.parts)
@@ -167,13 +176,41 @@ class Batches:
 
         Both lie in buffers that the next batch overwrites.
         """
+        order = self.order(step)
+        return self.images(order, range(self.size)), self.labels(order)
+
+    def order(self, step: int) -> Order:
+        """Return what batch number ``step`` takes from each source, in the order of its places."""
+        starts = (self.position(which, step) for which in range(len(self.sources)))
+        stops = (self.position(which, step + 1) for which in range(len(self.sources)))
+        pieces = zip(self.sources, starts, stops, strict=True)
+        return [(source, source.order(start, stop - start)) for source, start, stop in pieces]
+
+    def images(self, order: Order, part: range) -> torch.Tensor:
+        """Return the images at the places ``part`` of a batch, in a buffer that the next call overwrites."""
+        out, begin = self._images[: len(part)], 0
+        for source, index in order:
+            start, stop = max(begin, part.start), min(begin + len(index), part.stop)
+            if start < stop:
+                _take(source.images, index[start - begin : stop - begin], out[start - part.start : stop - part.start])
+            begin += len(index)
+        return out
+
+    def labels(self, order: Order) -> torch.Tensor:
+        """Return the labels of a batch, int64 ``(size,)``, in a buffer that the next batch overwrites."""
         begin = 0
-        for which, source in enumerate(self.sources):
-            start = self.position(which, step)
-            end = begin + self.position(which, step + 1) - start
-            source.fill(self._images[begin:end], self._labels[begin:end], start)
-            begin = end
-        return self._images, self._labels
+        for source, index in order:
+            _take(source.labels, index, self._labels[begin : begin + len(index)])
+            begin += len(index)
+        return self._labels
+
+
+def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:
+    """Overwrite ``out`` with the rows of ``store`` that ``index`` names."""
+    if store.device.type == "cpu":  # NumPy copies whole images where torch goes through an iterator for each
+        np.take(store.numpy(), index.numpy(), axis=0, out=out.numpy(), mode="clip")
+    else:
+        torch.index_select(store, 0, index, out=out)
 
 
 def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,13 +34,21 @@ class Normalise:
         """Return float32 ``(B, 3, H, W)`` from uint8 or float pixels in [0, 255]."""
         if images.device.type != "cpu":
             return (images.float() * self.scale + self.shift).contiguous(memory_format=torch.channels_last)
-        if self._buffer is None or self._buffer.shape[1:] != images.shape[1:] or len(self._buffer) < len(images):
-            self._buffer = torch.empty(images.shape)
-        out = self._buffer[: len(images)]
-        block = max(1, BLOCK_PIXELS // max(1, images[0].numel())) if len(images) else 1
-        for part, pixels in zip(out.split(block), images.split(block), strict=True):
-            part.copy_(pixels).mul_(self.scale).add_(self.shift)
+        out = self.room(images.shape)
+        self.fill(out, images)
         return out
+
+    def room(self, shape: Sequence[int]) -> torch.Tensor:
+        """Return the buffer on the CPU that the next batch overwrites, float32 of ``shape``, for :meth:`fill`."""
+        if self._buffer is None or self._buffer.shape[1:] != tuple(shape[1:]) or len(self._buffer) < shape[0]:
+            self._buffer = torch.empty(tuple(shape))
+        return self._buffer[: shape[0]]
+
+    def fill(self, out: torch.Tensor, images: torch.Tensor) -> None:
+        """Write normalised images of the CPU into ``out``, float32 of their shape."""
+        block = max(1, BLOCK_PIXELS // max(1, images.shape[1:].numel()))
+        for start in range(0, len(images), block):
+            out[start : start + block].copy_(images[start : start + block]).mul_(self.scale).add_(self.shift)
 
 
 def scoring_batch(resolution: int, device: str) -> int:

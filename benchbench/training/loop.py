@@ -24,7 +24,8 @@ from ..errors import BenchError
 from ..plugins import Outcome, Task
 from . import checkpoint
 from .data import Batches, Source, make_batches, resized
-from .evaluate import Normalise, hits
+from .evaluate import hits
+from .inputs import Inputs
 from .recipes import Recipe, learning_rates, make_optimizer
 
 #: Seconds of training between two checkpoints; a shorter training never writes one.
@@ -94,7 +95,7 @@ class Training:
         self.model.train()
         self.optimizer = make_optimizer(recipe, self.model.parameters())
         self.rates = learning_rates(recipe)
-        self.normalise = Normalise(task.info, self.device)
+        self.inputs = Inputs(self.batches, task.augmentations, task.info)
         self.rng = torch.Generator(device=self.device)
         self.phases = _phases(task, recipe.steps)
         self.step = 0
@@ -109,15 +110,12 @@ class Training:
             self._grow(step, which)
         self._seed("step", step)  # dropout and stochastic depth
         self.rng.manual_seed(derive_seed(self.context.seed, "augmentation", step))
-        images, targets = self.batches.batch(step)
-        for augmentation in self.task.augmentations:
-            images, targets = augmentation.apply(images, targets, self.rng, self.task.info)
-        self._check_batch(images, targets)
+        pixels, targets = self.inputs(step, self.rng)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[step]
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            logits = self.model(self.normalise(images))
+            logits = self.model(pixels)
         loss = self._loss(logits.float(), targets)
         loss.backward()
         self.optimizer.step()
@@ -244,16 +242,6 @@ class Training:
             _check_grown(augmentation, source, *new)
             source.add(*new, position=self.batches.position(index, step), rounds=source.rounds + 1)
         self.model.train()
-
-    def _check_batch(self, images: torch.Tensor, targets: torch.Tensor) -> None:
-        """Refuse what would train silently on nonsense: a lost image, soft targets of another length."""
-        size, classes = self.recipe.batch_size, len(self.task.info.classes)
-        side = (self.resolution, self.resolution)
-        if images.shape[1:] != (3, *side) or len(images) != len(targets) or not len(images):
-            got = f"{tuple(images.shape)} and targets {tuple(targets.shape)}"
-            raise ValueError(f"augmentations must return images ({size}, 3, {side[0]}, {side[1]}); got {got}")
-        if targets.ndim == 2 and targets.shape[1] != classes:
-            raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
 
 
 def _check_grown(augmentation: object, source: Source, images: torch.Tensor, labels: torch.Tensor) -> None:

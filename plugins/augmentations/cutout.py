@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+
+    from benchbench.plugins import ImageChange
 
 
 @dataclass(frozen=True)
@@ -26,24 +30,26 @@ class CutOut(Augmentation):
     inside: bool = param(True, help="Whether the whole square lies in the image; otherwise its centre does.")
     probability: float = param(1.0, low=0.0, high=1.0, help="Chance of an image to be painted on.")
 
-    def apply(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images of the same dtype, each with a square painted over; targets unchanged."""
+    def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange:
+        """Return what paints a square of each image and keeps its dtype."""
         import torch
 
         from ._boxes import box_mask, squares
 
-        count, height, width = len(images), *images.shape[-2:]
+        count, height, width = shape[0], *shape[-2:]
         edges = squares(self.side(height, width), count, height, width, self.inside, rng)
         painted = torch.rand(count, generator=rng, device=rng.device) < self.probability
         mask = box_mask(edges, height, width) & painted[:, None, None]
-        levels = [255 * mean for mean in info.mean]
-        if not images.is_floating_point():
-            levels = [round(level) for level in levels]
-        # A scalar at a time: a tensor made of a list would be copied to the device, and the copy waits for it.
-        colour = torch.stack([images.new_full((), level) for level in levels])
-        return torch.where(mask[:, None], colour[:, None, None], images), targets
+
+        def paint(images: torch.Tensor, part: slice) -> torch.Tensor:
+            levels = [255 * mean for mean in info.mean]
+            if not images.is_floating_point():
+                levels = [round(level) for level in levels]
+            # A scalar at a time: a tensor made of a list would be copied to the device, and the copy waits for it.
+            colour = torch.stack([images.new_full((), level) for level in levels])
+            return torch.where(mask[part, None], colour[:, None, None], images)
+
+        return paint
 
     def side(self, height: int, width: int) -> int:
         """Return the side of the square in px for images of ``height`` by ``width`` px, at least 1."""

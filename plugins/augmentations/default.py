@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
+
+    from benchbench.plugins import ImageChange
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,9 @@ class CropFlip(Augmentation):
 
     padding: int | None = param(None, low=0, help="Zeros added on each side, in px; none: an eighth of the side.")
 
-    def apply(
-        self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return shifted and mirrored images of the same dtype; targets unchanged."""
-        from .crops import random_crop_flip
+    def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange:
+        """Return what shifts and mirrors images and keeps their dtype."""
+        from .crops import CropFlips
 
-        padding = images.shape[-1] // 8 if self.padding is None else self.padding
-        return random_crop_flip(images, padding, info.flip_keeps_class, rng), targets
+        padding = shape[-1] // 8 if self.padding is None else self.padding
+        return CropFlips(shape[0], padding, info.flip_keeps_class, rng)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchbench_plugins.augmentations import crops
-from benchbench_plugins.augmentations.crops import crop_gather, crop_windows, random_crop_flip
+from benchbench_plugins.augmentations.crops import CropFlips, Windows, crop_gather
 from benchbench_plugins.augmentations.default import CropFlip
 
 
@@ -24,6 +24,14 @@ def naive(images, corners, mirrored, padding):
                 if 0 <= y < side and 0 <= x < side:
                     out[b, :, row, column] = images[b, :, y, x]
     return out
+
+
+def crop_windows(images, corners, mirrored, padding):
+    return Windows(len(images), images.shape[1:], images.dtype, padding).crop(images, corners, mirrored)
+
+
+def random_crop_flip(images, padding, flip, rng):
+    return CropFlips(len(images), padding, flip, rng)(images, slice(0, len(images)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -50,6 +58,15 @@ def test_blocks_and_odd_sizes_do_not_show(monkeypatch, block, shape, dtype):
     gathered = crop_gather(torch.from_numpy(images), torch.from_numpy(corners), torch.from_numpy(mirrored), 3)
     assert np.array_equal(windows, gathered.numpy())
     assert windows.dtype == dtype
+
+
+def test_parts_of_any_size_are_the_whole_in_any_dtype():
+    images = torch.randint(0, 256, (11, 3, 8, 8), dtype=torch.uint8)
+    crops = CropFlips(11, 2, True, torch.Generator().manual_seed(0))
+    whole = crops(images, slice(0, 11))
+    for part in (slice(3, 4), slice(0, 11), slice(4, 10), slice(10, 11), slice(5, 5)):
+        assert torch.equal(crops(images[part], part), whole[part])
+        assert torch.equal(crops(images[part].float(), part), whole[part].float())
 
 
 def test_any_memory_layout_is_cropped_and_the_input_left_alone():

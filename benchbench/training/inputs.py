@@ -1,0 +1,102 @@
+"""From the number of a step to what the network takes: gather, augment, normalise.
+
+On a CPU a batch of larger images comes in parts where every augmentation treats images by themselves: a part is
+gathered, changed and normalised while a core's cache holds it, and only the floats of the whole batch reach memory.
+The random numbers are drawn for the whole batch first, so that the parts do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..images import batches
+from ..plugins import Augmentation
+from .data import Batches, Order
+from .evaluate import Normalise
+
+if TYPE_CHECKING:
+    from ..plugins import DatasetInfo, ImageChange
+
+#: Bytes of uint8 images in a part: with what cropping and normalising them needs, about a core's second-level cache.
+PART_BYTES = 1 << 20
+
+
+class Inputs:
+    """Makes the normalised batch of each step.
+
+    Args:
+        batches: the training images, on the device.
+        augmentations: the chain, in order.
+        info: the dataset, for its normalisation and number of classes.
+    """
+
+    def __init__(self, batches: Batches, augmentations: Sequence[Augmentation], info: DatasetInfo) -> None:
+        self.batches = batches
+        self.augmentations = tuple(augmentations)
+        self.info = info
+        self.shape = batches.shape
+        device = batches.device
+        self.normalise = Normalise(info, device)
+        #: Images per part.
+        self.part = self.shape[0]
+        if device == "cpu":
+            self.part = -(-self.part // -(-self.shape.numel() // PART_BYTES))  # parts of one size, as far as it goes
+
+    def __call__(self, step: int, rng: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return batch number ``step``; the next one may overwrite it.
+
+        Args:
+            step: from 0.
+            rng: the only source of randomness, seeded for the step.
+
+        Returns:
+            float32 ``(B, 3, R, R)``, normalised; targets int64 ``(B,)`` or soft float ``(B, classes)``.
+
+        Raises:
+            ValueError: an augmentation lost an image, changed its size or returned soft targets of another length.
+        """
+        order = self.batches.order(step)
+        targets = self.batches.labels(order)
+        changes, rest = self._drawn(rng)
+        if rest or self.part >= self.shape[0]:
+            images = self._changed(order, range(self.shape[0]), changes)
+            for augmentation in rest:
+                images, targets = augmentation.apply(images, targets, rng, self.info)
+            self._check(images, targets, len(targets))
+            return self.normalise(images), targets
+        pixels = self.normalise.room(self.shape)
+        for part in batches(self.shape[0], self.part):
+            images = self._changed(order, part, changes)
+            self._check(images, targets, len(part))
+            self.normalise.fill(pixels[part.start : part.stop], images)
+        return pixels, targets
+
+    def _drawn(self, rng: torch.Generator) -> tuple[list[ImageChange], tuple[Augmentation, ...]]:
+        """Return what the chain begins to change image by image, and the links from the first that does not."""
+        changes: list[ImageChange] = []
+        for place, augmentation in enumerate(self.augmentations):
+            own = type(augmentation).apply is not Augmentation.apply  # as of a class that extends another plugin's
+            change = None if own else augmentation.imagewise(self.shape, rng, self.info)
+            if change is None:
+                return changes, self.augmentations[place:]
+            changes.append(change)
+        return changes, ()
+
+    def _changed(self, order: Order, part: range, changes: Sequence[ImageChange]) -> torch.Tensor:
+        images = self.batches.images(order, part)
+        for change in changes:
+            images = change(images, slice(part.start, part.stop))
+        return images
+
+    def _check(self, images: torch.Tensor, targets: torch.Tensor, count: int) -> None:
+        """Refuse what would train silently on nonsense: a lost image, soft targets of another length."""
+        classes = len(self.info.classes)
+        if images.shape[1:] != self.shape[1:] or len(images) != count or not count:
+            wanted = ", ".join(str(side) for side in self.shape)
+            got = f"{tuple(images.shape)} and targets {tuple(targets.shape)}"
+            raise ValueError(f"augmentations must return images ({wanted}); got {got}")
+        if targets.ndim == 2 and targets.shape[1] != classes:
+            raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
