@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_the_generator_of_the_page_keeps_its_promises(tmp_path):
     conformance(load(catalog().get("generator", str(path))), name="page", strict=True)
     code = [line for line in generator_block().splitlines() if line.strip()]
     assert len(code) <= 32
+
+
+def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):
+    (body,) = [code for language, code in BLOCK.findall(text(ROOT / "docs/augmentations.md")) if language == "python"]
+    path = tmp_path / "page.py"
+    head = "from dataclasses import dataclass\nfrom benchbench.plugins import Augmentation\n\n@dataclass(frozen=True)\n"
+    head += 'class Page(Augmentation):\n    """The example."""\n\n'
+    path.write_text(head + textwrap.indent(body, "    "), "utf-8")
+    results = conformance(load(catalog().get("augmentation", str(path))), name="page", strict=True)
+    assert "parts of a batch make the whole" in {result.name for result in results if not result.skipped}
 
 
 def test_the_generator_of_the_page_runs(tmp_path):
