@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from .context import Context
 from .errors import UsageError
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    #: Changes images ``(n, 3, H, W)`` that are a slice of a batch.
-    ImageChange = Callable[[torch.Tensor, slice], torch.Tensor]
-
 __all__ = [
     "Augmentation",
     "Context",
@@ -48,6 +45,7 @@ __all__ = [
     "FileNeed",
     "Foundation",
     "Generator",
+    "ImageChange",
     "ImageSet",
     "Learner",
     "Metric",
@@ -57,6 +55,9 @@ __all__ = [
     "Task",
     "param",
 ]
+
+#: Changes images ``(n, 3, H, W)`` that are a slice of a batch.
+ImageChange: TypeAlias = "Callable[[torch.Tensor, slice], torch.Tensor]"
 
 
 @dataclass(frozen=True)
@@ -296,10 +297,11 @@ class Augmentation(Plugin):
         return (images if change is None else change(images, slice(0, len(images)))), targets
 
     def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange | None:
-        """Draw for a whole batch, and return what changes any part of it; ``None``, the default: ``apply`` does it.
+        """Draw for a whole batch, and return what changes any part of it; ``None``, the default: nothing changes.
 
         Offer this in place of ``apply`` where each image is changed by itself and targets are kept. A batch may then
-        come in parts that stay in a processor's cache from the gather to the normalisation.
+        come in parts that stay in a processor's cache from the gather to the normalisation. It is not asked where the
+        class, or one between it and the one that offers this, has an ``apply`` of its own.
 
         Args:
             shape: of the batch, ``(B, 3, H, W)``.

@@ -98,7 +98,7 @@ class InPlace(Augmentation):
         return images.bitwise_not_(), targets
 
 
-@breaks("parts of a batch make the whole", "draw for the whole batch first")
+@breaks("parts of a batch make the whole", "draw for the whole batch")
 @dataclass(frozen=True)
 class DrawsLate(Augmentation):
     """Draws when a part comes, so that the cut of a batch shows."""
@@ -110,6 +110,33 @@ class DrawsLate(Augmentation):
             return images * torch.rand(1, generator=torch.Generator().manual_seed(len(images)))
 
         return darken
+
+
+@breaks("parts of a batch make the whole", "draw for the whole batch")
+@dataclass(frozen=True)
+class RemembersTheFirst(Augmentation):
+    """Takes the mean of the part that comes first."""
+
+    def imagewise(self, shape: Any, rng: Any, info: DatasetInfo) -> Any:
+        means: list[Any] = []
+
+        def flatten(images: Any, part: slice) -> Any:
+            means.append(images.float().mean())
+            return (images * 0 + means[0]).clamp(0, 255)
+
+        return flatten
+
+
+@breaks("parts of a batch make the whole", "leave one of the two out")
+@dataclass(frozen=True)
+class SaysItTwice(Augmentation):
+    """Has an imagewise that nothing asks."""
+
+    def apply(self, images: Any, targets: Any, rng: Any, info: DatasetInfo) -> Any:
+        return images, targets
+
+    def imagewise(self, shape: Any, rng: Any, info: DatasetInfo) -> Any:
+        return lambda images, part: 255 - images
 
 
 @breaks("a loss is a finite scalar", "got shape (10,)")

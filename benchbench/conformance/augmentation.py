@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..plugins import Augmentation
 from .subject import Check, NotApplicable, Subject, global_randomness, require
 
 if TYPE_CHECKING:
     import torch
+
+    from ..plugins import ImageChange
 
 
 def returns_batches_of_the_same_size(subject: Subject) -> None:
@@ -74,19 +77,37 @@ def does_not_change_its_input(subject: Subject) -> None:
 
 
 def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
-    """What ``imagewise`` returns does to a part of a batch what it does to the whole."""
+    """What ``imagewise`` returns does to a part of a batch what it does to the whole, in any order of the parts."""
     import torch
 
+    _imagewise_is_asked(type(subject.plugin))
     images, _ = _batch(subject)
-    change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
-    if change is None:
-        raise NotApplicable
-    whole = change(images, slice(0, len(images)))
+
+    def drawn() -> ImageChange:
+        change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
+        if change is None:
+            raise NotApplicable
+        return change
+
+    whole = drawn()(images, slice(0, len(images)))
     cuts = [0, 1, 4, len(images)]
     parts = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
-    pieces = [change(images[part].clone(), part) for part in parts]
-    same = all(torch.equal(piece, whole[part]) for piece, part in zip(pieces, parts, strict=True))
-    require(same, "imagewise changes an image otherwise when its batch comes in parts; draw for the whole batch first")
+    for sequence in (parts, parts[::-1]):
+        change = drawn()
+        same = all(torch.equal(change(images[part].clone(), part), whole[part]) for part in sequence)
+        require(same, "imagewise changes an image otherwise when its batch comes in parts; draw for the whole batch")
+
+
+def _imagewise_is_asked(cls: type) -> None:
+    """Refuse an ``imagewise`` that nothing asks; pass over one that a nearer ``apply`` replaces."""
+    nearest = {name: next(base for base in cls.__mro__ if name in vars(base)) for name in ("apply", "imagewise")}
+    if nearest["apply"] is Augmentation:
+        return
+    require(
+        not issubclass(nearest["imagewise"], nearest["apply"]),
+        "imagewise is not asked where there is an own apply; leave one of the two out",
+    )
+    raise NotApplicable
 
 
 def a_loss_is_a_finite_scalar(subject: Subject) -> None:

@@ -187,7 +187,10 @@ class Batches:
         return [(source, source.order(start, stop - start)) for source, start, stop in pieces]
 
     def images(self, order: Order, part: range) -> torch.Tensor:
-        """Return the images at the places ``part`` of a batch, in a buffer that the next call overwrites."""
+        """Return the images at the places ``part`` of a batch, uint8 ``(len(part), 3, R, R)`` on the device.
+
+        They lie in a buffer that the next call overwrites.
+        """
         out, begin = self._images[: len(part)], 0
         for source, index in order:
             start, stop = max(begin, part.start), min(begin + len(index), part.stop)

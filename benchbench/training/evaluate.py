@@ -48,7 +48,8 @@ class Normalise:
         """Write normalised images of the CPU into ``out``, float32 of their shape."""
         block = max(1, BLOCK_PIXELS // max(1, images.shape[1:].numel()))
         for start in range(0, len(images), block):
-            out[start : start + block].copy_(images[start : start + block]).mul_(self.scale).add_(self.shift)
+            pixels = images[start : start + block].detach()
+            out[start : start + block].copy_(pixels).mul_(self.scale).add_(self.shift)
 
 
 def scoring_batch(resolution: int, device: str) -> int:

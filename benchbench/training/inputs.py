@@ -20,6 +20,8 @@ from .evaluate import Normalise
 if TYPE_CHECKING:
     from ..plugins import DatasetInfo, ImageChange
 
+    _Change = tuple[Augmentation, ImageChange]
+
 #: Bytes of uint8 images in a part: with what cropping and normalising them needs, about a core's second-level cache.
 PART_BYTES = 1 << 20
 
@@ -61,42 +63,58 @@ class Inputs:
         order = self.batches.order(step)
         targets = self.batches.labels(order)
         changes, rest = self._drawn(rng)
-        if rest or self.part >= self.shape[0]:
-            images = self._changed(order, range(self.shape[0]), changes)
-            for augmentation in rest:
-                images, targets = augmentation.apply(images, targets, rng, self.info)
-            self._check(images, targets, len(targets))
-            return self.normalise(images), targets
-        pixels = self.normalise.room(self.shape)
-        for part in batches(self.shape[0], self.part):
-            images = self._changed(order, part, changes)
-            self._check(images, targets, len(part))
-            self.normalise.fill(pixels[part.start : part.stop], images)
-        return pixels, targets
+        if not rest and self.part < self.shape[0]:
+            pixels = self.normalise.room(self.shape)
+            for part in batches(self.shape[0], self.part):
+                self.normalise.fill(pixels[part.start : part.stop], self._changed(order, part, changes))
+            return pixels, targets
+        images = self._changed(order, range(self.shape[0]), changes)
+        for link in rest:
+            if _wants_whole_batches(link):
+                images, targets = link.apply(images, targets, rng, self.info)
+            else:
+                change = link.imagewise(images.shape, rng, self.info)
+                images = images if change is None else _change(link, change, images, slice(0, len(images)))
+        self._check(images, targets)
+        return self.normalise(images), targets
 
-    def _drawn(self, rng: torch.Generator) -> tuple[list[ImageChange], tuple[Augmentation, ...]]:
-        """Return what the chain begins to change image by image, and the links from the first that does not."""
-        changes: list[ImageChange] = []
-        for place, augmentation in enumerate(self.augmentations):
-            own = type(augmentation).apply is not Augmentation.apply  # as of a class that extends another plugin's
-            change = None if own else augmentation.imagewise(self.shape, rng, self.info)
-            if change is None:
+    def _drawn(self, rng: torch.Generator) -> tuple[list[_Change], tuple[Augmentation, ...]]:
+        """Return what the chain begins to change image by image, and the links from the first that wants a batch."""
+        changes: list[_Change] = []
+        for place, link in enumerate(self.augmentations):
+            if _wants_whole_batches(link):
                 return changes, self.augmentations[place:]
-            changes.append(change)
+            change = link.imagewise(self.shape, rng, self.info)
+            if change is not None:
+                changes.append((link, change))
         return changes, ()
 
-    def _changed(self, order: Order, part: range, changes: Sequence[ImageChange]) -> torch.Tensor:
+    def _changed(self, order: Order, part: range, changes: Sequence[_Change]) -> torch.Tensor:
         images = self.batches.images(order, part)
-        for change in changes:
-            images = change(images, slice(part.start, part.stop))
+        for link, change in changes:
+            images = _change(link, change, images, slice(part.start, part.stop))
         return images
 
-    def _check(self, images: torch.Tensor, targets: torch.Tensor, count: int) -> None:
+    def _check(self, images: torch.Tensor, targets: torch.Tensor) -> None:
         """Refuse what would train silently on nonsense: a lost image, soft targets of another length."""
         classes = len(self.info.classes)
-        if images.shape[1:] != self.shape[1:] or len(images) != count or not count:
+        if images.shape[1:] != self.shape[1:] or len(images) != len(targets) or not len(images):
             wanted = ", ".join(str(side) for side in self.shape)
             got = f"{tuple(images.shape)} and targets {tuple(targets.shape)}"
             raise ValueError(f"augmentations must return images ({wanted}); got {got}")
         if targets.ndim == 2 and targets.shape[1] != classes:
             raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
+
+
+def _wants_whole_batches(link: Augmentation) -> bool:
+    """Return whether a link has an ``apply`` of its own; an ``imagewise`` that it inherits does not count then."""
+    return type(link).apply is not Augmentation.apply
+
+
+def _change(link: Augmentation, change: ImageChange, images: torch.Tensor, part: slice) -> torch.Tensor:
+    """Change images, and refuse a lost one at once: the next link might broadcast what is left over the part."""
+    changed = change(images, part)
+    if changed.shape != images.shape:
+        wanted, got = tuple(images.shape), tuple(changed.shape)
+        raise ValueError(f"{type(link).__name__}.imagewise must return images {wanted}; got {got}")
+    return changed

@@ -35,6 +35,14 @@ class Shifted(Augmentation):
 
 
 @dataclass(frozen=True)
+class OnlyLoss(Augmentation):
+    """Changes no image."""
+
+    def loss(self, logits, targets):
+        return logits.square().mean()
+
+
+@dataclass(frozen=True)
 class Blended(Augmentation):
     """Images meet: the batch must be whole."""
 
@@ -66,6 +74,8 @@ CHAINS = [
     (Shifted(), Darker()),
     (Darker(), Blended()),
     (Blended(), Shifted()),
+    (Shifted(), OnlyLoss(), Darker()),
+    (Blended(), OnlyLoss(), Shifted()),
     (Shifted(), Blended()),
 ]
 
@@ -116,17 +126,47 @@ def test_an_own_apply_beside_an_inherited_imagewise_is_what_counts():
     assert pixels.unique().numel() == 1
 
 
-@pytest.mark.parametrize("part", [1, 1 << 20])
-@pytest.mark.parametrize("lost", [lambda images, _: images[1:], lambda images, _: images[:, :, 1:]])
-def test_a_lost_image_or_row_is_refused(monkeypatch, part, lost):
+@pytest.mark.parametrize(("part", "count"), [(1, 1), (1 << 20, 10)])
+@pytest.mark.parametrize("lost", [lambda images, _: images[:0], lambda images, _: images[:, :, 1:]])
+def test_a_lost_image_or_row_is_refused_before_the_next_link_sees_it(monkeypatch, part, count, lost):
     @dataclass(frozen=True)
     class Loses(Augmentation):
         def imagewise(self, shape, rng, info):
             return lost
 
     monkeypatch.setattr(inputs, "PART_BYTES", part)
-    with pytest.raises(ValueError, match=r"^augmentations must return images \(10, 3, 8, 8\); got \("):
+    words = rf"^Loses\.imagewise must return images \({count}, 3, 8, 8\); got \("
+    for chain in ((Loses(),), (Loses(), Darker()), (Blended(), Loses(), Darker())):
+        wanted = words.replace(f"({count},", "(10,") if isinstance(chain[0], Blended) else words
+        with pytest.raises(ValueError, match=wanted):
+            made(chain)
+
+
+def test_a_batch_that_lost_targets_is_refused():
+    @dataclass(frozen=True)
+    class Loses(Augmentation):
+        def apply(self, images, targets, rng, info):
+            return images, targets[1:]
+
+    with pytest.raises(ValueError, match=r"^augmentations must return images \(10, 3, 8, 8\); got .* targets \(9,\)$"):
         made((Loses(),))
+
+
+def test_an_accelerator_takes_a_batch_at_once(monkeypatch):
+    monkeypatch.setattr(inputs, "PART_BYTES", 1)
+    for device, part in (("meta", 10), ("cpu", 1)):
+        batches = make_batches(tiny_task(), 8, 10, 0, device)
+        assert Inputs(batches, (), tiny_info()).part == part
+
+
+def test_images_that_carry_a_gradient_do_not_join_the_graph():
+    @dataclass(frozen=True)
+    class Learned(Augmentation):
+        def imagewise(self, shape, rng, info):
+            return lambda images, part: images.float().requires_grad_() * 1.0
+
+    pixels, _ = made((Learned(),))
+    assert not pixels.requires_grad
 
 
 def test_a_training_in_parts_is_the_same_training(tmp_path, monkeypatch):
