@@ -206,11 +206,12 @@ def _file_entry(kind: str, name: str) -> Entry:
     from .plugins import Plugin
 
     path = Path(name).expanduser()
+    article = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if path.is_dir():
         hint = f"; give it to a dataset that takes a path, as NAME:path={name}" if kind == "dataset" else ""
-        raise UsageError(f"{name}: a folder is no plugin file{hint or f'; a {kind} is a registered name or a file'}")
+        raise UsageError(f"{name}: a folder is no plugin file{hint or f'; {article} is a registered name or a file'}")
     if not path.is_file():
-        raise UsageError(f"{name}: no such file; a {kind} is a registered name or a Python file")
+        raise UsageError(f"{name}: no such file; {article} is a registered name or a Python file")
     try:
         module = file_module(path)
     except (Exception, SystemExit) as error:

@@ -211,6 +211,8 @@ def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "
             listed = f"; it has {', '.join(known)}" if known else "; it has none"
             raise UsageError(f"{subject}:{name}: unknown parameter{nearest(name, known) or listed}")
         try:
+            if raw == "":  # what a script's unset variable leaves; silently the default would be another experiment
+                raise ValueError("must not be empty; leave it out for the default")
             value = item.parse(raw) if isinstance(raw, str) and (item.type is not str or item.is_list) else raw
             if isinstance(raw, str) and item.optional and raw.lower() == "none":
                 value = None

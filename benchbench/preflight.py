@@ -22,17 +22,21 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
 
     Raises:
         MissingError: a package, a file or a pretrained model that is neither here nor reachable.
+        UsageError: a place that may not be looked into.
     """
-    needs = bound.plugin.needs()
+    try:
+        needs = bound.plugin.needs()
+        absent = next((file for file in needs.files if not file.path.exists()), None)
+    except PermissionError as error:
+        raise UsageError(f"{_subject(bound)}: cannot read {error.filename}: permission denied") from None
     for package in needs.packages:
         if importlib.util.find_spec(package.partition(".")[0]) is None:
             extra = needs.extras.get(package)
             how = f"pip install 'benchbench[{extra}]'" if extra else f"pip install {package}"
             raise MissingError(f"{bound.name}: needs the package {package}, which is not installed; {how}")
-    for file in needs.files:
-        if not file.path.exists():
-            where = f"looked for {file.path}; put it there; source: {file.source}"
-            raise MissingError(f"{_subject(bound)}: not found: {file.what}; {where}")
+    if absent is not None:
+        where = f"looked for {absent.path}; put it there; source: {absent.source}"
+        raise MissingError(f"{_subject(bound)}: not found: {absent.what}; {where}")
     for name in needs.foundations:
         check_foundation(name, bound, download)
     warnings = []

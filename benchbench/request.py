@@ -19,6 +19,9 @@ DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "fp32", "bf16")
 SUBSETS = ("balanced", "groups")
 
+#: Seeds times draws at most: beyond it a slip of the finger is likelier than a wish.
+MOST_TRAININGS = 10_000
+
 Chain = tuple[Spec, ...]
 #: What each option that takes a list lacks when its text holds nothing, as a script's unset variable does.
 MISSING = {
@@ -84,9 +87,13 @@ class Request:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        for name, value in (("--seeds", self.seeds), ("--draws", self.draws)):
+        trainings = {"--seeds": self.seeds, "--draws": self.draws}
+        for name, value in trainings.items():
             if value < 1:
                 raise UsageError(f"{name} {value}: must be at least 1")
+        if self.seeds * self.draws > MOST_TRAININGS:
+            asked = " and ".join(f"{name} {value}" for name, value in trainings.items() if value > 1)
+            raise UsageError(f"{asked}: more than {MOST_TRAININGS:,} trainings of one row; ask for fewer")
         for name, text, known in (
             ("--preset", self.preset, PRESETS),
             ("--device", self.device, DEVICES),

@@ -135,7 +135,7 @@ def parse_mix(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", text.strip())
     if not match:
-        raise UsageError(f"--mix {text}: must be real:synthetic, such as 1:1 or 1:3")
+        raise UsageError(f"--mix {text}: must be real:synthetic, such as 1:1 or 1:3, each at most 999999")
     real, synthetic = int(match[1]), int(match[2])
     if synthetic == 0:
         raise UsageError(f"--mix {text}: has no generated images; real ones alone are the baseline's row")

@@ -98,6 +98,24 @@ class InPlace(Augmentation):
         return images.bitwise_not_(), targets
 
 
+@breaks("changes something", "it has none of apply, imagewise, loss, grow")
+@dataclass(frozen=True)
+class Misspelt(Augmentation):
+    """Would train as if it were not there."""
+
+    def imagewize(self, shape: Any, rng: Any, info: DatasetInfo) -> Any:
+        return lambda images, part: 255 - images
+
+
+@breaks("changes something", "imagewise returned None")
+@dataclass(frozen=True)
+class ForgotReturn(Augmentation):
+    """Lacks a return."""
+
+    def imagewise(self, shape: Any, rng: Any, info: DatasetInfo) -> Any:
+        pass
+
+
 @breaks("parts of a batch make the whole", "draw for the whole batch")
 @dataclass(frozen=True)
 class DrawsLate(Augmentation):

@@ -113,6 +113,8 @@ def test_no_metric_is_not_all_metrics():
     [
         ({"seeds": 0}, "--seeds 0: must be at least 1"),
         ({"draws": -1}, "--draws -1: must be at least 1"),
+        ({"seeds": 10_001}, "--seeds 10001: more than 10,000 trainings of one row; ask for fewer"),
+        ({"draws": 200, "seeds": 60}, "--seeds 60 and --draws 200: more than 10,000 trainings of one row"),
         ({"seeds": "three"}, "--seeds three: must be a whole number"),
         ({"seeds": True}, "--seeds True: must be a whole number"),
         ({"preset": "papr"}, "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),

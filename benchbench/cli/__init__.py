@@ -64,6 +64,8 @@ def _parser_error(error: Exception) -> int:
     if not hasattr(error, "format_message"):
         if os.environ.get("BENCH_DEBUG"):
             raise error
+        if isinstance(error, PermissionError) and error.filename:
+            return _complain(f"{error.filename}: permission denied; let this user read and write it", 1)
         return _complain(f"internal error: {_last_line(error)}; BENCH_DEBUG=1 shows the traceback, please report it", 1)
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "bench"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from ..plugins import ImageChange
 
+#: What an augmentation may do; ``phases`` goes with ``grow``.
+_METHODS = ("apply", "imagewise", "loss", "grow")
+
 
 def returns_batches_of_the_same_size(subject: Subject) -> None:
     """Images stay ``(B, 3, H, W)`` in [0, 255]; targets stay hard, or are soft with rows that sum to 1."""
@@ -50,15 +53,13 @@ def takes_soft_targets(subject: Subject) -> None:
 
 def depends_on_rng_alone(subject: Subject) -> None:
     """One state of ``rng`` gives one result, whatever the global random states are."""
-    import torch
-
     images, labels = _batch(subject)
     for seed in range(3):
         with global_randomness(1):
             first = _apply(subject, images, labels, seed)
         with global_randomness(2):
             again = _apply(subject, images, labels, seed)
-        same = all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+        same = all(_equal(one, other) for one, other in zip(first, again, strict=True))
         require(same, "one state of rng gave two results; draw every random number with generator=rng")
 
 
@@ -94,8 +95,29 @@ def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
     parts = [slice(start, stop) for start, stop in itertools.pairwise(cuts)]
     for sequence in (parts, parts[::-1]):
         change = drawn()
-        same = all(torch.equal(change(images[part].clone(), part), whole[part]) for part in sequence)
+        same = all(_equal(change(images[part].clone(), part), whole[part]) for part in sequence)
         require(same, "imagewise changes an image otherwise when its batch comes in parts; draw for the whole batch")
+
+
+def changes_something(subject: Subject) -> None:
+    """An augmentation changes batches, the loss or the set; a misspelt method would train as if it were not there."""
+    own = {name for name in _METHODS if getattr(type(subject.plugin), name) is not getattr(Augmentation, name)}
+    require(bool(own), f"changes nothing: it has none of {', '.join(_METHODS)}")
+    if own != {"imagewise"}:
+        return
+    import torch
+
+    images, _ = _batch(subject)
+    change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
+    require(change is not None, "changes nothing: imagewise returned None and there is no other method")
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors agree; that a number is not finite is another check's complaint."""
+    import torch
+
+    same_kind = one.shape == other.shape and one.dtype == other.dtype
+    return same_kind and torch.equal(one.nan_to_num(), other.nan_to_num())
 
 
 def _imagewise_is_asked(cls: type) -> None:
@@ -228,6 +250,7 @@ def _model(subject: Subject) -> Any:
 
 
 CHECKS: tuple[Check, ...] = (
+    changes_something,
     returns_batches_of_the_same_size,
     takes_a_batch_of_one,
     takes_a_batch_of_one_class,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,9 +61,13 @@ def tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image:
 
 
 def default_font() -> Font:
-    """Return Pillow's own font."""
+    """Return the font that comes with Matplotlib (Latin, Greek, Cyrillic and more), else Pillow's own."""
     from PIL import ImageFont
 
+    found = importlib.util.find_spec("matplotlib")
+    if found is not None and found.origin:
+        with contextlib.suppress(OSError, ImportError):  # packaged elsewhere, or a Pillow without FreeType
+            return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), 11)
     try:
         return ImageFont.load_default(12)
     except ImportError:  # a Pillow without FreeType has only its bitmap font
@@ -97,10 +103,19 @@ def _shortened(text: str, width: int, font: Font, kept: float) -> str:
 
 
 def drawable(text: str, font: Font) -> str:
-    """Return a text on one line, in characters that the font can measure."""
-    text = " ".join(text.split())
+    """Return a text on one line; a character that the font lacks becomes its code point, so that two names differ."""
+    return "".join(char if _known(char, font) else _code(char) for char in " ".join(text.split()))
+
+
+def _known(char: str, font: Font) -> bool:
+    if char.isascii():
+        return True
     try:
-        font.getlength(text)
+        mask, missing = (font.getmask(item) for item in (char, "\uffff"))
     except UnicodeEncodeError:  # the bitmap font knows Latin-1 only
-        text = text.encode("latin-1", "replace").decode("latin-1")
-    return text
+        return False
+    return mask.size != missing.size or bytes(mask) != bytes(missing)
+
+
+def _code(char: str) -> str:
+    return char.encode("ascii", "backslashreplace").decode("ascii")

@@ -59,6 +59,7 @@ class Inputs:
 
         Raises:
             ValueError: an augmentation lost an image, changed its size or returned soft targets of another length.
+            BenchError: an augmentation's parameters do not suit the size of the images.
         """
         order = self.batches.order(step)
         targets = self.batches.labels(order)
@@ -71,11 +72,10 @@ class Inputs:
         images = self._changed(order, range(self.shape[0]), changes)
         for link in rest:
             if _wants_whole_batches(link):
-                images, targets = link.apply(images, targets, rng, self.info)
+                images, targets = self._applied(link, images, targets, rng)
             else:
                 change = link.imagewise(images.shape, rng, self.info)
                 images = images if change is None else _change(link, change, images, slice(0, len(images)))
-        self._check(images, targets)
         return self.normalise(images), targets
 
     def _drawn(self, rng: torch.Generator) -> tuple[list[_Change], tuple[Augmentation, ...]]:
@@ -95,15 +95,22 @@ class Inputs:
             images = _change(link, change, images, slice(part.start, part.stop))
         return images
 
-    def _check(self, images: torch.Tensor, targets: torch.Tensor) -> None:
-        """Refuse what would train silently on nonsense: a lost image, soft targets of another length."""
-        classes = len(self.info.classes)
+    def _applied(
+        self, link: Augmentation, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Apply a link to a whole batch, and refuse what would train silently on nonsense."""
+        made = link.apply(images, targets, rng, self.info)
+        name, classes = f"{type(link).__name__}.apply", len(self.info.classes)
+        if not (isinstance(made, tuple) and len(made) == 2 and all(isinstance(item, torch.Tensor) for item in made)):
+            raise ValueError(f"{name} must return images and targets, two tensors; got {type(made).__name__}")
+        images, targets = made
         if images.shape[1:] != self.shape[1:] or len(images) != len(targets) or not len(images):
             wanted = ", ".join(str(side) for side in self.shape)
             got = f"{tuple(images.shape)} and targets {tuple(targets.shape)}"
-            raise ValueError(f"augmentations must return images ({wanted}); got {got}")
+            raise ValueError(f"{name} must return images ({wanted}); got {got}")
         if targets.ndim == 2 and targets.shape[1] != classes:
-            raise ValueError(f"soft targets must be (B, {classes}); got {tuple(targets.shape)}")
+            raise ValueError(f"{name} must return soft targets (B, {classes}); got {tuple(targets.shape)}")
+        return images, targets
 
 
 def _wants_whole_batches(link: Augmentation) -> bool:

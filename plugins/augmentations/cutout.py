@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchbench.errors import BenchError
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CutOut(Augmentation):
     and let the border cut the square off, ``inside=false``.
     """
 
-    size: int | None = param(None, low=1, help="Side of the square in px, at most the image's; none: see eighth.")
+    size: int | None = param(None, low=1, help="Side of the square in px, below the image's; none: see eighth.")
     eighth: str = param("side", choices=("side", "area"), help="Of what the square is an eighth, without size.")
     inside: bool = param(True, help="Whether the whole square lies in the image; otherwise its centre does.")
     probability: float = param(1.0, low=0.0, high=1.0, help="Chance of an image to be painted on.")
@@ -52,8 +53,14 @@ class CutOut(Augmentation):
         return paint
 
     def side(self, height: int, width: int) -> int:
-        """Return the side of the square in px for images of ``height`` by ``width`` px, at least 1."""
+        """Return the side of the square in px for images of ``height`` by ``width`` px, at least 1.
+
+        Raises:
+            BenchError: ``size`` is the images' whole side or more.
+        """
         shorter = min(height, width)
         if self.size is not None:
-            return min(self.size, shorter)
+            if self.size >= shorter:
+                raise BenchError(f"cutout:size={self.size}: leaves nothing of images of {shorter} px; make it smaller")
+            return self.size
         return max(1, shorter // 8 if self.eighth == "side" else round((height * width / 8) ** 0.5))

@@ -45,7 +45,7 @@ class TimmClassifier(nn.Module):
 
 
 def canonical(name: str) -> str:
-    """Return timm's name of an architecture, without the tag of pretrained weights.
+    """Return timm's name of an architecture, without the tag that names pretrained weights.
 
     Raises:
         UsageError: timm has no such architecture; the message names the nearest ones.

@@ -233,6 +233,11 @@ def _scratch_name(name: str, resolution: int, info: DatasetInfo) -> str:
         from .networks import canonical, check
 
         lower = canonical(name)
+        if tag := name.partition(".")[2]:
+            raise UsageError(
+                f"{name}: the tag {tag} names published weights, and this training starts from scratch; "
+                f"use {lower}, or add --learner timm:pretrained=true"
+            )
         if lower not in PAPER_ARCHITECTURES:
             check(lower, resolution, len(info.classes))
             return lower

@@ -140,6 +140,8 @@ def describe(folder: Path, name: str, arch: str) -> Checkpoint:
     import timm
 
     path, weights = folder / CONFIG, folder / WEIGHTS
+    if folder.is_file():
+        raise UsageError(f"{name}: is a file; give the folder that holds it, with {CONFIG} and {WEIGHTS}")
     for file in (path, weights):
         if not file.is_file():
             raise UsageError(
@@ -148,6 +150,8 @@ def describe(folder: Path, name: str, arch: str) -> Checkpoint:
             )
     try:
         found = json.loads(path.read_text("utf-8"))
+        if not isinstance(found, dict):
+            raise TypeError("it is no JSON object")
         inner = found.get("pretrained_cfg", found)
         architecture = str(found["architecture"])
         checkpoint = Checkpoint(

@@ -42,6 +42,15 @@ PLUGINS = [
         "tim: unknown learner (did you mean 'timm'?); `bench list learner` shows all",
     ),
     (
+        ("--gen", "real", "--data", "digits", "--arch", "resnet18.tv_in1k"),
+        "resnet18.tv_in1k: the tag tv_in1k names published weights, and this training starts from scratch; "
+        "use resnet18, or add --learner timm:pretrained=true",
+    ),
+    (
+        ("--gen", "real", "--data", "digits", "--learner", "timm:weights="),
+        "timm:weights=: must not be empty; leave it out for the default",
+    ),
+    (
         ("--gen", "real", "--data", "digits", "--aug", "defalt"),
         "defalt: unknown augmentation (did you mean 'default'?); `bench list augmentation` shows all",
     ),
@@ -106,7 +115,8 @@ OPTIONS = [
     (("--shots", "2", "--n-real", "6"), "--shots and --n-real: give one of them; both set the number of real images"),
     (("--n-syn", "0"), "--n-syn 0: must be at least 1"),
     (("--mix", "0:0"), None),
-    (("--mix", "1-1"), "--mix 1-1: must be real:synthetic, such as 1:1 or 1:3"),
+    (("--aug", "./gone.py"), "./gone.py: no such file; an augmentation is a registered name or a Python file"),
+    (("--mix", "1-1"), "--mix 1-1: must be real:synthetic, such as 1:1 or 1:3, each at most 999999"),
     (("--preset", "papr"), "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),
     (("--device", "tpu"), "--device tpu: must be one of auto, cpu, cuda (did you mean 'cpu'?)"),
     (("--precision", "fp16"), "--precision fp16: must be one of auto, fp32, bf16 (did you mean 'bf16' or 'fp32'?)"),

@@ -6,9 +6,9 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
-from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font, fitting
+from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font, drawable, fitting
 from benchbench.reporting.gallery import CAPTION, Group, Tile, caption, draw_gallery
 
 FIRST = LABEL + MARGIN
@@ -112,3 +112,12 @@ def test_names_that_no_cut_tells_apart_lose_their_end():
 def test_no_row(tmp_path):
     with pytest.raises(ValueError, match="at least one image"):
         draw_gallery([], [Group("real", [])], [], tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("font", [FONT, ImageFont.load_default_imagefont()], ids=["usual", "bitmap"])
+def test_names_in_any_script_stay_apart(font):
+    assert drawable("a  cat\n", font) == "a cat"
+    assert drawable("日本", font) == r"\u65e5\u672c"
+    assert drawable("日月", font) != drawable("日本", font)
+    assert drawable("Äpfel", font) == ("Äpfel" if font is FONT else r"\xc4pfel")
+    assert font.getlength(drawable("жук 🐈", font)) > 0

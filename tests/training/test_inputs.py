@@ -148,8 +148,18 @@ def test_a_batch_that_lost_targets_is_refused():
         def apply(self, images, targets, rng, info):
             return images, targets[1:]
 
-    with pytest.raises(ValueError, match=r"^augmentations must return images \(10, 3, 8, 8\); got .* targets \(9,\)$"):
+    with pytest.raises(ValueError, match=r"^Loses.apply must return images \(10, 3, 8, 8\); got .* targets \(9,\)$"):
         made((Loses(),))
+
+
+def test_an_apply_that_returns_something_else_is_named():
+    @dataclass(frozen=True)
+    class Alone(Augmentation):
+        def apply(self, images, targets, rng, info):
+            return images
+
+    with pytest.raises(ValueError, match=r"^Alone.apply must return images and targets, two tensors; got Tensor$"):
+        made((Alone(),))
 
 
 def test_an_accelerator_takes_a_batch_at_once(monkeypatch):

@@ -348,7 +348,7 @@ def test_divergence_is_said(tmp_path):
     [
         (lambda i, t: (i[:, :1], t), r"must return images \(10, 3, 8, 8\)"),
         (lambda i, t: (i[:4], t), "must return images"),
-        (lambda i, t: (i, torch.ones(len(i), 5) / 5), r"soft targets must be \(B, 3\)"),
+        (lambda i, t: (i, torch.ones(len(i), 5) / 5), r"must return soft targets \(B, 3\)"),
     ],
 )
 def test_a_broken_augmentation_is_named(tmp_path, broken, message):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchbench.errors import BenchError
 from benchbench_plugins.augmentations import crops
 from benchbench_plugins.augmentations.crops import CropFlips, Windows, crop_gather
 from benchbench_plugins.augmentations.default import CropFlip
@@ -113,3 +114,12 @@ def test_plugin_follows_the_dataset_and_the_seed():
     # Without flips the offsets are the same draws.
     assert torch.equal(run(CropFlip(), keep)[turned.index(False)], run(CropFlip(), mirror)[turned.index(False)])
     assert torch.equal(images, images.clone())
+
+
+def test_a_padding_that_shifts_images_out_of_sight_is_refused():
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    info = SimpleNamespace(flip_keeps_class=True)
+    CropFlip(padding=7).apply(images, torch.arange(2), torch.Generator(), info)
+    words = "^default:padding=8: shifts images of 8 px out of sight; make it smaller$"
+    with pytest.raises(BenchError, match=words):
+        CropFlip(padding=8).apply(images, torch.arange(2), torch.Generator(), info)

@@ -83,7 +83,11 @@ def test_small_images_keep_more_of_a_convolutional_network_and_no_weight_changes
 def test_names():
     learner = TimmScratch()
     assert learner.architectures(["resnet10t", "shufflenetv2"], INFO) == ("resnet10t", "shufflenetv2")
-    assert learner.architectures(["ResNet10t.c3_in1k"], INFO) == ("resnet10t",)
+    assert learner.architectures(["ResNet10t"], INFO) == ("resnet10t",)
+    with pytest.raises(
+        UsageError, match=r"^ResNet10t.c3_in1k: the tag c3_in1k names published weights, .* use resnet10t"
+    ):
+        learner.architectures(["ResNet10t.c3_in1k"], INFO)
     with pytest.raises(UsageError, match=r"^resnet81: unknown architecture \(did you mean 'resnet18'"):
         learner.architectures(["resnet81"], INFO)
     with pytest.raises(UsageError, match=r"^efficientnet-b0: unknown .*'efficientnet"):
