@@ -127,6 +127,8 @@ class _Planner:
         self.data_key = self._data_step()
         learners = [self._bind("learner", spec, info) for spec in request.learner]
         chains = self._chains(learners)
+        generates = any(not chain[-1].plugin.is_real for chain in chains)
+        self.usual_draws = 1 if generates else max(learner.plugin.draws for learner in learners)
         tests = self._test_transforms()
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
         self.several_augs = len(augs) > 1
@@ -209,7 +211,8 @@ class _Planner:
         for shots, n_real in wanted:
             count = subsets.check(*sizes, shots, n_real, subject, rule=rule, group_size=group)
             # Every draw of the whole set is the same set, but what is generated from it differs.
-            for draw in range(request.draws):
+            usual = 1 if shots is None and n_real is None else self.usual_draws
+            for draw in range(request.draws or usual):
                 yield Subset(shots, n_real, draw, count, rule, group)
 
     def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
@@ -408,7 +411,8 @@ class _Planner:
 
     def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
-        return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if self.request.draws > 1 else "")
+        several = (self.request.draws or self.usual_draws) > 1
+        return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
 
 
 def _capped(info: DatasetInfo) -> int | None:

@@ -402,6 +402,8 @@ class Learner(Plugin):
     axes: ClassVar[frozenset[str]] = frozenset({"arch", "aug", "mix"})
     #: Whether training images change what it does; one that does not (zero-shot) gets a single cell, of 0 images.
     trains: ClassVar[bool] = True
+    #: Few-shot draws that its protocol averages over; the default of ``--draws`` where nothing has to be generated.
+    draws: ClassVar[int] = 1
 
     def architectures(self, names: Sequence[str], info: DatasetInfo) -> tuple[str, ...]:
         """Return the architectures that ``--arch`` names, aliases such as ``all`` expanded, in order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -52,7 +53,8 @@ class Request:
         aug: chains of augmentations.
         metric: metrics; ``None`` for every installed one.
         seeds: training seeds per draw.
-        draws: few-shot draws, each with its own generation.
+        draws: few-shot draws, each with its own generation; ``None`` for what the learners' protocol averages over
+            where nothing is generated, else one.
         shots: images per class; ``None`` for the preset's rule.
         n_real: total real images; ``None`` for all or the preset's rule.
         subset: how real images are chosen: ``"balanced"``, or ``"groups"``, the authors' random groups.
@@ -73,7 +75,7 @@ class Request:
     aug: tuple[Chain, ...] = ()
     metric: tuple[Spec, ...] | None = None
     seeds: int = 1
-    draws: int = 1
+    draws: int | None = None
     shots: tuple[int, ...] = ()
     n_real: tuple[int, ...] = ()
     subset: str = "balanced"
@@ -87,11 +89,11 @@ class Request:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        trainings = {"--seeds": self.seeds, "--draws": self.draws}
+        trainings = {"--seeds": self.seeds, "--draws": 1 if self.draws is None else self.draws}
         for name, value in trainings.items():
             if value < 1:
                 raise UsageError(f"{name} {value}: must be at least 1")
-        if self.seeds * self.draws > MOST_TRAININGS:
+        if math.prod(trainings.values()) > MOST_TRAININGS:
             asked = " and ".join(f"{name} {value}" for name, value in trainings.items() if value > 1)
             raise UsageError(f"{asked}: more than {MOST_TRAININGS:,} trainings of one row; ask for fewer")
         for name, text, known in (

@@ -267,6 +267,19 @@ def test_seeds_repeat_trainings_and_draws_repeat_everything(world):
     assert {cell.train for cell in one.cells} < first, "a later draw must not change the first one"
 
 
+def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monkeypatch):
+    from benchbench.catalog import catalog, load
+
+    def draws(**options):
+        return len({cell.draw for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
+
+    monkeypatch.setattr(load(catalog().get("learner", "toylearner")), "draws", 3)
+    assert draws() == 3
+    assert draws(draws=2) == 2
+    assert draws(gen="toygen") == 1, "every draw would be another generation"
+    assert draws(shots=None, preset="paper") == 1, "all images are the same images in every draw"
+
+
 def test_a_draw_changes_subset_and_generation(world):
     plan = world.plan(shots=2, draws=2, baseline=False)
     fits = [step.body for step in plan.steps.values() if step.stage == "fit"]

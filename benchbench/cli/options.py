@@ -24,7 +24,12 @@ Metric = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N", help="Trainings per draw. [default: 1]")]
 Draws = Annotated[
-    str | None, typer.Option("--draws", metavar="N", help="Few-shot draws, each with its own generation. [default: 1]")
+    str | None,
+    typer.Option(
+        "--draws",
+        metavar="N",
+        help="Few-shot draws, each with its own generation. [default: 1, or the learner's where nothing is generated]",
+    ),
 ]
 Shots = Annotated[list[str] | None, typer.Option("--shots", metavar="N,...", help="Real images per class.")]
 NReal = Annotated[list[str] | None, typer.Option("--n-real", metavar="N,...", help="Real images in all.")]

@@ -101,6 +101,10 @@ def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     if cls.kind == "learner":
         axes = ", ".join(f"--{name}" for name in ("arch", "aug", "mix") if name in cls.axes)
         found["facts"] = [f"varies with  {axes or 'none of --arch, --aug, --mix'}"]
+        if cls.trains and cls.draws > 1:
+            found["facts"].append(
+                f"draws        {cls.draws} of the few real images, where nothing is generated; --draws"
+            )
         found["facts"] += [] if cls.trains else ["trains       nothing: neither images nor seeds change its result"]
     if callable(getattr(cls, "table", None)):
         found["table"] = _table_lines(cls)

@@ -248,7 +248,10 @@ def _caption(pivot: Pivot) -> str:
     counts = sorted({value.n for value in values if value.n})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     failed = sum(value.mean is None for value in values)
-    text = f"Mean and sample standard deviation over n = {n} trainings (seeds x draws) at each point."
+    if counts == [1]:
+        text = "A single training at each point: no deviation."
+    else:
+        text = f"Mean and sample standard deviation over n = {n} trainings (seeds x draws) at each point."
     text += " Means over architectures weigh them equally and have no bars." * any(
         line.averaged for line in pivot.lines
     )

@@ -18,6 +18,8 @@ class ClipLearner(Learner):
     #: The registered name, the start of messages.
     registered: ClassVar[str] = ""
     axes: ClassVar[frozenset[str]] = frozenset()
+    #: As CoOp's authors average over (Zhou et al. 2022, section 4.1).
+    draws: ClassVar[int] = 3
 
     clip: str = param(
         "glyph-clip",

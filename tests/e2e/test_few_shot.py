@@ -22,7 +22,7 @@ def shots(tmp_path_factory, environment) -> Bench:
     """A folder in which every learner has been trained on real shots, without any generator."""
     bench = Bench(tmp_path_factory.mktemp("few-shot"), environment)
     options = [part for text in LEARNERS.values() for part in ("--learner", text)]
-    done = bench("run", *options, *DATA, "--shots", "1,2", "--seeds", "2")
+    done = bench("run", *options, *DATA, "--shots", "1,2", "--seeds", "2", "--draws", "1")
     assert done.errors == [], "stderr holds progress and nothing else"
     return bench
 
