@@ -211,7 +211,8 @@ def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "
             listed = f"; it has {', '.join(known)}" if known else "; it has none"
             raise UsageError(f"{subject}:{name}: unknown parameter{nearest(name, known) or listed}")
         try:
-            if raw == "":  # what a script's unset variable leaves; silently the default would be another experiment
+            # An unset variable of a script leaves this; to take the default silently would be another experiment.
+            if raw == "" and item.type is str and "" not in map(item.preset, PRESETS):
                 raise ValueError("must not be empty; leave it out for the default")
             value = item.parse(raw) if isinstance(raw, str) and (item.type is not str or item.is_list) else raw
             if isinstance(raw, str) and item.optional and raw.lower() == "none":

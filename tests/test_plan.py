@@ -271,9 +271,9 @@ def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monke
     from benchbench.catalog import catalog, load
 
     def draws(**options):
-        return len({cell.draw for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
+        return len({cell.sentence["draw"] for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
 
-    monkeypatch.setattr(load(catalog().get("learner", "toylearner")), "draws", 3)
+    monkeypatch.setattr(load(catalog().get("learner", world.file("toylearner"))), "draws", 3)
     assert draws() == 3
     assert draws(draws=2) == 2
     assert draws(gen="toygen") == 1, "every draw would be another generation"
