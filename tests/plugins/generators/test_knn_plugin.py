@@ -245,8 +245,9 @@ def mistakes(world, tmp_path):
         ({"pool": "glyph-poool"}, "neither an embedded pool nor a folder"),
         ({"pool": str(tmp_path / "file")}, "not a folder"),
         ({"pool": str(tmp_path / "empty")}, "no pictures in it"),
-        ({"pool": ""}, "knn:pool=: is empty; give an embedded pool"),
-        ({"clip": ""}, "knn:clip=: is empty; "),
+        ({"pool": ""}, "knn:pool=: must not be empty"),
+        ({"pool": " "}, "knn:pool=: is empty; give an embedded pool"),
+        ({"clip": " "}, "knn:clip=: is empty; "),
         ({"pictures": " "}, "knn:pictures=: is empty; "),
         ({"pool": str(tmp_path / "killed")}, f"an unfinished index; run `bench index build POOL --out {tmp_path}"),
         (
