@@ -18,7 +18,7 @@ class ClipLearner(Learner):
     #: The registered name, the start of messages.
     registered: ClassVar[str] = ""
     axes: ClassVar[frozenset[str]] = frozenset()
-    #: As CoOp's authors average over (Zhou et al. 2022, section 4.1).
+    #: CoOp's authors average over their seeds 1, 2 and 3, each another draw.
     draws: ClassVar[int] = 3
 
     clip: str = param(

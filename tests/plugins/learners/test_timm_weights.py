@@ -221,6 +221,14 @@ def test_what_timm_does_not_publish_is_refused(hub, names, problem):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_in_the_place_of_its_folder_is_told(tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    words = "^mine: is a file; give the folder that holds it, with config.json and model.safetensors$"
+    with pytest.raises(UsageError, match=words):
+        timm_weights.describe(file, "mine", "resnet18")
+
+
 @pytest.mark.parametrize("arch", timm_weights.PUBLISHED)
 def test_what_is_written_down_of_the_published_weights_is_timms(arch):
     """A newer timm that prefers others shows here; results under one name must not change silently."""
@@ -257,7 +265,7 @@ def break_header(folder):
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json; weights are a folder in timm's hub"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors; "),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not a timm model's ("),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "config.json is not a timm model's ("),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "config.json is not a timm model's (it is no JSON object)"),
         (lambda folder: (folder / "config.json").write_text("{}"), "config.json is not a timm model's (no 'archit"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\xff"), "config.json is not a timm model's ("),
         (lambda folder: edit(folder, architecture="resnet18"), "these are weights of resnet18; --arch resnet10t needs"),
