@@ -265,7 +265,10 @@ def break_header(folder):
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json; weights are a folder in timm's hub"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no model.safetensors; "),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not a timm model's ("),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "config.json is not a timm model's (it is no JSON object)"),
+        (
+            lambda folder: (folder / "config.json").write_text("[1]"),
+            "config.json is not a timm model's (it is no JSON object)",
+        ),
         (lambda folder: (folder / "config.json").write_text("{}"), "config.json is not a timm model's (no 'archit"),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\xff"), "config.json is not a timm model's ("),
         (lambda folder: edit(folder, architecture="resnet18"), "these are weights of resnet18; --arch resnet10t needs"),
