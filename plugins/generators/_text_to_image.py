@@ -1,4 +1,4 @@
-"""What generators that sample a text-to-image model need and resolve alike; no plugin, and no torch."""
+"""What generators on a Stable Diffusion model need and resolve alike; no plugin, and no torch."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def sampling_needs(model: str | None, resolution: int | None, scheduler: str, su
     return Needs(foundations=(model,) if model else (), memory_gib=8.0 if large else 0.0, accelerator=large)
 
 
+def model_and_side(plugin: Any, info: DatasetInfo) -> tuple[str, int]:
+    """Return the foundation and the side in px at which it works: the plugin's own, or else the dataset's.
+
+    The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
+    """
+    from ..foundations.loaders.diffusion_layout import usual_side
+
+    model = plugin.model or info.foundation
+    return model, plugin.resolution or usual_side(model, info.generate_resolution)
+
+
 def resolved(plugin: P, info: DatasetInfo, subject: str) -> P:
     """Return a plugin with its ``model``, ``resolution`` and ``template`` filled in from the dataset.
 
@@ -32,8 +43,7 @@ def resolved(plugin: P, info: DatasetInfo, subject: str) -> P:
     from ..foundations.loaders.diffusion_layout import check_at_plan
 
     known: Any = plugin
-    model = known.model or info.foundation
-    resolution = known.resolution or info.generate_resolution
+    model, resolution = model_and_side(known, info)
     check_at_plan(model, resolution, subject, text=True)
     ready: P = replace(known, model=model, resolution=resolution, template=known.template or info.prompt)
     return ready

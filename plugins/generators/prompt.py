@@ -52,7 +52,9 @@ class Prompt(Generator):
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
     )
     resolution: int | None = param(
-        None, low=8, help="Side in px at which the foundation makes images; none is the dataset's."
+        None,
+        low=8,
+        help="Side in px at which the foundation makes images; none: the dataset's, or a small model's own.",
     )
     interpolation: str = param(
         "bicubic",
@@ -119,7 +121,9 @@ class Prompt(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model or info.foundation, self.resolution or info.generate_resolution
+        from ._text_to_image import model_and_side
+
+        model, resolution = model_and_side(self, info)
         if stage != "sample" or model != "glyph-sd" or resolution != 32:
             return None
         opening, call, image = 8.0, 0.0018, 0.002  # measured on one core, batches of 50

@@ -42,7 +42,7 @@ class VAE(Generator):
     resolution: int | None = param(
         None,
         low=1,
-        help="Side in px at which the autoencoder works, a multiple of its reduction; none is the dataset's.",
+        help="Side in px at which it works, a multiple of its reduction; none: the dataset's, or a small model's own.",
     )
     interpolation: str = param(
         "bicubic",
@@ -63,12 +63,11 @@ class VAE(Generator):
             UsageError: ``model`` is on this machine and has no autoencoder, or not for this resolution.
         """
         from ..foundations.loaders.diffusion_layout import check_vae_at_plan
+        from ._text_to_image import model_and_side
 
-        ready = replace(
-            self, model=self.model or info.foundation, resolution=self.resolution or info.generate_resolution
-        )
-        check_vae_at_plan(str(ready.model), ready.resolution or 0, "vae")
-        return ready
+        model, resolution = model_and_side(self, info)
+        check_vae_at_plan(model, resolution, "vae")
+        return replace(self, model=model, resolution=resolution)
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
         """Return one image for each training image, or as many of them as were asked for."""
@@ -98,7 +97,9 @@ class VAE(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model or info.foundation, self.resolution or info.generate_resolution
+        from ._text_to_image import model_and_side
+
+        model, resolution = model_and_side(self, info)
         if stage not in ("sample", "transform") or model != "glyph-sd":
             return None
         return 7.0 + images * 0.003 * (resolution / 32) ** 2  # measured on one core
@@ -114,8 +115,9 @@ class VAE(Generator):
     ) -> ImageSet:
         """Return the images at ``sources`` through the autoencoder, at the dataset's resolution."""
         from ..foundations.loaders.resize import resized
+        from ._text_to_image import model_and_side
 
-        side = self.resolution or info.generate_resolution
+        _, side = model_and_side(self, info)
         made = model.autoencode(resized(images.images[sources], side, self.interpolation))
         return ImageSet(
             resized(made, info.resolution, self.interpolation),

@@ -76,7 +76,7 @@ def read_vae_layout(folder: Path, name: str) -> VAELayout:
     config = _config(folder, name, "vae/config.json" if inside != folder else "config.json")
     _check_weights(inside, name)
     _check_vae(config, name)
-    return VAELayout(name, inside, config["latent_channels"], 2 ** (len(config["block_out_channels"]) - 1))
+    return VAELayout(name, inside, config["latent_channels"], _reduction(config))
 
 
 def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
@@ -111,9 +111,39 @@ def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
         folder=folder,
         token_width=unet["cross_attention_dim"],
         latent_channels=vae["latent_channels"],
-        vae_factor=2 ** (len(vae["block_out_channels"]) - 1),
+        vae_factor=_reduction(vae),
         scheduler=scheduler,
     )
+
+
+def usual_side(model: str, side: int) -> int:
+    """Return the side in px at which a model makes images where nobody says: a dataset's, at most the model's own.
+
+    A latent diffusion model repeats itself above the side it was trained at, and its cost grows with the square of
+    the side. The published models were trained at 512 px or more and no dataset asks for as much, so this only
+    concerns small models.
+
+    Args:
+        model: an embedded name, a folder or a hub id. One that is not here is taken to be large enough; the plan
+            asks again when it has fetched it.
+        side: the dataset's ``generate_resolution`` in px.
+    """
+    try:
+        folder = _here(model, "")
+        return side if folder is None else min(side, _native_side(folder) or side)
+    except UsageError:
+        return side  # check_at_plan says what is wrong with it
+
+
+def _native_side(folder: Path) -> int | None:
+    """Return the side in px that a UNet was trained at, if it tells; an autoencoder alone has none, it is local."""
+    size = _config(folder, "", "unet/config.json").get("sample_size")
+    vae = _config(folder, "", "vae/config.json")
+    _check_vae(vae, "")
+    sides = size if isinstance(size, list) else [size]
+    if not all(isinstance(item, int) and item > 0 for item in sides):
+        return None
+    return min(sides, default=0) * _reduction(vae) or None
 
 
 def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
@@ -156,6 +186,12 @@ def _here(model: str, subject: str) -> Path | None:
 
 
 _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
+
+
+def _reduction(vae: Mapping[str, Any]) -> int:
+    """Return the image px per latent px of an autoencoder that was checked."""
+    stages: int = 2 ** (len(vae["block_out_channels"]) - 1)
+    return stages
 
 
 def _config(folder: Path, name: str, part: str) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class DiffusionInversion(Generator):
     )
     num_tokens: int = param(5, low=1, help="Learned vectors per image, K.")
     resolution: int | None = param(
-        None, low=8, help="Side in px at which the foundation sees and makes images; none is the dataset's."
+        None,
+        low=8,
+        help="Side in px at which the foundation sees and makes images; none: the dataset's, or a small model's own.",
     )
     interpolation: str = param(
         "bicubic",
@@ -167,18 +169,20 @@ class DiffusionInversion(Generator):
             UsageError: ``model`` is on this machine and cannot be inverted, or not at this resolution.
         """
         from ...foundations.loaders.diffusion_layout import check_at_plan
+        from .._text_to_image import model_and_side
 
+        model, resolution = model_and_side(self, info)
         group, batch = (500, 100) if info.resolution <= 28 else (1000, 500) if info.resolution <= 32 else (100, 50)
         ready = replace(
             self,
-            model=self.model or info.foundation,
-            resolution=self.resolution or info.generate_resolution,
+            model=model,
+            resolution=resolution,
             group_size=self.group_size or group,
             batch_size=self.batch_size or (batch if self.optimizer == "dense-adamw" else 50),
             mixed_checkpoints=self.mixed_checkpoints or self.checkpoints,
         )
         text = self.initial == "prompt" or self.unconditional == "empty-prompt"
-        check_at_plan(str(ready.model), ready.resolution or 0, "diffinv", text=text)
+        check_at_plan(model, resolution, "diffinv", text=text)
         return ready
 
     def shards(self, train_count: int) -> Sequence[range]:
@@ -203,7 +207,9 @@ class DiffusionInversion(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model or info.foundation, self.resolution or info.generate_resolution
+        from .._text_to_image import model_and_side
+
+        model, resolution = model_and_side(self, info)
         if model != "glyph-sd" or resolution != 32:
             return None
         opening, visit, call, image = 10.0, 0.0042, 0.0018, 0.004  # measured on one core, batches of 25 and 50

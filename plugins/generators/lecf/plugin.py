@@ -65,7 +65,9 @@ class LECF(Generator):
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
     )
     resolution: int | None = param(
-        None, low=8, help="Side in px at which the foundation makes images; none is the dataset's."
+        None,
+        low=8,
+        help="Side in px at which the foundation makes images; none: the dataset's, or a small model's own.",
     )
     interpolation: str = param(
         "bicubic",
@@ -130,15 +132,15 @@ class LECF(Generator):
         """
         from ...foundations.loaders.diffusion_layout import check_at_plan
         from .._prompts import class_frames
+        from .._text_to_image import model_and_side
 
         if self.candidates is not None and self.candidates < len(info.classes):
             raise UsageError(
                 f"lecf:candidates={self.candidates}: fewer than the {len(info.classes)} classes of {info.name}"
             )
-        ready = replace(
-            self, model=self.model or info.foundation, resolution=self.resolution or info.generate_resolution
-        )
-        check_at_plan(str(ready.model), ready.resolution or 0, "lecf", text=True)
+        model, resolution = model_and_side(self, info)
+        ready = replace(self, model=model, resolution=resolution)
+        check_at_plan(model, resolution, "lecf", text=True)
         ready._check_language_model([frame.concept for frame in class_frames(info, self.template)])
         return ready
 
@@ -193,7 +195,9 @@ class LECF(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded models; ``None`` with any other."""
-        model, resolution = self.model or info.foundation, self.resolution or info.generate_resolution
+        from .._text_to_image import model_and_side
+
+        model, resolution = model_and_side(self, info)
         if stage == "sample":
             return 1.0 + images * 0.0001
         if stage != "fit" or model != "glyph-sd" or resolution != 32:
