@@ -20,7 +20,7 @@ EUROSAT = (
     *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
 )
 QUICK = (
-    *("--gen", "diffinv:model=./mini-sd,resolution=64,checkpoints=2,num_inference_steps=2"),
+    *("--gen", "diffinv:model=./mini-sd,checkpoints=2,num_inference_steps=2"),
     *("--learner", "timm:steps=3,batch_size=8", "--arch", "shufflenetv2", "--executor", "inline"),
 )
 
@@ -62,6 +62,9 @@ def test_eurosat_with_a_model_in_a_folder(own):
     notes = records(results)[0]["provenance"]["notes"]
     assert any("regenerated" in note for note in notes), notes
     assert len(list((results / "figures").glob("*.png"))) == 1
+    fits = [json.loads(path.read_text()) for path in (results / "artifacts").rglob("done.json")]
+    sides = {fit["body"]["values"]["resolution"] for fit in fits if fit["stage"] == "fit"}
+    assert sides == {64}, "mini-sd has latents of 8 px under a VAE that reduces 8 times; the dataset asks for 256"
 
 
 def test_the_same_images_and_model_elsewhere_are_the_same_work(own, tmp_path):
