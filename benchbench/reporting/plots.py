@@ -259,9 +259,10 @@ def _caption(pivot: Pivot) -> str:
 
 
 def _fit_range(at: Any) -> None:
-    """Leave no room above 100 %."""
+    """Leave no room below 0 and above 100 % but for half a marker, which would be cut."""
     low, high = at.get_ylim()
-    at.set_ylim(max(low, -1.0), min(high, 101.0))
+    half = 0.025 * (high - low)
+    at.set_ylim(max(low, -half), min(high, 100.0 + half))
 
 
 def _is_scale(pivot: Pivot) -> bool:

@@ -135,6 +135,17 @@ def test_the_baseline_is_hollow_and_black_and_each_generator_has_a_colour():
     assert 85 < high < 95
 
 
+def test_markers_at_no_and_at_all_hits_are_whole():
+    figure = drawn([record(gen, arch=arch, correct=c) for gen, c in (("real", 200), ("diffinv", 0)) for arch in FIVE])
+    figure.canvas.draw()
+    (at,) = figure.axes
+    radius = (at.containers[0].lines[0].get_markersize() / 2 + 0.5) * figure.dpi / 72  # of a point, with its edge
+    box = at.get_window_extent()
+    (_, none), (_, every) = at.transData.transform([(0, 0), (0, 100)])
+    assert box.y0 <= none - radius
+    assert every + radius <= box.y1
+
+
 def test_augmentations_have_a_panel_for_each_architecture_and_their_mean():
     figure = drawn(trainings(archs=("a", "b"), augs=("default", "mixup")), "aug")
     assert [at.get_title(loc="left") for at in figure.axes] == ["a", "b", "mean over architectures"]
