@@ -132,6 +132,9 @@ class _Planner:
         tests = self._test_transforms()
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
         self.several_augs = len(augs) > 1
+        for learner, link in itertools.product(learners, itertools.chain.from_iterable(augs)):
+            if "aug" in learner.plugin.axes:
+                link.plugin.check_side(learner.plugin.side(info))
         architectures = {
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
             for learner in learners

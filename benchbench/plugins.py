@@ -278,6 +278,13 @@ class Augmentation(Plugin):
     #: Whether it is what every chain starts with: a chain without such a link gets the installed one in front.
     is_base: ClassVar[bool] = False
 
+    def check_side(self, side: int) -> None:
+        """Refuse at plan time what images of ``side`` px cannot take; by default nothing is refused.
+
+        Raises:
+            UsageError: a parameter that does not fit, as ``name:key=value: why; what to do``.
+        """
+
     def apply(
         self, images: torch.Tensor, targets: torch.Tensor, rng: torch.Generator, info: DatasetInfo
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -412,6 +419,10 @@ class Learner(Plugin):
             UsageError: an unknown name (with the nearest ones), or one that cannot take the resolution.
         """
         return tuple(names)
+
+    def side(self, info: DatasetInfo) -> int:
+        """Return the side in px of the images that it trains on, which augmentations are given."""
+        return info.classify_resolution
 
     def foundations(self, arch: str | None, info: DatasetInfo) -> tuple[str, ...]:
         """Return the pretrained models that a training of ``arch`` starts from, beyond those of ``needs``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchbench.errors import BenchError
+from benchbench.errors import UsageError
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ class CutOut(Augmentation):
     eighth: str = param("side", choices=("side", "area"), help="Of what the square is an eighth, without size.")
     inside: bool = param(True, help="Whether the whole square lies in the image; otherwise its centre does.")
     probability: float = param(1.0, low=0.0, high=1.0, help="Chance of an image to be painted on.")
+
+    def check_side(self, side: int) -> None:
+        """Refuse a square that leaves nothing of images of ``side`` px.
+
+        Raises:
+            UsageError: ``size`` is the images' whole side or more.
+        """
+        if self.size is not None and self.size >= side:
+            raise UsageError(f"cutout:size={self.size}: leaves nothing of images of {side} px; make it smaller")
 
     def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange:
         """Return what paints a square of each image and keeps its dtype."""
@@ -56,11 +65,10 @@ class CutOut(Augmentation):
         """Return the side of the square in px for images of ``height`` by ``width`` px, at least 1.
 
         Raises:
-            BenchError: ``size`` is the images' whole side or more.
+            UsageError: ``size`` is the images' whole side or more.
         """
         shorter = min(height, width)
+        self.check_side(shorter)
         if self.size is not None:
-            if self.size >= shorter:
-                raise BenchError(f"cutout:size={self.size}: leaves nothing of images of {shorter} px; make it smaller")
             return self.size
         return max(1, shorter // 8 if self.eighth == "side" else round((height * width / 8) ** 0.5))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.errors import BenchError
+from benchbench.errors import UsageError
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
 if TYPE_CHECKING:
@@ -28,16 +28,25 @@ class CropFlip(Augmentation):
 
     padding: int | None = param(None, low=0, help="Zeros added on each side, in px; none: an eighth of the side.")
 
+    def check_side(self, side: int) -> None:
+        """Refuse a padding that shifts images of ``side`` px out of sight.
+
+        Raises:
+            UsageError: ``padding`` is the images' whole side or more.
+        """
+        if self.padding is not None and self.padding >= side:
+            raise UsageError(
+                f"default:padding={self.padding}: shifts images of {side} px out of sight; make it smaller"
+            )
+
     def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange:
         """Return what shifts and mirrors images and keeps their dtype.
 
         Raises:
-            BenchError: ``padding`` is the images' whole side or more.
+            UsageError: ``padding`` is the images' whole side or more.
         """
         from .crops import CropFlips
 
-        side = min(shape[-2:])
+        self.check_side(min(shape[-2:]))
         padding = shape[-1] // 8 if self.padding is None else self.padding
-        if padding >= side:
-            raise BenchError(f"default:padding={padding}: shifts images of {side} px out of sight; make it smaller")
         return CropFlips(shape[0], padding, info.flip_keeps_class, rng)

@@ -110,9 +110,13 @@ class TimmScratch(Learner):
         return replace(
             self,
             optimizer=self.optimizer or info.optimizer,
-            resolution=self.resolution or info.classify_resolution,
+            resolution=self.side(info),
             pretrained=self.pretrained or bool(self.weights),
         )
+
+    def side(self, info: DatasetInfo) -> int:
+        """Return the side in px of the images that it trains on, which augmentations are given."""
+        return self.resolution or info.classify_resolution
 
     def architectures(self, names: Sequence[str], info: DatasetInfo) -> tuple[str, ...]:
         """Return the architectures that ``names`` stand for, in order and once each.
@@ -125,7 +129,7 @@ class TimmScratch(Learner):
                 smallest one that it takes), or weights that are missing, damaged or of another network.
         """
         spelled = [arch for name in names for arch in (PAPER_ARCHITECTURES if name.lower() == "all" else (name,))]
-        resolution = self.resolution or info.classify_resolution
+        resolution = self.side(info)
         know = self._pretrained_name if self.pretrained or self.weights else _scratch_name
         return tuple(dict.fromkeys(know(name, resolution, info) for name in spelled))
 

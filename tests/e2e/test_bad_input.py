@@ -70,6 +70,14 @@ PLUGINS = [
 ]
 
 PARAMETERS = [
+    (
+        ("--gen", "real", "--data", "digits", "--aug", "default:padding=16+cutout"),
+        "default:padding=16: shifts images of 16 px out of sight; make it smaller",
+    ),
+    (
+        ("--gen", "real", "--data", "digits", "--learner", "timm:resolution=32", "--aug", "default,cutout:size=32"),
+        "cutout:size=32: leaves nothing of images of 32 px; make it smaller",
+    ),
     ((*GEN, "./blend.py:strenth=1"), "./blend.py:strenth: unknown parameter (did you mean 'strength'?)"),
     ((*GEN, "real:strength=1"), "real:strength: unknown parameter; it has none"),
     ((*GEN, "./blend.py:strength=much"), "./blend.py:strength=much: must be a number"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench.errors import BenchError
+from benchbench.errors import UsageError
 from benchbench_plugins.augmentations import crops
 from benchbench_plugins.augmentations.crops import CropFlips, Windows, crop_gather
 from benchbench_plugins.augmentations.default import CropFlip
@@ -121,5 +121,9 @@ def test_a_padding_that_shifts_images_out_of_sight_is_refused():
     info = SimpleNamespace(flip_keeps_class=True)
     CropFlip(padding=7).apply(images, torch.arange(2), torch.Generator(), info)
     words = "^default:padding=8: shifts images of 8 px out of sight; make it smaller$"
-    with pytest.raises(BenchError, match=words):
+    with pytest.raises(UsageError, match=words):
         CropFlip(padding=8).apply(images, torch.arange(2), torch.Generator(), info)
+    with pytest.raises(UsageError, match=words):
+        CropFlip(padding=8).check_side(8)
+    CropFlip(padding=8).check_side(9)
+    CropFlip().check_side(1)

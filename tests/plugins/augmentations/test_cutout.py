@@ -8,7 +8,7 @@ import torch
 from aug_info import make_batch, make_info, seeded
 from torchvision.transforms.v2 import functional as reference
 
-from benchbench.errors import BenchError
+from benchbench.errors import UsageError
 from benchbench_plugins.augmentations._boxes import box_mask, squares
 from benchbench_plugins.augmentations.cutout import CutOut
 
@@ -69,8 +69,11 @@ def test_the_side_of_the_square(plugin, side, expected):
 @pytest.mark.parametrize("size", [16, 200])
 def test_a_square_that_leaves_nothing_is_refused(size):
     words = f"^cutout:size={size}: leaves nothing of images of 16 px; make it smaller$"
-    with pytest.raises(BenchError, match=words):
+    with pytest.raises(UsageError, match=words):
         painted(CutOut(size=size))
+    with pytest.raises(UsageError, match=words):
+        CutOut(size=size).check_side(16)
+    CutOut(size=size).check_side(size + 1)
 
 
 def test_every_place_inside_is_equally_likely():
