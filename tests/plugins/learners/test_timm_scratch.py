@@ -126,3 +126,10 @@ def test_estimate_scales_with_work():
     short, long = quick.training_seconds("resnet18", INFO), paper.training_seconds("resnet18", INFO)
     assert short is not None
     assert long == pytest.approx(10 * short)
+    # resnet18 meets images of 64 px with a stride of 2, shufflenetv2 with the stem of 16 px.
+    for arch, side, factor in (("resnet18", 32, 8**0.5), ("resnet18", 64, 8**0.5), ("shufflenetv2", 64, 8)):
+        assert TimmScratch(resolution=side).training_seconds(arch, INFO) == pytest.approx(
+            factor * quick.training_seconds(arch, INFO)
+        )
+    wide, wider = (TimmScratch(resolution=side).training_seconds("vgg16", INFO) for side in (64, 128))
+    assert wider == pytest.approx(4 * wide)
