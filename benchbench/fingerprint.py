@@ -55,8 +55,10 @@ STAGES = {
 }
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.
 _PLANNING = frozenset(
-    {"needs", "fetch", "seconds", "training_seconds", "output_count", "upstream_count", "least_images", "table"}
-    | {"check_side"}
+    {
+        *("needs", "fetch", "check_side", "table"),
+        *("seconds", "training_seconds", "output_count", "upstream_count", "least_images"),
+    }
 )
 _STAGED = frozenset().union(_PLANNING, *STAGES.values())
 

@@ -134,7 +134,7 @@ class _Planner:
         self.several_augs = len(augs) > 1
         for learner, link in itertools.product(learners, itertools.chain.from_iterable(augs)):
             if "aug" in learner.plugin.axes:
-                link.plugin.check_side(learner.plugin.side(info))
+                link.plugin.check_side(learner.plugin.training_side(info))
         architectures = {
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
             for learner in learners

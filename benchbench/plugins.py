@@ -420,7 +420,7 @@ class Learner(Plugin):
         """
         return tuple(names)
 
-    def side(self, info: DatasetInfo) -> int:
+    def training_side(self, info: DatasetInfo) -> int:
         """Return the side in px of the images that it trains on, which augmentations are given."""
         return info.classify_resolution
 

@@ -110,11 +110,11 @@ class TimmScratch(Learner):
         return replace(
             self,
             optimizer=self.optimizer or info.optimizer,
-            resolution=self.side(info),
+            resolution=self.training_side(info),
             pretrained=self.pretrained or bool(self.weights),
         )
 
-    def side(self, info: DatasetInfo) -> int:
+    def training_side(self, info: DatasetInfo) -> int:
         """Return the side in px of the images that it trains on, which augmentations are given."""
         return self.resolution or info.classify_resolution
 
@@ -129,7 +129,7 @@ class TimmScratch(Learner):
                 smallest one that it takes), or weights that are missing, damaged or of another network.
         """
         spelled = [arch for name in names for arch in (PAPER_ARCHITECTURES if name.lower() == "all" else (name,))]
-        resolution = self.side(info)
+        resolution = self.training_side(info)
         know = self._pretrained_name if self.pretrained or self.weights else _scratch_name
         return tuple(dict.fromkeys(know(name, resolution, info) for name in spelled))
 
@@ -194,7 +194,7 @@ class TimmScratch(Learner):
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
         if arch not in SECONDS_PER_IMAGE or self.pretrained or self.weights:
             return None
-        rule, side = RULES[arch], max(self.side(info), RULES[arch].smallest)
+        rule, side = RULES[arch], max(self.training_side(info), RULES[arch].smallest)
         ratio = rule.stem(side).map(side) / rule.stem(16).map(16)
         # Measured at 64 px: 4 to 10 times the seconds for maps 4 times as wide, since small maps are inefficient.
         effort = min(ratio, 4.0) ** 1.5 * max(ratio / 4.0, 1.0) ** 2
