@@ -141,9 +141,8 @@ def _native_side(folder: Path) -> int | None:
     vae = _config(folder, "", "vae/config.json")
     _check_vae(vae, "")
     sides = size if isinstance(size, list) else [size]
-    if not all(isinstance(item, int) and item > 0 for item in sides):
-        return None
-    return min(sides, default=0) * _reduction(vae) or None
+    told = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
+    return min(sides) * _reduction(vae) if told else None
 
 
 def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
