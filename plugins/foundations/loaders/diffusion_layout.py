@@ -120,8 +120,7 @@ def usual_side(model: str, side: int) -> int:
     """Return the side in px at which a model makes images where nobody says: a dataset's, at most the model's own.
 
     A latent diffusion model repeats itself above the side it was trained at, and its cost grows with the square of
-    the side. The published models were trained at 512 px or more and no dataset asks for as much, so this only
-    concerns small models.
+    the side. No dataset asks for as much as the 512 px of SD v1-4, so this concerns small models only.
 
     Args:
         model: an embedded name, a folder or a hub id. One that is not here is taken to be large enough; the plan

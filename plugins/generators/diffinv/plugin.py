@@ -152,12 +152,9 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from ...foundations.loaders.schedulers import check_scheduler
+        from .._text_to_image import sampling_needs
 
-        check_scheduler(self.scheduler, "diffinv")
-        large = (self.resolution or 0) >= 128
-        foundations = (self.model,) if self.model else ()
-        return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
+        return sampling_needs(self.model, self.resolution, self.scheduler, "diffinv")
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution, and the sizes of groups and batches.

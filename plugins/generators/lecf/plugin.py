@@ -110,17 +110,15 @@ class LECF(Generator):
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here, or ``clip`` is no CLIP.
         """
         from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
-        from ...foundations.loaders.schedulers import check_scheduler
+        from .._text_to_image import sampling_needs
 
-        check_scheduler(self.scheduler, "lecf")
-        large = (self.resolution or 0) >= 128
-        models = (self.model, self.language_model, self.clip)
-        return Needs(
+        sampling = sampling_needs(self.model, self.resolution, self.scheduler, "lecf")
+        models = (*sampling.foundations, self.language_model, self.clip)
+        return replace(
+            sampling,
             packages=("transformers", *(clip_packages(self.clip, "lecf") if self.clip else ())),
             foundations=tuple(name for name in models if name),
             extras=EXTRAS,
-            memory_gib=8.0 if large else 0.0,
-            accelerator=large,
         )
 
     def resolve(self, info: DatasetInfo) -> Self:
