@@ -9,13 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import run as run
-    from .context import Context as Context
     from .errors import BenchError as BenchError
     from .errors import MissingError as MissingError
     from .errors import UsageError as UsageError
-    from .images import ImageSet as ImageSet
-    from .parameters import param as param
     from .plugins import Augmentation as Augmentation
     from .plugins import Dataset as Dataset
     from .plugins import DatasetInfo as DatasetInfo
@@ -27,16 +23,20 @@ if TYPE_CHECKING:
     from .plugins import Needs as Needs
     from .plugins import Outcome as Outcome
     from .plugins import Task as Task
-    from .records import Record as Record
-    from .reporting.frames import load_results as load_results
+    from .plugins.context import Context as Context
+    from .plugins.images import ImageSet as ImageSet
+    from .plugins.parameters import param as param
+    from .results.folder import Record as Record
+    from .results.frame import load_results as load_results
+    from .running.api import run as run
 
 _PLACES = {
-    "run": "api",
-    "load_results": "reporting.frames",
-    "Record": "records",
-    "param": "parameters",
-    "ImageSet": "images",
-    "Context": "context",
+    "run": "running.api",
+    "load_results": "results.frame",
+    "Record": "results.folder",
+    "param": "plugins.parameters",
+    "ImageSet": "plugins.images",
+    "Context": "plugins.context",
     **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
     **dict.fromkeys(
         ("Augmentation", "Dataset", "DatasetInfo", "FileNeed", "Foundation", "Generator", "Learner", "Metric"),

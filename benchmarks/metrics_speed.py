@@ -29,8 +29,8 @@ import numpy as np
 import prdc
 import scipy.linalg
 
-from benchbench.measures.frechet import frechet_distance
-from benchbench.measures.prdc import compute_prdc
+from benchbench.statistics.frechet import frechet_distance
+from benchbench.statistics.prdc import compute_prdc
 
 SHARES = ("precision", "recall", "density", "coverage")
 

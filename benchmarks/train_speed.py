@@ -45,8 +45,8 @@ from usual_training import (
     timm_loader,
 )
 
-from benchbench.context import derive_seed
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench.plugins.context import derive_seed
 from benchbench.training.evaluate import hits
 from benchbench.training.loop import Training
 from benchbench.training.recipes import Recipe

@@ -9,14 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchbench.plugins import (
-    Context,
-    Generator,
-    ImageSet,
-    Metric,
-    Needs,
-    param,
-)
+from benchbench.plugins import Context, Generator, ImageSet, Metric, Needs, param
 
 #: (plugin class, name of the check that must fail, words of its message)
 CASES: list[tuple[type, str, str]] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchbench.records import Cell, Cost, Provenance, Record, Result, pack_hits
+from benchbench.results.folder import Cell, Cost, Provenance, Record, Result, pack_hits
 
 TEST_IMAGES = 200
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchbench.images import ImageSet
 from benchbench.plugins import DatasetInfo
-from benchbench_plugins.foundations.loaders.biggan_network import BigGANConfig, BigGANGenerator, SpectralNorm
+from benchbench.plugins.images import ImageSet
+from benchbench_plugins.generators.biggan.network import BigGANConfig, BigGANGenerator, SpectralNorm
 
 MINI = BigGANConfig(n_classes=2, G_ch=4, dim_z=8, bottom_width=4, multipliers=(4, 3, 2))
 INFO = DatasetInfo(

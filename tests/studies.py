@@ -8,7 +8,7 @@ from typing import Any
 
 from handmade import record
 
-from benchbench.record import Record
+from benchbench.results.record import Record
 
 #: Accuracy in percent of the small studies: a formula that tells every cell from every other.
 STEP = {"real": 0, "diffinv": 5, "lecf": 3}

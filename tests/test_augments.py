@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchbench.augments import aug_text, base_name, expand_augs
-from benchbench.bound import bind
 from benchbench.errors import UsageError
-from benchbench.spec import chain_text, parse_chain
+from benchbench.planning.chains import aug_text, base_name, expand_augs
+from benchbench.planning.resolved import bind
+from benchbench.planning.spec import chain_text, parse_chain
 
 PAPER = ["autoaugment", "augmix", "cutmix", "cutout", "meada", "mixup", "randaugment"]
 

@@ -7,11 +7,11 @@ from textwrap import dedent
 
 import pytest
 
-from benchbench.bound import bind, unbind
-from benchbench.catalog import KINDS, Catalog, Entry, catalog, load
 from benchbench.errors import UsageError
+from benchbench.planning.resolved import bind, unbind
+from benchbench.planning.spec import parse_spec
 from benchbench.plugins import Generator
-from benchbench.spec import parse_spec
+from benchbench.plugins.catalog import KINDS, Catalog, Entry, catalog, load
 
 GOOD = """
 from dataclasses import dataclass

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.plan import make_plan
-from benchbench.request import make_request
-from benchbench.spec import parse_chain
-from benchbench.store import Store
+from benchbench.planning.plan import make_plan
+from benchbench.planning.request import make_request
+from benchbench.planning.spec import parse_chain
+from benchbench.store.store import Store
 
 BENCH = Path(sys.executable).with_name("bench")
 

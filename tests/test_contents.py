@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench import contents
-from benchbench.contents import content_hash
 from benchbench.errors import UsageError
+from benchbench.keys import content as contents
+from benchbench.keys.content import content_hash
 
 
 @pytest.fixture

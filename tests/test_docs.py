@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.catalog import catalog, load
-from benchbench.scaffold import create
+from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance
+from benchbench.testing.scaffold import create
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -113,7 +113,7 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_columns_of_the_leaderboard_are_explained_in_their_order():
-    from benchbench.reporting.csv_table import COLUMNS
+    from benchbench.results.csv import COLUMNS
 
     table = text(ROOT / "docs/results.md").split("## leaderboard.csv")[1]
     first = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)

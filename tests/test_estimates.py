@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchbench.estimates import Timings, Total, by_stage, duration
-from benchbench.steps import Step
+from benchbench.planning.estimates import Timings, Total, by_stage, duration
+from benchbench.planning.steps import Step
 
 
 def step(name: str, *inputs: Step, timing: str = "t", units: float = 1.0, guess: float | None = None) -> Step:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from toys import World
 
-from benchbench.executors import make_executor
-from benchbench.store import Store
+from benchbench.running.executors import make_executor
+from benchbench.store.store import Store
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_workers_die_with_their_parent(world):
     """However it died: an orphan would hold the lease and the memory for hours."""
     call = {"results": str(world.results), "executor": "processes", "workers": 1}
     call |= world.options(arch="sleep", gen="real", metric="none")
-    code = "import json, sys; from benchbench import api; api.run(**json.loads(sys.argv[1]))"
+    code = "import json, sys; from benchbench.running import api; api.run(**json.loads(sys.argv[1]))"
     parent = subprocess.Popen([sys.executable, "-c", code, json.dumps(call)])
     try:
         for _ in range(600):

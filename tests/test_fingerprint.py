@@ -12,9 +12,9 @@ from textwrap import dedent
 
 import pytest
 
-import benchbench.sources
+import benchbench.keys.imports
 from benchbench.errors import UsageError
-from benchbench.fingerprint import STAGES, CodeSource, explain, fingerprint
+from benchbench.keys.code import STAGES, CodeSource, explain, fingerprint
 
 PLUGIN = '''
 """A generator."""
@@ -177,7 +177,7 @@ def test_an_edit_within_one_tick_of_a_coarse_clock_is_seen(pkg, monkeypatch):
             status.st_ino,
         )
 
-    monkeypatch.setattr(benchbench.sources, "signature", coarse)
+    monkeypatch.setattr(benchbench.keys.imports, "signature", coarse)
     assert changed(pkg, "gens/helper.py", "= 1", "= 2") == BOTH
 
 
@@ -217,7 +217,7 @@ def test_a_module_that_appears_later_is_seen(pkg):
         ("try:\n    from .one import y\nexcept ImportError:\n    from .nowhere import y", {"gens.one"}),
         ("import numpy, json, pkgother; from os import path", set()),
         ("from ..... import far", set()),
-        ("from benchbench import plugins; from benchbench.context import Context", set()),
+        ("from benchbench import plugins; from benchbench.plugins.context import Context", set()),
     ],
 )
 def test_every_way_to_import(tmp_path, statement, found):
@@ -233,22 +233,22 @@ def test_the_harness_counts_where_it_decides_results(tmp_path, monkeypatch):
     harness = Package(
         tmp_path / "benchbench",
         {
-            "sources.py": "",
+            "keys/imports.py": "",
             "plugins.py": "X = 1",
             "subsets.py": "X = 1",
             "training/__init__.py": "",
             "training/loop.py": "from ..plugins import X\nfrom .mixing import mix\n"
-            "from benchbench.measures import frechet",
+            "from benchbench.statistics import frechet",
             "training/mixing.py": "def mix(): return 1",
-            "measures/__init__.py": "",
-            "measures/frechet.py": "",
+            "statistics/__init__.py": "",
+            "statistics/frechet.py": "",
         },
     )
-    monkeypatch.setattr(benchbench.sources, "__file__", str(harness.root / "sources.py"))
+    monkeypatch.setattr(benchbench.keys.imports, "__file__", str(harness.root / "keys" / "imports.py"))
     text = "class Mine:\n    def train(self):\n        from benchbench.training.loop import run\n"
     pkg = Package(tmp_path / "pkg", {"gens/mine.py": text})
     modules = set(explain(pkg.source(), "train"))
-    names = {"training.loop", "training.mixing", "measures", "measures.frechet"}
+    names = {"training.loop", "training.mixing", "statistics", "statistics.frechet"}
     assert modules == {"gens.mine", *(f"benchbench.{name}" for name in names)}
     assert set(explain(pkg.source(), "score")) == {"gens.mine"}
     before = fingerprint(pkg.source(), "train")
@@ -426,7 +426,7 @@ def test_an_unknown_stage_and_a_missing_file(pkg):
 
 
 def test_a_thousand_questions_take_milliseconds(pkg, monkeypatch):
-    monkeypatch.setattr(benchbench.sources, "is_settled", lambda mark, read_ns: True)
+    monkeypatch.setattr(benchbench.keys.imports, "is_settled", lambda mark, read_ns: True)
     pkg.hashes()
     begun = time.process_time()
     for _ in range(500):
@@ -436,7 +436,7 @@ def test_a_thousand_questions_take_milliseconds(pkg, monkeypatch):
 
 def test_planning_imports_nothing_heavy():
     code = (
-        "import sys, benchbench.fingerprint as f\n"
+        "import sys, benchbench.keys.code as f\n"
         "f.fingerprint(f.CodeSource.from_module('benchbench_plugins.foundations', 'X'), 'fit')\n"
         "heavy = ('torch', 'numpy', 'benchbench_plugins', 'typer')\n"
         "print([name for name in sys.modules if name.split('.')[0] in heavy])"

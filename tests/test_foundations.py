@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from benchbench import foundations
-from benchbench.bound import foundation_hash
 from benchbench.errors import MissingError, UsageError
-from benchbench.foundations import locate, obtain
+from benchbench.planning.resolved import foundation_hash
+from benchbench.plugins import locate as foundations
+from benchbench.plugins.locate import locate, obtain
 
 MISSING = "nobody/no-such-model"
 

@@ -8,8 +8,8 @@ import pytest
 from toys import World
 
 from benchbench.errors import UsageError
-from benchbench.store import Store
-from benchbench.tables import build_table
+from benchbench.results.table import build_table
+from benchbench.store.store import Store
 
 SIEVE = '''
 from __future__ import annotations

@@ -18,9 +18,10 @@ PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
 #: Modules that are imported only once a step runs or a table is drawn, and may import what they work with.
 LATE = (
     "benchbench/training/",
-    "benchbench/measures/",
-    "benchbench/reporting/frames.py",
-    "benchbench/reporting/augmented.py",
+    "benchbench/statistics/",
+    "benchbench/models/",
+    "benchbench/results/frame.py",
+    "benchbench/pictures/augmented.py",
 )
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "timm", "sklearn", "pandas", "torch_fidelity"}
 HEAVY |= {"matplotlib", "medmnist"}

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from benchbench import leases
 from benchbench.errors import BenchError
-from benchbench.leases import lease
-from benchbench.store import Store
+from benchbench.store import lock as leases
+from benchbench.store.lock import lease
+from benchbench.store.store import Store
 
 KEY = "ab" * 32
 HOLDER = """
 import sys, time
 from pathlib import Path
-from benchbench.leases import lease
+from benchbench.store.lock import lease
 with lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -88,7 +88,7 @@ def test_a_forked_child_does_not_keep_its_parents_lease(path):
     code = f"""
 import os, time
 from pathlib import Path
-from benchbench.leases import lease
+from benchbench.store.lock import lease
 with lease(Path({str(path)!r})):
     if os.fork() == 0:
         os.close(1)

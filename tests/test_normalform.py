@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench import normalform
-from benchbench.normalform import normal_form
+from benchbench.keys import normal_form as normalform
+from benchbench.keys.normal_form import normal_form
 
 EVERYTHING = '''
 """Docstring."""
@@ -77,7 +77,7 @@ def test_the_normal_form_is_the_same_under_other_pythons(python, tmp_path):
     code = (
         f"import sys, hashlib, ast; sys.path.insert(0, {str(root)!r})\n"
         "print(sys.version_info[:2], flush=True)\n"
-        "from normalform import normal_form\n"
+        "from normal_form import normal_form\n"
         f"text = open({str(tmp_path / 'source.txt')!r}, encoding='utf-8').read()\n"
         "print(hashlib.sha256(normal_form(ast.parse(text)).encode()).hexdigest())"
     )

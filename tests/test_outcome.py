@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from toys import World
 
-from benchbench.outcome import keep_known, make_record
-from benchbench.records import Record
-from benchbench.store import Store
+from benchbench.results.folder import Record
+from benchbench.running.records import keep_known, make_record
+from benchbench.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import World
 
-from benchbench.images import ImageSet
-from benchbench.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
-from benchbench.store import Store
+from benchbench.plugins.images import ImageSet
+from benchbench.statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
+from benchbench.store.store import Store
 
 TWINS = '''
 from __future__ import annotations

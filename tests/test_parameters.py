@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchbench.errors import UsageError
-from benchbench.parameters import build, format_value, param, parameters, values_of
+from benchbench.plugins.parameters import build, format_value, param, parameters, values_of
 
 
 @dataclass(frozen=True)

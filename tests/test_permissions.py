@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.bound import Bound
-from benchbench.catalog import Entry
 from benchbench.cli import run_command
 from benchbench.errors import UsageError
+from benchbench.planning.preflight import check_needs
+from benchbench.planning.resolved import Bound
 from benchbench.plugins import FileNeed, Generator, Needs
-from benchbench.preflight import check_needs
+from benchbench.plugins.catalog import Entry
 
 
 def denied(path: Path, *_: object, **__: object) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from toys import World
 
-from benchbench import plan as planning
 from benchbench.errors import UsageError
-from benchbench.plan import Plan
+from benchbench.planning import plan as planning
+from benchbench.planning.plan import Plan
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_what_a_model_needs_is_asked_again_once_it_is_here(world, tmp_path, monk
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text("abc")
 
-    monkeypatch.setattr("benchbench.preflight.obtain", fetch)
+    monkeypatch.setattr("benchbench.planning.preflight.obtain", fetch)
     request = planning_request(world.options(learner="toyhub"))
     with pytest.raises(UsageError, match=r"^toyhub.py: needs the package no_such_package, which is not installed"):
         planning.make_plan(request, download=True)
@@ -268,7 +268,7 @@ def test_seeds_repeat_trainings_and_draws_repeat_everything(world):
 
 
 def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monkeypatch):
-    from benchbench.catalog import catalog, load
+    from benchbench.plugins.catalog import catalog, load
 
     def draws(**options):
         return len({cell.sentence["draw"] for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
@@ -309,7 +309,7 @@ def test_a_parameter_of_the_dataset_may_matter_to_generators_only(world):
 
 def test_where_it_runs_never_enters_a_key(world, monkeypatch):
     here = world.plan(precision="fp32", device="cpu")
-    monkeypatch.setattr("benchbench.hardware.has_cuda", lambda: True)
+    monkeypatch.setattr("benchbench.machine.has_cuda", lambda: True)
     there = world.plan(precision="fp32", device="cuda")
     assert (here.device, there.device) == ("cpu", "cuda")
     assert list(here.steps) == list(there.steps)
@@ -427,13 +427,13 @@ def test_a_dataset_folder_counts_by_content_and_not_by_place(world, tmp_path):
 
 
 def planning_request(options):
-    from benchbench.request import make_request
+    from benchbench.planning.request import make_request
 
     return make_request(options)
 
 
 def test_folders_are_walked_once_for_a_thousand_cells(world, monkeypatch):
-    from benchbench import bound
+    from benchbench.planning import resolved as bound
 
     asked = []
     monkeypatch.setattr(bound, "hash_of", lambda path: asked.append(path) or "0" * 64)
@@ -445,12 +445,12 @@ def test_folders_are_walked_once_for_a_thousand_cells(world, monkeypatch):
 
 
 def test_a_broken_metric_that_nobody_named_stops_nothing(world, tmp_path, monkeypatch):
-    from benchbench.catalog import Catalog, Entry, catalog
+    from benchbench.plugins.catalog import Catalog, Entry, catalog
 
     broken = Entry("metric", "broken", "no_such_module:Metric", "odd-plugins", "1.0")
     known = Catalog([*catalog().entries(), broken])
     monkeypatch.setattr(planning, "catalog", lambda: known)
-    monkeypatch.setattr("benchbench.bound.catalog", lambda: known)
+    monkeypatch.setattr("benchbench.planning.resolved.catalog", lambda: known)
     options = world.options()
     del options["metric"]
     plan = planning.make_plan(planning_request(options))

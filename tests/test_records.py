@@ -12,11 +12,10 @@ from handmade import record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench import record as record_module
 from benchbench.errors import BenchError
 from benchbench.plugins import Outcome
-from benchbench.record import MIGRATIONS
-from benchbench.records import (
+from benchbench.results import record as record_module
+from benchbench.results.folder import (
     SCHEMA,
     Record,
     RecordError,
@@ -30,6 +29,7 @@ from benchbench.records import (
     upgrade,
     write_record,
 )
+from benchbench.results.record import MIGRATIONS
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="/\\~"), max_size=20)
 values = st.recursive(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.request import Request, make_request, read_suite
-from benchbench.spec import Spec, chain_text
+from benchbench.planning.request import Request, make_request, read_suite
+from benchbench.planning.spec import Spec, chain_text
 
 
 def gens(request: Request) -> list[str]:

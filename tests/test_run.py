@@ -10,11 +10,11 @@ import pytest
 from toys import World
 
 from benchbench.errors import UsageError
-from benchbench.images import ImageSet
-from benchbench.records import read_records
-from benchbench.runs import choose_executor, inspect
-from benchbench.store import Store
-from benchbench.tables import build_table
+from benchbench.plugins.images import ImageSet
+from benchbench.results.folder import read_records
+from benchbench.results.table import build_table
+from benchbench.running.run import choose_executor, inspect
+from benchbench.store.store import Store
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
 
@@ -301,17 +301,17 @@ def test_executors_that_are_none(executor, workers, told):
 
 
 def test_the_executor_fits_the_machine(monkeypatch):
-    monkeypatch.setattr("benchbench.runs.cores", lambda: 4)
-    monkeypatch.setattr("benchbench.runs.memory_gib", lambda: 64.0)
+    monkeypatch.setattr("benchbench.running.run.cores", lambda: 4)
+    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 64.0)
     todo = dict.fromkeys("ab")
     assert choose_executor("auto", None, todo, "cpu") == ("processes", 4)
     assert choose_executor("auto", None, {"a": None}, "cpu") == ("inline", 1)
     assert choose_executor("auto", None, todo, "cuda") == ("inline", 1)
     assert choose_executor("processes", 3, todo, "cpu") == ("processes", 3)
     assert choose_executor("processes", None, todo, "cuda") == ("processes", 1)
-    monkeypatch.setattr("benchbench.runs.memory_gib", lambda: 4.0)
+    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 4.0)
     assert choose_executor("auto", None, todo, "cpu") == ("processes", 2)
-    monkeypatch.setattr("benchbench.runs.memory_gib", lambda: 0.5)
+    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 0.5)
     assert choose_executor("auto", None, todo, "cpu") == ("inline", 1)
 
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from benchbench.catalog import catalog, load
 from benchbench.errors import UsageError
-from benchbench.scaffold import TEMPLATES, create
+from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance
+from benchbench.testing.scaffold import TEMPLATES, create
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchbench.schedule import run_steps
-from benchbench.steps import Step
+from benchbench.planning.steps import Step
+from benchbench.running.schedule import run_steps
 
 
 def step(stage: str, name: str, *inputs: Step | str, guess: float | None = None) -> Step:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchbench.errors import UsageError
-from benchbench.spec import (
+from benchbench.planning.spec import (
     Spec,
     chain_text,
     comma_list,

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from benchbench import artifacts
 from benchbench.errors import BenchError, CorruptError, UsageError
-from benchbench.store import Store
+from benchbench.store import artifact as artifacts
+from benchbench.store.store import Store
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -330,7 +330,7 @@ def test_a_kill_while_publishing_leaves_all_or_nothing(store):
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from benchbench.store import Store
+from benchbench.store.store import Store
 store = Store(Path({str(store.root)!r}))
 moment = sys.argv[1]
 real = getattr(os, moment)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchbench.errors import UsageError
-from benchbench.subsets import balanced_sample, check, disjoint_halves, select
+from benchbench.planning.subsets import balanced_sample, check, disjoint_halves, select
 
 CLASSES = tuple("abcde")
 PINNED_GROUPS = [2, 5, 7, 10, 14]

@@ -12,7 +12,7 @@ from handmade import fidelity, record, small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench.tables import build_table, metric, natural, short_error, shown_keys
+from benchbench.results.table import build_table, metric, natural, short_error, shown_keys
 
 
 def row_of(table, **wanted):
@@ -196,7 +196,7 @@ def test_nothing_at_all():
 
 
 def test_it_needs_no_numpy():
-    program = "import sys, benchbench.tables; sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'torch')))"
+    program = "import sys, benchbench.results.table as t; sys.exit(any(m in sys.modules for m in ('numpy', 'pandas', 'torch')))"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

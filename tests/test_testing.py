@@ -18,7 +18,7 @@ from benchbench.testing import conformance, make_context, run_checks, tiny_image
 @pytest.fixture(autouse=True, scope="module")
 def one_import():
     """Import the module apart once: a fresh Python for each of fifty classes takes half a minute."""
-    from benchbench.conformance import common
+    from benchbench.testing import common
 
     real, answers = common.subprocess.run, {}
 
@@ -56,7 +56,7 @@ def test_a_plugin_that_keeps_its_promises_passes(cls):
 
 def test_every_check_is_broken_by_some_plugin():
     """So that no check can stop looking without a test that notices."""
-    from benchbench.conformance import augmentation, common, dataset, foundation, generator, learner, metric
+    from benchbench.testing import augmentation, common, dataset, foundation, generator, learner, metric
 
     rooms = (common, dataset, generator, augmentation, learner, metric, foundation)
     every = {check.__name__.replace("_", " ") for room in rooms for check in room.CHECKS}
@@ -76,7 +76,7 @@ def test_every_check_is_broken_by_some_plugin():
 
 
 def test_a_heavy_import_at_the_top_of_a_file_is_found(tmp_path):
-    from benchbench.catalog import catalog, load
+    from benchbench.plugins.catalog import catalog, load
 
     path = tmp_path / "slowstart.py"
     path.write_text(

@@ -80,7 +80,7 @@ def test_its_own_tests_pass(installed):
 def test_the_catalog_lists_it_with_its_distribution(installed):
     code = (
         "import json\n"
-        "from benchbench.catalog import catalog, load\n"
+        "from benchbench.plugins.catalog import catalog, load\n"
         "found = [catalog().get('generator', 'brighter'), catalog().get('augmentation', 'dimmer')]\n"
         "rows = [[e.name, e.distribution, e.version, e.problem, load(e).__name__] for e in found]\n"
         "print(json.dumps(rows))\n"

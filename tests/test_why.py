@@ -6,8 +6,8 @@ import pytest
 from toys import World
 
 from benchbench.errors import UsageError
-from benchbench.store import Store
-from benchbench.why import explain_cell
+from benchbench.results.why import explain_cell
+from benchbench.store.store import Store
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchbench import api
-from benchbench.plan import Plan, make_plan
-from benchbench.request import make_request
+from benchbench.planning.plan import Plan, make_plan
+from benchbench.planning.request import make_request
+from benchbench.running import api
 
 DATA = '''
 from __future__ import annotations
@@ -176,7 +176,7 @@ class ToyLearner(Learner):
 HUB = """
     def needs(self):
         from benchbench import Needs, UsageError
-        from benchbench.foundations import locate
+        from benchbench.plugins.locate import locate
         try:
             locate("me/model")
         except UsageError:
@@ -255,7 +255,7 @@ class World:
     def process(self, environment: dict[str, str] | None = None, executor: str = "inline", **options: Any) -> Any:
         """Start the same run in a process of its own."""
         call = {"results": str(self.results), "executor": executor, "workers": 2, **self.options(**options)}
-        code = "import json, sys; from benchbench import api; api.run(**json.loads(sys.argv[1]))"
+        code = "import json, sys; from benchbench.running import api; api.run(**json.loads(sys.argv[1]))"
         command = [sys.executable, "-c", code, json.dumps(call)]
         return subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE)
 

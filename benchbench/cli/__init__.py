@@ -74,7 +74,7 @@ def _parser_error(error: Exception) -> int:
 
 
 def _last_line(error: Exception) -> str:
-    from ..catalog import reason
+    from ..plugins.catalog import reason
 
     return reason(error)
 

@@ -15,7 +15,7 @@ app = typer.Typer(help="What is cached: list it, verify it, collect what no reco
 
 def _store(results: Path) -> Any:
     from ..errors import UsageError
-    from ..store import Store
+    from ..store.store import Store
 
     if not (results / "artifacts").is_dir():
         raise UsageError(f"--results {results}: nothing is cached there ({results / 'artifacts'} does not exist)")
@@ -75,8 +75,8 @@ def gc(
     ] = False,
 ) -> None:
     """Remove artifacts that neither a record shown in the tables nor an unfinished run needs."""
-    from ..records import read_records
-    from ..tables import shown_keys
+    from ..results.folder import read_records
+    from ..results.table import shown_keys
 
     store = _store(results)
     records = read_records(results).records

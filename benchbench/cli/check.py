@@ -16,10 +16,10 @@ def check(
     as_json: o.Json = False,
 ) -> None:
     """Run the conformance suite on a plugin; exit 1 when it breaks a promise of its kind."""
-    from ..catalog import catalog, is_file_name, load
     from ..errors import UsageError, nearest
-    from ..hardware import quiet_threads
-    from ..spec import parse_spec
+    from ..machine import quiet_threads
+    from ..planning.spec import parse_spec
+    from ..plugins.catalog import catalog, is_file_name, load
     from .show import _file_entry
 
     quiet_threads()

@@ -11,7 +11,7 @@ from . import options as o
 
 def doctor(as_json: o.Json = False) -> None:
     """Check packages, plugins, embedded models and hardware; exit 1 when something is broken."""
-    from ..doctor import examine
+    from .examine import examine
 
     findings = examine()
     if as_json:

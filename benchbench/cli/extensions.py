@@ -55,7 +55,7 @@ def _command(point: importlib.metadata.EntryPoint) -> Any:
 
 def _broken(point: importlib.metadata.EntryPoint, error: Exception) -> typer.Typer:
     """Return a command that is listed with its reason, and says it whatever it is called with."""
-    from ..catalog import reason
+    from ..plugins.catalog import reason
 
     why = f"broken command of {point.dist.name if point.dist else point.value}: {reason(error)}"
     app = typer.Typer(add_completion=False)

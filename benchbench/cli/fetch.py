@@ -32,10 +32,10 @@ def fetch(
 
 
 def _fetch(text: str) -> list[str]:
-    from ..catalog import catalog, load, reason
     from ..errors import BenchError, MissingError
-    from ..parameters import build
-    from ..spec import parse_spec
+    from ..planning.spec import parse_spec
+    from ..plugins.catalog import catalog, load, reason
+    from ..plugins.parameters import build
 
     spec = parse_spec(text)
     dataset: Any = build(load(catalog().get("dataset", spec.name)), spec.values, subject=text)

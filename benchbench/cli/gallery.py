@@ -13,11 +13,11 @@ import typer
 from . import options as o
 
 if TYPE_CHECKING:
-    from ..bound import Bound
-    from ..images import ImageSet
+    from ..pictures.gallery import Group
+    from ..planning.resolved import Bound
+    from ..planning.spec import Spec
     from ..plugins import Augmentation, DatasetInfo
-    from ..reporting.gallery import Group
-    from ..spec import Spec
+    from ..plugins.images import ImageSet
 
 #: Images per class that a classifier is trained on for an augmentation that grows the set, where the dataset names no
 #: number of its own.
@@ -57,9 +57,9 @@ def gallery(
     training (quick preset), and its picture says of what.
     """
     from ..errors import UsageError
-    from ..hardware import quiet_threads
-    from ..request import make_request
-    from ..spec import integer
+    from ..machine import quiet_threads
+    from ..planning.request import make_request
+    from ..planning.spec import integer
 
     quiet_threads()
     sizes = integer(count, "--count", 1, 200), integer(versions, "--versions", 1, 50)
@@ -84,7 +84,7 @@ class _Gallery:
     """The pictures of one dataset; making it checks everything that can be checked without loading an image."""
 
     def __init__(self, data: Spec, request: Any, count: int, versions: int, seed: int) -> None:
-        from ..augments import aug_text, expand_augs
+        from ..planning.chains import aug_text, expand_augs
 
         self.preset: str = request.preset
         self.data = self._bind("dataset", data)
@@ -97,8 +97,8 @@ class _Gallery:
             self.learner, self.arch = self._trainer(request)
 
     def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> Bound:
-        from ..bound import bind, with_places
-        from ..preflight import check_needs
+        from ..planning.preflight import check_needs
+        from ..planning.resolved import bind, with_places
 
         info = None if kind == "dataset" else self.info
         bound = bind(kind, spec, preset or self.preset, info)
@@ -120,8 +120,8 @@ class _Gallery:
     def draw(self, folder: Path) -> Iterator[Path]:
         """Draw a picture for each chain; yields their paths."""
         from ..errors import BenchError
-        from ..execute import describe_error
-        from ..reporting.gallery import draw_gallery
+        from ..pictures.gallery import draw_gallery
+        from ..running.execute import describe_error
 
         shown, train = self._images()
         for chain, name in zip(self.chains, _file_names(chain.text for chain in self.chains), strict=True):
@@ -137,8 +137,8 @@ class _Gallery:
         """Return the shown images, by class and at the size of classifiers, and those that are trained on."""
         import numpy as np
 
-        from ..reporting.augmented import as_classified
-        from ..subsets import balanced_sample
+        from ..pictures.augmented import as_classified
+        from ..planning.subsets import balanced_sample
 
         with tempfile.TemporaryDirectory() as folder:
             train = self.data.plugin.load("train", self._context(Path(folder)))
@@ -150,7 +150,7 @@ class _Gallery:
 
     def _columns(self, chain: _Chain, shown: ImageSet, train: ImageSet) -> tuple[list[str], list[Group]]:
         """Return the title and the groups of columns of one picture."""
-        from ..reporting.augmented import MAGNIFIED, augmented_group, grown_groups, real_group
+        from ..pictures.augmented import MAGNIFIED, augmented_group, grown_groups, real_group
 
         plugins = [link.plugin for link in chain.links]
         title = [
@@ -175,7 +175,7 @@ class _Gallery:
         return title, groups
 
     def _context(self, folder: Path) -> Any:
-        from ..context import Context
+        from ..plugins.context import Context
 
         (folder / "out").mkdir()
         return Context(self.seed, folder / "out", folder / "scratch", self.info, preset="quick")
@@ -194,7 +194,7 @@ def _without_folders(spec: Spec) -> str:
 
 def _file_names(texts: Iterable[str]) -> list[str]:
     """Return a file name for each text; where two would share one, the later gets a number."""
-    from ..records import safe_name
+    from ..results.folder import safe_name
 
     names: list[str] = []
     for text in texts:

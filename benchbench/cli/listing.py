@@ -17,8 +17,8 @@ def list_plugins(
     as_json: o.Json = False,
 ) -> None:
     """List plugins: built in, installed, and broken ones with their reason."""
-    from ..catalog import KINDS, catalog
     from ..errors import UsageError, nearest
+    from ..plugins.catalog import KINDS, catalog
 
     wanted = kind.removesuffix("s") if kind else None
     if wanted is not None and wanted not in KINDS:
@@ -40,8 +40,8 @@ def list_plugins(
 
 
 def _row(entry: Any) -> dict[str, Any]:
-    from ..catalog import load
     from ..errors import UsageError
+    from ..plugins.catalog import load
 
     problem, summary, here = entry.problem, "", True
     try:

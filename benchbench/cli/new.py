@@ -13,7 +13,7 @@ def new(
     name: Annotated[str, typer.Argument(help="The plugin's name, such as my-generator.")],
 ) -> None:
     """Write a working plugin and its test into the current folder."""
-    from ..scaffold import create
+    from ..testing.scaffold import create
 
     written = create(kind, name, Path.cwd())
     for path in written:

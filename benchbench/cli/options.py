@@ -75,7 +75,7 @@ def gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a request: those of the suite file, then those that were given."""
     options: dict[str, Any] = {}
     if suite is not None:
-        from ..request import read_suite
+        from ..planning.request import read_suite
 
         options |= read_suite(suite)
     no_baseline = given.pop("no_baseline", False)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
-from ..estimates import Timings, duration
-from ..executors import Event
-from ..steps import Step
+from ..planning.estimates import Timings, duration
+from ..planning.steps import Step
+from ..running.executors import Event
 
 #: Seconds between two plain lines about the same running step.
 _PLAIN_EVERY_S = 10.0

@@ -13,9 +13,9 @@ from . import options as o
 def report(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
     """Write leaderboard.csv, leaderboard.md and the plots from the records, and print the table."""
     from ..errors import UsageError
-    from ..records import read_records
     from ..reporting.leaderboard import write_leaderboard
     from ..reporting.terminal import print_table
+    from ..results.folder import read_records
 
     if not (results / "records").is_dir():
         raise UsageError(f"--results {results}: no records there; `bench run --results {results}` makes some")

@@ -47,10 +47,10 @@ def run(
     embedded default runs: diffinv beside real on digits.
     """
     given = {name: value for name, value in locals().items() if name not in _OWN}
-    from ..hardware import quiet_threads
+    from ..machine import quiet_threads
 
     quiet_threads()
-    from ..spec import integer
+    from ..planning.spec import integer
     from . import session
 
     count = None if workers is None else integer(workers, "--workers", 1)

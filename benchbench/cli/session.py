@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..estimates import Timings, by_stage, duration
-from ..plan import Plan, make_plan
-from ..request import make_request
-from ..runs import Status, carry_out, check_writable, choose_executor, inspect, write_tables
-from ..store import Store
+from ..planning.estimates import Timings, by_stage, duration
+from ..planning.plan import Plan, make_plan
+from ..planning.request import make_request
+from ..running.run import Status, carry_out, check_writable, choose_executor, inspect, write_tables
+from ..store.store import Store
 
 #: Pictures that are listed after a run; more are counted.
 MOST_FIGURES = 8
@@ -57,7 +57,7 @@ def _conclude(
     plan: Plan, records: list[Any], errors: dict[str, str], chosen: Choices, store: Store, took: float
 ) -> int:
     from ..reporting.terminal import print_table
-    from ..tables import build_table
+    from ..results.table import build_table
 
     figures, problems = write_tables(plan, chosen.results, store)
     for line in problems:

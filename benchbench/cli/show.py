@@ -18,10 +18,10 @@ def show(
     as_json: o.Json = False,
 ) -> None:
     """Show a plugin: what it does, its parameters, licence, source and paper section."""
-    from ..catalog import KINDS, catalog, is_file_name, load
     from ..errors import UsageError, nearest
-    from ..parameters import format_value, parameters
-    from ..spec import parse_spec
+    from ..planning.spec import parse_spec
+    from ..plugins.catalog import KINDS, catalog, is_file_name, load
+    from ..plugins.parameters import format_value, parameters
 
     spec = parse_spec(name)
     known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
@@ -89,7 +89,7 @@ def _bounds(item: Any) -> str:
 
 def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     """Return what a plugin declares about itself, and its own ``table``."""
-    from ..parameters import build
+    from ..plugins.parameters import build
 
     found: dict[str, list[str]] = {}
     if cls.kind == "dataset":
@@ -175,8 +175,8 @@ def _table_lines(cls: Any) -> list[str]:
 
 
 def _file_entry(name: str) -> Any:
-    from ..catalog import KINDS, catalog
     from ..errors import UsageError
+    from ..plugins.catalog import KINDS, catalog
 
     if not Path(name).expanduser().is_file():
         raise UsageError(f"{name}: no such file; a plugin is a registered name or a Python file")

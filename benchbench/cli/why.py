@@ -19,7 +19,7 @@ def why(
     as_json: o.Json = False,
 ) -> None:
     """Explain a cell: its steps, and which input differs from the newest other run of the same sentence."""
-    from ..why import explain_cell
+    from ..results.why import explain_cell
 
     told = explain_cell(results, cell)
     if as_json:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..catalog import reason
-from ..records import read_records, write_atomic
-from ..tables import Table, build_table
-from .csv_table import csv_text
+from ..plugins.catalog import reason
+from ..results.csv import csv_text
+from ..results.folder import read_records, write_atomic
+from ..results.table import Table, build_table
 from .markdown import markdown_text
 from .plots import write_plots
 

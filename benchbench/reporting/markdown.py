@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..measures.labels import heading
-from ..tables import Generation, Row, Table
-from . import layout
-from .layout import Grid, Notes
+from ..results.table import Generation, Row, Table
+from ..statistics.labels import heading
+from . import grid as layout
+from .grid import Grid, Notes
 from .pivots import pivot_grid, pivots
 
 PROTOCOL = """\

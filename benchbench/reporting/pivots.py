@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
-from ..tables import Row, Table, natural
-from . import layout
-from .layout import Grid, Notes
+from ..results.table import Row, Table, natural
+from . import grid as layout
+from .grid import Grid, Notes
 
 
 @dataclass(frozen=True)

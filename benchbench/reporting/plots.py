@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..records import safe_name, write_atomic
-from ..tables import Table
+from ..results.folder import safe_name, write_atomic
+from ..results.table import Table
 from .pivots import SIZES, Line, Pivot, Value, pivots
 
 #: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
-from ..measures.labels import heading
-from ..tables import Row, Table
-from . import layout
-from .layout import Grid, Notes
+from ..results.table import Row, Table
+from ..statistics.labels import heading
+from . import grid as layout
+from .grid import Grid, Notes
 from .pivots import pivot_grid, shown_instead
 
 #: Columns of text beyond which a pivot is turned on its side.

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..context import derive_seed
-from ..images import batches
+from ..plugins.context import derive_seed
+from ..plugins.images import batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..images import ImageSet
     from ..plugins import Task
+    from ..plugins.images import ImageSet
 
 #: Pixels that are resized at once, so that a memory-mapped set is never in memory as a whole.
 PIXELS_AT_ONCE = 1 << 22

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..images import batches
+from ..plugins.images import batches
 
 if TYPE_CHECKING:
     from ..plugins import DatasetInfo

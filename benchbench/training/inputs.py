@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..images import batches
 from ..plugins import Augmentation
+from ..plugins.images import batches
 from .data import Batches, Order
 from .evaluate import Normalise
 

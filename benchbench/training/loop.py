@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..context import Context, derive_seed
 from ..errors import BenchError
 from ..plugins import Outcome, Task
+from ..plugins.context import Context, derive_seed
 from . import checkpoint
 from .data import Batches, Source, make_batches, resized
 from .evaluate import hits

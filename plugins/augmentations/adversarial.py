@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from benchbench.errors import BenchError
-from benchbench.images import batches
+from benchbench.planning.subsets import balanced_sample
 from benchbench.plugins import DatasetInfo
-from benchbench.subsets import balanced_sample
+from benchbench.plugins.images import batches
 from benchbench.training.evaluate import Normalise
 
 #: Images in a batch of Zhao et al., over which their loss is a mean; it scales the step of each image, not our batches.

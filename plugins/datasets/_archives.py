@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.leases import lease
 from benchbench.paths import cache_root
+from benchbench.store.lock import lease
 
 from ._memo import digest_of
 

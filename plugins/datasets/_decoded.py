@@ -34,8 +34,8 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
-from benchbench.leases import lease
 from benchbench.paths import cache_root
+from benchbench.store.lock import lease
 
 #: Bytes of one part that are held in memory at most where there is a folder to spill to.
 IN_MEMORY = 2**29

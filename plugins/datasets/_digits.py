@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchbench.context import derive_seed
 from benchbench.errors import BenchError
+from benchbench.plugins.context import derive_seed
 
 #: SHA-256 of the 1,797 x 64 values and the labels, as uint8, that the parts were fixed on.
 CONTENT = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench.leases import lease
+from benchbench.store.lock import lease
 
 from ._memo import digest_of
 

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchbench.context import derive_seed
 from benchbench.errors import UsageError
+from benchbench.plugins.context import derive_seed
 
 from ._images import EXTENSIONS, listed
 

@@ -14,8 +14,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from benchbench.contents import hash_file, is_settled, signature
 from benchbench.errors import UsageError
+from benchbench.keys.content import hash_file, is_settled, signature
 from benchbench.plugins import Context, ImageSet
 
 from . import _images

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchbench.contents import is_settled, signature
 from benchbench.errors import BenchError, UsageError
+from benchbench.keys.content import is_settled, signature
 from benchbench.paths import cache_root
-from benchbench.records import write_atomic
+from benchbench.results.folder import write_atomic
 
 log = logging.getLogger("benchbench.datasets")
 

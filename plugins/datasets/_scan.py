@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import derive_seed
 from benchbench.errors import UsageError
 from benchbench.paths import cache_root
+from benchbench.plugins.context import derive_seed
 
 from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read
 from ._listing import Listing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 
-from ..foundations.loaders.clip import class_probabilities, open_clip_model
+from benchbench.models.clip.model import class_probabilities, open_clip_model
 
 if TYPE_CHECKING:
     import numpy as np

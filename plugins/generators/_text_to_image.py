@@ -16,7 +16,7 @@ def sampling_needs(model: str | None, resolution: int | None, scheduler: str, su
     Raises:
         UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
     """
-    from ..foundations.loaders.schedulers import check_scheduler
+    from benchbench.models.diffusion.schedulers import check_scheduler
 
     check_scheduler(scheduler, subject)
     large = (resolution or 0) >= 128
@@ -28,7 +28,7 @@ def model_and_side(plugin: Any, info: DatasetInfo) -> tuple[str, int]:
 
     The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
     """
-    from ..foundations.loaders.diffusion_layout import usual_side
+    from benchbench.models.diffusion.layout import usual_side
 
     model = plugin.model or info.foundation
     return model, plugin.resolution or usual_side(model, info.generate_resolution)
@@ -40,7 +40,7 @@ def resolved(plugin: P, info: DatasetInfo, subject: str) -> P:
     Raises:
         UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
     """
-    from ..foundations.loaders.diffusion_layout import check_at_plan
+    from benchbench.models.diffusion.layout import check_at_plan
 
     known: Any = plugin
     model, resolution = model_and_side(known, info)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchbench.context import derive_seed
-from benchbench.images import batches
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.plugins.context import derive_seed
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from typing import Self
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..foundations.loaders.diffusion import TextToImage
+    from benchbench.models.diffusion.sampling import TextToImage
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
@@ -66,7 +66,7 @@ class Prompt(Generator):
     )
 
     def __post_init__(self) -> None:
-        from ..foundations.loaders.templates import check_template
+        from benchbench.models.prompts import check_template
 
         check_template(self.template)
 
@@ -94,8 +94,8 @@ class Prompt(Generator):
         """Yield ``context.n_syn`` images, the classes in turn; of ``train`` only the class names are read."""
         import numpy as np
 
-        from ..foundations.loaders.diffusion import open_text_to_image
-        from ..foundations.loaders.templates import class_prompts
+        from benchbench.models.diffusion.sampling import open_text_to_image
+        from benchbench.models.prompts import class_prompts
 
         ready = self.resolve(context.info)
         prompts = class_prompts(context.info, ready.template)
@@ -132,7 +132,7 @@ class Prompt(Generator):
 
     def _images(self, origins: list[dict[str, Any]], model: TextToImage, side: int) -> NDArray[np.uint8]:
         """Return uint8 ``(n, side, side, 3)`` made of n recipes."""
-        from ..foundations.loaders.resize import resized
+        from benchbench.models.resize import resized
 
         made = model.generate(
             [origin["prompt"] for origin in origins],

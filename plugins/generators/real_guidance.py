@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchbench.context import derive_seed
-from benchbench.images import batches
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.plugins.context import derive_seed
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from typing import Self
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..foundations.loaders.diffusion import TextToImage
+    from benchbench.models.diffusion.sampling import TextToImage
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
@@ -77,8 +77,8 @@ class RealGuidance(Generator):
     )
 
     def __post_init__(self) -> None:
-        from ..foundations.loaders.schedulers import steps_taken
-        from ..foundations.loaders.templates import check_template
+        from benchbench.models.diffusion.schedulers import steps_taken
+        from benchbench.models.prompts import check_template
 
         check_template(self.template)
         # How many images a class has is not known here; sampling looks at the strength that then holds.
@@ -115,10 +115,9 @@ class RealGuidance(Generator):
         import numpy as np
 
         from benchbench.errors import BenchError
-
-        from ..foundations.loaders.diffusion import open_text_to_image
-        from ..foundations.loaders.schedulers import steps_taken
-        from ..foundations.loaders.templates import class_prompts
+        from benchbench.models.diffusion.sampling import open_text_to_image
+        from benchbench.models.diffusion.schedulers import steps_taken
+        from benchbench.models.prompts import class_prompts
 
         strength = self.strength or strength_for(train)
         if not steps_taken(self.num_inference_steps, strength):
@@ -155,7 +154,8 @@ class RealGuidance(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        from ..foundations.loaders.schedulers import steps_taken
+        from benchbench.models.diffusion.schedulers import steps_taken
+
         from ._text_to_image import model_and_side
 
         model, resolution = model_and_side(self, info)
@@ -169,7 +169,7 @@ class RealGuidance(Generator):
         self, train: ImageSet, origins: list[dict[str, Any]], model: TextToImage, side: int
     ) -> NDArray[np.uint8]:
         """Return uint8 ``(n, side, side, 3)`` made of n recipes."""
-        from ..foundations.loaders.resize import resized
+        from benchbench.models.resize import resized
 
         images = train.images[[origin["source"] for origin in origins]]
         made = model.image_to_image(
@@ -200,7 +200,7 @@ def _sources(train: ImageSet, n_syn: int, seed: int) -> NDArray[np.int64]:
     """Return the training image behind each variant, int64 ``(n_syn,)``: whole rounds, then a balanced rest."""
     import numpy as np
 
-    from benchbench.subsets import balanced_sample
+    from benchbench.planning.subsets import balanced_sample
 
     rounds, rest = divmod(n_syn, len(train))
     return np.concatenate([np.tile(np.arange(len(train)), rounds), balanced_sample(train.labels, rest, seed)])

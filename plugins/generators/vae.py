@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.images import batches
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from typing import Self
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..foundations.loaders.diffusion_vae import Autoencoder
+    from benchbench.models.autoencoder import Autoencoder
 
 #: Images per yielded chunk: what a kill can cost.
 CHUNK = 50
@@ -62,7 +62,8 @@ class VAE(Generator):
         Raises:
             UsageError: ``model`` is on this machine and has no autoencoder, or not for this resolution.
         """
-        from ..foundations.loaders.diffusion_layout import check_vae_at_plan
+        from benchbench.models.diffusion.layout import check_vae_at_plan
+
         from ._text_to_image import model_and_side
 
         model, resolution = model_and_side(self, info)
@@ -77,7 +78,7 @@ class VAE(Generator):
         """Yield ``context.n_syn`` of the training images, processed."""
         import numpy as np
 
-        from benchbench.subsets import balanced_sample
+        from benchbench.planning.subsets import balanced_sample
 
         whole = context.n_syn >= len(train)
         sources = np.arange(len(train)) if whole else balanced_sample(train.labels, context.n_syn, context.seed)
@@ -105,7 +106,7 @@ class VAE(Generator):
         return 7.0 + images * 0.003 * (resolution / 32) ** 2  # measured on one core
 
     def _open(self, context: Context) -> Autoencoder:
-        from ..foundations.loaders.diffusion_vae import open_autoencoder
+        from benchbench.models.autoencoder import open_autoencoder
 
         name = str(self.resolve(context.info).model)
         return open_autoencoder(context.foundation(name), f"vae:model={name}", device=context.device)
@@ -114,7 +115,8 @@ class VAE(Generator):
         self, images: ImageSet, sources: NDArray[np.int64], model: Autoencoder, info: DatasetInfo
     ) -> ImageSet:
         """Return the images at ``sources`` through the autoencoder, at the dataset's resolution."""
-        from ..foundations.loaders.resize import resized
+        from benchbench.models.resize import resized
+
         from ._text_to_image import model_and_side
 
         _, side = model_and_side(self, info)

@@ -14,9 +14,8 @@ from ._clip_setting import Setting, absent_classes, reproducible, unit
 from ._clip_training import half_cosine, optimise
 
 if TYPE_CHECKING:
+    from benchbench.models.clip.model import Clip
     from benchbench.plugins import Context, Outcome, Task
-
-    from ..foundations.loaders.clip import Clip
 
 #: Standard deviation of the context at the start, and learning rate of the first epoch.
 STD, FIRST_RATE = 0.02, 1e-5

@@ -46,7 +46,7 @@ class PromptedLearner(ClipLearner):
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a template without exactly one place for the class."""
-        from ..foundations.loaders.templates import check_template
+        from benchbench.models.prompts import check_template
 
         check_template(self.template)
 

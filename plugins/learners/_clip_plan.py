@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchbench.models.clip.needs import EXTRAS, check_text_lengths, clip_packages, local_layout
+from benchbench.models.prompts import class_prompts
 from benchbench.plugins import Needs
-
-from ..foundations.loaders.clip_needs import EXTRAS, check_text_lengths, clip_packages, local_layout
-from ..foundations.loaders.templates import class_prompts
 
 if TYPE_CHECKING:
     from benchbench.plugins import DatasetInfo

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchbench.images import batches
+from benchbench.models.clip.crops import random_crops
+from benchbench.models.clip.model import open_clip_model
+from benchbench.models.prompts import class_prompts
 from benchbench.plugins import Outcome
-
-from ..foundations.loaders.clip import open_clip_model
-from ..foundations.loaders.clip_crops import random_crops
-from ..foundations.loaders.templates import class_prompts
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

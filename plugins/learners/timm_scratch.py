@@ -134,7 +134,7 @@ class TimmScratch(Learner):
         return tuple(dict.fromkeys(know(name, resolution, info) for name in spelled))
 
     def _pretrained_name(self, name: str, resolution: int, info: DatasetInfo) -> str:
-        from benchbench.foundations import locate
+        from benchbench.plugins.locate import locate
 
         from .timm_weights import canonical, check_size, describe, hub_id
 

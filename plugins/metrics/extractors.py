@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchbench.errors import CorruptError
-from benchbench.images import batches
+from benchbench.plugins.images import batches
 
 from ..foundations.glyph_cnn_model import GlyphCNN
 
 if TYPE_CHECKING:
-    from benchbench.context import Context
+    from benchbench.plugins.context import Context
 
 GLYPHCNN = "glyphcnn-v1"
 #: The weights that the id ``glyphcnn-v1`` stands for. Other weights need another id.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchbench.measures.labels import INCEPTION
+from benchbench.statistics.labels import INCEPTION
 
 from .extractors import Extractor
 from .inception_file import SHA256, read_checked

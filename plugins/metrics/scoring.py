@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import derive_seed
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
-from benchbench.measures.checks import check_pair
-from benchbench.measures.expected import expected_coverage
-from benchbench.measures.frechet import frechet_distance
-from benchbench.measures.kernel import kernel_distance
-from benchbench.measures.labels import INCEPTION, heading
-from benchbench.measures.prdc import PRDC, compute_prdc
-from benchbench.subsets import disjoint_halves
+from benchbench.planning.subsets import disjoint_halves
+from benchbench.plugins.context import derive_seed
+from benchbench.plugins.images import ImageSet
+from benchbench.statistics.checks import check_pair
+from benchbench.statistics.expected import expected_coverage
+from benchbench.statistics.frechet import frechet_distance
+from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.labels import INCEPTION, heading
+from benchbench.statistics.prdc import PRDC, compute_prdc
 
 from .extractors import Extractor, extract, glyphcnn
 from .inception import KID_SEED, KID_SUBSETS, fid, inception, kid, kid_subset_size
 from .inception_file import weights_path
 
 if TYPE_CHECKING:
-    from benchbench.context import Context
+    from benchbench.plugins.context import Context
 
     from .fidelity import Fidelity
 

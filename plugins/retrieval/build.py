@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.models.clip.layout import clip_identity
 
-from ..foundations.loaders.clip_layout import clip_identity
 from . import layout
 from .backend import MOST_BYTES
 from .embed import embed_pictures, open_clip

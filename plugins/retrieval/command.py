@@ -34,7 +34,7 @@ def build(
     captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts beside pictures.")] = True,
 ) -> None:
     """Embed every picture of POOL once; the same command continues a build that was stopped."""
-    from benchbench.foundations import obtain
+    from benchbench.plugins.locate import obtain
 
     from .build import build_index
 
@@ -92,8 +92,8 @@ def search(
 ) -> None:
     """List the pictures nearest to a picture or a text."""
     from benchbench.errors import UsageError
+    from benchbench.models.clip.layout import clip_identity
 
-    from ..foundations.loaders.clip_layout import clip_identity
     from .backend import open_backend
     from .embed import embed_pictures, open_clip
 
@@ -115,7 +115,7 @@ def search(
 def _hint(out: Path, clip: str) -> str:
     """Say how to use an index, in words that a shell and a chain take."""
     from benchbench.errors import UsageError
-    from benchbench.spec import Spec, parse_chain
+    from benchbench.planning.spec import Spec, parse_chain
 
     wanted = {"pool": str(out), "clip": clip}
     text = str(Spec("knn", wanted))
@@ -131,8 +131,8 @@ def _hint(out: Path, clip: str) -> str:
 
 def _index(name: str) -> Path:
     """Return the folder of an embedded pool or of an index."""
-    from benchbench.catalog import catalog
     from benchbench.errors import UsageError
+    from benchbench.plugins.catalog import catalog
 
     path = Path(name).expanduser()
     if name not in catalog().names("foundation"):
@@ -144,7 +144,7 @@ def _index(name: str) -> Path:
 
 
 def _folder(name: str) -> Path:
-    from benchbench.foundations import locate
+    from benchbench.plugins.locate import locate
 
     return locate(name).folder
 
@@ -198,7 +198,7 @@ class _Progress:
         self.live = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int) -> None:
-        from benchbench.estimates import duration
+        from benchbench.planning.estimates import duration
 
         now = time.monotonic()
         if self.first is None:

@@ -14,7 +14,7 @@ from benchbench.errors import BenchError
 from .pictures import fit_into
 
 if TYPE_CHECKING:
-    from ..foundations.loaders.clip import Clip
+    from benchbench.models.clip.model import Clip
 
 
 def open_clip(folder: Path, name: str, device: str = "cpu") -> Clip:
@@ -23,7 +23,7 @@ def open_clip(folder: Path, name: str, device: str = "cpu") -> Clip:
     Raises:
         BenchError: its folder is no CLIP, or damaged; one line.
     """
-    from ..foundations.loaders.clip import open_clip_model
+    from benchbench.models.clip.model import open_clip_model
 
     return open_clip_model(folder, name, device=device)
 

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchbench.contents import content_hash
-from benchbench.context import Context
 from benchbench.errors import BenchError
+from benchbench.keys.content import content_hash
 from benchbench.paths import cache_root
+from benchbench.plugins.context import Context
 
 from . import layout
 from .build import build_index

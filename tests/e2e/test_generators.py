@@ -10,8 +10,8 @@ from driving import Bench
 from looking import hashes, records, rows
 from PIL import Image
 
-from benchbench.images import ImageSet
-from benchbench.store import Store
+from benchbench.plugins.images import ImageSet
+from benchbench.store.store import Store
 
 SAMPLING = "num_inference_steps=2"
 #: As tables spell them: parameters in the order of ``bench show``, defaults left out.

@@ -17,8 +17,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from transformers import CLIPConfig, CLIPModel
 
-from benchbench.foundations import locate
-from benchbench_plugins.foundations.loaders.clip import open_clip_model
+from benchbench.models.clip.model import open_clip_model
+from benchbench.plugins.locate import locate
 
 COUNT = 240
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchbench.measures.checks import blocks, mean_of
-from benchbench.measures.frechet import frechet_distance
-from benchbench.measures.kernel import kernel_distance
-from benchbench.measures.labels import heading, kernel_heading
-from benchbench.measures.prdc import compute_prdc
+from benchbench.statistics.checks import blocks, mean_of
+from benchbench.statistics.frechet import frechet_distance
+from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.labels import heading, kernel_heading
+from benchbench.statistics.prdc import compute_prdc
 
 MEASURES = [frechet_distance, kernel_distance, compute_prdc]
 GOOD = np.random.default_rng(0).standard_normal((20, 4))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.measures.frechet import frechet_distance, frechet_from_moments, moments
+from benchbench.statistics.frechet import frechet_distance, frechet_from_moments, moments
 
 
 def whitened(rng: np.random.Generator, count: int, width: int) -> np.ndarray:

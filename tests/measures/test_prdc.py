@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.measures.expected import EXPECTED_DENSITY, expected_coverage
-from benchbench.measures.prdc import compute_prdc, neighbour_radii
+from benchbench.statistics.expected import EXPECTED_DENSITY, expected_coverage
+from benchbench.statistics.prdc import compute_prdc, neighbour_radii
 
 CHUNKS = (1, 7, 64, 4096)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchbench.catalog import Entry, load
-from benchbench.promises import own_entries
+from benchbench.planning.promises import own_entries
+from benchbench.plugins.catalog import Entry, load
 from benchbench.testing import conformance
 
 #: A check trains a dozen times, so each learner is held to few steps.

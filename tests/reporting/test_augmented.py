@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
+from benchbench.pictures.augmented import MAGNIFIED, as_classified, augmented_group, grown_groups, real_group
 from benchbench.plugins import Augmentation, DatasetInfo, Learner, Outcome
-from benchbench.reporting.augmented import MAGNIFIED, as_classified, augmented_group, grown_groups, real_group
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 from benchbench.training.loop import train_classifier
 from benchbench.training.recipes import Recipe
 

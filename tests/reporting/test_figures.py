@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchbench.images import ImageSet
-from benchbench.reporting.figures import (
+from benchbench.pictures.variants import (
     GAP,
     LABEL,
     MARGIN,
@@ -14,6 +13,7 @@ from benchbench.reporting.figures import (
     variants_by_source,
     variants_grid,
 )
+from benchbench.plugins.images import ImageSet
 
 FIRST = LABEL + MARGIN
 

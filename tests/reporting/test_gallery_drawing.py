@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from benchbench.reporting.drawing import GAP, LABEL, LINE, MARGIN, default_font, drawable, fitting
-from benchbench.reporting.gallery import CAPTION, Group, Tile, caption, draw_gallery
+from benchbench.pictures.drawing import GAP, LABEL, LINE, MARGIN, default_font, drawable, fitting
+from benchbench.pictures.gallery import CAPTION, Group, Tile, caption, draw_gallery
 
 FIRST = LABEL + MARGIN
 TOP = MARGIN + 2 * LINE  # one line of title, one of headings

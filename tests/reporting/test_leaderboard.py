@@ -7,11 +7,11 @@ import sys
 import pytest
 from handmade import record, small_study
 
-from benchbench.records import write_record
-from benchbench.reporting.csv_table import COLUMNS, csv_text
-from benchbench.reporting.frames import load_results
 from benchbench.reporting.leaderboard import write_leaderboard
-from benchbench.tables import build_table
+from benchbench.results.csv import COLUMNS, csv_text
+from benchbench.results.folder import write_record
+from benchbench.results.frame import load_results
+from benchbench.results.table import build_table
 
 
 @pytest.fixture

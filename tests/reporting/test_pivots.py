@@ -15,7 +15,7 @@ from studies import few_shot, trainings
 from benchbench.reporting.markdown import markdown_text
 from benchbench.reporting.pivots import pivot_grid, pivots
 from benchbench.reporting.terminal import print_table
-from benchbench.tables import build_table
+from benchbench.results.table import build_table
 
 AUGS = ("randaugment+mixup", "mixup", "default", "augmix")
 

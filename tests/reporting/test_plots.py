@@ -15,12 +15,12 @@ from handmade import record
 from PIL import Image
 from studies import few_shot, trainings
 
-from benchbench.records import write_record
 from benchbench.reporting import plots
 from benchbench.reporting.leaderboard import write_leaderboard
 from benchbench.reporting.pivots import pivots
 from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, plot_name, write_plots
-from benchbench.tables import build_table
+from benchbench.results.folder import write_record
+from benchbench.results.table import build_table
 
 FIVE = ("resnet18", "vgg16", "mobilenetv2", "shufflenetv2", "efficientnetb0")
 
@@ -64,7 +64,7 @@ def test_the_users_style_and_another_process_change_no_byte(tmp_path):
         assert matplotlib.rcParams["font.size"] == 20
     program = (
         "import hashlib; from studies import few_shot; from benchbench.reporting.pivots import pivots;"
-        "from benchbench.reporting.plots import draw; from benchbench.tables import build_table;"
+        "from benchbench.reporting.plots import draw; from benchbench.results.table import build_table;"
         "print(hashlib.sha256(draw(pivots(build_table(few_shot()))[0])).hexdigest())"
     )
     done = subprocess.run(
@@ -75,7 +75,8 @@ def test_the_users_style_and_another_process_change_no_byte(tmp_path):
 
 def test_one_setting_has_no_plot_and_needs_no_matplotlib(tmp_path):
     program = (
-        "import sys; from pathlib import Path; from handmade import record; from benchbench.tables import build_table;"
+        "import sys; from pathlib import Path; from handmade import record;"
+        "from benchbench.results.table import build_table;"
         "from benchbench.reporting.plots import write_plots;"
         f"assert write_plots(build_table([record(), record('real')]), Path({str(tmp_path)!r})) == [];"
         "sys.exit('matplotlib' in sys.modules)"

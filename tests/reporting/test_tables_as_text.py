@@ -8,11 +8,11 @@ import random
 import pytest
 from handmade import fidelity, record, small_study
 
-from benchbench.reporting.csv_table import csv_text
-from benchbench.reporting.layout import Grid, aligned, distance, duration, width
+from benchbench.reporting.grid import Grid, aligned, distance, duration, width
 from benchbench.reporting.markdown import PROTOCOL, markdown_text
 from benchbench.reporting.terminal import comparison_grids, print_table
-from benchbench.tables import build_table
+from benchbench.results.csv import csv_text
+from benchbench.results.table import build_table
 
 CSV = """\
 data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset

@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..loaders.biggan_network import BigGANConfig, BigGANGenerator, ConditionalNorm, SNConv2d, SNLinear, SpectralNorm
+from ...generators.biggan.network import (
+    BigGANConfig,
+    BigGANGenerator,
+    ConditionalNorm,
+    SNConv2d,
+    SNLinear,
+    SpectralNorm,
+)
 from .captions import CHARACTERS
 from .corpus import Corpus, derived_seed
 from .gan_discriminator import Discriminator

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..loaders.biggan_network import SNConv2d, SNLinear, SpectralNorm
+from ...generators.biggan.network import SNConv2d, SNLinear, SpectralNorm
 
 WIDTHS = (24, 48, 80, 112)
 

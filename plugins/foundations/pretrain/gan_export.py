@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...generators.biggan.network import BigGANGenerator, SpectralNorm
 from ..glyph_cnn_model import GlyphCNN
-from ..loaders.biggan_network import BigGANGenerator, SpectralNorm
 from .corpus import derived_seed
 from .gan import CLASSES, CONFIG
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
+from benchbench.plugins.context import Context
 
 from ...foundations.glyph_cnn_model import GlyphCNN
 from .augment import augmented

@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet, batches
+from benchbench.models.resize import resized
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet, batches
 
-from ...foundations.loaders.biggan import open_biggan
-from ...foundations.loaders.resize import resized
 from .features import Features, open_features, restored_features, train_features
+from .model import open_biggan
 
 #: Images that are inverted at once, and by whose number the loss is divided, the authors' batch size: it decides how
 #: much Adam's eps weighs.

@@ -93,7 +93,7 @@ class BigGAN(Generator):
         """
         from benchbench.errors import MissingError
 
-        from ...foundations.loaders.biggan_layout import read_biggan_layout
+        from .model_layout import read_biggan_layout
 
         try:
             layout = read_biggan_layout(self._folder("model"), f"biggan:model={self.model}")
@@ -109,7 +109,7 @@ class BigGAN(Generator):
 
     def _folder(self, parameter: str) -> Path:
         from benchbench.errors import MissingError, UsageError
-        from benchbench.foundations import locate
+        from benchbench.plugins.locate import locate
 
         try:
             return locate(getattr(self, parameter)).folder

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from benchbench.context import Context, derive_seed
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet, Origin
-from benchbench.subsets import balanced_sample
+from benchbench.models.resize import resized
+from benchbench.planning.subsets import balanced_sample
+from benchbench.plugins.context import Context, derive_seed
+from benchbench.plugins.images import ImageSet, Origin
 
-from ...foundations.loaders.biggan import open_biggan
-from ...foundations.loaders.resize import resized
 from .inversion import RESULT
+from .model import open_biggan
 
 #: Images per yielded chunk: what a kill can cost.
 CHUNK = 50

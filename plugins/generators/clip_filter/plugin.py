@@ -49,7 +49,7 @@ class ClipFilter(Generator):
     )
 
     def __post_init__(self) -> None:
-        from ...foundations.loaders.templates import check_template
+        from benchbench.models.prompts import check_template
 
         check_template(self.template)
 
@@ -59,7 +59,7 @@ class ClipFilter(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
+        from benchbench.models.clip.needs import EXTRAS, clip_packages
 
         return Needs(packages=clip_packages(self.clip, "clip-filter"), foundations=(self.clip,), extras=EXTRAS)
 

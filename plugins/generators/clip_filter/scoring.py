@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import batches
+from benchbench.models.prompts import class_prompts
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import batches
 
-from ...foundations.loaders.templates import class_prompts
 from .._scoring import Scorer
 
 #: Images between two savings.

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 
 from .._filtering import select
 

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet, batches
+from benchbench.models.autoencoder import signed
+from benchbench.models.diffusion.parts import Parts, encode_prompts, load_parts
+from benchbench.models.resize import resized
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet, batches
 
-from ...foundations.loaders.diffusion_parts import Parts, encode_prompts, load_parts
-from ...foundations.loaders.diffusion_vae import signed
-from ...foundations.loaders.resize import resized
 from .embeddings import replace_file, write_embeddings
 from .noise import WINDOW, Draws, draw_window
 from .objective import Objective

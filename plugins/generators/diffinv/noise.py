@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchbench.context import derive_seed
+from benchbench.plugins.context import derive_seed
 
 #: Visits per window; also the number of strata of stratified timesteps.
 WINDOW = 50

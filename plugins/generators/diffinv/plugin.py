@@ -165,7 +165,8 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be inverted, or not at this resolution.
         """
-        from ...foundations.loaders.diffusion_layout import check_at_plan
+        from benchbench.models.diffusion.layout import check_at_plan
+
         from .._text_to_image import model_and_side
 
         model, resolution = model_and_side(self, info)

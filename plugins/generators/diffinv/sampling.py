@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchbench.context import Context
-from benchbench.images import ImageSet, Origin, batches
+from benchbench.models.diffusion.parts import encode_prompts, load_parts
+from benchbench.models.diffusion.steps import denoise
+from benchbench.models.resize import resized
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet, Origin, batches
 
-from ...foundations.loaders.diffusion_parts import encode_prompts, load_parts
-from ...foundations.loaders.diffusion_steps import denoise
-from ...foundations.loaders.resize import resized
 from .embeddings import read_embeddings
 from .variants import Assignment, Variant
 

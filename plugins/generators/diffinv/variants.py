@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import derive_seed
+from benchbench.plugins.context import derive_seed
 
 
 @dataclass(frozen=True)

@@ -200,8 +200,8 @@ class KNN(Generator):
                 raise UsageError(f"knn:{name}=: is empty; {what}")
 
     def _locate(self) -> Path:
-        from benchbench.catalog import catalog
-        from benchbench.foundations import locate
+        from benchbench.plugins.catalog import catalog
+        from benchbench.plugins.locate import locate
 
         names = catalog().names("foundation")
         path = Path(self.pool).expanduser()
@@ -216,9 +216,8 @@ class KNN(Generator):
 
     def _clip(self) -> Path | None:
         """Return the folder of the CLIP, ``None`` while it is not on this machine; refuse what is none."""
-        from benchbench.foundations import locate
-
-        from ...foundations.loaders.clip_layout import check_clip
+        from benchbench.models.clip.layout import check_clip
+        from benchbench.plugins.locate import locate
 
         try:
             folder = locate(self.clip).folder
@@ -228,7 +227,8 @@ class KNN(Generator):
         return folder
 
     def _check_index(self, folder: Path, clip: Path | None) -> None:
-        from ...foundations.loaders.clip_layout import clip_identity
+        from benchbench.models.clip.layout import clip_identity
+
         from ...retrieval.layout import check_files, find_pictures, read_facts, refuse_other_clip
 
         subject = f"knn:pool={self.pool}"

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
+from benchbench.models.clip.layout import clip_identity
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 
-from ...foundations.loaders.clip_layout import clip_identity
 from ...retrieval.backend import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
 from ...retrieval.embed import embed_pictures, open_clip
 from ...retrieval.onthefly import index_of

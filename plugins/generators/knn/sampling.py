@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 
 from .selection import Candidate, Selection, select
 from .shards import Retrieved

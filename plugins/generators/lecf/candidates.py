@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import Context, derive_seed
-from benchbench.images import ImageSet, batches, merge_shards
+from benchbench.models.diffusion.sampling import TextToImage, open_text_to_image
+from benchbench.models.prompts import class_prompts
+from benchbench.models.resize import resized
+from benchbench.plugins.context import Context, derive_seed
+from benchbench.plugins.images import ImageSet, batches, merge_shards
 
-from ...foundations.loaders.diffusion import TextToImage, open_text_to_image
-from ...foundations.loaders.language import open_language_model
-from ...foundations.loaders.resize import resized
-from ...foundations.loaders.templates import class_prompts
 from .._prompts import Frame, class_frames
 from .._scoring import Scorer
+from .language import open_language_model
 
 #: Candidates between two savings. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50

@@ -99,7 +99,7 @@ class LECF(Generator):
     )
 
     def __post_init__(self) -> None:
-        from ...foundations.loaders.templates import check_template
+        from benchbench.models.prompts import check_template
 
         check_template(self.template)
 
@@ -109,7 +109,8 @@ class LECF(Generator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here, or ``clip`` is no CLIP.
         """
-        from ...foundations.loaders.clip_needs import EXTRAS, clip_packages
+        from benchbench.models.clip.needs import EXTRAS, clip_packages
+
         from .._text_to_image import sampling_needs
 
         sampling = sampling_needs(self.model, self.resolution, self.scheduler, "lecf")
@@ -128,7 +129,8 @@ class LECF(Generator):
             UsageError: fewer candidates than classes, or a model on this machine that cannot be used, or not at
                 this resolution, or does not know the words of a class.
         """
-        from ...foundations.loaders.diffusion_layout import check_at_plan
+        from benchbench.models.diffusion.layout import check_at_plan
+
         from .._prompts import class_frames
         from .._text_to_image import model_and_side
 
@@ -143,9 +145,9 @@ class LECF(Generator):
         return ready
 
     def _check_language_model(self, concepts: list[str]) -> None:
-        from benchbench.foundations import locate
+        from benchbench.plugins.locate import locate
 
-        from ...foundations.loaders.language_files import check_concepts, check_language_folder
+        from .language_files import check_concepts, check_language_folder
 
         if self.language_model is None:
             return

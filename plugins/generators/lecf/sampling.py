@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.context import Context
-from benchbench.images import ImageSet
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 
 from .._filtering import select
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchbench.catalog import catalog, load
+from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance
 
 OTHERS = {

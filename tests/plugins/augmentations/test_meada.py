@@ -11,8 +11,8 @@ import torch
 from aug_info import make_batch, make_info, seeded
 
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
 from benchbench.plugins import Context, Task
+from benchbench.plugins.images import ImageSet
 from benchbench.training.evaluate import Normalise
 from benchbench.training.loop import train_classifier
 from benchbench.training.recipes import Recipe

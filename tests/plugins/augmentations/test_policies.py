@@ -13,7 +13,7 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode, autoaugment
 
 from benchbench.errors import UsageError
-from benchbench.parameters import build
+from benchbench.plugins.parameters import build
 from benchbench_plugins.augmentations import _subpolicies
 from benchbench_plugins.augmentations._plan import IDENTITY, OPERATORS, perform
 from benchbench_plugins.augmentations._spaces import (

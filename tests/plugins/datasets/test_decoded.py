@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.images import ImageSet
+from benchbench.plugins.images import ImageSet
 from benchbench_plugins.datasets import _decoded
 from benchbench_plugins.datasets._decoded import Source, decoded
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchbench.errors import BenchError
-from benchbench.parameters import build
+from benchbench.plugins.parameters import build
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _digits
 from benchbench_plugins.datasets.digits import Digits

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.overlap import digests, shared_with_test
-from benchbench.parameters import build
+from benchbench.plugins.parameters import build
+from benchbench.statistics.overlap import digests, shared_with_test
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _decoded, _load
 from benchbench_plugins.datasets.folder import Folder

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from generator_info import INFO
 
-from benchbench.context import Context
-from benchbench.images import ImageSet
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 
 
 @pytest.fixture

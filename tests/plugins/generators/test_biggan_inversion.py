@@ -9,15 +9,15 @@ import torch
 from mini_biggan import INFO, MINI, random_biggan, toy_train, write_folder
 from safetensors.numpy import load_file
 
-from benchbench.context import Context
 from benchbench.errors import BenchError
-from benchbench.images import ImageSet
-from benchbench_plugins.foundations.loaders.biggan import FrozenGenerator
-from benchbench_plugins.foundations.loaders.biggan_layout import BigGANConfig
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
 from benchbench_plugins.generators.biggan import BigGAN
 from benchbench_plugins.generators.biggan.augment import OPERATIONS, augmented
 from benchbench_plugins.generators.biggan.features import ConvNet, train_features
 from benchbench_plugins.generators.biggan.inversion import RESULT, InversionSettings, invert
+from benchbench_plugins.generators.biggan.model import FrozenGenerator
+from benchbench_plugins.generators.biggan.model_layout import BigGANConfig
 
 SETTINGS = InversionSettings(
     model="mini",

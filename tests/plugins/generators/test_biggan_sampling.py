@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from mini_biggan import INFO, MINI, random_biggan, toy_train, write_folder
 from safetensors.numpy import save_file
 
-from benchbench.context import Context
 from benchbench.errors import BenchError, UsageError
-from benchbench.foundations import locate
-from benchbench.images import ImageSet
-from benchbench.parameters import build
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.locate import locate
+from benchbench.plugins.parameters import build
 from benchbench_plugins.foundations.glyph_biggan import GlyphBigGAN
-from benchbench_plugins.foundations.loaders.biggan import FrozenGenerator
 from benchbench_plugins.generators.biggan import BigGAN
+from benchbench_plugins.generators.biggan.model import FrozenGenerator
 from benchbench_plugins.generators.biggan.sampling import sources
 
 
@@ -199,9 +199,9 @@ def test_plan_time_checks(mini_gan, tmp_path):
 
 def test_the_embedded_model_makes_the_digits_it_is_asked_for():
     from benchbench_plugins.foundations.glyph_cnn import GlyphCNN
-    from benchbench_plugins.foundations.loaders.biggan import load_biggan
-    from benchbench_plugins.foundations.loaders.biggan_layout import read_biggan_layout
     from benchbench_plugins.foundations.pretrain.gan_export import recognised
+    from benchbench_plugins.generators.biggan.model import load_biggan
+    from benchbench_plugins.generators.biggan.model_layout import read_biggan_layout
 
     folder = GlyphBigGAN().folder()
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 2.5e6

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mini_lecf import write_mini_clip
 
 from benchbench.errors import UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build, values_of
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
 from benchbench_plugins.generators.clip_filter import ClipFilter
 from benchbench_plugins.generators.clip_filter.scoring import BLOCK

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from safetensors.numpy import load_file
 
 from benchbench.errors import BenchError
-from benchbench_plugins.foundations.loaders.diffusion_parts import encode_prompts, load_parts
+from benchbench.models.diffusion.parts import encode_prompts, load_parts
 from benchbench_plugins.generators.diffinv.embeddings import embeddings_file, read_embeddings
 from benchbench_plugins.generators.diffinv.inversion import InversionSettings, Unit, invert
 from benchbench_plugins.generators.diffinv.noise import WINDOW, draw_window

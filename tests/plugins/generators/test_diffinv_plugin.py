@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build, values_of
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
 from benchbench_plugins.generators.diffinv import DiffusionInversion
 from benchbench_plugins.generators.real import Real

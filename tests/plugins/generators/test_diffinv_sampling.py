@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench.images import ImageSet
-from benchbench_plugins.foundations.loaders.diffusion_parts import encode_prompts
+from benchbench.models.diffusion.parts import encode_prompts
+from benchbench.plugins.images import ImageSet
 from benchbench_plugins.generators.diffinv import sampling
 from benchbench_plugins.generators.diffinv.embeddings import write_embeddings
-from benchbench_plugins.generators.diffinv.sampling import (
-    Sampler,
-    SamplingSettings,
-    sample_variants,
-)
+from benchbench_plugins.generators.diffinv.sampling import Sampler, SamplingSettings, sample_variants
 from benchbench_plugins.generators.diffinv.variants import Variant
 
 SETTINGS = SamplingSettings(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pools import encoded, noise, write_clip_retrieval, write_folder, write_parquet, write_pool_clip
 
-from benchbench.context import Context
 from benchbench.errors import BenchError, UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build, values_of
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance, tiny_images, tiny_info
 from benchbench_plugins.generators.knn import KNN
 from benchbench_plugins.retrieval.backend import Hit, Missing, Picture

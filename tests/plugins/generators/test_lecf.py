@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from mini_lecf import write_mini_clip, write_mini_t5
 
 from benchbench.errors import UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build, values_of
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
 from benchbench_plugins.generators._prompts import class_frames
 from benchbench_plugins.generators.lecf import LECF
@@ -45,7 +45,7 @@ def fitted(models, tmp_path_factory):
     """Return a plugin and the folders of its two shards, made on the real path."""
     from generator_info import INFO
 
-    from benchbench.context import Context
+    from benchbench.plugins.context import Context
 
     plugin = lecf(candidates=130, shard_size=70)
     folders = []
@@ -90,7 +90,7 @@ def test_candidates_carry_whole_prompts_seeds_and_scores(fitted, info):
 
 
 def test_scores_are_those_of_the_clip_and_the_templates_prompts(fitted, models):
-    from benchbench_plugins.foundations.loaders.clip import class_probabilities, open_clip_model
+    from benchbench.models.clip.model import class_probabilities, open_clip_model
 
     _, folders = fitted
     clip = open_clip_model(models["clip"], "clip")

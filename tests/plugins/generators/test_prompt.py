@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from benchbench.context import derive_seed
 from benchbench.errors import BenchError, UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build, values_of
+from benchbench.models.diffusion.sampling import open_text_to_image
+from benchbench.models.resize import resized
+from benchbench.plugins.context import derive_seed
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
-from benchbench_plugins.foundations.loaders.diffusion import open_text_to_image
-from benchbench_plugins.foundations.loaders.resize import resized
 from benchbench_plugins.generators import prompt
 from benchbench_plugins.generators.prompt import Prompt
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build
+from benchbench.models.diffusion.sampling import open_text_to_image
+from benchbench.models.resize import resized
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
 from benchbench.testing import conformance
-from benchbench_plugins.foundations.loaders.diffusion import open_text_to_image
-from benchbench_plugins.foundations.loaders.resize import resized
 from benchbench_plugins.generators import real_guidance
 from benchbench_plugins.generators.real_guidance import RealGuidance, strength_for
 

@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.images import ImageSet
-from benchbench.parameters import build
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
 from benchbench.testing import conformance
 from benchbench_plugins.generators import vae
 from benchbench_plugins.generators.vae import VAE

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchbench.planning.subsets import select
 from benchbench.plugins import Context, ImageSet, Task
-from benchbench.subsets import select
 from benchbench_plugins.datasets.digits import Digits
 
 INFO = Digits().info()

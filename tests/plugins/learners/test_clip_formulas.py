@@ -12,9 +12,9 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 from torch.nn import functional as F
 
-from benchbench.images import ImageSet
+from benchbench.models.clip.model import open_clip_model
+from benchbench.plugins.images import ImageSet
 from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
-from benchbench_plugins.foundations.loaders.clip import open_clip_model
 from benchbench_plugins.learners import _clip_adapter as adapter
 from benchbench_plugins.learners import _clip_context as prompts
 from benchbench_plugins.learners import _clip_head as heads

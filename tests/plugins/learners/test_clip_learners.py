@@ -13,7 +13,7 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.parameters import build
+from benchbench.plugins.parameters import build
 from benchbench.testing import tiny_info
 from benchbench_plugins.learners.clip_zeroshot import ClipZeroShot
 from benchbench_plugins.learners.coop import CoOp

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from benchbench.errors import UsageError
-from benchbench.parameters import build as build_plugin
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench.plugins.parameters import build as build_plugin
 from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.architectures import build
 from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES

@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from test_timm_scratch import INFO, stripes
 from timm.models import save_for_hf
 
-from benchbench import foundations
-from benchbench.context import Context
 from benchbench.errors import BenchError, UsageError
-from benchbench.parameters import build as build_plugin
 from benchbench.plugins import Task
+from benchbench.plugins import locate as foundations
+from benchbench.plugins.context import Context
+from benchbench.plugins.parameters import build as build_plugin
 from benchbench_plugins.learners import networks, timm_weights
 from benchbench_plugins.learners.timm_scratch import TimmScratch
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from benchbench.context import Context
 from benchbench.errors import BenchError, CorruptError, UsageError
-from benchbench.images import ImageSet
-from benchbench.measures.frechet import frechet_distance
-from benchbench.measures.kernel import kernel_distance
-from benchbench.measures.prdc import compute_prdc
-from benchbench.parameters import build
 from benchbench.plugins import DatasetInfo
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
+from benchbench.statistics.frechet import frechet_distance
+from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.prdc import compute_prdc
 from benchbench_plugins.foundations.glyph_cnn import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
 from benchbench_plugins.metrics import extractors

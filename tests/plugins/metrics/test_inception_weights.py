@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchbench.context import Context
 from benchbench.errors import MissingError, UsageError
-from benchbench.images import ImageSet
-from benchbench.measures.labels import heading, kernel_heading
 from benchbench.plugins import DatasetInfo
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
+from benchbench.statistics.labels import heading, kernel_heading
 from benchbench_plugins.metrics import inception, inception_file
 from benchbench_plugins.metrics.fidelity import Fidelity
 

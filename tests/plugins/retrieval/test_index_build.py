@@ -317,7 +317,7 @@ def opened(index, **options):
 
 
 def test_another_clip_is_refused_and_both_are_named(index, other_clip):
-    from benchbench_plugins.foundations.loaders.clip_layout import clip_identity
+    from benchbench.models.clip.layout import clip_identity
 
     with pytest.raises(UsageError) as caught:
         open_backend("mine", index, {"name": "theirs", "identity": clip_identity(other_clip)})

@@ -7,7 +7,7 @@ from pools import encoded, noise, write_clip_retrieval, write_folder
 from typer.main import get_command
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.spec import parse_chain
+from benchbench.planning.spec import parse_chain
 from benchbench_plugins.retrieval.command import app
 
 

@@ -7,12 +7,12 @@ from mini_clip import write_mini_resnet, write_mini_vit
 from PIL import Image
 
 from benchbench.errors import BenchError, MissingError
+from benchbench.models.clip.layout import OPENAI_MEAN, OPENAI_STD, Preprocessing
+from benchbench.models.clip.model import class_probabilities, open_clip_model
+from benchbench.models.clip.pixels import preprocess
 from benchbench.plugins import Context
 from benchbench_plugins.datasets.digits import NAMES, Digits
 from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
-from benchbench_plugins.foundations.loaders.clip import class_probabilities, open_clip_model
-from benchbench_plugins.foundations.loaders.clip_layout import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from benchbench_plugins.foundations.loaders.clip_pixels import preprocess
 
 TEXTS = ["a photo of the digit two", "an image of zero.", "digit " * 100]
 

@@ -5,8 +5,8 @@ import pytest
 from mini_clip import write_mini_vit
 
 from benchbench.errors import UsageError
+from benchbench.models.clip.layout import OPENAI_MEAN, Preprocessing, check_clip, clip_identity
 from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
-from benchbench_plugins.foundations.loaders.clip_layout import OPENAI_MEAN, Preprocessing, check_clip, clip_identity
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,13 @@ from diffusers import (
 from PIL import Image
 
 from benchbench.errors import UsageError
-from benchbench.foundations import locate
-from benchbench_plugins.foundations.loaders import diffusion, diffusion_vae
-from benchbench_plugins.foundations.loaders.diffusion import open_text_to_image
-from benchbench_plugins.foundations.loaders.diffusion_parts import TextEncoder
-from benchbench_plugins.foundations.loaders.diffusion_vae import open_autoencoder
-from benchbench_plugins.foundations.loaders.schedulers import scheduler_names, steps_taken
+from benchbench.models import autoencoder as diffusion_vae
+from benchbench.models.autoencoder import open_autoencoder
+from benchbench.models.diffusion import sampling as diffusion
+from benchbench.models.diffusion.parts import TextEncoder
+from benchbench.models.diffusion.sampling import open_text_to_image
+from benchbench.models.diffusion.schedulers import scheduler_names, steps_taken
+from benchbench.plugins.locate import locate
 
 PROMPTS = ["a photo of the digit two", "an image of the digit zero", "a photo of the digit two"]
 SEEDS = [11, 12, 13]

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench_plugins.foundations.loaders.diffusion_layout import read_layout, read_vae_layout, usual_side
+from benchbench.models.diffusion.layout import read_layout, read_vae_layout, usual_side
 
 
 def edit(path, **changes):

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPTextModel
 
 from benchbench.errors import BenchError, UsageError
-from benchbench_plugins.foundations.loaders.diffusion_parts import TextEncoder, encode_prompts, load_parts
+from benchbench.models.diffusion.parts import TextEncoder, encode_prompts, load_parts
 
 
 def opening(folder):

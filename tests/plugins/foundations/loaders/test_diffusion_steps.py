@@ -6,9 +6,9 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 
 from benchbench.errors import BenchError
-from benchbench_plugins.foundations.loaders.diffusion_parts import load_parts
-from benchbench_plugins.foundations.loaders.diffusion_steps import denoise, make_scheduler
-from benchbench_plugins.foundations.loaders.schedulers import scheduler_names
+from benchbench.models.diffusion.parts import load_parts
+from benchbench.models.diffusion.schedulers import scheduler_names
+from benchbench.models.diffusion.steps import denoise, make_scheduler
 
 
 @cache

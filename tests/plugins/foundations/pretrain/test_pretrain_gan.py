@@ -7,9 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchbench_plugins.foundations.loaders.biggan import load_biggan
-from benchbench_plugins.foundations.loaders.biggan_layout import read_biggan_layout
-from benchbench_plugins.foundations.loaders.biggan_network import SNConv2d, SpectralNorm
 from benchbench_plugins.foundations.pretrain import gan
 from benchbench_plugins.foundations.pretrain.atlas import Atlas
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS
@@ -17,6 +14,9 @@ from benchbench_plugins.foundations.pretrain.corpus import Corpus
 from benchbench_plugins.foundations.pretrain.gan_discriminator import Discriminator, pooled_conv
 from benchbench_plugins.foundations.pretrain.gan_export import draw, finished, recognised, save_gan
 from benchbench_plugins.foundations.pretrain.training import load_checkpoint
+from benchbench_plugins.generators.biggan.model import load_biggan
+from benchbench_plugins.generators.biggan.model_layout import read_biggan_layout
+from benchbench_plugins.generators.biggan.network import SNConv2d, SpectralNorm
 
 
 def quiet(_line: str) -> None:

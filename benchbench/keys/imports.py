@@ -1,0 +1,311 @@
+"""Where Python code lies on disk, found without importing it.
+
+``bench plan`` fingerprints every step, and importing a plugin's helpers would import torch. So a dotted name
+is turned into a file here by walking folders below a *home*: the folder of a top-level package, or the folder
+of a loose file. What is not below a home (torch, the standard library) is not the plugin's own code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from .content import content_hash, is_settled, signature
+from .normal_form import called, nodes
+
+#: The harness's own package, and the parts of it that decide results. The rest is interface: it never enters
+#: a key.
+HARNESS = __name__.partition(".")[0]
+RESULT_PARTS = (("training",), ("statistics",), ("models",), ("planning", "subsets"))
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder of code that belongs together.
+
+    Attributes:
+        package: name of the top-level package; ``""`` for a loose file and the files beside it.
+        root: folder of that package, or of the loose file.
+    """
+
+    package: str
+    root: Path
+
+    def candidates(self, parts: tuple[str, ...]) -> tuple[Path, ...]:
+        """Return the files that may hold the module of a dotted name below this home, best first.
+
+        None for what is not its code: the harness's interfaces, and what lies beside a one-file distribution.
+        """
+        if self.package == HARNESS and not any(parts[: len(part)] == part for part in RESULT_PARTS):
+            return ()
+        if not self.package and self.root.name in ("site-packages", "dist-packages"):
+            return ()
+        stem = self.root.joinpath(*parts)
+        return (stem / "__init__.py", *([stem.with_name(f"{parts[-1]}.py")] if parts else []))
+
+    def module(self, parts: tuple[str, ...]) -> Module | None:
+        """Return the module of a dotted name below this home, or ``None`` when no source of it is here."""
+        found = (path for path in self.candidates(parts) if path.is_file())
+        return next((Module(self, parts, path) for path in found), None)
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file and its dotted name below its home."""
+
+    home: Home
+    parts: tuple[str, ...]
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Return the full dotted name; that of a loose file has no package in it."""
+        return ".".join((self.home.package, *self.parts)).strip(".")
+
+    @property
+    def container(self) -> tuple[str, ...]:
+        """Return the package that a relative import with one dot starts from."""
+        return self.parts if self.path.name == "__init__.py" else self.parts[:-1]
+
+
+@dataclass(frozen=True)
+class CodeSource:
+    """The class whose code decides a step's result: where it is written, without holding the class.
+
+    Attributes:
+        path: the module's file.
+        class_name: the class in it.
+        package: top-level package, ``""`` for a loose file.
+        root: folder of that package, or of the loose file.
+        module: dotted name below the package (``"generators.real"``), so that a moved or renamed install
+            changes nothing.
+    """
+
+    path: Path
+    class_name: str
+    package: str
+    root: Path
+    module: str
+
+    @classmethod
+    def from_class(cls, plugin: type) -> CodeSource:
+        """Describe an imported class: an installed plugin, or one loaded from a file.
+
+        Raises:
+            UsageError: the class has no source file (it was typed into an interpreter).
+        """
+        name = plugin.__module__
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if file is None or not file.endswith(".py"):
+            raise UsageError(f"{plugin.__name__}: its source file cannot be found; define the class in a .py file")
+        path = Path(file)
+        if "." not in name and not hasattr(module, "__path__"):
+            return cls(path, plugin.__name__, "", path.parent, path.stem)
+        package, _, inner = name.partition(".")
+        depth = inner.count(".") + 1 if inner else 0
+        folder = path.parent if path.name == "__init__.py" else path.with_suffix("")
+        root = folder.parents[depth - 1] if depth else folder
+        return cls(path, plugin.__name__, package, root, inner)
+
+    @classmethod
+    def from_module(cls, name: str, class_name: str) -> CodeSource:
+        """Describe a class by the dotted name of its module, or of one that re-exports it; imports nothing.
+
+        Raises:
+            UsageError: no source of such a module is installed.
+        """
+        module = installed_module(name)
+        if module is None:
+            raise UsageError(f"{name}:{class_name}: no source file of such a module is installed")
+        module, class_name = definition_of(module, class_name) or (module, class_name)
+        return cls(module.path, class_name, module.home.package, module.home.root, ".".join(module.parts))
+
+    def as_module(self) -> Module:
+        """Return the module that defines the class."""
+        return Module(Home(self.package, self.root), tuple(self.module.split(".")) if self.module else (), self.path)
+
+
+def installed_module(name: str) -> Module | None:
+    """Return a module of this environment; the import system is asked for its top level only."""
+    package, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if spec.submodule_search_locations is None:
+        if rest or not spec.origin or not spec.origin.endswith(".py"):
+            return None
+        path = Path(spec.origin)
+        return Module(Home("", path.parent), (path.stem,), path)
+    for folder in spec.submodule_search_locations:
+        found = Home(package, Path(folder)).module(tuple(rest))
+        if found is not None:
+            return found
+    return None
+
+
+#: Where a module is to be looked for: a home and the dotted name below it.
+Place = tuple[Home, tuple[str, ...]]
+
+
+def named_place(importer: Module, name: str, level: int = 0) -> Place | None:
+    """Return the place that an import names, ``None`` for code that is not the importer's own.
+
+    Args:
+        importer: the module in which the statement stands.
+        name: the dotted name, without leading dots.
+        level: how many leading dots.
+    """
+    parts = tuple(name.split(".")) if name else ()
+    if level:
+        climbed = len(importer.container) - (level - 1)
+        return (importer.home, (*importer.container[:climbed], *parts)) if climbed >= 0 else None
+    if parts[0] == HARNESS:
+        return Home(HARNESS, Path(__file__).parent.parent), parts[1:]
+    if not importer.home.package:
+        return importer.home, parts
+    return (importer.home, parts[1:]) if parts[0] == importer.home.package else None
+
+
+def imported_places(importer: Module, node: ast.AST) -> list[Place]:
+    """Return where a node of a module imports from.
+
+    Whether ``b`` in ``from a import b`` is a module, the files must say: both ``a`` and ``a.b`` are named.
+    """
+    wanted: list[Place | None] = []
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            target = named_place(importer, alias.name)
+            wanted.append(target)
+            if target and not alias.asname:  # `import a.b` also binds `a`
+                wanted += [(target[0], target[1][:size]) for size in range(len(target[1]))]
+    elif isinstance(node, ast.ImportFrom):
+        base = named_place(importer, node.module or "", node.level)
+        wanted.append(base)
+        source = base[0].module(base[1]) if base else None
+        if base and (source is None or source.path.name == "__init__.py"):
+            names = [alias.name for alias in node.names if alias.name != "*"]
+            if len(names) < len(node.names) and source:
+                names += _exported(source)
+            wanted += [(base[0], (*base[1], name)) for name in names]
+    elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
+        text = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
+        if isinstance(text, str) and text:
+            name = text.lstrip(".")
+            wanted.append(named_place(importer, name, len(text) - len(name)))
+    return [place for place in wanted if place]
+
+
+def _exported(module: Module) -> list[str]:
+    """Return the texts in ``__all__`` of a module, which a star import imports if they are submodules."""
+    for node in parsed(module.path).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+            return [str(item.value) for item in ast.walk(node.value) if isinstance(item, ast.Constant)]
+    return []
+
+
+def class_definitions(module: Module, name: str) -> list[ast.ClassDef]:
+    """Return the classes of a name in a module, also those defined inside a function."""
+    return [node for node in ast.walk(parsed(module.path)) if isinstance(node, ast.ClassDef) and node.name == name]
+
+
+def binding(module: Module, name: str) -> tuple[Module, str] | None:
+    """Return the module, and the name there, that an import in ``module`` binds ``name`` to.
+
+    Also looks into other installed packages, as a plugin may extend the class of another distribution.
+    """
+    for node in nodes(parsed(module.path)):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    own = named_place(module, node.module or "", node.level)
+                    target = own[0].module(own[1]) if own else None
+                    if own is None and not node.level and node.module:
+                        target = installed_module(node.module)
+                    return (target, alias.name) if target else None
+    return None
+
+
+def definition_of(module: Module, class_name: str) -> tuple[Module, str] | None:
+    """Return the module in which a class is written and its name there, following re-exports."""
+    found: tuple[Module, str] | None = (module, class_name)
+    for _ in range(10):
+        if found is None or class_definitions(*found):
+            break
+        found = binding(*found)
+    return found if found and class_definitions(*found) else None
+
+
+class _Files:
+    """Content of source files as it is now; reads a file again only when it was touched.
+
+    Two edits within one tick of the file system's clock leave the same signature, so a file that was read
+    less than two seconds after its last change is read again.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[Path, tuple[tuple[int, ...], bool, str]] = {}
+        self._trees: dict[Path, tuple[str, ast.Module]] = {}
+
+    def digest(self, path: Path) -> str:
+        """Return the hash of a file's or folder's bytes, ``""`` when it is not there."""
+        try:
+            now = time.time_ns()
+            mark = signature(path.stat())
+        except OSError:
+            return ""
+        known = self._digests.get(path)
+        if known and known[1] and known[0] == mark:
+            return known[2]
+        digest = content_hash(path)
+        self._digests[path] = (mark, path.is_file() and is_settled(mark, now), digest)
+        return digest
+
+    def tree(self, path: Path) -> ast.Module:
+        """Return the syntax tree of a file.
+
+        Raises:
+            UsageError: the file is no Python, or cannot be read.
+        """
+        digest = self.digest(path)
+        known = self._trees.get(path)
+        if known is None or known[0] != digest:
+            known = self._trees[path] = (digest, _parse(path, digest))
+        return known[1]
+
+
+def _parse(path: Path, digest: str) -> ast.Module:
+    try:
+        text = path.read_bytes()
+        if hashlib.sha256(text).hexdigest() != digest:
+            raise UsageError(f"{path}: changed while it was read; run again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, filename=str(path))
+    except SyntaxError as error:
+        raise UsageError(f"{path}:{error.lineno or 1}: no valid Python: {error.msg}") from None
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(f"{path}: cannot be read as Python: {error}") from None
+
+
+_FILES = _Files()
+
+
+def file_digest(path: Path) -> str:
+    """Return the hash of a file as it is now, ``""`` when it is missing."""
+    return _FILES.digest(path)
+
+
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file as it is now; raises ``UsageError`` with file and line."""
+    return _FILES.tree(path)

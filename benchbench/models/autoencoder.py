@@ -1,0 +1,106 @@
+"""The autoencoder of a latent diffusion model: scaled latents, and images through it and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import BenchError
+from ..plugins.images import batches
+from .diffusion.layout import VAELayout, read_vae_layout
+from .opening import open_part
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+#: Pixels that an autoencoder takes at once: 50 images of 128 px; at 512 px one image takes about a GiB.
+PIXELS_AT_ONCE = 50 * 128 * 128
+
+
+def at_once(resolution: int) -> int:
+    """Return how many images of this side an autoencoder takes at once, at least one."""
+    return max(1, PIXELS_AT_ONCE // resolution**2)
+
+
+def signed(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Return fp32 ``(N, 3, H, W)`` in [-1, 1] on a device for uint8 ``(N, H, W, 3)``."""
+    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def vae_posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
+    with torch.inference_mode():
+        found = vae.encode(images).latent_dist
+        mean = (found.mean - _shift(vae)) * vae.config.scaling_factor
+        std = found.std * vae.config.scaling_factor
+    return mean.clone(), std.clone()
+
+
+def vae_decode(vae: Any, latents: torch.Tensor, name: str) -> torch.Tensor:
+    """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
+
+    Raises:
+        BenchError: a pixel is not finite, which as a byte would be black; starts with ``name``, the foundation.
+    """
+    with torch.inference_mode():
+        pixels = vae.decode(latents / vae.config.scaling_factor + _shift(vae)).sample
+        if not bool(torch.isfinite(pixels).all()):
+            raise BenchError(
+                f"{name}: made images that are not finite (NaN or infinite); its weights or the precision are at fault"
+            )
+        levels = (pixels.clamp(-1, 1) + 1) * 127.5
+        return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
+
+
+@dataclass
+class Autoencoder:
+    """A frozen ``AutoencoderKL`` in fp32 on one device.
+
+    Attributes:
+        layout: its shapes.
+        vae: the network.
+        device: where it is.
+    """
+
+    layout: VAELayout
+    vae: Any
+    device: torch.device
+
+    def autoencode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return uint8 ``(N, S, S, 3)`` encoded and decoded, by the posterior's mode: nothing random.
+
+        ``S`` is a multiple of ``layout.vae_factor``.
+        """
+        made = []
+        for part in batches(len(images), at_once(images.shape[1])):
+            mean, _ = vae_posterior(self.vae, signed(np.ascontiguousarray(images[part.start : part.stop]), self.device))
+            made.append(vae_decode(self.vae, mean, self.layout.name).numpy())
+        return np.concatenate(made)
+
+
+def open_autoencoder(folder: Path, name: str, *, device: str) -> Autoencoder:
+    """Open the autoencoder of a diffusers folder, or a folder that is one; no other network is read.
+
+    Raises:
+        UsageError: it is missing or is another kind of network.
+        BenchError: weights that are truncated, or of another network than the configuration says.
+    """
+    from diffusers import AutoencoderKL
+
+    layout = read_vae_layout(folder, name)
+    part = "" if layout.folder == folder else layout.folder.name
+    vae = open_part(AutoencoderKL.from_pretrained, folder, part, name, torch_dtype=torch.float32)
+    place = torch.device(device)
+    vae.requires_grad_(False).eval().to(place)
+    if place.type == "cuda":
+        vae.to(memory_format=torch.channels_last)
+    return Autoencoder(layout, vae, place)
+
+
+def _shift(vae: Any) -> float:
+    return getattr(vae.config, "shift_factor", None) or 0.0

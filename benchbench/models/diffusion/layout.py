@@ -1,0 +1,229 @@
+"""What the folder of a Stable Diffusion model must hold to be used here, checked by reading its JSON files only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError
+from ..configuration import read_configuration
+
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+
+
+@dataclass(frozen=True)
+class VAELayout:
+    """The facts about an autoencoder that decide shapes.
+
+    Attributes:
+        name: the foundation as the user named it, the subject of messages.
+        folder: where it lies.
+        latent_channels: channels of a latent.
+        vae_factor: image px per latent px.
+    """
+
+    name: str
+    folder: Path
+    latent_channels: int
+    vae_factor: int
+
+    def latent_size(self, resolution: int, subject: str) -> int:
+        """Return the side of a latent for images of ``resolution`` px.
+
+        Args:
+            resolution: side of the images in px.
+            subject: the plugin that asks, the start of the message.
+
+        Raises:
+            UsageError: the VAE cannot take this resolution.
+        """
+        if resolution % self.vae_factor:
+            raise UsageError(
+                f"{subject}:resolution={resolution}: must be a multiple of {self.vae_factor}, "
+                f"the reduction of the VAE of {self.name}"
+            )
+        return resolution // self.vae_factor
+
+
+@dataclass(frozen=True)
+class Layout(VAELayout):
+    """The facts about a Stable Diffusion folder that decide shapes.
+
+    Attributes:
+        token_width: ``cross_attention_dim`` of the UNet, the width D of one token.
+        scheduler: the scheduler's configuration.
+    """
+
+    token_width: int
+    scheduler: Mapping[str, Any]
+
+
+def read_vae_layout(folder: Path, name: str) -> VAELayout:
+    """Check the autoencoder of a diffusers folder, or a folder that is one, and return its facts.
+
+    Args:
+        folder: a folder with ``vae``, or with the configuration and weights of an ``AutoencoderKL`` itself;
+            ``VAELayout.folder`` is that of the autoencoder.
+        name: how the user named it.
+
+    Raises:
+        UsageError: it is missing, is no JSON, has only pickled weights or is another kind of network.
+    """
+    inside = folder / "vae" if (folder / "vae").is_dir() or not (folder / "config.json").is_file() else folder
+    config = _config(folder, name, "vae/config.json" if inside != folder else "config.json")
+    _check_weights(inside, name)
+    _check_vae(config, name)
+    return VAELayout(name, inside, config["latent_channels"], _reduction(config))
+
+
+def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
+    """Check a folder in the diffusers layout of Stable Diffusion and return its facts.
+
+    Args:
+        folder: the folder with ``unet``, ``vae`` and ``scheduler`` (``text_encoder`` and ``tokenizer`` too if
+            ``text``).
+        name: how the user named it.
+        text: whether the text encoder is needed.
+
+    Raises:
+        UsageError: a part is missing, is no JSON, has only pickled weights or has shapes that do not fit.
+    """
+    unet = _config(folder, name, "unet/config.json")
+    vae = _config(folder, name, "vae/config.json")
+    scheduler = _config(folder, name, "scheduler/scheduler_config.json")
+    weights = ["unet", "vae"]
+    if text:
+        _config(folder, name, "text_encoder/config.json")
+        if not (folder / "tokenizer").is_dir():
+            raise UsageError(f"{name}: no tokenizer/ in the folder; {_EXPECTED}")
+        weights.append("text_encoder")
+    for part in weights:
+        _check_weights(folder / part, name)
+    _check_shapes(unet, vae, name)
+    kind = scheduler.get("prediction_type", "epsilon")
+    if kind not in PREDICTION_TYPES:
+        raise UsageError(f"{name}: scheduler has prediction_type {kind!r}; known are {', '.join(PREDICTION_TYPES)}")
+    return Layout(
+        name=name,
+        folder=folder,
+        token_width=unet["cross_attention_dim"],
+        latent_channels=vae["latent_channels"],
+        vae_factor=_reduction(vae),
+        scheduler=scheduler,
+    )
+
+
+def usual_side(model: str, side: int) -> int:
+    """Return the side in px at which a model makes images where nobody says: a dataset's, at most the model's own.
+
+    A latent diffusion model repeats itself above the side it was trained at, and its cost grows with the square of
+    the side. No dataset asks for as much as the 512 px of SD v1-4, so this concerns small models only.
+
+    Args:
+        model: an embedded name, a folder or a hub id. One that is not here is taken to be large enough; the plan
+            asks again when it has fetched it.
+        side: the dataset's ``generate_resolution`` in px.
+    """
+    try:
+        folder = _here(model, "")
+        return side if folder is None else min(side, _native_side(folder) or side)
+    except UsageError:
+        return side  # check_at_plan says what is wrong with it
+
+
+def _native_side(folder: Path) -> int | None:
+    """Return the side in px that a UNet was trained at, if it tells; an autoencoder alone has none, it is local."""
+    size = _config(folder, "", "unet/config.json").get("sample_size")
+    vae = _config(folder, "", "vae/config.json")
+    _check_vae(vae, "")
+    sides = size if isinstance(size, list) else [size]
+    told = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
+    return min(sides) * _reduction(vae) if told else None
+
+
+def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
+    """Check a Stable Diffusion model and a resolution from configuration files, if the model is on this machine.
+
+    Args:
+        model: an embedded name, a folder or a hub id. One that is not here is left to the preflight, which fetches
+            it or says what is missing.
+        resolution: side in px at which images are made.
+        subject: the plugin that asks.
+        text: whether the text encoder is needed.
+
+    Raises:
+        UsageError: the folder or the resolution cannot be used.
+    """
+    folder = _here(model, subject)
+    if folder:
+        layout = read_layout(folder, f"{subject}:model={model}", text=text)
+        replace(layout, name=f"model={model}").latent_size(resolution, subject)
+
+
+def check_vae_at_plan(model: str, resolution: int, subject: str) -> None:
+    """Check an autoencoder and a resolution as :func:`check_at_plan` does; raises ``UsageError``."""
+    folder = _here(model, subject)
+    if folder:
+        layout = read_vae_layout(folder, f"{subject}:model={model}")
+        replace(layout, name=f"model={model}").latent_size(resolution, subject)
+
+
+def _here(model: str, subject: str) -> Path | None:
+    from ...plugins.locate import locate
+
+    try:
+        found = locate(model).folder
+    except UsageError:
+        return None
+    if found.is_file():
+        raise UsageError(f"{subject}:model={model}: is a file; give a model's folder ({_EXPECTED})")
+    return found
+
+
+_EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
+
+
+def _reduction(vae: Mapping[str, Any]) -> int:
+    """Return the image px per latent px of an autoencoder that was checked."""
+    stages: int = 2 ** (len(vae["block_out_channels"]) - 1)
+    return stages
+
+
+def _config(folder: Path, name: str, part: str) -> dict[str, Any]:
+    return read_configuration(folder, name, part, _EXPECTED)
+
+
+def _check_weights(part: Path, name: str) -> None:
+    if any(part.glob("*.safetensors")):
+        return
+    pickled = sorted(item.name for item in part.glob("*.bin"))
+    found = f", only pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
+    raise UsageError(f"{name}: {part.name}/ has no safetensors weights{found}")
+
+
+def _check_shapes(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> None:
+    _check_vae(vae, name)
+    latent = vae["latent_channels"]
+    for key in ("in_channels", "out_channels"):
+        if unet.get(key) != latent:
+            raise UsageError(
+                f"{name}: unet has {key} {unet.get(key)}, the vae makes {latent} latent channels; "
+                "only plain text-to-image models can be used"
+            )
+    width = unet.get("cross_attention_dim")
+    if not isinstance(width, int):
+        raise UsageError(f"{name}: unet has cross_attention_dim {width!r}; it must be one number")
+    for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"):
+        if unet.get(key) is not None:
+            raise UsageError(
+                f"{name}: unet needs more than text embeddings ({key}={unet[key]}), which is not supported"
+            )
+
+
+def _check_vae(vae: Mapping[str, Any], name: str) -> None:
+    if not isinstance(vae.get("latent_channels"), int) or not vae.get("block_out_channels"):
+        raise UsageError(
+            f"{name}: vae/config.json is not that of an AutoencoderKL (latent_channels, block_out_channels)"
+        )

@@ -1,0 +1,186 @@
+"""Text-to-image and image-to-image with a latent diffusion model, one seed per image, as stock pipelines do it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...plugins.images import batches
+from ..autoencoder import Autoencoder, at_once, signed
+from .parts import Parts, TextEncoder, load_parts
+from .steps import denoise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Encoded prompts that are kept, the latest used; one of Stable Diffusion v1 takes 0.2 MiB.
+_KEPT_PROMPTS = 512
+
+
+class TextToImage:
+    """A foundation that makes images of prompts; see :func:`open_text_to_image`.
+
+    Every image has a generator of its own on the CPU, seeded with its seed: the initial latents come from it
+    first, then whatever noise the scheduler asks for. So an image depends on its prompt, its seed and the
+    settings, and on its neighbours in a call only as far as a network's floating-point sums depend on the size
+    of the batch.
+    """
+
+    def __init__(self, parts: Parts, text: TextEncoder, scheduler: str, subject: str) -> None:
+        self.parts, self.scheduler, self.subject = parts, scheduler, subject
+        self._text = text
+        self._encoded: OrderedDict[str, torch.Tensor] = OrderedDict()
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        guidance_scale: float,
+        num_inference_steps: int,
+        resolution: int,
+        negative_prompt: str = "",
+    ) -> NDArray[np.uint8]:
+        """Make one image for each prompt, all in one batch, as diffusers' ``StableDiffusionPipeline`` does.
+
+        Args:
+            prompts: n texts; beyond the text encoder's length they are cut.
+            seeds: of each image, in [0, 2**63).
+            guidance_scale: g of eps_u + g (eps_c - eps_u); 1 or less leaves out the unconditional half.
+            num_inference_steps: of the scheduler, at least 1.
+            resolution: side R of the images in px, a multiple of ``parts.layout.vae_factor``.
+            negative_prompt: the unconditional input; by default the empty prompt.
+
+        Returns:
+            uint8 ``(n, R, R, 3)``.
+
+        Raises:
+            UsageError: ``resolution`` does not fit the autoencoder.
+            BenchError: the scheduler does not take the foundation's configuration, or an image is not finite.
+        """
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        noise = self._noise(generators, resolution)
+        latents = self._denoise(prompts, negative_prompt, guidance_scale, num_inference_steps, noise, generators)
+        return self._decode(latents)
+
+    def image_to_image(
+        self,
+        images: NDArray[np.uint8],
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        strength: float,
+        guidance_scale: float,
+        num_inference_steps: int,
+        negative_prompt: str = "",
+    ) -> NDArray[np.uint8]:
+        """Noise images and denoise them towards prompts (SDEdit, Meng et al. 2022), as diffusers' own pipeline does.
+
+        The autoencoder's posterior is sampled, from each image's generator, before the noise is drawn.
+
+        Args:
+            images: uint8 ``(n, R, R, 3)`` with R a multiple of ``parts.layout.vae_factor``.
+            prompts: n texts.
+            seeds: of each image.
+            strength: share of the steps that is taken, in (0, 1]; see ``steps_taken``, which must not be 0.
+            guidance_scale: as in :meth:`generate`.
+            num_inference_steps: of the whole chain.
+            negative_prompt: as in :meth:`generate`.
+
+        Returns:
+            uint8 ``(n, R, R, 3)``.
+
+        Raises:
+            UsageError: the resolution does not fit the autoencoder.
+            BenchError: the scheduler does not take the foundation's configuration, or an image is not finite.
+        """
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        resolution = images.shape[1]
+        sampled = self._noise(generators, resolution)
+        parts = batches(len(images), at_once(resolution))
+        found = [self.parts.posterior(signed(images[part.start : part.stop], self.parts.device)) for part in parts]
+        mean, std = (torch.cat(values) for values in zip(*found, strict=True))
+        start = mean + std * sampled
+        noise = self._noise(generators, resolution)
+        latents = self._denoise(
+            prompts, negative_prompt, guidance_scale, num_inference_steps, noise, generators, start, strength
+        )
+        return self._decode(latents)
+
+    def autoencode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return uint8 ``(N, S, S, 3)`` encoded and decoded, by the posterior's mode: nothing random."""
+        return Autoencoder(self.parts.layout, self.parts.vae, self.parts.device).autoencode(images)
+
+    def encode(self, prompt: str) -> torch.Tensor:
+        """Return the text encoder's output for one prompt, ``(K, D)``; kept, so that asking again costs nothing."""
+        if prompt not in self._encoded:
+            self._encoded[prompt] = self._text.encode([prompt])[0]
+            if len(self._encoded) > _KEPT_PROMPTS:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(prompt)
+        return self._encoded[prompt]
+
+    def _noise(self, generators: Sequence[torch.Generator], resolution: int) -> torch.Tensor:
+        side = self.parts.layout.latent_size(resolution, self.subject)
+        shape = (self.parts.layout.latent_channels, side, side)
+        return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.parts.device)
+
+    def _denoise(
+        self,
+        prompts: Sequence[str],
+        negative_prompt: str,
+        guidance_scale: float,
+        num_inference_steps: int,
+        noise: torch.Tensor,
+        generators: Sequence[torch.Generator],
+        start: torch.Tensor | None = None,
+        strength: float = 1.0,
+    ) -> torch.Tensor:
+        tokens = torch.stack([self.encode(prompt) for prompt in prompts])
+        with torch.inference_mode():
+            return denoise(
+                self.parts,
+                scheduler=self.scheduler,
+                num_inference_steps=num_inference_steps,
+                tokens=tokens,
+                unconditional=self.encode(negative_prompt).expand_as(tokens),
+                guidance_scale=torch.full((len(tokens),), guidance_scale, device=self.parts.device),
+                latents=noise,
+                generators=generators,
+                subject=self.subject,
+                guided=guidance_scale > 1,
+                start=start,
+                strength=strength,
+            )
+
+    def _decode(self, latents: torch.Tensor) -> NDArray[np.uint8]:
+        size = at_once(latents.shape[2] * self.parts.layout.vae_factor)
+        parts = batches(len(latents), size)
+        return np.concatenate([self.parts.decode(latents[part.start : part.stop]).numpy() for part in parts])
+
+
+def open_text_to_image(
+    folder: Path, name: str, *, device: str, precision: str, scheduler: str, subject: str
+) -> TextToImage:
+    """Open a Stable Diffusion folder in the diffusers format for sampling from prompts.
+
+    Args:
+        folder: the foundation's folder.
+        name: how the user named it; messages about the folder start with ``subject:model=name``.
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: ``"fp32"``, or ``"bf16"`` for the UNet; text encoder and autoencoder stay fp32.
+        scheduler: class name of a diffusers scheduler.
+        subject: the plugin that asks, the start of messages about its parameters.
+
+    Raises:
+        UsageError: a part is missing or does not fit the others.
+        BenchError: weights that are truncated, or of another network than the configuration says.
+    """
+    named = f"{subject}:model={name}"
+    text = TextEncoder(folder, named, device=device)
+    return TextToImage(load_parts(folder, named, device=device, precision=precision), text, scheduler, subject)

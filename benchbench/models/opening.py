@@ -1,0 +1,125 @@
+"""Opens one network of a pretrained folder: safetensors only, complete, quietly, and with errors of one line."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import BenchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **options: Any) -> Any:
+    """Call ``from_pretrained`` on one subfolder (``""``: the folder itself), from safetensors only.
+
+    Raises:
+        BenchError: weights that are truncated, or that do not fill the network.
+    """
+    weights = folder / part
+    if all(".fp16." in item.name for item in weights.glob("*.safetensors")):
+        options["variant"] = "fp16"
+    with quiet(name, part, weights):
+        model, told = load(
+            str(weights),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(told.get("missing_keys", ()))
+    if missing:
+        raise BenchError(
+            f"{name}: {_place(part)} lacks {len(missing)} weights that its config.json asks for "
+            f"(first: {missing[0]}); fetch the folder again"
+        )
+    return model
+
+
+def _place(part: str) -> str:
+    if not part:
+        return "the folder"
+    return part if " " in part else f"{part}/"
+
+
+def check_safetensors(files: Iterable[Path], subject: str) -> None:
+    """Read the header of each safetensors file, which says how long the file must be.
+
+    Args:
+        files: which ones.
+        subject: the start of a message, up to the file's name.
+
+    Raises:
+        BenchError: a file is truncated, damaged or no safetensors file, or cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(files):
+        try:
+            with safe_open(str(file), framework="pt"):
+                pass
+        except (SafetensorError, OSError, ValueError) as error:
+            why = unread(error)
+            problem = f"cannot be read ({why})" if why else "is truncated, or no safetensors file"
+            raise BenchError(f"{subject}{file.name} {problem}; fetch the folder again") from None
+
+
+def unread(error: Exception) -> str:
+    """Return what the operating system says against reading a file, ``""`` if the fault is in what it holds."""
+    # Beyond the end of a truncated file, a reader's seek or map is an invalid argument.
+    return (isinstance(error, OSError) and error.errno != errno.EINVAL and error.strerror) or ""
+
+
+def reason(error: Exception) -> str:
+    """Return in our words why a library could not open a network or a tokenizer.
+
+    What a library says itself names its own options, or is cut behind its first line.
+    """
+    said = str(error).lower()
+    if isinstance(error, ImportError):
+        return f"it needs a package that is not installed: {error.name or said.strip().split(chr(10))[0].split('.')[0]}"
+    if why := unread(error):
+        return why
+    if "mismatch" in said or "shape" in said:
+        return "weights have other shapes than config.json says"
+    return f"its files are damaged or do not belong together: {type(error).__name__}"
+
+
+@contextmanager
+def quiet(name: str, part: str, weights: Path | None = None) -> Iterator[None]:
+    """Turn what a library raises while opening a part into one line, and silence its chatter.
+
+    Args:
+        name: how the user named the foundation.
+        part: a subfolder, ``""`` for the folder itself, or words for a part of it (``"the tokenizer"``).
+        weights: the folder of the safetensors files that are opened, if any; a damaged one is named.
+
+    Raises:
+        BenchError: what is opened raises anything but that the accelerator's memory is full.
+    """
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    before = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # from_pretrained raises whatever its readers raise
+        if weights:
+            check_safetensors(weights.glob("*.safetensors"), f"{name}: {f'{part}/' if part else ''}")
+        raise BenchError(f"{name}: {_place(part)} cannot be opened ({reason(error)}); fetch the folder again") from None
+    finally:
+        diffusers_logging.set_verbosity(before[0])
+        transformers_logging.set_verbosity(before[1])
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,174 @@
+"""What a plan is made of: generations, subsets, and the cells that pair them with a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .chains import aug_text
+from .resolved import Bound
+from .steps import Step, digest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One sentence of the benchmark with its training seed: a leaf of the plan.
+
+    Attributes:
+        sentence: the cell as records and tables show it.
+        spec_id: hash of the sentence without draw, seed and code.
+        train: key of the training step.
+        data: key of the dataset's step.
+        fit: keys of every ``fit`` shard behind it.
+        sample: keys of every link's images behind it.
+        transform: key of the transformed test images, if they are.
+        score: key of each metric's step by the metric's spelling.
+        code: fingerprint by stage.
+        notes: facts about the dataset for the record.
+    """
+
+    sentence: dict[str, Any]
+    spec_id: str
+    train: str
+    data: str
+    fit: tuple[str, ...]
+    sample: tuple[str, ...]
+    score: dict[str, str]
+    code: dict[str, str]
+    notes: tuple[str, ...]
+    transform: str | None = None
+
+    @property
+    def steps(self) -> dict[str, list[str]]:
+        """Keys by stage."""
+        return {
+            "data": [self.data],
+            "fit": list(self.fit),
+            "sample": list(self.sample),
+            "transform": [self.transform] if self.transform else [],
+            "train": [self.train],
+            "score": sorted(self.score.values()),
+        }
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A chain of generators on one subset: its images, or the real subset itself."""
+
+    chain: tuple[Bound, ...]
+    is_real: bool
+    n_syn: int
+    fit: tuple[str, ...] = ()
+    sample: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The chain as the command line spells it."""
+        return "+".join(link.text for link in self.chain)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What the test images pass through before they are classified; without a key, nothing."""
+
+    text: str
+    sentence: dict[str, Any] | None
+    code: str | None
+    key: str | None
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Which real training images a cell may use; ``group_size`` matters to the rule ``groups`` alone."""
+
+    shots: int | None
+    n_real: int | None
+    draw: int
+    count: int
+    rule: str = "balanced"
+    group_size: int | None = None
+
+    def body(self) -> dict[str, Any] | None:
+        """Return what enters keys; ``None`` for the whole training part."""
+        if self.shots is None and self.n_real is None:
+            return None
+        body: dict[str, Any] = {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
+        if self.rule != "balanced":
+            body |= {"rule": self.rule, "group_size": self.group_size}
+        return body
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a plan: everything that its cell's sentence names."""
+
+    generation: Generation
+    subset: Subset
+    learner: Bound
+    aug: tuple[Bound, ...]
+    arch: str | None
+    mix: tuple[int, int]
+    test: Transform
+    replicate: int
+
+
+def make_cell(
+    training: Training, step: Step, data: Bound, data_key: str, scores: dict[str, str], setting: tuple[str, str]
+) -> Cell:
+    """Return the cell of a training: its sentence, its identity, the keys and the code behind it.
+
+    Args:
+        training: what is trained.
+        step: its step.
+        data: the dataset.
+        data_key: key of the dataset's step.
+        scores: key of each metric's step by the metric's spelling.
+        setting: preset and precision.
+    """
+    preset, precision = setting
+    generation, test = training.generation, training.test
+    shared = {
+        "preset": preset,
+        "n_real": training.subset.count,
+        "n_syn": generation.n_syn,
+        "shots": training.subset.shots,
+    }
+    sentence = {
+        **shared,
+        "data": data.text,
+        "gen": generation.text,
+        "baseline": generation.is_real,
+        "mix": f"{training.mix[0]}:{training.mix[1]}",
+        "aug": aug_text(training.aug),
+        "learner": training.learner.text,
+        "arch": training.arch or "-",
+        "test": test.text,
+        "draw": training.subset.draw,
+        "replicate": training.replicate,
+        "seed": step.body["seed"],
+        "subset": training.subset.rule,
+    }
+    identity = shared | {
+        "data": data.sentence() | {"external": data.external},
+        "gen": [link.sentence() for link in generation.chain],
+        "mix": list(training.mix),
+        "aug": [link.sentence() for link in training.aug],
+        "learner": training.learner.sentence(),
+        "arch": training.arch,
+        "precision": precision,
+    }
+    if training.subset.rule != "balanced":
+        identity["subset"] = training.subset.rule
+    if test.key:
+        identity["test"] = test.sentence
+    keys = (step.key, data_key, generation.fit, generation.sample)
+    return Cell(sentence, digest(identity)[:16], *keys, scores, _code(training, data), (), test.key)
+
+
+def _code(training: Training, data: Bound) -> dict[str, str]:
+    code = {"data": data.code("data"), "train": training.learner.code("train")}
+    for link in training.generation.chain if not training.generation.is_real else ():
+        for stage in ("fit", "sample") if link.plugin.has_fit else ("sample",):
+            code[f"{stage} {link.name}"] = link.code(stage)
+    code |= {f"aug {link.name}": link.code("train") for link in training.aug}
+    return code | ({"transform": training.test.code} if training.test.code else {})

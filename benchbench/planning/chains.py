@@ -1,0 +1,71 @@
+"""Chains of augmentations as they are trained: ``all`` written out, and the base in front of what stands on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from ..errors import UsageError
+from ..plugins.catalog import catalog, load
+from .promises import own_entries, promised
+from .resolved import Bound
+from .spec import Spec, chain_text
+
+Chain = tuple[Spec, ...]
+#: Stands for every augmentation that ships with the harness, as ``all`` does for architectures.
+ALL = "all"
+
+
+def expand_augs(chains: Iterable[Chain]) -> tuple[Chain, ...]:
+    """Return the chains that ``--aug`` names, each once and in order.
+
+    ``all`` becomes every augmentation that ships with the harness, the base first. A chain without a base link gets
+    the installed base in front: ``mixup`` is trained as crop and flip, then mixup.
+
+    Raises:
+        UsageError: ``all`` with values or inside a chain.
+    """
+    found: dict[str, Chain] = {}
+    for chain in chains:
+        for each in _alone(chain):
+            whole = _with_base(each)
+            found.setdefault(chain_text(whole), whole)
+    return tuple(found.values())
+
+
+def aug_text(chain: Sequence[Bound]) -> str:
+    """Return a chain as tables show it: a base with its usual values is understood where something stands on it."""
+    shown = list(chain)
+    if len(shown) > 1 and shown[0].plugin.is_base and shown[0].text == shown[0].place:
+        shown = shown[1:]
+    return "+".join(link.text for link in shown) or "-"
+
+
+def _alone(chain: Chain) -> list[Chain]:
+    if not any(link.name == ALL for link in chain) or ALL in catalog().names("augmentation"):
+        return [chain]
+    if len(chain) > 1 or chain[0].values:
+        raise UsageError(f"--aug {chain_text(chain)}: all stands alone, without values; name each augmentation")
+    base = base_name()
+    names = [entry.name for entry in own_entries("augmentation")]
+    return [(Spec(name),) for name in sorted(names, key=lambda name: (name != base, name))]
+
+
+def _with_base(chain: Chain) -> Chain:
+    base = base_name()
+    if base is None or any(link.name == base or _is_base(link) for link in chain):
+        return chain
+    return (Spec(base), *chain)
+
+
+def _is_base(link: Spec) -> bool:
+    try:
+        return bool(getattr(load(catalog().get("augmentation", link.name)), "is_base", False))
+    except UsageError:
+        return False  # said when the link is bound
+
+
+@cache
+def base_name() -> str | None:
+    """Return the installed augmentation that every chain starts with; ``None`` where there is none."""
+    return promised("augmentation", "is_base")

@@ -1,0 +1,80 @@
+"""How long a step will take: from earlier steps of its kind on this machine, else from the plugin's own estimate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..results.folder import write_atomic
+from .steps import STAGES, Step
+
+
+@dataclass(frozen=True)
+class Total:
+    """Seconds of several steps, and how many of them nobody can estimate."""
+
+    seconds: float
+    unknown: int
+
+
+class Timings:
+    """Seconds per unit of work by timing class, remembered in the store between runs."""
+
+    def __init__(self, store: Path) -> None:
+        self.path = store / "timings.json"
+        self.known: dict[str, float] = {}
+        try:
+            found = json.loads(self.path.read_text("utf-8"))
+            self.known = {str(name): float(value) for name, value in found.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            pass  # nothing measured yet, or a file that a killed run left; estimates only
+
+    def estimate(self, step: Step) -> float | None:
+        """Return the expected seconds of a step, or ``None``."""
+        if step.timing in self.known:
+            return self.known[step.timing] * max(step.units, 1.0)
+        return step.guess
+
+    def learn(self, step: Step, seconds: float) -> None:
+        """Take a measured step into account: the newest counts half."""
+        rate = seconds / max(step.units, 1.0)
+        old = self.known.get(step.timing)
+        self.known[step.timing] = rate if old is None else 0.5 * (old + rate)
+
+    def save(self) -> None:
+        """Write what was learned."""
+        write_atomic(self.path, json.dumps(self.known, sort_keys=True, indent=0) + "\n")
+
+    def total(self, steps: Iterable[Step], workers: int = 1) -> Total:
+        """Return the expected wall seconds of steps that ``workers`` share; their order bounds it from below."""
+        seconds, unknown = 0.0, 0
+        finish: dict[str, float] = {}
+        for step in steps:
+            expected = self.estimate(step)
+            unknown += expected is None
+            seconds += expected or 0.0
+            finish[step.key] = (expected or 0.0) + max((finish.get(key, 0.0) for key in step.inputs), default=0.0)
+        return Total(max(seconds / max(workers, 1), max(finish.values(), default=0.0)), unknown)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds for people: ``40 s``, ``3 min 20 s``, ``2 h 5 min``, ``3.1 days``."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if seconds < 3570:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{round(seconds / 60)} min"
+    if seconds < 48 * 3600:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min"
+    return f"{seconds / 86400:.1f} days"
+
+
+def by_stage(steps: Iterable[Step]) -> Mapping[str, list[Step]]:
+    """Group steps by stage, in the order of the work."""
+    grouped: dict[str, list[Step]] = {stage: [] for stage in STAGES}
+    for step in steps:
+        grouped[step.stage].append(step)
+    return {stage: found for stage, found in grouped.items() if found}

@@ -1,0 +1,461 @@
+"""The plan: a request unfolded into cells, and the graph of steps that they share.
+
+One generation feeds every architecture, augmentation and seed, so steps are made once per key; the leaves are the
+training runs. Making a plan reads metadata and folders, imports no torch and runs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import UsageError
+from ..keys.protocol import harness_code
+from ..machine import choose_device, choose_precision
+from ..plugins import DatasetInfo
+from ..plugins.catalog import catalog, load
+from ..plugins.context import derive_seed
+from . import subsets
+from .cells import Cell, Generation, Subset, Training, Transform, make_cell
+from .chains import aug_text, expand_augs
+from .preflight import absent_models, check_foundation, check_needs
+from .promises import promised
+from .request import Request
+from .resolved import Bound, bind, foundation_hash, with_places
+from .spec import Spec, chain_text
+from .steps import PROTOCOL, Step, digest, info_to_json
+
+#: Generated images per real one when ``--n-syn`` is not given; the paper's 45 are section B.2.2's.
+SYNTHETIC_PER_REAL = {"quick": 10, "paper": 45}
+#: Most images that a metric compares; see METRIC_SHARE.
+METRIC_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in an order that respects their inputs, and the cells that need them."""
+
+    steps: dict[str, Step]
+    cells: tuple[Cell, ...]
+    request: Request
+    device: str
+    warnings: tuple[str, ...]
+
+    def needed_by(self, key: str) -> list[Cell]:
+        """Return the cells that cannot be finished without a step."""
+        return [cell for cell in self.cells if any(key in keys for keys in cell.steps.values())]
+
+
+def make_plan(request: Request, *, download: bool = False) -> Plan:
+    """Unfold a request.
+
+    Args:
+        request: what was asked for.
+        download: fetch pretrained models that are not on this machine; their content is part of the keys.
+
+    Raises:
+        UsageError: an unknown plugin, parameter or architecture, a value out of range, a dataset that is wrong.
+        MissingError: data, weights or a package that is not here.
+    """
+    return _Planner(request, download).plan()
+
+
+class _Planner:
+    def __init__(self, request: Request, download: bool) -> None:
+        self.request, self.download = request, download
+        self.device = choose_device(request.device)
+        self.precision = choose_precision(request.precision, self.device)
+        self.steps: dict[str, Step] = {}
+        self.cells: dict[tuple[str, ...], Cell] = {}
+        self.subset_code = harness_code("benchbench.planning.subsets")
+        self.warnings: list[str] = []
+        self.files: dict[tuple[str, str], Any] = {}
+        self.metrics = self._installed_metrics() if request.metric is None else self._asked_metrics(request.metric)
+
+    def plan(self) -> Plan:
+        for spec in self.request.data:
+            data = self._checked("dataset", spec)
+            # A dataset says what is wrong with its files better than the hashing of its folder would.
+            info: DatasetInfo = data.plugin.info()
+            self._plan_dataset(with_places(data), info)
+        return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
+
+    def _asked_metrics(self, specs: Iterable[Spec]) -> list[Bound]:
+        return list({bound.text: bound for bound in (self._bind("metric", spec) for spec in specs)}.values())
+
+    def _installed_metrics(self) -> list[Bound]:
+        """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
+        found = []
+        for name in catalog().names("metric"):
+            try:
+                found.append(self._bind("metric", Spec(name)))
+            except UsageError as error:
+                self.warnings.append(f"metric {name} is left out: {error}")
+        return found
+
+    def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
+        """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
+        return with_places(self._checked(kind, spec, info))
+
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
+        bound = bind(kind, spec, self.request.preset, info)
+        fetched = absent_models(bound)
+        warnings = check_needs(bound, self.device, download=self.download)
+        if fetched:  # what a model says of itself, now that it is here, may need another package or refuse the dataset
+            bound = bind(kind, spec, self.request.preset, info)
+            warnings = check_needs(bound, self.device, download=self.download)
+        for line in warnings:
+            self._warn(line)
+        if bound.entry.file is not None:
+            other = self.files.setdefault((kind, bound.place), bound.entry.file)
+            if other != bound.entry.file:
+                raise UsageError(f"{spec.name}: another {kind} file is called {bound.place} too; rename one of them")
+        return bound
+
+    # -- one dataset -------------------------------------------------------------------------------------------------
+
+    def _plan_dataset(self, data: Bound, info: DatasetInfo) -> None:
+        request = self.request
+        self.data, self.info, self.info_json = data, info, info_to_json(info)
+        self.untrained: set[str] = set()
+        self.data_key = self._data_step()
+        learners = [self._bind("learner", spec, info) for spec in request.learner]
+        chains = self._chains(learners)
+        generates = any(not chain[-1].plugin.is_real for chain in chains)
+        self.usual_draws = 1 if generates else max(learner.plugin.draws for learner in learners)
+        tests = self._test_transforms()
+        augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
+        self.several_augs = len(augs) > 1
+        for learner, link in itertools.product(learners, itertools.chain.from_iterable(augs)):
+            if "aug" in learner.plugin.axes:
+                link.plugin.check_side(learner.plugin.training_side(info))
+        architectures = {
+            learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
+            for learner in learners
+        }
+        for n_syn in self.request.n_syn:
+            if n_syn < len(info.classes):
+                self.warnings.append(
+                    f"--n-syn {n_syn}: fewer images than the {len(info.classes)} classes of {info.name}"
+                )
+        for subset in self._subsets():
+            for chain in chains:
+                for generation in self._generations(chain, subset):
+                    scores = self._score_steps(generation, subset)
+                    for learner in learners:
+                        axes = (augs, architectures[learner.text], tests)
+                        self._train_cells(generation, subset, scores, learner, *axes)
+
+    def _chains(self, learners: Sequence[Bound]) -> list[tuple[Bound, ...]]:
+        chains: list[tuple[Bound, ...]] = []
+        for chain in self.request.gen:
+            links = tuple(self._bind("generator", link, self.info) for link in chain)
+            for place, link in enumerate(links):
+                if link.plugin.needs_upstream and place == 0:
+                    raise UsageError(f"{link.name}: works on another generator's images; write generator+{link.name}")
+                if not link.plugin.needs_upstream and place > 0:
+                    raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
+            chains.append(links)
+        if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
+            chains.insert(0, (self._bind("generator", Spec(_baseline_name()), self.info),))
+        real = [chain for chain in chains if chain[-1].plugin.is_real]
+        untrained = [learner.place for learner in learners if not learner.plugin.trains]
+        if untrained and not real:
+            told = ", ".join(untrained)
+            raise UsageError(f"{told}: trains on no image and has the baseline row alone; omit --no-baseline")
+        if len(untrained) == len(learners) and len(real) < len(chains):
+            self.warnings.append(f"{', '.join(untrained)}: trains on no image; generators are left out")
+            chains = real
+        return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
+
+    def _test_transforms(self) -> list[Transform]:
+        found = []
+        for chain in self.request.test_transform or ((),):
+            if not chain:
+                found.append(Transform("-", None, None, None))
+                continue
+            if len(chain) > 1:
+                raise UsageError(f"--test-transform {chain_text(chain)}: give one generator, not a chain")
+            link = self._bind("generator", chain[0], self.info)
+            if not link.plugin.is_transform or link.plugin.has_fit:
+                raise UsageError(
+                    f"--test-transform {link.name}: cannot transform test images one for one{_transforms_hint()}"
+                )
+            found.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
+        return found
+
+    def _transform_step(self, link: Bound) -> str:
+        body = self._base(link, "sample", None) | {"kind": "transform", "data": self.data_key, "split": "test"}
+        body |= {"dataset_values": self.data.values("sample"), "preset": self.request.preset}
+        body |= {"precision": self.precision, "seed": derive_seed("transform", self.info.name)}
+        run = self._run(plugin=link.location(), inputs={"data": self.data_key})
+        images = self.info.counts["test"]
+        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+        guess = link.plugin.seconds("sample", images, self.info)
+        label = f"transform test images by {link.text}"
+        return self._add(Step("transform", label, body, run, (self.data_key,), timing, images, guess))
+
+    def _subsets(self) -> Iterator[Subset]:
+        request, info = self.request, self.info
+        wanted: list[tuple[int | None, int | None]] = [(shots, None) for shots in request.shots]
+        wanted += [(None, n_real) for n_real in request.n_real]
+        rule, group = request.subset, info.group_size
+        subject, sizes = self.data.text, (info.class_counts, info.classes)
+        if rule != "balanced" and not wanted:
+            raise UsageError(f"--subset {rule}: needs --n-real, the number of real images")
+        if not wanted:
+            wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, _capped(info))]
+        for shots, n_real in wanted:
+            count = subsets.check(*sizes, shots, n_real, subject, rule=rule, group_size=group)
+            # Every draw of the whole set is the same set, but what is generated from it differs.
+            usual = 1 if shots is None and n_real is None else self.usual_draws
+            for draw in range(request.draws or usual):
+                yield Subset(shots, n_real, draw, count, rule, group)
+
+    def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
+        if chain[-1].plugin.is_real:
+            yield Generation(chain, True, 0)
+            return
+        default = SYNTHETIC_PER_REAL[self.request.preset] * subset.count
+        for asked in self.request.n_syn or (None,):
+            fit_keys: list[str] = []
+            sample_keys: list[str] = []
+            counts = _counts(chain, subset.count, asked, default)
+            for place, link in enumerate(chain):
+                upstream = sample_keys[-1] if sample_keys else None
+                items = counts[place - 1] if link.plugin.needs_upstream else subset.count
+                fitted = self._fit_steps(link, subset, upstream, items)
+                fit_keys += fitted
+                sample_keys.append(self._sample_step(link, subset, counts[place], fitted, upstream))
+            yield Generation(chain, False, counts[-1], tuple(fit_keys), tuple(sample_keys))
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _add(self, step: Step) -> str:
+        self.steps.setdefault(step.key, step)
+        return step.key
+
+    def _run(self, **more: Any) -> dict[str, Any]:
+        base = {
+            "dataset": self.data.location(),
+            "info": self.info_json,
+            "device": self.device,
+            "preset": self.request.preset,
+        }
+        return {**base, "precision": self.precision, **more}
+
+    def _base(self, link: Bound, stage: str, subset: Subset | None) -> dict[str, Any]:
+        """Return the part of a body that every step with a plugin shares."""
+        body: dict[str, Any] = {
+            "kind": stage,
+            "name": link.name,
+            "values": link.values(stage),
+            "code": {"plugin": link.code(stage), "subsets": self.subset_code},
+            "protocol": PROTOCOL,
+            "external": link.external,
+            "foundations": link.foundations,
+        }
+        if subset is not None:
+            body |= {"data": self.data_key, "subset": subset.body(), "dataset_values": self.data.values(stage)}
+            body |= {"preset": self.request.preset, "precision": self.precision}
+        return body
+
+    def _data_step(self) -> str:
+        body = self._base(self.data, "data", None)
+        images = sum(self.info.counts.values())
+        guess = self.data.plugin.seconds("data", images, self.info)
+        timing = f"data {self.data.name}"
+        return self._add(Step("data", f"read {self.data.text}", body, self._run(), (), timing, images, guess))
+
+    def _fit_steps(self, link: Bound, subset: Subset, upstream: str | None, items: int) -> list[str]:
+        if not link.plugin.has_fit:
+            return []
+        base = self._base(link, "fit", subset) | {"seed": self._generation_seed(subset, "fit"), "upstream": upstream}
+        keys = []
+        shards = list(link.plugin.shards(items))
+        for place, shard in enumerate(shards):
+            body = base | {"shard": [shard.start, shard.stop], "count": items}
+            run = self._run(plugin=link.location(), inputs={"data": self.data_key, "upstream": upstream})
+            part = f" part {place + 1}/{len(shards)}" if len(shards) > 1 else ""
+            label = f"fit {link.text}{self._where(subset)}{part}"
+            inputs = tuple(key for key in (self.data_key, upstream) if key)
+            timing = f"fit {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+            guess = link.plugin.seconds("fit", len(shard), self.info)
+            keys.append(self._add(Step("fit", label, body, run, inputs, timing, len(shard), guess)))
+        return keys
+
+    def _sample_step(self, link: Bound, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None) -> str:
+        seed = self._generation_seed(subset, "sample")
+        body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
+        run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
+        inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
+        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+        guess = link.plugin.seconds("sample", n_syn, self.info)
+        label = f"sample {link.text}{self._where(subset)}"
+        return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
+
+    def _score_steps(self, generation: Generation, subset: Subset) -> dict[str, str]:
+        """Plan each metric. All generators are scored on one number of images, and so is the baseline: a distance
+        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so.
+
+        The real baseline compares two disjoint parts of the real training images, so at most half of them.
+        """
+        total = sum(self.info.class_counts)
+        n_syn = min(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
+        images = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
+        scores = {}
+        for metric in self.metrics:
+            if images < (least := metric.plugin.least_images()):
+                self._refuse_metric(f"{metric.name}: needs at least {least} images on each side; there are {images}")
+                continue
+            synthetic = generation.sample[-1] if generation.sample else None
+            # The reference is the whole training part, whatever the subset; a baseline is the same for every subset.
+            body = self._base(metric, "score", None) | {"data": self.data_key, "images": images, "synthetic": synthetic}
+            body |= {"seed": derive_seed("score", self.info.name, subset.draw), "precision": "fp32"}
+            run = self._run(plugin=metric.location(), inputs={"data": self.data_key, "synthetic": synthetic})
+            run["precision"] = "fp32"
+            inputs = tuple(key for key in (self.data_key, synthetic) if key)
+            what = "real against real" if synthetic is None else f"{generation.text}{self._where(subset)}"
+            guess = metric.plugin.seconds("score", images + total, self.info)
+            timing = f"score {metric.name} {digest(body['values'])[:8]}"
+            step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
+            scores[metric.text] = self._add(step)
+        return scores
+
+    def _refuse_metric(self, why: str) -> None:
+        """Refuse a metric that was asked for; one that is there by default is left out, and told."""
+        if self.request.metric is not None:
+            raise UsageError(why)
+        self._warn(f"metric {why}; it is left out")
+
+    def _train_cells(
+        self,
+        generation: Generation,
+        subset: Subset,
+        scores: dict[str, str],
+        learner: Bound,
+        augs: list[tuple[Bound, ...]],
+        architectures: Iterable[str | None],
+        tests: list[Transform],
+    ) -> None:
+        axes = learner.plugin.axes
+        mixes: tuple[tuple[int, int], ...] = self.request.mix or ((0, 1),)
+        if generation.is_real or "mix" not in axes:
+            if not generation.is_real and any(all(mix) for mix in mixes):
+                self._warn(f"--mix: {learner.name} trains on one source; it sees generated images alone")
+            mixes = ((1, 0),) if generation.is_real else ((0, 1),)
+        replicates = range(self.request.seeds)
+        if not learner.plugin.trains:  # neither images nor draws nor seeds change it: one row of no images
+            if learner.text in self.untrained or not generation.is_real:
+                return
+            self.untrained.add(learner.text)
+            subset, replicates = Subset(0, None, 0, 0), range(1)
+        for mix, aug, arch, test, replicate in itertools.product(
+            mixes, augs if "aug" in axes else [()], architectures, tests, replicates
+        ):
+            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate), scores)
+
+    def _train_step(self, cell: Training) -> Step:
+        generation, learner, test = cell.generation, cell.learner, cell.test
+        synthetic = generation.sample[-1] if generation.sample and cell.mix[1] else None
+        # Initialisation and data order never depend on the generator, so that methods are compared in pairs.
+        seed = derive_seed("train", self.info.name, cell.subset.draw, cell.arch, PROTOCOL["version"], cell.replicate)
+        body = self._base(learner, "train", cell.subset) | {
+            "arch": cell.arch,
+            "augs": [{"name": a.name, "values": a.values("train"), "code": a.code("train")} for a in cell.aug],
+            "mix": list(cell.mix),
+            "synthetic": synthetic,
+            "seed": seed,
+        }
+        if models := learner.plugin.foundations(cell.arch, self.info):
+            body["foundations"] = learner.foundations | {name: self._foundation(name, learner) for name in models}
+        if not cell.mix[0] or not learner.plugin.trains:
+            body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
+        if test.key:
+            body["test"] = test.key
+        run = self._run(
+            plugin=learner.location(),
+            augs=[link.location() for link in cell.aug],
+            inputs={"data": self.data_key, "synthetic": synthetic, "test": test.key},
+        )
+        inputs = tuple(key for key in (self.data_key, synthetic, test.key) if key)
+        where = self._where(cell.subset) if learner.plugin.trains else ""
+        what = f"{cell.arch or learner.name} on {generation.text}{where}"
+        what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
+        what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""
+        what += f", tested through {test.text}" if test.key else ""
+        label = f"train {what}, seed {cell.replicate + 1}"
+        kind = digest([body["values"], body["augs"], self.info.name])[:8]
+        timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
+        guess = learner.plugin.training_seconds(cell.arch, self.info)
+        return Step("train", label, body, run, inputs, timing, 1.0, guess)
+
+    def _foundation(self, name: str, learner: Bound) -> str:
+        """Return the content hash of a pretrained model that one architecture starts from."""
+        check_foundation(name, learner, self.download)
+        return foundation_hash(name)
+
+    def _add_cell(self, training: Training, scores: dict[str, str]) -> None:
+        step = self._train_step(training)
+        cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
+        code = cell.code | {"subsets": self.subset_code}
+        code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
+        cell = replace(cell, code=code, notes=tuple(self.info.notes))
+        self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
+
+    def _generation_seed(self, subset: Subset, stage: str) -> int:
+        return derive_seed("generate", self.info.name, subset.draw, stage)
+
+    def _where(self, subset: Subset) -> str:
+        shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
+        several = (self.request.draws or self.usual_draws) > 1
+        return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
+
+
+def _capped(info: DatasetInfo) -> int | None:
+    """Return how many real images the paper's preset uses: all (``None``), or the dataset's cap for each class."""
+    if info.paper_cap is None:
+        return None
+    count = sum(min(info.paper_cap, of_class) for of_class in info.class_counts)
+    return count if count < sum(info.class_counts) else None
+
+
+def _counts(chain: tuple[Bound, ...], train_count: int, asked: int | None, default: int) -> list[int]:
+    """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
+    wanted: list[tuple[int | None, int]] = []
+    for link in reversed(chain):
+        wanted.insert(0, (asked, default))
+        asked = None if asked is None else link.plugin.upstream_count(asked)
+        default = link.plugin.upstream_count(default)
+    counts: list[int] = []
+    for link, (told, usual) in zip(chain, wanted, strict=True):
+        count = link.plugin.output_count(train_count, told, usual)
+        if counts and link.plugin.may_yield_fewer:
+            count = min(count, counts[-1])  # a filter has no more than it is given
+        counts.append(count)
+    return counts
+
+
+def _transforms_hint() -> str:
+    def fits(name: str) -> bool:
+        try:
+            return bool(getattr(load(catalog().get("generator", name)), "is_transform", False))
+        except UsageError:
+            return False  # a broken one is no hint
+
+    names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
+    return f"; there are {', '.join(names)} (and none)" if names else ""
+
+
+def _baseline_name() -> str:
+    """Return the generator that stands for plain real images."""
+    name = promised("generator", "is_real")
+    if name is None:
+        raise UsageError("no installed generator stands for real images; use --no-baseline")
+    return name

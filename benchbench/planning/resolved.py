@@ -1,0 +1,168 @@
+"""``Bound``: a spec that met the catalog: a checked plugin instance, its spelling, its code and its content hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..keys.code import CodeSource, fingerprint
+from ..keys.content import content_hash
+from ..paths import cache_root
+from ..plugins import DatasetInfo, Plugin
+from ..plugins.catalog import Entry, catalog, is_file_name, load
+from ..plugins.locate import obtain
+from ..plugins.parameters import build, parameters, values_of
+from .spec import Spec
+from .steps import digest
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A plugin ready to be planned.
+
+    Attributes:
+        entry: its place in the catalog.
+        plugin: the instance, with everything that depends on the dataset filled in.
+        preset: the preset that filled in what the user did not set.
+        places: texts of parameters that are paths, and what stands for each in keys and records (name and content).
+        set_values: names of the parameters that the user set.
+    """
+
+    entry: Entry
+    plugin: Any
+    preset: str
+    places: Mapping[str, str]
+    set_values: tuple[str, ...]
+    _codes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The plugin's name without a folder."""
+        return Path(self.entry.name).name if is_file_name(self.entry.name) else self.entry.name
+
+    @property
+    def text(self) -> str:
+        """The spelling in tables: the name, and the values that differ from the preset's."""
+        shown = {}
+        for item in parameters(type(self.plugin)):
+            value = getattr(self.plugin, item.name)
+            if item.name in self.set_values and value != item.preset(self.preset):
+                shown[item.name] = self._masked(value)
+        return str(Spec(self.place, shown))
+
+    @property
+    def place(self) -> str:
+        """The name as tables tell it: for a file below the present folder with its folder, so that two stay apart."""
+        if self.entry.file is None:
+            return self.name
+        try:
+            return self.entry.file.relative_to(Path.cwd()).as_posix()
+        except ValueError:
+            return self.name  # elsewhere on this machine, which is nobody's business
+
+    def _masked(self, value: Any) -> Any:
+        return self.places.get(value, value) if isinstance(value, str) else value
+
+    def _content(self, value: Any) -> Any:
+        """Return a value as keys know it: a path by its content alone, so that a renamed folder changes nothing."""
+        return self.places[value].rpartition("@")[2] if isinstance(value, str) and value in self.places else value
+
+    def values(self, stage: str) -> dict[str, Any]:
+        """Return the values that enter the key of a stage, paths replaced by their content."""
+        found = values_of(self.plugin, stage=stage)
+        return {name: _json(self._content(value)) for name, value in sorted(found.items())}
+
+    def sentence(self) -> dict[str, Any]:
+        """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
+        found = values_of(self.plugin)
+        return {
+            "name": self.place,
+            "values": {name: _json(self._content(value)) for name, value in sorted(found.items())},
+        }
+
+    def code(self, stage: str) -> str:
+        """Return the fingerprint of the code behind a stage, as it was when it was first asked for: one per plan."""
+        if stage not in self._codes:
+            self._codes[stage] = fingerprint(CodeSource.from_class(type(self.plugin)), stage)
+        return self._codes[stage]
+
+    def location(self) -> dict[str, Any]:
+        """Return what a worker needs to make the same instance: JSON."""
+        values = {item.name: _json(getattr(self.plugin, item.name)) for item in parameters(type(self.plugin))}
+        file = str(self.entry.file) if self.entry.file else None
+        return {
+            "kind": self.entry.kind,
+            "name": self.entry.name,
+            "target": self.entry.target,
+            "file": file,
+            "values": values,
+        }
+
+    # A plan of a thousand cells asks for these for each cell, and they walk folders.
+
+    @cached_property
+    def foundations(self) -> dict[str, str]:
+        """The content hash of every pretrained model that the plugin uses, by what stands for its name."""
+        return {self._content(name): foundation_hash(name) for name in self.plugin.needs().foundations}
+
+    @cached_property
+    def external(self) -> list[str]:
+        """The content hashes of the files and folders that the plugin reads."""
+        return [hash_of(path) for path in self.plugin.external()]
+
+
+def bind(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) -> Bound:
+    """Look a spec up, check its values and fill in what depends on the dataset.
+
+    Raises:
+        UsageError: an unknown plugin or parameter, a value out of range, a broken plugin.
+    """
+    entry = catalog().get(kind, spec.name)
+    plugin: Plugin = build(load(entry), spec.values, subject=spec.name, preset=preset)
+    if info is not None:
+        plugin = plugin.resolve(info)
+    return Bound(entry, plugin, preset, {}, tuple(spec.values))
+
+
+def with_places(bound: Bound) -> Bound:
+    """Read the content of every path among the values, so that keys and records name content and not places."""
+    places: dict[str, str] = {}
+    outside = [path.expanduser().resolve() for path in bound.plugin.external()]
+    models = set(bound.plugin.needs().foundations)
+    for item in parameters(type(bound.plugin)):
+        value = getattr(bound.plugin, item.name)
+        if not isinstance(value, str) or not value:
+            continue
+        path = Path(value).expanduser().resolve()
+        below = [other for other in outside if other == path or path in other.parents]
+        if value in models:
+            if obtain(value).folder == path:
+                places[value] = f"{path.name}@{foundation_hash(value)[:8]}"
+        elif below:
+            content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
+            places[value] = f"{path.name}@{content[:8]}"
+    return replace(bound, places=places)
+
+
+def unbind(location: Mapping[str, Any]) -> Any:
+    """Make the plugin instance that :meth:`Bound.location` describes; the worker's half."""
+    file = Path(location["file"]) if location["file"] else None
+    entry = Entry(location["kind"], location["name"], location["target"], file=file)
+    return build(load(entry), location["values"], subject=location["name"])
+
+
+def hash_of(path: Path) -> str:
+    """Return the content hash of a file or folder, remembered between runs by size and modification time."""
+    return content_hash(path, cache_root() / "contents.json")
+
+
+def foundation_hash(name: str) -> str:
+    """Return the content hash of a pretrained model's folder."""
+    return hash_of(obtain(name).folder)
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

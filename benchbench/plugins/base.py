@@ -1,0 +1,75 @@
+"""What every kind of plugin shares, and what one may require of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .dataset import DatasetInfo
+
+
+@dataclass(frozen=True)
+class FileNeed:
+    """A file or folder that must be there before work begins.
+
+    Attributes:
+        path: where it is looked for.
+        what: what it is, for the message when it is missing.
+        source: where a user gets it.
+    """
+
+    path: Path
+    what: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a plugin cannot work without; the preflight checks it before the first second of work.
+
+    Attributes:
+        packages: names as imported (``"open_clip"``); ``extras`` maps one to the extra that installs it.
+        foundations: pretrained models, each a known name, a local folder or a hub id.
+        files: files that the user has to provide.
+        memory_gib: peak memory of one step, in GiB, 0 when small.
+        accelerator: whether a CPU would take unreasonably long (a warning, not an error).
+    """
+
+    packages: tuple[str, ...] = ()
+    foundations: tuple[str, ...] = ()
+    files: tuple[FileNeed, ...] = ()
+    extras: Mapping[str, str] = field(default_factory=dict)
+    memory_gib: float = 0.0
+    accelerator: bool = False
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What every kind shares. Subclass one of the kinds below, not this."""
+
+    kind: ClassVar[str] = ""
+    #: Files beside the module whose content changes results (a table, a word list): they enter the key.
+    data_files: ClassVar[tuple[str, ...]] = ()
+    #: Distributions whose version changes results enough to enter the key.
+    pinned_distributions: ClassVar[tuple[str, ...]] = ()
+
+    def needs(self) -> Needs:
+        """Return what must be there before work begins."""
+        return Needs()
+
+    def resolve(self, info: DatasetInfo) -> Self:
+        """Return this plugin with what depends on the dataset filled in (a ``None`` model, a resolution)."""
+        return self
+
+    def external(self) -> tuple[Path, ...]:
+        """Return files and folders outside the plugin whose content decides results; hashed into the key."""
+        return ()
+
+    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
+        """Estimate the CPU seconds of a stage over ``images`` on one core; ``None`` when unknown."""
+        return None

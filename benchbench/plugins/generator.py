@@ -1,0 +1,76 @@
+"""The page of a generator's author."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import Plugin
+from .context import Context
+from .images import ImageSet
+
+
+@dataclass(frozen=True)
+class Generator(Plugin):
+    """Makes labelled images out of a training subset. A costly first half goes into ``fit``.
+
+    A generator never sees an image outside ``train``. In a chain ``a+b`` the second link finds the first one's
+    images in ``context.upstream``.
+    """
+
+    kind: ClassVar[str] = "generator"
+    #: Whether ``fit`` has to run before ``sample``.
+    has_fit: ClassVar[bool] = False
+    #: The real training subset itself: the baseline row, whose count is not ``n_syn``.
+    is_real: ClassVar[bool] = False
+    #: Whether it works on the images of the link before it.
+    needs_upstream: ClassVar[bool] = False
+    #: Whether ``sample`` may yield fewer images than planned, at least one: a filter, a retrieval.
+    may_yield_fewer: ClassVar[bool] = False
+    #: Whether ``transform`` maps images one for one, so that it may stand behind ``--test-transform``.
+    is_transform: ClassVar[bool] = False
+
+    def output_count(self, train_count: int, asked: int | None, default: int) -> int:
+        """Return how many images ``sample`` yields, at most that many with ``may_yield_fewer``.
+
+        Args:
+            train_count: real training images.
+            asked: the user's ``--n-syn``, if given.
+            default: the preset's multiple of the training images.
+        """
+        if self.is_real:
+            return train_count
+        return default if asked is None else asked
+
+    def upstream_count(self, n_syn: int) -> int:
+        """Return how many images the link before has to make so that this one can yield ``n_syn``."""
+        return n_syn
+
+    def shards(self, train_count: int) -> Sequence[range]:
+        """Return the ranges of work items whose ``fit`` may run apart, in order; none where nothing is to be fitted.
+
+        Items are the training images (with ``needs_upstream`` the images of the link before), or whatever else
+        ``fit`` counts in, consecutive from 0.
+        """
+        return (range(train_count),)
+
+    def fit(self, train: ImageSet, context: Context) -> None:
+        """Learn from the items ``context.shard`` of ``train`` and write the result into ``context.folder``.
+
+        ``context.scratch`` survives a kill: leave checkpoints there and continue from them. The bytes written must
+        not depend on having been interrupted.
+        """
+
+    def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
+        """Yield ``context.n_syn`` images in all, a bounded number at a time, in a fixed order.
+
+        The folders that ``fit`` wrote are ``context.fitted``, one for each shard, in order. Iterate over
+        ``context.chunks(total, size)`` so that a killed run continues behind the last finished chunk. Images are
+        uint8 ``(n, R, R, 3)`` at ``context.info.resolution``.
+        """
+        raise NotImplementedError
+
+    def transform(self, images: ImageSet, context: Context) -> Iterator[ImageSet]:
+        """Yield ``images`` transformed, one for one and in order, in sets of any size; only with ``is_transform``."""
+        raise NotImplementedError

@@ -1,0 +1,258 @@
+"""Typed parameters: one dataclass field is at once option, help, bound and cache key.
+
+``param(...)`` declares a field of a plugin. The same declaration gives the spelling on the command line
+(``name:key=value``), the sentence in ``bench show``, the check of a value and its place in the key of a step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from ..errors import UsageError, nearest
+
+PRESETS = ("quick", "paper")
+
+Scalar = bool | int | float | str | None
+Value = Scalar | tuple[Scalar, ...]
+
+
+def param(
+    default: Any,
+    *,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: Sequence[str] | None = None,
+    stage: str | None = None,
+    paper: Any = dataclasses.MISSING,
+) -> Any:
+    """Declare a parameter of a plugin.
+
+    Args:
+        default: the value under ``--preset quick``, and wherever no preset says otherwise. A list is a tuple.
+        help: one sentence for ``bench show``; never part of a key.
+        low: smallest allowed value (of every element, for a list).
+        high: largest allowed value.
+        above: the value must be strictly greater than this.
+        choices: the allowed strings.
+        stage: the one stage that the value matters to. ``"sample"`` keeps it out of the key of ``fit``; ``"train"``
+            on a dataset keeps it out of the key of its images.
+        paper: the value under ``--preset paper``.
+    """
+    meta: dict[str, Any] = {"help": help, "low": low, "high": high, "above": above, "stage": stage}
+    meta["choices"] = tuple(choices) if choices else ()
+    if paper is not dataclasses.MISSING:
+        meta["paper"] = paper
+    return dataclasses.field(default=default, metadata={"bench": types.MappingProxyType(meta)})
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One declared parameter of a plugin class, as the command line and the key of a step see it."""
+
+    name: str
+    type: type
+    default: Value
+    help: str
+    low: float | None
+    high: float | None
+    above: float | None
+    choices: tuple[str, ...]
+    stage: str | None
+    optional: bool
+    is_list: bool
+    paper: Value | Literal["<same>"]
+
+    def preset(self, preset: str) -> Value:
+        """Return the value under a preset."""
+        if preset == "paper" and self.paper != "<same>":
+            return self.paper
+        return self.default
+
+    def parse(self, text: str) -> Value:
+        """Read a value from its text on the command line; raises ``ValueError`` with what would be right."""
+        if self.optional and text.lower() in ("none", ""):
+            return None
+        if self.is_list:
+            return tuple(self._scalar(part) for part in text.split("/"))
+        return self._scalar(text)
+
+    def _scalar(self, text: str) -> Scalar:
+        if self.type is bool:
+            if text.lower() in ("true", "yes", "1", "on"):
+                return True
+            if text.lower() in ("false", "no", "0", "off"):
+                return False
+            raise ValueError("must be true or false")
+        if self.type is int:
+            try:
+                return int(text)
+            except ValueError:
+                raise ValueError("must be a whole number") from None
+        if self.type is float:
+            try:
+                return float(text)
+            except ValueError:
+                raise ValueError("must be a number") from None
+        return text
+
+    def check(self, value: Any) -> Value:
+        """Return ``value`` in its declared type, or raise ``ValueError`` with what would be right."""
+        if value is None:
+            if self.optional:
+                return None
+            raise ValueError("must not be empty")
+        if self.is_list:
+            if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+                value = (value,)
+            if not value:
+                raise ValueError("must have at least one value")
+            return tuple(self._check_scalar(item) for item in value)
+        return self._check_scalar(value)
+
+    def _check_scalar(self, value: Any) -> Scalar:
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+            raise ValueError(f"must be {names[self.type]}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("must be a finite number")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"must be one of {', '.join(self.choices)}{nearest(str(value), self.choices)}")
+        if isinstance(value, (int, float)) and self.type is not bool:
+            if self.low is not None and value < self.low:
+                raise ValueError(f"must be at least {self.low:g}")
+            if self.high is not None and value > self.high:
+                raise ValueError(f"must be at most {self.high:g}")
+            if self.above is not None and value <= self.above:
+                raise ValueError(f"must be above {self.above:g}")
+        return typing.cast(Scalar, value)
+
+
+def parameters(cls: type) -> tuple[Parameter, ...]:
+    """Return the declared parameters of a plugin class, in the order of its fields.
+
+    Raises:
+        TypeError: a field without ``param(...)``, or of a type that has no spelling on a command line.
+    """
+    return _parameters(typing.cast(Any, cls))
+
+
+@cache
+def _parameters(cls: Any) -> tuple[Parameter, ...]:
+    if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()):
+        raise TypeError(f"{cls.__name__}: decorate it with @dataclass(frozen=True)")
+    hints = typing.get_type_hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        meta = field.metadata.get("bench")
+        if meta is None:
+            raise TypeError(f"{cls.__name__}.{field.name}: declare it with param(default, help=...)")
+        base, optional, is_list = _shape(cls, field.name, hints[field.name])
+        found.append(
+            Parameter(
+                name=field.name,
+                type=base,
+                default=field.default,  # type: ignore[arg-type]
+                help=meta["help"],
+                low=meta["low"],
+                high=meta["high"],
+                above=meta["above"],
+                choices=meta["choices"],
+                stage=meta["stage"],
+                optional=optional,
+                is_list=is_list,
+                paper=meta.get("paper", "<same>"),
+            )
+        )
+    return tuple(found)
+
+
+def _shape(cls: type, name: str, hint: Any) -> tuple[type, bool, bool]:
+    optional = is_list = False
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        rest = [item for item in typing.get_args(hint) if item is not type(None)]
+        optional = len(rest) < len(typing.get_args(hint))
+        hint = rest[0] if len(rest) == 1 else hint
+    if typing.get_origin(hint) is tuple:
+        is_list, hint = True, typing.get_args(hint)[0]
+    if hint not in (bool, int, float, str):
+        raise TypeError(f"{cls.__name__}.{name}: parameters are bool, int, float, str or a tuple of one of them")
+    return hint, optional, is_list
+
+
+def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "quick") -> Any:
+    """Make a plugin from values (texts or typed), a preset filling in the rest.
+
+    Args:
+        cls: the plugin class.
+        values: what the user set; texts are parsed, typed values are checked.
+        subject: the plugin's name as the user wrote it, the start of every message.
+        preset: ``"quick"`` or ``"paper"``.
+
+    Raises:
+        UsageError: an unknown parameter, a value of the wrong type or out of range.
+    """
+    declared = {item.name: item for item in parameters(cls)}
+    ready = {name: item.preset(preset) for name, item in declared.items()}
+    for name, raw in values.items():
+        item = declared.get(name)
+        if item is None:
+            known = tuple(declared)
+            listed = f"; it has {', '.join(known)}" if known else "; it has none"
+            raise UsageError(f"{subject}:{name}: unknown parameter{nearest(name, known) or listed}")
+        try:
+            # An unset variable of a script leaves this; to take the default silently would be another experiment.
+            if raw == "" and item.type is str and "" not in map(item.preset, PRESETS):
+                raise ValueError("must not be empty; leave it out for the default")
+            value = item.parse(raw) if isinstance(raw, str) and (item.type is not str or item.is_list) else raw
+            if isinstance(raw, str) and item.optional and raw.lower() == "none":
+                value = None
+            ready[name] = item.check(value)
+        except ValueError as error:
+            raise UsageError(f"{subject}:{name}={format_value(raw)}: {error}") from None
+    try:
+        return cls(**ready)
+    except ValueError as error:  # a plugin's __post_init__ may relate several parameters
+        raise UsageError(f"{subject}: {error}") from None
+
+
+def values_of(plugin: Any, *, stage: str | None = None, changed_only: bool = True) -> dict[str, Value]:
+    """Return a plugin's parameter values, those that enter the key of ``stage`` and differ from the default.
+
+    Args:
+        plugin: an instance of a plugin class.
+        stage: leave out parameters that are declared for another stage; ``None`` keeps all.
+        changed_only: leave out values equal to their default.
+    """
+    kept = {}
+    for item in parameters(type(plugin)):
+        value = getattr(plugin, item.name)
+        if stage is not None and item.stage not in (None, stage):
+            continue
+        if changed_only and value == item.default:
+            continue
+        kept[item.name] = value
+    return kept
+
+
+def format_value(value: Any) -> str:
+    """Write a value as the command line spells it: ``2/3/4``, ``true``, ``0.1``."""
+    if isinstance(value, (tuple, list)):
+        return "/".join(format_value(item) for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

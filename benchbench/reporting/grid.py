@@ -1,0 +1,189 @@
+"""How a table reads: numbers as people write them, rows gathered into grids, grids that line up as text.
+
+Markdown and terminal render the same grids.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from ..results.table import Generation, Row
+from ..statistics.overlap import shared_text as overlap_text
+
+#: Notes about a dataset that a table shows; the records have all of them.
+MOST_NOTES = 3
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of text with headings.
+
+    Attributes:
+        title: one line.
+        headers: a heading for each column; one that starts with ``">"`` is of a column set to the right.
+        rows: the cells, one for each heading.
+        notes: sentences below it.
+
+    """
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Heading of each column and whether it is set to the right."""
+        return [(header.removeprefix(">"), header.startswith(">")) for header in self.headers]
+
+
+@dataclass
+class Notes:
+    """Footnotes in the order of their first use; the same sentence keeps its number."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def mark(self, *texts: str) -> str:
+        """Return the marks of some sentences: ``" [1] [3]"``."""
+        for text in texts:
+            if text not in self.texts:
+                self.texts.append(text)
+        return "".join(f" [{self.texts.index(text) + 1}]" for text in texts)
+
+    def lines(self) -> list[str]:
+        """Return the sentences with their numbers."""
+        return [f"[{number}] {text}" for number, text in enumerate(self.texts, 1)]
+
+
+def number(value: float | None, decimals: int = 2) -> str:
+    """Return a number with fixed decimals, nothing for ``None``."""
+    return "" if value is None else f"{value:.{decimals}f}"
+
+
+def distance(value: float | None) -> str:
+    """Return a distance with the decimals that its size deserves."""
+    if value is None:
+        return ""
+    return number(value, 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in the unit that suits it: ``"8.2 s"``, ``"3.4 min"``, ``"2.1 h"``."""
+    if seconds is None:
+        return ""
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60)):
+        if seconds < limit:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 3600:.1f} h"
+
+
+def accuracy(row: Row) -> str:
+    """Return ``"85.80 ± 0.61 (n=3)"``, with what failed; never a hole."""
+    if row.acc_mean is None:
+        return row.status
+    spread = "" if row.acc_std is None else f" ± {row.acc_std:.2f}"
+    failed = f", {row.status}" if row.failed else ""
+    return f"{row.acc_mean:.2f}{spread} (n={row.seeds}){failed}"
+
+
+def difference(row: Row) -> str:
+    """Return ``"+2.10 ± 0.30"``: the difference to the baseline, the deviation of the paired differences."""
+    if row.delta is None:
+        return ""
+    spread = "" if row.delta_std is None else f" ± {row.delta_std:.2f}"
+    return f"{row.delta + 0.0:+.2f}{spread}"
+
+
+def images(made: Generation) -> str:
+    """Return the number of generated images, ``"431 of 500"`` if fewer than planned, ``"-"`` for the baseline."""
+    if made.baseline and not made.n_syn:
+        return "-"
+    fewer = made.n_made is not None and made.n_made < made.n_syn
+    return f"{made.n_made:,} of {made.n_syn:,}" if fewer else f"{made.n_syn:,}"
+
+
+def setting(made: Generation) -> str:
+    """Return what all rows of a grid share: ``"digits, 50 real images (5 per class), preset quick"``."""
+    if not made.n_real:
+        return f"{made.data}, no real images, preset {made.preset}"
+    shots = f" ({made.shots} per class)" if made.shots is not None else ""
+    chosen = "" if made.subset == "balanced" else f" in random {made.subset}"
+    return f"{made.data}, {made.n_real:,} real images{shots}{chosen}, preset {made.preset}"
+
+
+def settings(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Yield a title and the rows that share dataset, subset, preset, learner, augmentation and test images."""
+    gathered: dict[str, list[Row]] = {}
+    for row in rows:
+        gathered.setdefault(shared_text(row), []).append(row)
+    yield from gathered.items()
+
+
+def shared_text(row: Row) -> str:
+    """Return what a row shares with the others of its detailed table."""
+    return f"{setting(row.generation)}, learner {row.learner}{aug_and_test(row)}"
+
+
+def aug_and_test(row: Row, *, aug: bool = True) -> str:
+    """Return the augmentation and what the test images passed through, as the end of a title."""
+    told = f", augmentation {row.aug}" if aug and row.aug != "-" else ""
+    return told + ("" if row.test == "-" else f", test images through {row.test}")
+
+
+def subsets(generations: Iterable[Generation]) -> Iterator[tuple[str, list[Generation]]]:
+    """Yield a title and the generations that share dataset, subset and preset."""
+    for title, group in groupby(generations, key=setting):
+        yield title, list(group)
+
+
+def row_notes(row: Row) -> list[str]:
+    """Return what a reader of a row must know about it."""
+    notes = []
+    if row.superseded:
+        records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
+        notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
+    if row.test_copies:
+        notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
+    if len(row.environments) > 1:
+        notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
+    return notes
+
+
+def setting_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what a reader who compares these rows must know."""
+    shared = overlap_text(max(row.test_in_train for row in rows), max(row.test_in_validation for row in rows))
+    notes = [shared] if shared else []
+    found = sorted({name for row in rows for name in row.environments})
+    if len(found) >= 2 and not any(len(row.environments) == len(found) for row in rows):
+        notes.append(f"These rows come from {len(found)} environments: {', '.join(found)}.")
+    return [*notes, *data_notes(rows)]
+
+
+def data_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what the records tell of the dataset that these rows share, each note once, the first few."""
+    found = list(dict.fromkeys(note for row in rows for note in row.data_notes))
+    more = len(found) - MOST_NOTES
+    told = [f"Dataset: {note}." for note in found[:MOST_NOTES]]
+    return [*told, f"Dataset: and {more} more, see the records."] if more > 0 else told
+
+
+def aligned(grid: Grid) -> list[list[str]]:
+    """Return the heading and the rows of a grid, padded to the width of their columns."""
+    lines = [[header for header, _ in grid.columns], *map(list, grid.rows)]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    right = [side for _, side in grid.columns]
+    return [[_pad(*cell) for cell in zip(line, widths, right, strict=True)] for line in lines]
+
+
+def width(text: str) -> int:
+    """Return how many columns a text takes on a terminal."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _pad(text: str, to: int, right: bool) -> str:
+    space = " " * (to - width(text))
+    return space + text if right else text + space

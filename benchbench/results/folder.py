@@ -1,0 +1,190 @@
+"""The folder of records: one JSON file per cell, finished or failed, written atomically and mergeable.
+
+A record lies at ``RESULTS/records/<dataset>/<generator>/<architecture>/<key>.json``. The folder names are for
+people; the key alone identifies a record, so two results folders merge by copying files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import BenchError
+from .record import MIGRATIONS, SCHEMA, Cell, Cost, Provenance, Record, RecordError, Result, hide_paths, pack_hits, unpack_hits, upgrade
+
+__all__ = [
+    "MIGRATIONS",
+    "SCHEMA",
+    "Cell",
+    "Cost",
+    "Loaded",
+    "Provenance",
+    "Record",
+    "RecordError",
+    "Result",
+    "merge_results",
+    "pack_hits",
+    "read_record",
+    "read_records",
+    "record_path",
+    "safe_name",
+    "unpack_hits",
+    "upgrade",
+    "write_atomic",
+    "write_record",
+]
+
+
+class Loaded(NamedTuple):
+    """What :func:`read_records` found: records in the order of their paths, one line per unreadable file."""
+
+    records: list[Record]
+    problems: list[str]
+
+
+def read_records(results: Path) -> Loaded:
+    """Read every record below ``results/records``; what cannot be read is told and left where it is."""
+    loaded = Loaded([], [])
+    for path in _files(results / "records"):
+        try:
+            loaded.records.append(_read(path))
+        except RecordError as error:
+            loaded.problems.append(f"{path.relative_to(results).as_posix()}: {error}")
+    return loaded
+
+
+def read_record(path: Path) -> Record | None:
+    """Return the record of a file, ``None`` when there is none or it cannot be read."""
+    try:
+        return _read(path)
+    except RecordError:
+        return None
+
+
+def _read(path: Path) -> Record:
+    try:
+        return Record.from_json(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise RecordError(f"cannot be read ({error.strerror})") from None
+    except ValueError as error:  # JSON and UTF-8 errors alike
+        raise RecordError(f"not valid JSON ({error}); run its cell again to replace it") from None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
+
+
+def record_path(results: Path, record: Record) -> Path:
+    """Return where a record lies; every part is short and allowed on all common file systems."""
+    cell = record.cell
+    parts = (_names(cell.data), _names(cell.gen), cell.arch or "-")
+    return results.joinpath("records", *map(safe_name, parts), f"{record.key}.json")
+
+
+def _names(spec: str) -> str:
+    """Return the plugin names of a spec text, without parameters: ``a:x=1+b`` to ``a+b``."""
+    return "+".join(link.partition(":")[0] for link in hide_paths(spec).split("+"))
+
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+
+def safe_name(text: str, limit: int = 60) -> str:
+    """Return a text as a file name of at most ``limit`` characters, ASCII letters, digits and ``._=+-``."""
+    name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text).strip("._") or "-"
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    if len(name) > limit:
+        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name
+
+
+def write_record(results: Path, record: Record, *, refresh: bool = False) -> Path:
+    """Write a record atomically and return its path.
+
+    A file that differs in nothing but the time stays untouched, unless ``refresh`` says that this is again
+    the newest (an edit was taken back, and the old key with it). A failure never replaces a finished record.
+
+    Raises:
+        BenchError: the folder cannot be written.
+
+    """
+    path = record_path(results, record)
+    if path.exists() and not refresh:
+        try:
+            old = _read(path)
+        except RecordError:
+            pass  # a broken file is replaced
+        else:
+            finished = old.status == "done" and record.status == "failed"
+            if finished or _timeless(old) == _timeless(record):
+                return path
+    write_atomic(path, record.text())
+    return path
+
+
+def _timeless(record: Record) -> str:
+    epoch = dataclasses.replace(record.provenance, created="1970-01-01T00:00:00+00:00")
+    return dataclasses.replace(record, provenance=epoch).text()
+
+
+def merge_results(source: Path, target: Path) -> Loaded:
+    """Copy the records and environments of one results folder into another.
+
+    Of two records with one key a finished one wins over a failed one, then the newer one.
+
+    Returns:
+        The records that were written and the files of ``source`` that could not be read.
+
+    """
+    loaded, written = read_records(source), []
+    for record in loaded.records:
+        path = record_path(target, record)
+        if path.exists():
+            try:
+                if _rank(_read(path)) >= _rank(record):
+                    continue
+            except RecordError:
+                pass
+        write_atomic(path, record.text())
+        written.append(record)
+    for file in _files(source / "environments"):
+        if not (copy := target / "environments" / file.name).exists():
+            write_atomic(copy, file.read_text("utf-8"))
+    return Loaded(written, loaded.problems)
+
+
+def _rank(record: Record) -> tuple[bool, datetime, str]:
+    return record.status == "done", record.created, record.text()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a small file so that a reader, or a kill, meets the old content or the new one, never a part.
+
+    Raises:
+        BenchError: the folder cannot be written.
+
+    """
+    draft = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None

@@ -1,0 +1,104 @@
+"""The process executor: workers on this machine, each a fresh interpreter that runs one step at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from .executors import Event
+
+
+class _Worker:
+    """One worker process and the thread that reads its events."""
+
+    def __init__(self, store: str, events: queue.Queue[Event]) -> None:
+        self.key: str | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchbench.running.worker", store],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        threading.Thread(target=self._read, args=(events,), daemon=True).start()
+
+    def _read(self, events: queue.Queue[Event]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                events.put(json.loads(line) | {"worker": self})
+        events.put({"what": "gone", "worker": self})
+
+    def send(self, step: dict[str, Any]) -> None:
+        self.key = step["key"]
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(step) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the reader thread reports that it is gone
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class ProcessExecutor:
+    """Keeps up to ``workers`` processes busy; a worker that dies fails its step and is replaced."""
+
+    def __init__(self, store: str, workers: int) -> None:
+        self.store, self.capacity = store, workers
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.idle: list[_Worker] = []
+        self.busy: list[_Worker] = []
+
+    def submit(self, step: dict[str, Any]) -> None:
+        """Hand a step to an idle worker, starting one if there is none."""
+        self.idle = [worker for worker in self.idle if worker.process.poll() is None]  # one may have died at rest
+        worker = self.idle.pop() if self.idle else _Worker(self.store, self.events)
+        self.busy.append(worker)
+        worker.send(step)
+
+    def wait(self) -> list[Event]:
+        """Wait for at least one event and return what has come in."""
+        found: list[Event] = []
+        while not found and self.busy:
+            batch = [self.events.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self.events.get_nowait())
+            found = [event for event in map(self._receive, batch) if event is not None]
+        return found
+
+    def _receive(self, event: Event) -> Event | None:
+        worker: _Worker = event.pop("worker")
+        if event["what"] == "gone":
+            return self._lost(worker)
+        if event["what"] in ("done", "failed"):
+            self.busy.remove(worker)
+            self.idle.append(worker)
+            worker.key = None
+        return event
+
+    def _lost(self, worker: _Worker) -> Event | None:
+        code = worker.process.wait()
+        if worker in self.idle:
+            self.idle.remove(worker)
+        if worker not in self.busy:
+            return None
+        self.busy.remove(worker)
+        why = (
+            "its process was killed, most likely out of memory" if code == -9 else f"its process ended with code {code}"
+        )
+        return {"what": "failed", "key": worker.key, "error": why}
+
+    def close(self) -> None:
+        """End every worker this executor started."""
+        for worker in (*self.idle, *self.busy):
+            worker.stop()
+        self.idle, self.busy = [], []

@@ -1,0 +1,126 @@
+"""From artifacts to records: what a finished or failed cell leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from ..planning.cells import Cell as PlannedCell
+from ..results.folder import Cell, Cost, Provenance, Record, Result
+from ..store.store import Store
+
+
+def make_record(
+    cell: PlannedCell, store: Store, errors: Mapping[str, str], environment: str, plugins: Mapping[str, str]
+) -> Record:
+    """Return the record of a cell whose steps have all been tried.
+
+    Args:
+        cell: the planned cell.
+        store: where its artifacts are.
+        errors: error by key of the steps that failed in this run.
+        environment: hash of this environment; a cached training keeps that of its own time.
+        plugins: distribution and version behind each plugin.
+    """
+    metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
+    # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
+    failed = errors.get(cell.train)
+    if failed is None and cell.train not in metas:
+        failed = "its result is no longer in the store; run again"
+    result = None
+    if failed is None:
+        outcome = json.loads((store.path(cell.train) / "outcome.json").read_text("utf-8"))
+        outcome["curve"] = tuple(tuple(point) for point in outcome["curve"])
+        result = Result(**outcome)
+    environment = metas.get(cell.train, {}).get("environment") or environment
+    scores = {
+        name: json.loads((store.path(key) / "scores.json").read_text("utf-8"))
+        if key in metas
+        else {"error": errors.get(key, "its result is no longer in the store; run again")}
+        for name, key in cell.score.items()
+    }
+    return Record(
+        key=cell.train,
+        spec_id=cell.spec_id,
+        status="done" if failed is None else "failed",
+        error=failed,
+        cell=Cell(**(cell.sentence | {"arch": None if cell.sentence["arch"] == "-" else cell.sentence["arch"]})),
+        result=result,
+        metrics=scores,
+        cost=_cost(cell, metas),
+        code=cell.code,
+        steps=cell.steps,
+        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
+        facts=_facts(cell, metas),
+    )
+
+
+def _facts(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    told = {
+        stage: [{"step": metas[key]["label"], **metas[key]["facts"]} for key in keys if "facts" in metas.get(key, {})]
+        for stage, keys in cell.steps.items()
+    }
+    return {stage: facts for stage, facts in told.items() if facts}
+
+
+def keep_known(record: Record, earlier: Record | None) -> Record:
+    """Add what an earlier record of the same training knows and this run did not ask for or could not measure.
+
+    That is the metrics that were left out this time, and the cost of artifacts that were removed since.
+    """
+    if earlier is None or earlier.result is None or record.result is None:
+        return record
+    kept = {name: scores for name, scores in earlier.metrics.items() if name not in record.metrics}
+    steps = dict(record.steps)
+    code = dict(record.code)
+    if kept:
+        steps["score"] = sorted({*record.steps["score"], *earlier.steps.get("score", ())})
+        code |= {name: earlier.code[name] for name in (f"score {item}" for item in kept) if name in earlier.code}
+    cost = {name: getattr(earlier.cost, name) if value is None else value for name, value in vars(record.cost).items()}
+    rates = {name: rate for name, rate in record.cost.images_per_s.items() if rate is not None}
+    cost["images_per_s"] = {**record.cost.images_per_s, **earlier.cost.images_per_s, **rates}
+    return replace(record, metrics={**kept, **record.metrics}, steps=steps, code=code, cost=Cost(**cost))
+
+
+def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
+    def seconds(keys: tuple[str, ...] | list[str]) -> float | None:
+        known = [metas[key]["seconds"] for key in keys if key in metas]
+        return round(sum(known), 3) if known else None
+
+    def images(keys: tuple[str, ...] | list[str]) -> int | None:
+        known = [metas[key]["images"] for key in keys if key in metas]
+        return sum(known) if known else None
+
+    def rate(count: int | None, spent: float | None) -> float | None:
+        return round(count / spent, 3) if count and spent else None
+
+    spent = {stage: seconds(keys) for stage, keys in cell.steps.items()}
+    count = {stage: images(keys) for stage, keys in cell.steps.items()}
+    # What a chain makes is what its last link yields, however many images the links before it handled.
+    count["sample"] = metas[cell.sample[-1]]["images"] if cell.sample and cell.sample[-1] in metas else None
+    peaks = [meta["peak_memory_mib"] for meta in metas.values()]
+    return Cost(
+        fit_s=spent["fit"],
+        sample_s=spent["sample"],
+        train_s=spent["train"],
+        score_s=spent["score"],
+        data_s=spent["data"],
+        fit_images=count["fit"],
+        sample_images=count["sample"],
+        images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
+        peak_memory_mib=max(peaks, default=None),
+        device=metas[cell.train]["device"] if cell.train in metas else None,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")  # a tiny run takes less than a second
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("benchbench")

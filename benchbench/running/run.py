@@ -1,0 +1,283 @@
+"""Carry out a plan: what is cached, what is missing, run that, then write records, tables and pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from ..machine import cores, memory_gib
+from ..planning.estimates import Timings
+from ..planning.plan import Plan
+from ..planning.steps import Step
+from ..plugins.catalog import catalog, reason
+from ..results.folder import Record, read_record, read_records, record_path, safe_name, write_record
+from ..results.table import shown_keys
+from ..store.store import Store
+from .executors import Event, make_executor
+from .records import keep_known, make_record
+from .schedule import Listener, run_steps
+
+#: Memory that one worker may need before it is known better, in GiB; torch alone takes about one.
+WORKER_GIB = 1.6
+
+
+@dataclass(frozen=True)
+class Status:
+    """A plan held against the store.
+
+    Attributes:
+        todo: steps to run, by key.
+        cached: keys that are published and intact.
+        corrupt: (key, label, problem) of artifacts that differ from their checksums; they are rebuilt.
+        idle: steps that are neither published nor needed, since everything behind them is.
+    """
+
+    todo: dict[str, Step]
+    cached: frozenset[str]
+    corrupt: tuple[tuple[str, str, str], ...]
+    idle: frozenset[str]
+
+
+@dataclass
+class Report:
+    """What a run left behind."""
+
+    records: list[Record] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+    status: Status | None = None
+
+
+def check_writable(results: Path, store: Store) -> None:
+    """Make sure that everything a run leaves can be written, before it is worked for.
+
+    Raises:
+        UsageError: a file is in the way, permission is missing, the disk is full or read-only.
+    """
+    store.writable()
+    for name in ("records", "environments", "figures"):
+        path = results / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise UsageError(f"results folder {results} cannot be written: {path} is not a folder; move it away")
+        if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError(f"results folder {results} cannot be written: no permission for {path}")
+    for name in ("leaderboard.csv", "leaderboard.md"):
+        if (results / name).is_dir():
+            raise UsageError(f"results folder {results} cannot be written: {results / name} is a folder; move it away")
+
+
+def inspect(plan: Plan, store: Store) -> Status:
+    """Find what has to run: every leaf that is missing, and what it needs and is missing too."""
+    cached, corrupt = set(), []
+    for key, step in plan.steps.items():
+        if store.has(key):
+            problem = store.check(key)
+            if problem is None:
+                cached.add(key)
+            else:
+                corrupt.append((key, step.label, problem))
+    spoiled = {key for key, _, _ in corrupt}
+    wanted: set[str] = set()
+    for key, step in reversed(plan.steps.items()):  # leaves come after their inputs
+        leaf = step.stage in ("train", "score")
+        if key not in cached and (leaf or key in wanted or key in spoiled):
+            wanted.add(key)
+            wanted.update(step.inputs)
+    todo = {key: step for key, step in plan.steps.items() if key in wanted and key not in cached}
+    idle = set(plan.steps) - set(todo) - cached
+    return Status(todo, frozenset(cached), tuple(corrupt), frozenset(idle))
+
+
+def choose_executor(wanted: str, workers: int | None, todo: Mapping[str, Step], device: str) -> tuple[str, int]:
+    """Return the executor and its number of workers.
+
+    On a CPU every step runs on one thread, so the cores are shared out as processes; an accelerator is given to one
+    step at a time.
+
+    Raises:
+        UsageError: an unknown executor, or fewer than one worker.
+    """
+    if wanted not in ("auto", "inline", "processes"):
+        raise UsageError(f"--executor {wanted}: must be one of auto, inline, processes")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: must be at least 1")
+    fitting = max(1, min(cores(), int(memory_gib() / WORKER_GIB)))
+    if wanted == "auto":
+        wanted = "processes" if device == "cpu" and fitting > 1 and len(todo) > 1 else "inline"
+    if wanted == "inline":
+        return "inline", 1
+    return "processes", workers or (fitting if device == "cpu" else 1)
+
+
+def carry_out(
+    plan: Plan,
+    results: Path,
+    store: Store,
+    listener: Listener,
+    executor: str = "auto",
+    workers: int | None = None,
+    status: Status | None = None,
+) -> Report:
+    """Run what is missing and write one record for each cell, as soon as it is complete.
+
+    Raises:
+        UsageError: the results folder cannot be written.
+        KeyboardInterrupt: passed on, after the workers were ended; what is finished is kept.
+    """
+    from ..environment import write_environment
+
+    check_writable(results, store)
+    status = status or inspect(plan, store)
+    for key, _, _ in status.corrupt:
+        if store.check(key) is not None:  # another run may have rebuilt it by now
+            store.discard(key)
+    store.sweep(status.cached)
+    environment = write_environment(results)
+    store.remember_plan(plan.steps)
+    todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}
+    timings = Timings(store.root)
+    keeper = _Keeper(plan, results, store, environment, listener, timings, set(todo))
+    keeper.keep_complete()
+    errors: dict[str, str] = {}
+    if todo:
+        kind, count = choose_executor(executor, workers, todo, plan.device)
+        running = make_executor(kind, str(store.root), count)
+        if hasattr(running, "listen"):
+            running.listen = lambda event: listener.event(todo[event["key"]], event)
+        try:
+            errors = run_steps(todo, running, keeper, timings.estimate)
+        finally:
+            running.close()
+            timings.save()
+    if not errors:
+        store.forget_plan(plan.steps)
+    _refresh_reverted(plan, results, keeper.records)
+    return Report([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
+
+
+def _as_kept(results: Path, record: Record) -> Record:
+    """Return a record as it lies in the folder: one that says the same as before kept its time."""
+    kept = read_record(record_path(results, record))
+    return record if kept is None or kept.status != record.status else kept
+
+
+def _in_environment(step: Step, environment: str) -> Step:
+    return replace(step, run={**step.run, "environment": environment})
+
+
+class _Keeper:
+    """Passes events on, and writes the record of each cell once nothing of it is still to be run."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        results: Path,
+        store: Store,
+        environment: str,
+        listener: Listener,
+        timings: Timings,
+        pending: set[str],
+    ) -> None:
+        self.plan, self.results, self.store, self.environment = plan, results, store, environment
+        self.listener, self.timings, self.pending = listener, timings, pending
+        self.records: dict[int, Record] = {}
+        self.errors: dict[str, str] = {}
+        self.plugins = _distributions(plan)
+        self.open = dict(enumerate(plan.cells))
+
+    def keep_complete(self) -> None:
+        """Write the records of all cells that wait for nothing."""
+        for place, cell in list(self.open.items()):
+            if not any(key in self.pending for keys in cell.steps.values() for key in keys):
+                del self.open[place]
+                record = make_record(cell, self.store, self.errors, self.environment, self.plugins)
+                record = keep_known(record, read_record(record_path(self.results, record)))
+                write_record(self.results, record)
+                self.records[place] = record
+
+    def started(self, step: Step) -> None:
+        self.listener.started(step)
+
+    def event(self, step: Step, event: Event) -> None:
+        self.listener.event(step, event)
+
+    def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
+        if outcome["status"] == "done":
+            self.timings.learn(step, float(outcome["seconds"]))
+        self.pending.discard(step.key)
+        self.listener.finished(step, outcome)
+        self.keep_complete()
+
+    def failed(self, step: Step, error: str) -> None:
+        self.errors[step.key] = error
+        self.pending.discard(step.key)
+        self.listener.failed(step, error)
+        self.keep_complete()
+
+
+def _distributions(plan: Plan) -> dict[str, str]:
+    found = {}
+    for step in plan.steps.values():
+        for location in (step.run.get("plugin", step.run["dataset"]), *step.run.get("augs", ())):
+            if location["file"] is None:
+                entry = catalog().get(location["kind"], location["name"])
+                found[entry.name] = f"{entry.distribution}=={entry.version}"
+    return dict(sorted(found.items()))
+
+
+def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) -> None:
+    """Make cells of this plan the newest of their sentence again, after an edit of the code was taken back."""
+    shown = shown_keys(read_records(results).records)
+    for record in records.values():
+        if record.status == "done" and record.key not in shown:
+            write_record(results, record, refresh=True)
+
+
+def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], list[str]]:
+    """Draw the figures, then write the leaderboard that lists them; returns all pictures and a line per problem.
+
+    In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
+    """
+    from ..reporting.leaderboard import write_leaderboard
+
+    figures: list[Path] = []
+    problems: list[str] = []
+    try:
+        figures = draw_figures(plan, results, store)
+    except Exception as error:
+        problems.append(f"figures: not drawn: {reason(error)}")
+    board = write_leaderboard(results)
+    return [*board.plots, *figures], [*problems, *board.problems]
+
+
+def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
+    """Draw a grid of real images beside what was generated from them, for every generation of the plan."""
+    from ..pictures.variants import variants_grid
+    from ..planning import subsets
+    from ..plugins.images import ImageSet
+
+    drawn = []
+    seen: set[str] = set()
+    for cell in plan.cells:
+        if not cell.sample or cell.sample[-1] in seen or not store.has(cell.sample[-1]) or not store.has(cell.data):
+            continue
+        key = cell.sample[-1]
+        seen.add(key)
+        told = cell.sentence
+        name = f"{told['data']}-{told['gen']}-n{told['n_real']}-draw{told['draw'] + 1}"
+        path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
+        drawn.append(path)
+        if path.exists():
+            continue
+        train = ImageSet.load(store.path(cell.data) / "train")
+        wanted = plan.steps[key].body["subset"]
+        if wanted:
+            dataset = plan.steps[key].run["info"]["name"]
+            train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
+        made = ImageSet.load(store.path(key))
+        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
+        variants_grid(train, made, path, title=title)
+    return drawn

@@ -1,0 +1,88 @@
+"""Run the steps that are missing, inputs before what needs them, and tell a listener what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..planning.steps import STAGES, Step
+from .executors import Event, Executor
+
+#: Generation first: most other steps wait for it. Long trainings before short ones keep the last minute busy.
+_URGENCY = {stage: place for place, stage in enumerate(STAGES)}
+
+
+class Listener(Protocol):
+    """What the terminal (or a test) is told."""
+
+    def started(self, step: Step) -> None:
+        """A step was handed to the executor."""
+
+    def event(self, step: Step, event: Event) -> None:
+        """Progress or a log line of a running step."""
+
+    def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
+        """A step's artifact is published."""
+
+    def failed(self, step: Step, error: str) -> None:
+        """A step ended with an error, or cannot run because one before it did."""
+
+
+def run_steps(
+    todo: Mapping[str, Step],
+    executor: Executor,
+    listener: Listener,
+    estimate: Callable[[Step], float | None] = lambda step: None,
+) -> dict[str, str]:
+    """Run every step of ``todo`` whose inputs can be had; returns the error of each that failed, by key.
+
+    A step's inputs are either in ``todo`` or already published. A failure stops what depends on it and nothing else.
+    """
+    order = sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0)))
+    waiting = {step.key: step for step in order}
+    running: dict[str, Step] = {}
+    errors: dict[str, str] = {}
+    while waiting or running:
+        _submit_ready(waiting, running, executor, listener)
+        if not running:
+            break
+        for event in executor.wait():
+            step = running.get(event["key"])
+            if step is None:
+                continue
+            if event["what"] == "done":
+                del running[step.key]
+                listener.finished(step, event)
+            elif event["what"] == "failed":
+                del running[step.key]
+                errors[step.key] = event["error"]
+                listener.failed(step, event["error"])
+                _fail_dependents(step, waiting, errors, listener)
+            else:
+                listener.event(step, event)
+    return errors
+
+
+def _submit_ready(waiting: dict[str, Step], running: dict[str, Step], executor: Executor, listener: Listener) -> None:
+    for step in list(waiting.values()):
+        if len(running) >= executor.capacity:
+            return
+        if any(key in waiting or key in running for key in step.inputs):
+            continue
+        del waiting[step.key]
+        running[step.key] = step
+        listener.started(step)
+        executor.submit(step.to_json())
+
+
+def _fail_dependents(failed: Step, waiting: dict[str, Step], errors: dict[str, str], listener: Listener) -> None:
+    """Fail what waits for a failed step, naming the first cause: the one thing that a user can act on."""
+    cause = f"{failed.label}: {errors[failed.key]}"
+    doomed = {failed.key}
+    # Again until nothing is found: in a chain, a fit waits for a sample that stands behind it.
+    while found := [step for step in waiting.values() if doomed.intersection(step.inputs)]:
+        for step in found:
+            doomed.add(step.key)
+            errors[step.key] = cause
+            del waiting[step.key]
+            listener.failed(step, cause)

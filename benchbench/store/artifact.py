@@ -1,0 +1,185 @@
+"""One artifact on disk: its files, and the ``done.json`` that says what they must be.
+
+``done.json`` holds the facts that were published with the artifact and, under ``"store"``, the size and
+SHA-256 of every file and a checksum over the whole document, so that damage to the document itself is seen
+too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import CorruptError
+from ..keys.content import hash_file, is_settled, signature
+
+DONE = "done.json"
+VERIFIED = ".verified.json"
+_SCHEMA = 1
+
+
+def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """Flush every file of a folder to the disk and return the ``done.json`` that describes it.
+
+    Raises:
+        OSError: a file cannot be read or flushed.
+        TypeError, ValueError: ``meta`` is no JSON or uses the name ``store``; a file has a reserved name;
+            something is neither a file nor a folder.
+    """
+    if "store" in meta:
+        raise ValueError("'store' in meta is the store's own")
+    meta = json.loads(json.dumps(meta, allow_nan=False))  # as it will be read: names are text
+    files: dict[str, dict[str, Any]] = {}
+    folders = [folder]
+    for name, path in _walk(folder):
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            folders.append(path)
+            continue
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"{path} is neither a file nor a folder")
+        if name == DONE or name.startswith(VERIFIED):
+            raise ValueError(f"{name} is a reserved name")
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
+        files[name] = {"size": path.stat().st_size, "sha256": digest}
+    for item in reversed(folders):
+        flush_folder(item)
+    done = {**meta, "store": {"schema": _SCHEMA, "key": key, "files": files}}
+    done["store"]["checksum"] = _checksum(done)
+    return done
+
+
+def seal(folder: Path, done: dict[str, Any]) -> None:
+    """Write ``done.json`` as the last file of a folder and flush both; on failure the folder has none."""
+    path = folder / DONE
+    try:
+        with path.open("w", encoding="utf-8") as stream:
+            json.dump(done, stream, indent=1, sort_keys=True, allow_nan=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        flush_folder(folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def read_done(folder: Path, key: str) -> dict[str, Any]:
+    """Return the content of ``done.json``.
+
+    Raises:
+        CorruptError: it is missing, damaged, or of another key.
+    """
+    subject = f"artifact {key[:12]}: {DONE}"
+    try:
+        done = json.loads((folder / DONE).read_bytes())
+    except FileNotFoundError:
+        raise CorruptError(f"{subject}: missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptError(f"{subject}: unreadable: {error}") from None
+    store = done.get("store") if isinstance(done, dict) else None
+    if not isinstance(store, dict) or store.get("checksum") != _checksum(done):
+        raise CorruptError(f"{subject}: its own checksum differs")
+    if store.get("key") != key:
+        raise CorruptError(f"{subject}: belongs to artifact {str(store.get('key'))[:12]}")
+    return done
+
+
+def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
+    """Return what is wrong with an artifact in one line, ``None`` when nothing is.
+
+    Args:
+        folder: where it lies.
+        key: its key.
+        remembered: whether files that have not been touched since they were last verified count as intact.
+    """
+    try:
+        done = read_done(folder, key)
+    except CorruptError as error:
+        return str(error).partition(": ")[2]
+    expected = done["store"]["files"]
+    read_ns = time.time_ns()
+    try:
+        marks = {
+            name: signature(path.lstat())
+            for name, path in _walk(folder)
+            if name != DONE and not name.startswith(VERIFIED) and not stat.S_ISDIR(path.lstat().st_mode)
+        }
+        for name in sorted(expected.keys() | marks.keys()):
+            if name not in marks:
+                return f"{name}: missing"
+            if name not in expected:
+                return f"{name}: not part of the artifact"
+            if marks[name][0] != expected[name]["size"]:
+                return f"{name}: {marks[name][0]:,} bytes, {expected[name]['size']:,} expected"
+        stamp = {
+            "checksum": done["store"]["checksum"],
+            "files": {name: [*mark] for name, mark in marks.items()},
+        }
+        if remembered and _recall(folder) == stamp:
+            return None
+        for name in sorted(expected):
+            found = hash_file(folder / name)
+            if found != expected[name]["sha256"]:
+                return f"{name}: checksum {found[:12]}, {expected[name]['sha256'][:12]} expected"
+    except OSError as error:
+        return f"{Path(error.filename or DONE).name}: unreadable: {error.strerror or error}"
+    if all(is_settled(mark, read_ns) for mark in marks.values()):
+        _remember(folder, stamp)
+    return None
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut; systems that cannot are done without."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):  # Windows
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the relative POSIX name and the path of everything below a folder, links not followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda item: item.name):
+            yield entry.name, Path(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                for name, path in _walk(Path(entry.path)):
+                    yield f"{entry.name}/{name}", path
+
+
+def _checksum(done: dict[str, Any]) -> str:
+    content = {**done, "store": {name: value for name, value in done["store"].items() if name != "checksum"}}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _recall(folder: Path) -> Any:
+    try:
+        return json.loads((folder / VERIFIED).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def _remember(folder: Path, stamp: dict[str, Any]) -> None:
+    """Note that files with these signatures were intact; a read-only store is verified each time."""
+    draft = folder / f"{VERIFIED}.{os.getpid()}"
+    try:
+        draft.write_text(json.dumps(stamp), encoding="utf-8")
+        os.replace(draft, folder / VERIFIED)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()

@@ -1,0 +1,173 @@
+"""What every plugin promises: a frozen, documented dataclass of one kind, whose module is quick to import."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Needs
+from ..plugins.parameters import PRESETS, build, format_value, parameters
+from .subject import Check, NotApplicable, Skip, Subject, require
+
+BASES = (Dataset, Generator, Augmentation, Learner, Metric, Foundation)
+#: Libraries that take seconds to import; a plugin imports them inside its methods.
+HEAVY = (
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "timm",
+    "sklearn",
+    "pandas",
+    "tensorflow",
+    "jax",
+)
+_IMPORT = """
+import importlib, importlib.util, os, sys
+name, path = sys.argv[1:3]
+if path:
+    sys.path.insert(0, os.path.dirname(path))
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+else:
+    importlib.import_module(name)
+print(",".join(item for item in sys.argv[3:] if item in sys.modules))
+"""
+
+
+def is_a_frozen_dataclass_of_one_kind(subject: Subject) -> None:
+    """A plugin derives from one kind and carries ``@dataclass(frozen=True)`` itself."""
+    cls = subject.cls
+    bases = [base for base in BASES if issubclass(cls, base)]
+    names = ", ".join(base.__name__ for base in bases) or "none of them"
+    one = len(bases) == 1 and cls not in BASES
+    require(one, f"{cls.__name__} must derive from exactly one kind; it derives from {names}")
+    require(getattr(cls, "kind", "") == bases[0].kind, f"{cls.__name__}.kind must stay {bases[0].kind!r}")
+    own = vars(cls).get("__dataclass_params__")
+    require(own is not None and own.frozen, f"{cls.__name__} must be decorated with @dataclass(frozen=True)")
+
+
+def has_a_docstring(subject: Subject) -> None:
+    """Its first line is what ``bench list`` shows."""
+    text = vars(subject.cls).get("__doc__") or ""
+    made_up = text.startswith(f"{subject.cls.__name__}(")  # what dataclass() writes where there is none
+    require(
+        bool(text.strip()) and not made_up,
+        f"{subject.cls.__name__} has no docstring; its first line is shown by bench list",
+    )
+
+
+def declares_every_field_with_param_and_help(subject: Subject) -> None:
+    """A field is an option of the command line, so that each has a type, a default and a sentence."""
+    try:
+        declared = parameters(subject.cls)
+    except TypeError as error:
+        raise AssertionError(str(error)) from None
+    for item in declared:
+        require(bool(item.help and item.help.strip()), f"{subject.cls.__name__}.{item.name} has an empty help")
+
+
+def defaults_are_valid_under_every_preset(subject: Subject) -> None:
+    """Each default keeps its own bounds, can be spelled on the command line, and makes a plugin."""
+    for preset in PRESETS:
+        for item in parameters(subject.cls):
+            value = item.preset(preset)
+            shown = f"{item.name}={format_value(value)} ({preset})"
+            try:
+                require(item.check(value) == value, f"{shown}: the default has another type than its field")
+                spelled = item.parse(format_value(value))
+            except ValueError as error:
+                raise AssertionError(f"{shown}: {error}") from None
+            require(spelled == value, f"{shown}: reads back as {spelled!r}")
+        made = build(subject.cls, {}, subject=subject.name, preset=preset)
+        require(
+            made == build(subject.cls, {}, subject=subject.name, preset=preset),
+            "two equal plugins must compare equal",
+        )
+
+
+def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
+    """Listing and planning import plugin modules, so that torch and its like belong inside methods."""
+    cls = subject.cls
+    if "<locals>" in cls.__qualname__:
+        raise NotApplicable  # defined inside a function: its module cannot be imported apart
+    module, path = _importable(cls)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    command = [sys.executable, "-c", _IMPORT, module, path, *HEAVY]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
+    found = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    require(
+        not found,
+        f"importing {module} imports {found.replace(',', ', ')}; import it inside the methods that use it",
+    )
+
+
+def says_what_it_needs(subject: Subject) -> None:
+    """``needs``, ``external`` and ``seconds`` answer in their declared types."""
+    plugin: Any = subject.plugin
+    needs = plugin.needs()
+    require(isinstance(needs, Needs), f"needs() must return Needs; got {type(needs).__name__}")
+    paths = plugin.external()
+    require(isinstance(paths, tuple), f"external() must return a tuple of paths; got {type(paths).__name__}")
+    require(all(isinstance(path, Path) for path in paths), "external() must return pathlib.Path objects")
+    for stage in ("fit", "sample", "train", "score", "load"):
+        estimate = plugin.seconds(stage, 10, subject.info)
+        valid = estimate is None or (isinstance(estimate, (int, float)) and math.isfinite(estimate) and estimate >= 0)
+        require(valid, f"seconds({stage!r}, 10, info) must be None or a finite number from 0; got {estimate!r}")
+    if plugin.kind not in ("dataset", "foundation"):
+        require(
+            plugin.resolve(subject.info) == plugin,
+            "resolve(info) must not change a plugin that is resolved already",
+        )
+    missing = [*(f"package {name}" for name in needs.packages if importlib.util.find_spec(name.split(".")[0]) is None)]
+    missing += [f"{need.what} at {need.path} (from {need.source})" for need in needs.files if not need.path.exists()]
+    if missing:
+        raise Skip(f"missing here: {'; '.join(missing)}")
+    from ..plugins.locate import locate
+
+    for name in needs.foundations:
+        locate(name)
+
+
+def _importable(cls: type) -> tuple[str, str]:
+    """Return the module's name, and its file where the name alone does not lead there."""
+    file = str(Path(inspect.getfile(cls)).resolve())
+    try:
+        spec = importlib.util.find_spec(cls.__module__)
+    except (ImportError, ValueError):
+        spec = None
+    main = sys.modules.get(cls.__module__)
+    if (
+        spec is not None
+        and spec.origin
+        and Path(spec.origin).resolve() == Path(file)
+        and getattr(main, "__package__", None)
+    ):
+        return cls.__module__, ""
+    return Path(file).stem, file
+
+
+#: Where one of these is broken or cannot be judged, nothing that follows could be.
+ESSENTIAL: tuple[Check, ...] = (
+    is_a_frozen_dataclass_of_one_kind,
+    declares_every_field_with_param_and_help,
+    defaults_are_valid_under_every_preset,
+    says_what_it_needs,
+)
+CHECKS: tuple[Check, ...] = (
+    is_a_frozen_dataclass_of_one_kind,
+    has_a_docstring,
+    declares_every_field_with_param_and_help,
+    defaults_are_valid_under_every_preset,
+    imports_nothing_heavy_with_its_module,
+    says_what_it_needs,
+)

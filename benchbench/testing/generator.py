@@ -1,0 +1,257 @@
+"""What a generator promises: the right number of images, the same bytes each time, also after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..plugins.images import ImageSet
+from .subject import (
+    Check,
+    Killed,
+    NotApplicable,
+    Probe,
+    Subject,
+    folder_digest,
+    global_randomness,
+    require,
+    same_images,
+)
+
+
+def shards_are_consecutive_ranges(subject: Subject) -> None:
+    """``shards`` cuts the work of ``fit``, the training images or other items, into non-empty ranges from 0."""
+    for total in (1, 2, len(subject.train)):
+        shards = list(subject.plugin.shards(total))
+        covered = [index for shard in shards for index in shard]
+        fine = covered == list(range(len(covered))) and all(len(shard) for shard in shards)
+        require(fine, f"shards({total}) must be consecutive, non-empty ranges from 0; got {shards}")
+
+
+def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> None:
+    """Each shard writes its own folder and depends on nothing that another shard or a global state did."""
+    _needs_fit(subject)
+    first = [folder_digest(folder) for folder in _fitted(subject)]
+    require(all(first), "fit wrote nothing into context.folder; what sample reads has to be there")
+    shards = list(_shards(subject))
+    with global_randomness(2):
+        again = {shard: folder_digest(_fit(subject, shard).folder) for shard in reversed(shards)}
+    for shard, digest in zip(shards, first, strict=True):
+        differing = sorted(name for name in {*digest, *again[shard]} if digest.get(name) != again[shard].get(name))
+        require(
+            not differing,
+            f"fit of images {shard.start}..{shard.stop - 1} wrote other bytes the second time: {differing}",
+        )
+
+
+def fit_survives_a_kill(subject: Subject) -> str:
+    """Killed half way and started again with the same scratch folder, ``fit`` ends with the same bytes."""
+    _needs_fit(subject)
+    shard = next(iter(_shards(subject)))
+    _fitted(subject)
+    whole: Probe = subject.shared["fits"][0]
+    if whole.ticks < 2:
+        return "not tried: fit reports no progress through context.progress, where it could be stopped"
+    scratch = subject.new_folder("killed-scratch")
+    try:
+        _fit(subject, shard, scratch=scratch, kill_after=whole.ticks // 2)
+    except Killed:
+        pass
+    else:
+        raise AssertionError("fit went on after it was killed: it must not catch BaseException")
+    resumed = folder_digest(_fit(subject, shard, scratch=scratch).folder)
+    same = resumed == folder_digest(whole.folder)
+    require(same, "fit wrote other bytes after a kill and a second start than in one go")
+    return ""
+
+
+def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
+    """Each set has the dataset's resolution and class names; together they are as many as ``output_count`` says."""
+    sets = _sampled(subject)
+    for item in sets:
+        require(isinstance(item, ImageSet), f"sample must yield ImageSet objects; got {type(item).__name__}")
+        require(len(item) > 0, "sample yielded an empty set")
+        side = subject.info.resolution
+        require(
+            item.images.shape[1:] == (side, side, 3),
+            f"images must be ({side}, {side}, 3); got {item.images.shape[1:]}",
+        )
+        require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
+    total = sum(len(item) for item in sets)
+    _require_count(subject, total, _count(subject, subject.n_syn))
+    context: Probe = subject.shared["sample context"]
+    counted = context.handed in (0, len(sets))
+    require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
+
+
+def sample_makes_a_single_image_too(subject: Subject) -> None:
+    """``--n-syn 1`` is a valid request."""
+    if subject.plugin.is_real:
+        raise NotApplicable
+    count = _count(subject, 1)
+    total = sum(len(item) for item in _sample_few(subject, count))
+    require(total == count, f"sample made {total} images when asked for {count}")
+
+
+def transform_maps_images_one_for_one(subject: Subject) -> None:
+    """``transform`` keeps number, order, labels and size, and gives the same bytes again."""
+    if not subject.plugin.is_transform:
+        raise NotApplicable
+    given = subject.more(0)
+    made, again = (
+        ImageSet.concatenate(list(subject.plugin.transform(given, subject.context("transform")))) for _ in range(2)
+    )
+    require(np.array_equal(made.labels, given.labels), "transform changed the labels, their order or their number")
+    side = subject.info.resolution
+    size = made.images.shape[1:]
+    require(size == (side, side, 3), f"transformed images must be ({side}, {side}, 3); got {size}")
+    require(same_images(made, again), "transform made other images the second time")
+
+
+def origins_are_json(subject: Subject) -> None:
+    """What is said of an image's origin goes into a file: plain JSON values, no NumPy scalars, no NaN."""
+    for item in _sampled(subject):
+        for origin in item.origins:
+            try:
+                json.dumps(dict(origin), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise AssertionError(f"an origin is not JSON: {error} in {dict(origin)!r}") from None
+
+
+def sample_gives_the_same_bytes_again(subject: Subject) -> None:
+    """With one seed, another run makes the same images, whatever the global random states are."""
+    first = _sampled(subject)
+    with global_randomness(2):
+        again, _ = _sample(subject)
+    same = len(first) == len(again) and all(map(same_images, first, again))
+    require(
+        same,
+        "sample made other images the second time; take all randomness from context.rng or context.torch_rng",
+    )
+
+
+def sample_continues_after_a_kill(subject: Subject) -> None:
+    """With ``context.completed`` chunks done, what follows is what one uninterrupted run would have made."""
+    whole = _sampled(subject)
+    if len(whole) < 2:
+        raise NotApplicable  # a kill repeats all of it
+    for completed in sorted({1, len(whole) - 1}):
+        rest, context = _sample(subject, completed=completed)
+        # A generator that does not ask context.chunks starts over, and the harness drops what it has already.
+        rest = rest[completed - context.skipped :]
+        same = len(rest) == len(whole) - completed and all(map(same_images, rest, whole[completed:]))
+        require(same, f"behind {completed} finished chunks, sample goes on with other images than in one go")
+
+
+def leaves_the_training_images_alone(subject: Subject) -> None:
+    """Nothing that ran so far has changed a pixel or a label: others read the same arrays."""
+    _sampled(subject)
+    untouched = np.array_equal(subject.train.images, subject.given.images)
+    untouched = untouched and np.array_equal(subject.train.labels, subject.given.labels)
+    require(untouched, "the training images or labels were written to; work on a copy")
+
+
+def real_is_the_training_subset_itself(subject: Subject) -> None:
+    """The baseline's images are the training images, in their order."""
+    if not subject.plugin.is_real:
+        raise NotApplicable
+    made = ImageSet.concatenate(_sampled(subject))
+    same = np.array_equal(made.images, subject.given.images) and np.array_equal(made.labels, subject.given.labels)
+    require(same, "is_real generators yield the training images unchanged")
+
+
+def _require_count(subject: Subject, total: int, expected: int) -> None:
+    if subject.plugin.may_yield_fewer:
+        require(1 <= total <= expected, f"sample made {total} images in all; it has to make 1 to {expected}")
+    else:
+        require(total == expected, f"sample made {total} images in all; it has to make {expected}")
+
+
+def _count(subject: Subject, asked: int) -> int:
+    """Return how many images a run would plan when it is asked for some."""
+    return int(subject.plugin.output_count(len(subject.train), asked, asked))
+
+
+def _shards(subject: Subject) -> list[range]:
+    items = subject.n_syn if subject.plugin.needs_upstream else len(subject.train)
+    return list(subject.plugin.shards(items))
+
+
+def _needs_fit(subject: Subject) -> None:
+    if not subject.plugin.has_fit or not _shards(subject):
+        raise NotApplicable
+
+
+def _fit(subject: Subject, shard: range, *, scratch: Path | None = None, kill_after: int | None = None) -> Probe:
+    changes: dict[str, Any] = {**_upstream(subject), "scratch": scratch, "kill_after": kill_after}
+    context = subject.context("fit", shard=shard, **changes)
+    subject.plugin.fit(subject.train, context)
+    return context
+
+
+def _fitted(subject: Subject) -> tuple[Path, ...]:
+    """Run ``fit`` once for every check: the folders of its shards, none for a generator without ``fit``."""
+    if not subject.plugin.has_fit:
+        return ()
+    if "fits" not in subject.shared:
+        with global_randomness(1):
+            subject.shared["fits"] = [_fit(subject, shard) for shard in _shards(subject)]
+    return tuple(context.folder for context in subject.shared["fits"])
+
+
+def _sample(subject: Subject, **changes: Any) -> tuple[list[ImageSet], Probe]:
+    changes.setdefault("n_syn", _count(subject, subject.n_syn))
+    context = subject.context("sample", fitted=_fitted(subject), **_upstream(subject), **changes)
+    return list(subject.plugin.sample(subject.train, context)), context
+
+
+def _sample_few(subject: Subject, n_syn: int) -> list[ImageSet]:
+    """Sample ``n_syn`` images; a link of a chain is given no more upstream images than it asks for."""
+    plugin = subject.plugin
+    if not plugin.needs_upstream:
+        return _sample(subject, n_syn=n_syn)[0]
+    given = subject.more(0).subset(range(min(plugin.upstream_count(n_syn), len(subject.train))))
+    fits = [
+        subject.context("fit", shard=shard, upstream=given)
+        for shard in (plugin.shards(len(given)) if plugin.has_fit else ())
+    ]
+    for context in fits:
+        plugin.fit(subject.train, context)
+    fitted = tuple(context.folder for context in fits)
+    return list(plugin.sample(subject.train, subject.context("sample", fitted=fitted, upstream=given, n_syn=n_syn)))
+
+
+def _sampled(subject: Subject) -> list[ImageSet]:
+    """Run ``sample`` once for every check."""
+    if "sample" not in subject.shared:
+        with global_randomness(1):
+            subject.shared["sample"], subject.shared["sample context"] = _sample(subject)
+    return list(subject.shared["sample"])
+
+
+def _upstream(subject: Subject) -> dict[str, ImageSet]:
+    """What the link before would have made, for a generator that filters or changes it."""
+    if not subject.plugin.needs_upstream:
+        return {}
+    if "upstream" not in subject.shared:
+        several = [subject.more(seed) for seed in range(-(-subject.n_syn // len(subject.train)))]
+        subject.shared["upstream"] = ImageSet.concatenate(several).subset(range(subject.n_syn))
+    return {"upstream": subject.shared["upstream"]}
+
+
+CHECKS: tuple[Check, ...] = (
+    shards_are_consecutive_ranges,
+    fit_gives_the_same_bytes_whatever_the_order_of_shards,
+    fit_survives_a_kill,
+    sample_yields_n_syn_images_of_the_right_size,
+    sample_makes_a_single_image_too,
+    transform_maps_images_one_for_one,
+    origins_are_json,
+    sample_gives_the_same_bytes_again,
+    sample_continues_after_a_kill,
+    leaves_the_training_images_alone,
+    real_is_the_training_subset_itself,
+)

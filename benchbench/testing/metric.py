@@ -1,0 +1,98 @@
+"""What a metric promises: finite JSON values that say what they were measured with, the same each time."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from ..errors import BenchError
+from ..plugins.images import ImageSet
+from .subject import Check, Subject, global_randomness, require
+
+
+def returns_finite_json_values(subject: Subject) -> None:
+    """Every value is JSON, every number finite; ``None`` stands for what cannot be had."""
+    scores = _scores(subject)
+    require(bool(scores), "score returned nothing")
+    try:
+        json.dumps(scores, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"score must return plain JSON values: {error}; got {scores!r}") from None
+    numbers = [value for value in scores.values() if isinstance(value, (int, float))]
+    require(any(math.isfinite(value) for value in numbers), "score returned no number")
+
+
+def says_what_it_was_measured_with(subject: Subject) -> None:
+    """A distance without its extractor and its counts cannot be compared with another."""
+    scores = _scores(subject)
+    for key, kind in (("extractor", str), ("n_score", int), ("n_reference", int)):
+        require(
+            type(scores.get(key)) is kind,
+            f"score must report {key} as {kind.__name__}; got {scores.get(key)!r}",
+        )
+    counts = scores["n_score"], scores["n_reference"]
+    sizes = len(_synthetic(subject)), len(subject.train)
+    within = 0 < counts[0] <= sizes[0] and 0 < counts[1] <= sizes[1]
+    require(within, f"it reports {counts} scored and reference images out of {sizes}")
+
+
+def gives_the_same_values_again(subject: Subject) -> None:
+    """Another call gives the same numbers, whatever the global random states are."""
+    first = _scores(subject)
+    with global_randomness(2):
+        again = dict(subject.plugin.score(subject.train, _synthetic(subject), subject.context("score")))
+    require(first == again, f"score gave {first} and then {again}")
+
+
+def leaves_the_images_alone(subject: Subject) -> None:
+    """The images are shared by every metric."""
+    synthetic = _synthetic(subject)
+    kept = np.array(synthetic.images)
+    subject.plugin.score(subject.train, synthetic, subject.context("score"))
+    require(np.array_equal(kept, synthetic.images), "score wrote to the generated images; work on a copy")
+
+
+def refuses_an_empty_set_clearly(subject: Subject) -> None:
+    """Nothing generated, or nothing to compare with, is said in words and never scored."""
+    whole = subject.train
+    empty = whole.subset([])
+    for real, synthetic, what in ((whole, empty, "no generated images"), (empty, whole, "no real images")):
+        try:
+            scores = subject.plugin.score(real, synthetic, subject.context("score"))
+        except (BenchError, ValueError) as error:
+            require(bool(str(error).strip()), f"with {what} score raises an error without a message")
+        except Exception as error:
+            raise AssertionError(
+                f"with {what} score fails with {type(error).__name__}; raise a ValueError that says so"
+            ) from error
+        else:
+            raise AssertionError(f"with {what} score returns {dict(scores)}; raise a ValueError that says so")
+
+
+def _synthetic(subject: Subject) -> ImageSet:
+    if "synthetic" not in subject.shared:
+        subject.shared["synthetic"] = subject.more(1)
+    images: ImageSet = subject.shared["synthetic"]
+    return images
+
+
+def _scores(subject: Subject) -> dict[str, Any]:
+    """Score once for every check."""
+    if "scores" not in subject.shared:
+        with global_randomness(1):
+            context = subject.context("score")
+            subject.shared["scores"] = dict(subject.plugin.score(subject.train, _synthetic(subject), context))
+    scores: dict[str, Any] = subject.shared["scores"]
+    return scores
+
+
+CHECKS: tuple[Check, ...] = (
+    returns_finite_json_values,
+    says_what_it_was_measured_with,
+    gives_the_same_values_again,
+    leaves_the_images_alone,
+    refuses_an_empty_set_clearly,
+)
