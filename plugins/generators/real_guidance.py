@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.models.generators import TextToImageGenerator
+from benchbench.plugins import Context, DatasetInfo, ImageSet, param
 from benchbench.plugins.context import derive_seed
-from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import numpy as np
     from numpy.typing import NDArray
 
     from benchbench.models.diffusion.sampling import TextToImage
 
-#: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
-CHUNK = 50
 #: Parameters that are said of every image.
-_RECORDED = ("guidance_scale", "num_inference_steps", "scheduler")
+_RECORDED = ("strength", "guidance_scale", "num_inference_steps", "scheduler")
 #: Share of the chain that is run, by training images per class (He et al. 2023, the commands of their code):
 #: 15, 20, 35, 40 and 50 of 100 steps.
 STRENGTHS = {16: 0.15, 8: 0.20, 4: 0.35, 2: 0.40, 1: 0.50}
 
 
 @dataclass(frozen=True)
-class RealGuidance(Generator):
+class RealGuidance(TextToImageGenerator):
     """Real guidance (He et al. 2023): every image is a training image, noised and denoised towards its class.
 
     This is SDEdit (Meng et al. 2022): the image is noised to the level of the last ``strength`` of the sampling
@@ -46,12 +42,8 @@ class RealGuidance(Generator):
     is a whole number.
     """
 
-    model: str | None = param(
-        None, help="Foundation: an embedded name, a folder or a hub id; none is the dataset's default."
-    )
-    template: str | None = param(
-        None, help="Prompt with one {} where the class name goes; none is the dataset's template."
-    )
+    registered: ClassVar[str] = "real-guidance"
+
     strength: float | None = param(
         None, above=0, high=1, help="Share of the sampling steps that is taken; none follows images per class."
     )
@@ -62,49 +54,15 @@ class RealGuidance(Generator):
     scheduler: str = param(
         "DPMSolverMultistepScheduler", paper="DDPMScheduler", help="Class name of a diffusers scheduler."
     )
-    resolution: int | None = param(
-        None,
-        low=8,
-        help="Side in px at which the foundation sees and makes images; none: the dataset's, or a small model's own.",
-    )
-    interpolation: str = param(
-        "bicubic",
-        choices=("nearest", "bilinear", "bicubic", "lanczos"),
-        help="Resizing into the foundation's resolution and back.",
-    )
-    sample_batch: int = param(
-        50, low=1, stage="speed", help="Images sampled at once, at most 50; changes speed and memory alone."
-    )
 
     def __post_init__(self) -> None:
         from benchbench.models.diffusion.schedulers import steps_taken
-        from benchbench.models.prompts import check_template
 
-        check_template(self.template)
+        super().__post_init__()
         # How many images a class has is not known here; sampling looks at the strength that then holds.
         largest = max(STRENGTHS.values()) if self.strength is None else self.strength
         if not steps_taken(self.num_inference_steps, largest):
             raise ValueError(_too_few(self.num_inference_steps, largest))
-
-    def needs(self) -> Needs:
-        """Return the foundation, and at 128 px or more that a CPU would take long.
-
-        Raises:
-            UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
-        """
-        from ._text_to_image import sampling_needs
-
-        return sampling_needs(self.model, self.resolution, self.scheduler, "real-guidance")
-
-    def resolve(self, info: DatasetInfo) -> Self:
-        """Fill in the model, the resolution and the template.
-
-        Raises:
-            UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
-        """
-        from ._text_to_image import resolved
-
-        return resolved(self, info, "real-guidance")
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield ``context.n_syn`` variants, spread evenly over the training images.
@@ -112,67 +70,46 @@ class RealGuidance(Generator):
         Raises:
             BenchError: the strength for this many images per class is less than one step.
         """
-        import numpy as np
-
         from benchbench.errors import BenchError
-        from benchbench.models.diffusion.sampling import open_text_to_image
         from benchbench.models.diffusion.schedulers import steps_taken
-        from benchbench.models.prompts import class_prompts
 
         strength = self.strength or strength_for(train)
         if not steps_taken(self.num_inference_steps, strength):
             raise BenchError(f"real-guidance:{_too_few(self.num_inference_steps, strength)}")
         ready = replace(self.resolve(context.info), strength=strength)
-        prompts = class_prompts(context.info, ready.template)
+        prompts = ready.prompts(context.info)
         sources = _sources(train, context.n_syn, context.seed)
-        facts = {name: getattr(ready, name) for name in ("strength", *_RECORDED)}
-        context.report(strength=ready.strength)
-        model: TextToImage | None = None
-        for chunk in context.chunks(context.n_syn, CHUNK):
-            model = model or open_text_to_image(
-                context.foundation(str(ready.model)),
-                str(ready.model),
-                device=context.device,
-                precision=context.precision,
-                scheduler=self.scheduler,
-                subject="real-guidance",
-            )
-            chosen = sources[chunk.start : chunk.stop]
-            labels = train.labels[chosen]
-            origins = [
-                {
-                    **facts,
-                    "source": int(source),
-                    "prompt": prompts[label],
-                    "seed": derive_seed(context.seed, "real-guidance", source, number // len(train)),
-                }
-                for number, source, label in zip(chunk, chosen, labels, strict=True)
-            ]
-            parts = [origins[part.start : part.stop] for part in batches(len(origins), self.sample_batch)]
-            pixels = np.concatenate([ready._images(train, part, model, context.info.resolution) for part in parts])
-            yield ImageSet(pixels, labels, train.classes, origins)
+        labels = train.labels[sources]
+        facts = {name: getattr(ready, name) for name in _RECORDED}
+        context.report(strength=strength)
+
+        def origin(number: int) -> dict[str, Any]:
+            source = sources[number]
+            seed = derive_seed(context.seed, "real-guidance", source, number // len(train))
+            return {**facts, "source": int(source), "prompt": prompts[labels[number]], "seed": seed}
+
+        yield from ready.sampled(train, context, labels, origin)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
         from benchbench.models.diffusion.schedulers import steps_taken
 
-        from ._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
+        model, resolution = self.model_and_side(info)
         if stage != "sample" or model != "glyph-sd" or resolution != 32:
             return None
         opening, call, image = 8.0, 0.0018, 0.004  # measured on one core, batches of 50
         steps = steps_taken(self.num_inference_steps, self.strength or STRENGTHS[4])
         return opening + images * (steps * (2 if self.guidance_scale > 1 else 1) * call + image)
 
-    def _images(
-        self, train: ImageSet, origins: list[dict[str, Any]], model: TextToImage, side: int
+    def images(
+        self, model: TextToImage, origins: Sequence[dict[str, Any]], train: ImageSet | None = None
     ) -> NDArray[np.uint8]:
-        """Return uint8 ``(n, side, side, 3)`` made of n recipes."""
+        """Return the training images that ``origins`` name, noised and denoised, uint8 ``(n, R, R, 3)``."""
         from benchbench.models.resize import resized
 
+        assert train is not None
         images = train.images[[origin["source"] for origin in origins]]
-        made = model.image_to_image(
+        return model.image_to_image(
             resized(images, self.resolution or 0, self.interpolation),
             [origin["prompt"] for origin in origins],
             [origin["seed"] for origin in origins],
@@ -180,7 +117,6 @@ class RealGuidance(Generator):
             guidance_scale=self.guidance_scale,
             num_inference_steps=self.num_inference_steps,
         )
-        return resized(made, side, self.interpolation)
 
 
 def _too_few(steps: int, strength: float) -> str:

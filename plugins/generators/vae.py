@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.models.generators import DiffusionGenerator
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Needs, param
 from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ CHUNK = 50
 
 
 @dataclass(frozen=True)
-class VAE(Generator):
+class VAE(DiffusionGenerator):
     """Real images as a latent diffusion model's autoencoder reproduces them (Zhou et al. 2023, tables 1 and 6).
 
     What no image made by that model can be better than: each real image is resized to ``resolution``, encoded
@@ -36,25 +37,18 @@ class VAE(Generator):
 
     is_transform: ClassVar[bool] = True
 
-    model: str | None = param(
-        None, help="Foundation: an embedded name, a folder or a hub id; none is the dataset's default."
-    )
+    registered: ClassVar[str] = "vae"
+
     resolution: int | None = param(
         None,
         low=1,
         help="Side in px at which it works, a multiple of its reduction; none: the dataset's, or a small model's own.",
     )
-    interpolation: str = param(
-        "bicubic",
-        choices=("nearest", "bilinear", "bicubic", "lanczos"),
-        help="Resizing into the autoencoder's resolution and back.",
-    )
 
     def needs(self) -> Needs:
         """Return the foundation, and at 256 px or more that a CPU would take long."""
         large = (self.resolution or 0) >= 256
-        foundations = (self.model,) if self.model else ()
-        return Needs(foundations=foundations, memory_gib=4.0 if large else 0.0, accelerator=large)
+        return replace(super().needs(), memory_gib=4.0 if large else 0.0, accelerator=large)
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model and the resolution.
@@ -64,9 +58,7 @@ class VAE(Generator):
         """
         from benchbench.models.diffusion.layout import check_vae_at_plan
 
-        from ._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
+        model, resolution = self.model_and_side(info)
         check_vae_at_plan(model, resolution, "vae")
         return replace(self, model=model, resolution=resolution)
 
@@ -98,9 +90,7 @@ class VAE(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        from ._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
+        model, resolution = self.model_and_side(info)
         if stage not in ("sample", "transform") or model != "glyph-sd":
             return None
         return 7.0 + images * 0.003 * (resolution / 32) ** 2  # measured on one core
@@ -117,9 +107,7 @@ class VAE(Generator):
         """Return the images at ``sources`` through the autoencoder, at the dataset's resolution."""
         from benchbench.models.resize import resized
 
-        from ._text_to_image import model_and_side
-
-        _, side = model_and_side(self, info)
+        _, side = self.model_and_side(info)
         made = model.autoencode(resized(images.images[sources], side, self.interpolation))
         return ImageSet(
             resized(made, info.resolution, self.interpolation),

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.models.generators import ClipUser
+from benchbench.plugins import Context, DatasetInfo, ImageSet, param
 
 
 @dataclass(frozen=True)
-class ClipFilter(Generator):
+class ClipFilter(ClipUser):
     """The CLIP filter of He et al. 2023 behind any generator: ``diffinv+clip-filter:threshold=0.95``.
 
     ``fit`` scores each image of the link before against the prompts of all classes. ``sample`` keeps those whose
@@ -22,13 +23,13 @@ class ClipFilter(Generator):
     has_fit: ClassVar[bool] = True
     needs_upstream: ClassVar[bool] = True
     may_yield_fewer: ClassVar[bool] = True
+    registered: ClassVar[str] = "clip-filter"
 
     clip: str = param(
         "glyph-clip",
         paper="timm/resnet50_clip.openai",
         help="CLIP that scores the images: an embedded name, a folder or a hub id.",
     )
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
     threshold: float = param(
         0.95, low=0, high=1, stage="sample", help="Keep images whose probability of their label is above this."
     )
@@ -47,21 +48,6 @@ class ClipFilter(Generator):
     shard_size: int | None = param(
         None, low=1, stage="speed", help="Images per fit step; none is 5,000, or more to keep to 64 steps."
     )
-
-    def __post_init__(self) -> None:
-        from benchbench.models.prompts import check_template
-
-        check_template(self.template)
-
-    def needs(self) -> Needs:
-        """Return the CLIP and the package that opens it.
-
-        Raises:
-            UsageError: the CLIP is on this machine and is none.
-        """
-        from benchbench.models.clip.needs import EXTRAS, clip_packages
-
-        return Needs(packages=clip_packages(self.clip, "clip-filter"), foundations=(self.clip,), extras=EXTRAS)
 
     def upstream_count(self, n_syn: int) -> int:
         """Return how many images the link before has to make: ``oversample`` times ``n_syn``."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.models.generators import DiffusionGenerator
+from benchbench.plugins import Context, DatasetInfo, ImageSet, param
 
 if TYPE_CHECKING:
     from typing import Self
@@ -15,7 +16,7 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True)
-class DiffusionInversion(Generator):
+class DiffusionInversion(DiffusionGenerator):
     """Diffusion Inversion (Zhou et al. 2023): learn a conditioning for each real image, sample around it.
 
     Stage 1 (``fit``) learns ``num_tokens`` vectors per training image against a frozen text-to-image model,
@@ -40,21 +41,9 @@ class DiffusionInversion(Generator):
     """
 
     has_fit: ClassVar[bool] = True
+    registered: ClassVar[str] = "diffinv"
 
-    model: str | None = param(
-        None, help="Foundation: an embedded name, a folder or a hub id; none is the dataset's default."
-    )
     num_tokens: int = param(5, low=1, help="Learned vectors per image, K.")
-    resolution: int | None = param(
-        None,
-        low=8,
-        help="Side in px at which the foundation sees and makes images; none: the dataset's, or a small model's own.",
-    )
-    interpolation: str = param(
-        "bicubic",
-        choices=("nearest", "bilinear", "bicubic", "lanczos"),
-        help="Resizing into the foundation's resolution and back.",
-    )
     learning_rate: float = param(0.1, above=0, paper=0.03, help="Constant learning rate of stage 1.")
     weight_decay: float = param(1e-2, low=0, help="Decoupled weight decay of stage 1, per optimiser step.")
     checkpoints: tuple[int, ...] = param(
@@ -146,16 +135,6 @@ class DiffusionInversion(Generator):
             kept = "/".join(map(str, self.checkpoints))
             raise ValueError(f"mixed_checkpoints={unknown[0]}: must be among the checkpoints, {kept}")
 
-    def needs(self) -> Needs:
-        """Return the foundation, and at 128 px or more that a CPU would take days.
-
-        Raises:
-            UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
-        """
-        from .._text_to_image import sampling_needs
-
-        return sampling_needs(self.model, self.resolution, self.scheduler, "diffinv")
-
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution, and the sizes of groups and batches.
 
@@ -165,23 +144,17 @@ class DiffusionInversion(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be inverted, or not at this resolution.
         """
-        from benchbench.models.diffusion.layout import check_at_plan
-
-        from .._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
         group, batch = (500, 100) if info.resolution <= 28 else (1000, 500) if info.resolution <= 32 else (100, 50)
-        ready = replace(
-            self,
-            model=model,
-            resolution=resolution,
+        return replace(
+            super().resolve(info),
             group_size=self.group_size or group,
             batch_size=self.batch_size or (batch if self.optimizer == "dense-adamw" else 50),
             mixed_checkpoints=self.mixed_checkpoints or self.checkpoints,
         )
-        text = self.initial == "prompt" or self.unconditional == "empty-prompt"
-        check_at_plan(model, resolution, "diffinv", text=text)
-        return ready
+
+    def reads_text(self) -> bool:
+        """Return whether a prompt is encoded: to begin with, or as the unconditional input."""
+        return self.initial == "prompt" or self.unconditional == "empty-prompt"
 
     def shards(self, train_count: int) -> Sequence[range]:
         """Return ranges of ``shard_size`` images; under ``dense-adamw`` whole groups."""
@@ -205,9 +178,7 @@ class DiffusionInversion(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        from .._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
+        model, resolution = self.model_and_side(info)
         if model != "glyph-sd" or resolution != 32:
             return None
         opening, visit, call, image = 10.0, 0.0042, 0.0018, 0.004  # measured on one core, batches of 25 and 50

@@ -12,12 +12,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchbench.models.diffusion.sampling import TextToImage, open_text_to_image
 from benchbench.models.prompts import class_prompts
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context, derive_seed
@@ -27,29 +25,13 @@ from .._prompts import Frame, class_frames
 from .._scoring import Scorer
 from .language import open_language_model
 
+if TYPE_CHECKING:
+    from .plugin import LECF
+
 #: Candidates between two savings. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
 PROBABILITIES = "probabilities.npy"
 SENTENCES = "sentences.json"
-
-
-@dataclass(frozen=True)
-class CandidateSettings:
-    """The parameters that decide candidates, all resolved; see ``LECF`` for their meaning."""
-
-    model: str
-    language_model: str | None
-    num_sentences: int
-    max_new_tokens: int
-    top_k: int
-    template: str | None
-    guidance_scale: float
-    num_inference_steps: int
-    scheduler: str
-    resolution: int
-    interpolation: str
-    clip: str | None
-    sample_batch: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,7 @@ class Candidate:
     seed: int
 
 
-def make_candidates(context: Context, settings: CandidateSettings, total: int) -> None:
+def make_candidates(context: Context, settings: LECF, total: int) -> None:
     """Make the candidates ``context.shard`` of ``total`` and write them into ``context.folder``.
 
     The folder holds an ``ImageSet`` at the dataset's resolution, ``probabilities.npy`` (float32 ``(n, C)``, the
@@ -98,9 +80,7 @@ def class_of(number: int, total: int, classes: int) -> int:
     return number * classes // total
 
 
-def plan_candidates(
-    context: Context, settings: CandidateSettings, total: int, sentences: dict[str, list[str]]
-) -> list[Candidate]:
+def plan_candidates(context: Context, settings: LECF, total: int, sentences: dict[str, list[str]]) -> list[Candidate]:
     """Return the shard's candidates: inside a class the sentences take turns."""
     count = len(context.info.classes)
     frames = class_frames(context.info, settings.template)
@@ -114,7 +94,7 @@ def plan_candidates(
     return plan
 
 
-def _sentences(context: Context, settings: CandidateSettings, total: int) -> dict[str, list[str]]:
+def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[str]]:
     """Return the sentences of every class in the shard; the concept itself without a language model."""
     kept = context.scratch / SENTENCES
     if kept.exists():
@@ -129,7 +109,7 @@ def _sentences(context: Context, settings: CandidateSettings, total: int) -> dic
     return found
 
 
-def _written(context: Context, settings: CandidateSettings, frames: dict[int, Frame]) -> dict[int, list[str]]:
+def _written(context: Context, settings: LECF, frames: dict[int, Frame]) -> dict[int, list[str]]:
     if settings.language_model is None:
         return {label: [frame.concept] for label, frame in frames.items()}
     folder = context.foundation(settings.language_model)
@@ -155,16 +135,9 @@ def _written(context: Context, settings: CandidateSettings, frames: dict[int, Fr
 class _Maker:
     """The text-to-image model and the CLIP, opened once for a shard."""
 
-    def __init__(self, context: Context, settings: CandidateSettings) -> None:
+    def __init__(self, context: Context, settings: LECF) -> None:
         self._settings, self._context = settings, context
-        self._images: TextToImage = open_text_to_image(
-            context.foundation(settings.model),
-            settings.model,
-            device=context.device,
-            precision=context.precision,
-            scheduler=settings.scheduler,
-            subject="lecf",
-        )
+        self._images = settings.open(context)
         self._scorer: Scorer | None = None
         if settings.clip is not None:
             prompts = class_prompts(context.info, settings.template)
@@ -174,24 +147,17 @@ class _Maker:
         """Make and score candidates and write them; ``folder`` is there when all of it is."""
         info = self._context.info
         size = self._settings.sample_batch
-        parts = [self._pixels(candidates[start : start + size]) for start in range(0, len(candidates), size)]
+        origins = [self._origin(item) for item in candidates]
+        starts = range(0, len(origins), size)
+        parts = [self._settings.images(self._images, origins[start : start + size]) for start in starts]
         images = resized(np.concatenate(parts), info.resolution, self._settings.interpolation)
         labels = np.array([item.label for item in candidates], np.int64)
         draft = folder.with_name(".chunk")
         shutil.rmtree(draft, ignore_errors=True)
-        ImageSet(images, labels, info.classes, [self._origin(item) for item in candidates]).save(draft)
+        ImageSet(images, labels, info.classes, origins).save(draft)
         if self._scorer is not None:
             np.save(draft / PROBABILITIES, self._scorer.probabilities(images), allow_pickle=False)
         draft.rename(folder)
-
-    def _pixels(self, candidates: Sequence[Candidate]) -> NDArray[np.uint8]:
-        return self._images.generate(
-            [item.prompt for item in candidates],
-            [item.seed for item in candidates],
-            guidance_scale=self._settings.guidance_scale,
-            num_inference_steps=self._settings.num_inference_steps,
-            resolution=self._settings.resolution,
-        )
 
     def _origin(self, item: Candidate) -> dict[str, Any]:
         return {

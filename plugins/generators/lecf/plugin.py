@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import UsageError
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.models.generators import TextToImageGenerator
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Needs, param
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 @dataclass(frozen=True)
-class LECF(Generator):
+class LECF(TextToImageGenerator):
     """Language enhancement and CLIP filter (He et al. 2023): sentences about a class, images of them, a selection.
 
     ``fit`` has a language model write ``num_sentences`` different sentences about each class, makes candidate
@@ -38,10 +39,8 @@ class LECF(Generator):
 
     has_fit: ClassVar[bool] = True
     may_yield_fewer: ClassVar[bool] = True
+    registered: ClassVar[str] = "lecf"
 
-    model: str | None = param(
-        None, help="Text-to-image model: an embedded name, a folder or a hub id; none is the dataset's default."
-    )
     language_model: str | None = param(
         "glyph-words",
         paper="mrm8488/t5-base-finetuned-common_gen",
@@ -50,9 +49,6 @@ class LECF(Generator):
     num_sentences: int = param(40, low=1, paper=200, help="Different sentences asked for per class.")
     max_new_tokens: int = param(20, low=1, help="Length limit of a sentence in tokens.")
     top_k: int = param(50, low=0, help="Likeliest tokens that a sentence is drawn from; 0 draws from all.")
-    template: str | None = param(
-        None, help="Prompt with {} for the class, which sentences and CLIP share; none is the dataset's."
-    )
     candidates_per_image: int = param(
         20, low=1, paper=90, help="Candidate images per real training image, over all classes evenly."
     )
@@ -63,16 +59,6 @@ class LECF(Generator):
     num_inference_steps: int = param(12, low=1, high=1000, paper=100, help="Sampling steps per image.")
     scheduler: str = param(
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
-    )
-    resolution: int | None = param(
-        None,
-        low=8,
-        help="Side in px at which the foundation makes images; none: the dataset's, or a small model's own.",
-    )
-    interpolation: str = param(
-        "bicubic",
-        choices=("nearest", "bilinear", "bicubic", "lanczos"),
-        help="Resizing to the dataset's resolution.",
     )
     clip: str | None = param(
         "glyph-clip",
@@ -91,17 +77,9 @@ class LECF(Generator):
         stage="sample",
         help="Which of those that pass, where more do than are wanted.",
     )
-    sample_batch: int = param(
-        50, low=1, stage="speed", help="Images made at once, at most 50; changes speed and memory alone."
-    )
     shard_size: int | None = param(
         None, low=1, stage="speed", help="Candidates per fit step; none is 500, or more to keep to 64 steps."
     )
-
-    def __post_init__(self) -> None:
-        from benchbench.models.prompts import check_template
-
-        check_template(self.template)
 
     def needs(self) -> Needs:
         """Return the models, and at 128 px or more that a CPU would take days.
@@ -111,9 +89,7 @@ class LECF(Generator):
         """
         from benchbench.models.clip.needs import EXTRAS, clip_packages
 
-        from .._text_to_image import sampling_needs
-
-        sampling = sampling_needs(self.model, self.resolution, self.scheduler, "lecf")
+        sampling = super().needs()
         models = (*sampling.foundations, self.language_model, self.clip)
         return replace(
             sampling,
@@ -129,18 +105,13 @@ class LECF(Generator):
             UsageError: fewer candidates than classes, or a model on this machine that cannot be used, or not at
                 this resolution, or does not know the words of a class.
         """
-        from benchbench.models.diffusion.layout import check_at_plan
-
         from .._prompts import class_frames
-        from .._text_to_image import model_and_side
 
         if self.candidates is not None and self.candidates < len(info.classes):
             raise UsageError(
                 f"lecf:candidates={self.candidates}: fewer than the {len(info.classes)} classes of {info.name}"
             )
-        model, resolution = model_and_side(self, info)
-        ready = replace(self, model=model, resolution=resolution)
-        check_at_plan(model, resolution, "lecf", text=True)
+        ready = replace(super().resolve(info), template=self.template)  # None frames sentences by the dataset's
         ready._check_language_model([frame.concept for frame in class_frames(info, self.template)])
         return ready
 
@@ -175,11 +146,9 @@ class LECF(Generator):
 
     def fit(self, train: ImageSet, context: Context) -> None:
         """Make and score the candidates ``context.shard``."""
-        from .candidates import CandidateSettings, make_candidates
+        from .candidates import make_candidates
 
-        ready = self.resolve(context.info)
-        values: dict[str, Any] = {item.name: getattr(ready, item.name) for item in fields(CandidateSettings)}
-        make_candidates(context, CandidateSettings(**values), self.total(len(train)))
+        make_candidates(context, self.resolve(context.info), self.total(len(train)))
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield at most ``context.n_syn`` candidates that pass the filter."""
@@ -195,9 +164,7 @@ class LECF(Generator):
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded models; ``None`` with any other."""
-        from .._text_to_image import model_and_side
-
-        model, resolution = model_and_side(self, info)
+        model, resolution = self.model_and_side(info)
         if stage == "sample":
             return 1.0 + images * 0.0001
         if stage != "fit" or model != "glyph-sd" or resolution != 32:

@@ -1,0 +1,232 @@
+"""Base classes for generators on a latent diffusion model: the parameters, needs and checks that all of them share.
+
+A generator of your own that samples from prompts is a subclass of :class:`TextToImageGenerator` with a ``sample`` that
+says what each image is made of::
+
+    @dataclass(frozen=True)
+    class Snowy(TextToImageGenerator):
+        \"\"\"Each class in the snow.\"\"\"
+
+        def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
+            prompts = [f"{prompt}, in the snow" for prompt in self.prompts(context.info)]
+            labels = np.arange(context.n_syn) % len(prompts)
+            yield from self.sampled(train, context, labels, lambda n: {"prompt": prompts[labels[n]], "seed": n})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from ..plugins.images import batches
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from .diffusion.sampling import TextToImage
+
+#: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
+CHUNK = 50
+
+
+@dataclass(frozen=True)
+class DiffusionGenerator(Generator):
+    """A generator on a latent diffusion model, or on a part of one."""
+
+    #: The registered name, the start of messages.
+    registered: ClassVar[str] = ""
+
+    model: str | None = param(
+        None, help="Foundation: an embedded name, a folder or a hub id; none is the dataset's default."
+    )
+    resolution: int | None = param(
+        None,
+        low=8,
+        help="Side in px at which the foundation sees and makes images; none: the dataset's, or a small model's own.",
+    )
+    interpolation: str = param(
+        "bicubic",
+        choices=("nearest", "bilinear", "bicubic", "lanczos"),
+        help="Resizing into the foundation's resolution and back.",
+    )
+
+    def needs(self) -> Needs:
+        """Return the foundation, and at 128 px or more that a CPU would take long.
+
+        Raises:
+            UsageError: a ``scheduler`` among the parameters is no diffusers scheduler that can sample here.
+        """
+        from .diffusion.schedulers import check_scheduler
+
+        if scheduler := getattr(self, "scheduler", None):
+            check_scheduler(scheduler, self.registered)
+        large = (self.resolution or 0) >= 128
+        foundations = (self.model,) if self.model else ()
+        return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
+
+    def resolve(self, info: DatasetInfo) -> Self:
+        """Fill in the model and the resolution.
+
+        Raises:
+            UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
+        """
+        from .diffusion.layout import check_at_plan
+
+        model, resolution = self.model_and_side(info)
+        check_at_plan(model, resolution, self.registered, text=self.reads_text())
+        return replace(self, model=model, resolution=resolution)
+
+    def reads_text(self) -> bool:
+        """Return whether the foundation's text encoder is used, so that it has to be there."""
+        return True
+
+    def model_and_side(self, info: DatasetInfo) -> tuple[str, int]:
+        """Return the foundation and the side in px at which it works: the plugin's own, or else the dataset's.
+
+        The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
+        """
+        from .diffusion.layout import usual_side
+
+        model = self.model or info.foundation
+        return model, self.resolution or usual_side(model, info.generate_resolution)
+
+
+@dataclass(frozen=True)
+class TextToImageGenerator(DiffusionGenerator):
+    """A generator that samples a text-to-image model from prompts, or from images and prompts.
+
+    Guidance follows the diffusers convention, eps_u + g (eps_c - eps_u).
+    """
+
+    template: str | None = param(
+        None, help="Prompt with one {} where the class name goes; none is the dataset's template."
+    )
+    guidance_scale: float = param(
+        2.0, low=0, paper=7.5, help="Guidance g in the diffusers convention; 1 or less switches guidance off."
+    )
+    num_inference_steps: int = param(12, low=1, high=1000, paper=50, help="Sampling steps per image.")
+    scheduler: str = param(
+        "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
+    )
+    sample_batch: int = param(
+        50, low=1, stage="speed", help="Images sampled at once, at most 50; changes speed and memory alone."
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a template without exactly one place for the class."""
+        from .prompts import check_template
+
+        check_template(self.template)
+
+    def resolve(self, info: DatasetInfo) -> Self:
+        """Fill in the model, the resolution and the template.
+
+        Raises:
+            UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
+        """
+        return replace(super().resolve(info), template=self.template or info.prompt)
+
+    def prompts(self, info: DatasetInfo) -> tuple[str, ...]:
+        """Return one prompt for each class, in label order."""
+        from .prompts import class_prompts
+
+        return class_prompts(info, self.template)
+
+    def open(self, context: Context) -> TextToImage:
+        """Open the model for sampling; ``self`` has to be resolved.
+
+        Raises:
+            UsageError: a part of the model is missing or does not fit the others.
+            BenchError: its weights are damaged.
+        """
+        from .diffusion.sampling import open_text_to_image
+
+        name = str(self.model)
+        return open_text_to_image(
+            context.foundation(name),
+            name,
+            device=context.device,
+            precision=context.precision,
+            scheduler=self.scheduler,
+            subject=self.registered or type(self).__name__,
+        )
+
+    def images(
+        self, model: TextToImage, origins: Sequence[dict[str, Any]], train: ImageSet | None = None
+    ) -> NDArray[np.uint8]:
+        """Return one image for each recipe, uint8 ``(n, R, R, 3)`` at any R; by default text to image.
+
+        Args:
+            model: the opened model.
+            origins: what each image is made of; ``prompt`` and ``seed`` are read.
+            train: the training images, for a generator that starts from them.
+        """
+        return model.generate(
+            [origin["prompt"] for origin in origins],
+            [origin["seed"] for origin in origins],
+            guidance_scale=self.guidance_scale,
+            num_inference_steps=self.num_inference_steps,
+            resolution=self.resolution or 0,
+            negative_prompt=getattr(self, "negative_prompt", ""),
+        )
+
+    def sampled(
+        self,
+        train: ImageSet,
+        context: Context,
+        labels: NDArray[np.int64],
+        origin: Callable[[int], dict[str, Any]],
+    ) -> Iterator[ImageSet]:
+        """Yield an image for each label, at the dataset's resolution; a killed run goes on behind its last chunk.
+
+        Args:
+            train: the training images.
+            context: of the step; ``self`` is resolved for its dataset here.
+            labels: int64 ``(n_syn,)``.
+            origin: what image number ``n`` is made of, JSON values, among them ``prompt`` and ``seed`` (in [0, 2**63)).
+        """
+        import numpy as np
+
+        from .resize import resized
+
+        ready = self.resolve(context.info)
+        model: TextToImage | None = None
+        for chunk in context.chunks(len(labels), CHUNK):
+            model = model or ready.open(context)
+            origins = [origin(number) for number in chunk]
+            parts = (origins[part.start : part.stop] for part in batches(len(origins), self.sample_batch))
+            side = context.info.resolution
+            pixels = [resized(ready.images(model, part, train), side, self.interpolation) for part in parts]
+            yield ImageSet(np.concatenate(pixels), labels[chunk.start : chunk.stop], train.classes, origins)
+
+
+@dataclass(frozen=True)
+class ClipUser(Generator):
+    """A generator that asks a CLIP by one prompt per class; a subclass declares which, as its parameter ``clip``."""
+
+    #: The registered name, the start of messages.
+    registered: ClassVar[str] = ""
+
+    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a template without exactly one place for the class."""
+        from .prompts import check_template
+
+        check_template(self.template)
+
+    def needs(self) -> Needs:
+        """Return the CLIP and the package that opens it.
+
+        Raises:
+            UsageError: the CLIP is on this machine and is none.
+        """
+        from .clip.needs import EXTRAS, clip_packages
+
+        clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
+        return Needs(packages=clip_packages(clip, self.registered), foundations=(clip,), extras=EXTRAS)
