@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -214,23 +212,3 @@ def test_the_tree_speaks_of_the_project_alone():
         for number, line in enumerate(text.split("\n"), 1):
             found += [f"{name(path)}:{number}: {item}" for rule in (hosts, paths) for item in rule.findall(line)]
     assert not found
-
-
-def tool(module: str, *arguments: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-
-
-def test_ruff_finds_nothing():
-    tool("ruff", "check", "--output-format", "concise", ".")
-
-
-def test_ruff_would_format_nothing():
-    tool("ruff", "format", "--check", ".")
-
-
-def test_mypy_finds_nothing():
-    tool("mypy", "benchbench", "plugins")
