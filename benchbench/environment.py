@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .results.folder import write_atomic
+from .files import write_atomic
 
 
 def snapshot() -> dict[str, Any]:

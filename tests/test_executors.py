@@ -138,7 +138,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_workers_die_with_their_parent(world):
-    """However it died: an orphan would hold the lease and the memory for hours."""
+    """However it died: an orphan would hold the lock and the memory for hours."""
     call = {"results": str(world.results), "executor": "processes", "workers": 1}
     call |= world.options(arch="sleep", gen="real", metric="none")
     code = "import json, sys; from benchbench.running import api; api.run(**json.loads(sys.argv[1]))"
@@ -160,5 +160,5 @@ def test_workers_die_with_their_parent(world):
     assert not alive(workers[0])
     store = Store(world.results / "artifacts")
     plan = world.plan(arch="sleep", gen="real", metric="none")
-    with store.lease(plan.cells[0].train, wait=False) as held:
-        assert held, "the kernel gave the lease back"
+    with store.lock(plan.cells[0].train).try_hold() as held:
+        assert held, "the kernel gave the lock back"

@@ -50,7 +50,6 @@ def test_published_artifact_is_found_and_nothing_else_is_left(store):
     assert list(store.keys()) == [KEY]
     assert store.size(KEY) == sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
     assert [item.name for item in store.root.iterdir() if item.name.startswith(".tmp")] == []
-    assert list((store.root / ".locks").iterdir()) == []
 
 
 def test_scratch_survives_until_its_key_is_published(store):
@@ -88,7 +87,7 @@ def test_a_key_that_is_no_key_never_becomes_a_path(store, key):
         store.check,
         store.temporary,
         store.scratch,
-        store.lease,
+        store.lock,
         store.discard,
     ):
         with pytest.raises(ValueError, match="is no key"):
@@ -182,7 +181,7 @@ def test_a_full_disk_leaves_the_old_state(store, monkeypatch, moment):
 
     with monkeypatch.context() as patch:
         if moment == "seal":
-            patch.setattr(artifacts.json, "dump", full)
+            patch.setattr(artifacts, "atomic_file", full)
         else:
             patch.setattr(os, moment, full)
         with pytest.raises(BenchError, match=r"No space left on device; finished work is kept$"):
@@ -251,36 +250,45 @@ def test_gc_removes_what_nobody_needs(store):
     (store.scratch("01" * 32) / "x").write_bytes(b"12345")
     (store.scratch("02" * 32) / "x").write_bytes(b"unfinished")
     mine = store.temporary("03" * 32)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    stale = Path(str(store.temporary("04" * 32)).replace(f"-{os.getpid()}-", f"-{dead.pid}-"))
-    stale.mkdir()
+    stale = store.temporary("04" * 32)
+    (store.root / ".locks").mkdir()
     (store.root / ".locks" / ("05" * 32)).write_text("")
     keep = {KEY, "02" * 32}
     size = store.size(OTHER)
-    with store.lease(third):
+    with store.lock(third).hold(), store.lock("03" * 32).hold():
         planned = store.gc(keep, dry_run=True)
         assert planned == [(OTHER, size), ("01" * 32, 5), ("04" * 32, 0)]
         assert list(store.keys()) == [KEY, OTHER, third]
         assert store.gc(keep, dry_run=False) == planned
         assert list(store.keys()) == [KEY, third]
-        assert [item.name for item in (store.root / ".locks").iterdir()] == [third]
+        held = sorted(item.name for item in (store.root / ".locks").iterdir())
+        assert held == ["03" * 32, f"{'03' * 32}.owner", third, f"{third}.owner"]
     assert (store.root / ".partial" / ("02" * 32) / "x").exists()
     assert mine.exists()
     assert not stale.exists()
-    assert store.gc(keep, dry_run=False) == [(third, size)]
+    assert store.gc(keep, dry_run=False) == [(third, size), ("03" * 32, 0)]
     assert store.check(KEY) is None
 
 
 def test_what_killed_runs_left_of_a_key_goes_with_the_next_try(store):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    alive, other = store.temporary(KEY), store.temporary(OTHER)
-    stale = [Path(str(path).replace(f"-{os.getpid()}-", f"-{dead.pid}-")) for path in (alive, other)]
-    for path in stale:
-        path.mkdir()
-    store.temporary(KEY)
-    assert [path.exists() for path in (alive, other, *stale)] == [True, True, False, True]
+    left, other = store.temporary(KEY), store.temporary(OTHER)
+    (left / "half").write_text("")
+    earlier = store.root / f".tmp-{KEY}-1234-01234567-89abcdef"  # as version 0.1 named them
+    earlier.mkdir()
+    assert list(store.temporary(KEY).iterdir()) == []
+    assert other.exists()
+    assert not earlier.exists()
+
+
+def test_a_discard_leaves_alone_what_another_process_works_on(store):
+    put(store)
+    with store.lock(KEY).hold():
+        store.discard(KEY)
+        assert store.check(KEY) is None
+    store.discard(KEY, only_damaged=True)
+    assert store.check(KEY) is None
+    store.discard(KEY)
+    assert not store.has(KEY)
 
 
 def test_an_empty_store_reads_as_empty(store):
@@ -301,10 +309,11 @@ def test_verify_reports_progress(store):
 
 def publish_in_a_race(root, barrier, content):
     store = Store(root)
-    folder = store.temporary(KEY)
-    (folder / "images.npy").write_bytes(content)
     barrier.wait()
-    store.publish(KEY, folder, {"who": content.decode()})
+    with store.lock(KEY).hold():
+        folder = store.temporary(KEY)
+        (folder / "images.npy").write_bytes(content)
+        store.publish(KEY, folder, {"who": content.decode()})
 
 
 @pytest.mark.parametrize("damaged_before", [False, True])

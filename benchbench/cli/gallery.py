@@ -194,7 +194,7 @@ def _without_folders(spec: Spec) -> str:
 
 def _file_names(texts: Iterable[str]) -> list[str]:
     """Return a file name for each text; where two would share one, the later gets a number."""
-    from ..results.folder import safe_name
+    from ..files import safe_name
 
     names: list[str] = []
     for text in texts:

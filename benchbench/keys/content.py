@@ -12,27 +12,15 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import BenchError, UsageError
+from ..files import hash_file, is_settled, signature, write_atomic
 
-#: A file must have been left alone for this long before its signature stands for its content.
-SETTLED_NS = 2_000_000_000
 _SCHEMA = 1
-
-
-def signature(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes when a file does: size in bytes, modification and change time in ns, inode."""
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def is_settled(mark: tuple[int, ...], read_ns: int) -> bool:
-    """Return whether a file with signature ``mark`` was old enough when it was read at ``read_ns``."""
-    return read_ns - max(mark[1], mark[2]) > SETTLED_NS
 
 
 def content_hash(path: Path, memory: Path | None = None) -> str:
@@ -67,12 +55,6 @@ def content_hash(path: Path, memory: Path | None = None) -> str:
     if unchanged and all(is_settled(mark, read_ns) for _, mark in marks):
         _save(memory, _load(memory) | {place: [stamp, found]})
     return found
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _combined(path: Path, files: list[tuple[str, Path]]) -> str:
@@ -136,11 +118,5 @@ def _load(memory: Path) -> dict[str, Any]:
 
 def _save(memory: Path, known: dict[str, Any]) -> None:
     """Rewrite the memory in one step; two processes may lose each other's entry, which costs one hash."""
-    draft = memory.with_name(f".{memory.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"schema": _SCHEMA, "known": known}, sort_keys=True), encoding="utf-8")
-        os.replace(draft, memory)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
+    with contextlib.suppress(BenchError):
+        write_atomic(memory, json.dumps({"schema": _SCHEMA, "known": known}, sort_keys=True), durable=False)

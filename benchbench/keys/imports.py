@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UsageError
-from .content import content_hash, is_settled, signature
+from ..files import is_settled, signature
+from .content import content_hash
 from .normal_form import called, nodes
 
 #: The harness's own package, and the parts of it that decide results. The rest is interface: it never enters

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..results.folder import write_atomic
+from ..files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results.folder import write_atomic
+from ..files import write_atomic
 from .steps import STAGES, Step
 
 

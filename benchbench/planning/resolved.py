@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..files import cache_root
 from ..keys.code import CodeSource, fingerprint
 from ..keys.content import content_hash
-from ..paths import cache_root
 from ..plugins import DatasetInfo, Plugin
 from ..plugins.catalog import Entry, catalog, is_file_name, load
 from ..plugins.locate import obtain

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from ..files import write_atomic
 from ..plugins.catalog import reason
 from ..results.csv import csv_text
-from ..results.folder import read_records, write_atomic
+from ..results.folder import read_records
 from ..results.table import Table, build_table
 from .markdown import markdown_text
 from .plots import write_plots

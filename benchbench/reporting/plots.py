@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..results.folder import safe_name, write_atomic
+from ..files import safe_name, write_atomic
 from ..results.table import Table
 from .pivots import SIZES, Line, Pivot, Value, pivots
 

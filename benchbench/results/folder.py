@@ -7,17 +7,14 @@ people; the key alone identifies a record, so two results folders merge by copyi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import re
-import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import BenchError
+from ..files import safe_name, write_atomic
 from .record import MIGRATIONS, SCHEMA, Cell, Cost, Provenance, Record, RecordError, Result, hide_paths, pack_hits, unpack_hits, upgrade
 
 __all__ = [
@@ -35,10 +32,8 @@ __all__ = [
     "read_record",
     "read_records",
     "record_path",
-    "safe_name",
     "unpack_hits",
     "upgrade",
-    "write_atomic",
     "write_record",
 ]
 
@@ -94,19 +89,6 @@ def record_path(results: Path, record: Record) -> Path:
 def _names(spec: str) -> str:
     """Return the plugin names of a spec text, without parameters: ``a:x=1+b`` to ``a+b``."""
     return "+".join(link.partition(":")[0] for link in hide_paths(spec).split("+"))
-
-
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-
-
-def safe_name(text: str, limit: int = 60) -> str:
-    """Return a text as a file name of at most ``limit`` characters, ASCII letters, digits and ``._=+-``."""
-    name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text).strip("._") or "-"
-    if _RESERVED.match(name):
-        name = f"_{name}"
-    if len(name) > limit:
-        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return name
 
 
 def write_record(results: Path, record: Record, *, refresh: bool = False) -> Path:
@@ -166,25 +148,3 @@ def merge_results(source: Path, target: Path) -> Loaded:
 
 def _rank(record: Record) -> tuple[bool, datetime, str]:
     return record.status == "done", record.created, record.text()
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a small file so that a reader, or a kill, meets the old content or the new one, never a part.
-
-    Raises:
-        BenchError: the folder cannot be written.
-
-    """
-    draft = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BenchError
+from ..files import one_step_folder
 from ..keys.code import CodeSource, fingerprint
 from ..keys.protocol import harness_code
 from ..planning import subsets
@@ -54,8 +55,14 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
     """
     store = Store(Path(store_root))
     key = str(step["key"])
-    with store.lease(key):
-        if store.has(key):
+    lock = store.lock(key)
+
+    def tell(event: dict[str, Any]) -> None:
+        lock.beat()
+        emit(event)
+
+    with lock.hold(lambda owner: emit({"what": "log", "text": f"waits for {owner or 'another run'}"})):
+        if store.check(key) is None:
             meta = store.meta(key)
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
         offline = os.environ.get("HF_HUB_OFFLINE")
@@ -67,7 +74,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if store.begun(key):
             emit({"what": "log", "text": "continues from what an earlier run left"})
         try:
-            job = _Job(step, store, folder, emit)
+            job = _Job(step, store, folder, tell)
             facts = _STAGES[step["stage"]](job)
             if job.context.facts:
                 facts["facts"] = _plain(job.context.facts)
@@ -89,7 +96,6 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             **facts,
         }
         store.publish(key, folder, meta)
-        shutil.rmtree(store.scratch(key), ignore_errors=True)
         return {"key": key, "status": "done", "seconds": meta["seconds"], "peak_memory_mib": meta["peak_memory_mib"]}
 
 
@@ -233,11 +239,8 @@ def _finished_chunks(scratch: Path) -> list[Path]:
 
 def _save_chunk(part: ImageSet, scratch: Path, place: int) -> Path:
     final = scratch / f"chunk-{place:06d}"
-    draft = scratch / ".chunk"
-    shutil.rmtree(draft, ignore_errors=True)
-    part.save(draft)
-    shutil.rmtree(final, ignore_errors=True)
-    draft.rename(final)
+    with one_step_folder(final) as draft:
+        part.save(draft)
     return final
 
 

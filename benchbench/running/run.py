@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..files import safe_name
 from ..machine import cores, memory_gib
 from ..planning.estimates import Timings
 from ..planning.plan import Plan
 from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
-from ..results.folder import Record, read_record, read_records, record_path, safe_name, write_record
+from ..results.folder import Record, read_record, read_records, record_path, write_record
 from ..results.table import shown_keys
 from ..store.store import Store
 from .executors import Event, make_executor
@@ -132,8 +133,7 @@ def carry_out(
     check_writable(results, store)
     status = status or inspect(plan, store)
     for key, _, _ in status.corrupt:
-        if store.check(key) is not None:  # another run may have rebuilt it by now
-            store.discard(key)
+        store.discard(key, only_damaged=True)  # another run may have rebuilt it by now
     store.sweep(status.cached)
     environment = write_environment(results)
     store.remember_plan(plan.steps)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptError
-from ..keys.content import hash_file, is_settled, signature
+from ..files import atomic_file, flush_folder, hash_file, is_settled, signature
 
 DONE = "done.json"
 VERIFIED = ".verified.json"
@@ -60,18 +60,9 @@ def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
 
 def seal(folder: Path, done: dict[str, Any]) -> None:
     """Write ``done.json`` as the last file of a folder and flush both; on failure the folder has none."""
-    path = folder / DONE
-    try:
-        with path.open("w", encoding="utf-8") as stream:
-            json.dump(done, stream, indent=1, sort_keys=True, allow_nan=False)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        flush_folder(folder)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
+    with atomic_file(folder / DONE) as stream:
+        stream.write(f"{json.dumps(done, indent=1, sort_keys=True, allow_nan=False)}\n".encode())
+    flush_folder(folder)
 
 
 def read_done(folder: Path, key: str) -> dict[str, Any]:
@@ -139,18 +130,6 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
     return None
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut; systems that cannot are done without."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except (PermissionError, IsADirectoryError):  # Windows
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield the relative POSIX name and the path of everything below a folder, links not followed."""
     with os.scandir(folder) as entries:
@@ -176,10 +155,5 @@ def _recall(folder: Path) -> Any:
 
 def _remember(folder: Path, stamp: dict[str, Any]) -> None:
     """Note that files with these signatures were intact; a read-only store is verified each time."""
-    draft = folder / f"{VERIFIED}.{os.getpid()}"
-    try:
-        draft.write_text(json.dumps(stamp), encoding="utf-8")
-        os.replace(draft, folder / VERIFIED)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
+    with contextlib.suppress(OSError), atomic_file(folder / VERIFIED, durable=False) as stream:
+        stream.write(json.dumps(stamp).encode())

@@ -1,136 +1,147 @@
-"""Leases: who may work on what, between processes of one machine (or of one file system with working locks).
+"""Locks by name, between processes of one machine (or of one file system with working locks).
 
-A lease is a lock that the kernel holds for a process: it is free again the moment its holder dies, however it
-dies, so a killed run never blocks the next one. The lock file is removed on release; a waiter that then finds
-itself with the lock of a removed file starts over, so that no two processes ever hold the same name.
+The kernel holds a lock for a process, by way of ``filelock``: it is free again the moment its holder dies, however it
+dies, so a killed run never blocks the next one. A forked child (a data loader's worker) has no part in it. Beside the
+lock lies a small file that says who holds it, for messages; it decides nothing.
+
+The lock file is removed by its holder on release. A waiter may then get the lock of a file that no longer has the
+name; it notices and starts over, so that no two processes ever hold one name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import json
 import os
-from collections.abc import Iterator
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import BenchError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+#: How the name of a lock's owner file ends.
+OWNER = ".owner"
+#: Seconds between two looks at a lock that another process holds, and between two heartbeats.
+_POLL_S, _BEAT_S = 0.1, 10.0
 
 
-@contextlib.contextmanager
-def lease(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold an exclusive lock of the name ``path`` inside a ``with`` block.
+@dataclass(frozen=True)
+class Owner:
+    """Who holds a lock.
 
-    Not reentrant: a thread that asks again for what it holds waits for itself.
-
-    Args:
-        path: the lock file; its folder is made when it is missing.
-        wait: whether to wait for another holder; else the block runs with ``False`` when there is one.
-
-    Yields:
-        Whether the lock is held.
-
-    Raises:
-        BenchError: the file system has no locks, or the file cannot be made.
+    Attributes:
+        host: name of its machine.
+        pid: its process there.
+        seen: when it last showed a sign of life, seconds since the epoch.
     """
-    if fcntl is None:
-        with _portable(path, wait) as held:
-            yield held
-        return
-    try:
-        held_file = _acquire(path, wait)
-    except OSError as error:
-        raise BenchError(f"{path}: cannot be locked: {error.strerror or error}") from None
-    if held_file is None:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        if held_file.process == os.getpid():  # not in a forked child that leaves the block
-            with contextlib.suppress(OSError):
-                path.unlink()  # while still holding it
-            held_file.close()
+
+    host: str
+    pid: int
+    seen: float
+
+    def __str__(self) -> str:
+        place = "" if self.host == platform.node() else f" on {self.host}"
+        silent = time.time() - self.seen
+        age = f" (no sign of life for {silent / 60:.0f} min)" if silent > 120 else ""
+        return f"process {self.pid}{place}{age}"
 
 
-class _LockFile:
-    """A lock file that this process has open."""
+class _Removed(Exception):  # noqa: N818
+    """The lock file that was just locked no longer has the name."""
+
+
+class Lock:
+    """An exclusive lock by the name of a file. Not reentrant, in no thread of any process."""
 
     def __init__(self, path: Path) -> None:
-        self.process = os.getpid()
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        _OPEN.add(self)
+        """Name a lock; nothing is written before it is held."""
+        self.path = path
+        self._owner_file = path.with_name(path.name + OWNER)
+        self._beaten = 0.0
 
-    def close(self) -> None:
-        """Give the lock back."""
-        _OPEN.discard(self)
-        os.close(self.descriptor)
+    def try_hold(self) -> AbstractContextManager[bool]:
+        """Return a context manager like :meth:`hold`'s that does not wait: it yields whether the lock is held."""
+        return self._hold(0.0)
 
+    def hold(self, waiting: Callable[[Owner | None], None] | None = None) -> AbstractContextManager[bool]:
+        """Return a context manager that waits for the lock and holds it inside its block; it yields ``True``.
 
-#: What this process has open. A forked child (a data loader's worker) inherits the files and would keep the
-#: lock of a parent that was killed, so it closes them first.
-_OPEN: set[_LockFile] = set()
+        Args:
+            waiting: called once if another process has the lock, with what is known about it.
 
+        Raises:
+            BenchError: (on entering) the file system has no locks, or the file cannot be made.
+        """
+        return self._hold(-1.0, waiting)
 
-def _forget_in_child() -> None:
-    for item in list(_OPEN):
-        item.close()
-    _OPEN.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
-
-
-def _acquire(path: Path, wait: bool) -> _LockFile | None:
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def owner(self) -> Owner | None:
+        """Return who holds a lock that is held; ``None`` if it wrote nothing. A free lock may name its last holder."""
         try:
-            item = _LockFile(path)
-        except FileNotFoundError:
-            continue  # the folder was cleaned up in between
-        held = False
-        try:
-            fcntl.flock(item.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = _is_current(item.descriptor, path)
-        except OSError as error:
-            if wait or error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
+            facts = json.loads(self._owner_file.read_bytes())
+            return Owner(str(facts["host"]), int(facts["pid"]), self._owner_file.stat().st_mtime)
+        except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def beat(self) -> None:
+        """Show other processes that the holder is alive; cheap enough for every step of a loop."""
+        if time.monotonic() - self._beaten > _BEAT_S:
+            self._beaten = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._owner_file)
+
+    @contextlib.contextmanager
+    def _hold(self, timeout: float, waiting: Callable[[Owner | None], None] | None = None) -> Iterator[bool]:
+        import filelock
+
+        lock = filelock.FileLock(self.path, thread_local=False, fallback_to_soft=False, on_acquired=self._check_name)
+        try:
+            held = self._acquire(lock, 0.0)
+            if not held and timeout:
+                if waiting is not None:
+                    waiting(self.owner())
+                held = self._acquire(lock, timeout)
+        except OSError as error:
+            raise BenchError(f"{self.path}: cannot be locked: {error.strerror or error}") from None
+        if not held:
+            yield False
+            return
+        self._sign()
+        try:
+            yield True
         finally:
-            if not held:  # also when the user pressed Ctrl-C while waiting
-                item.close()
-        if held:
-            return item
+            if lock.is_locked:  # not in a forked child that leaves the block
+                for file in (self._owner_file, self.path):
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                lock.release()
 
+    def _acquire(self, lock: Any, timeout: float) -> bool:
+        from filelock import Timeout
 
-def _is_current(descriptor: int, path: Path) -> bool:
-    """Return whether the open lock file is still the one that others will find under its name."""
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(descriptor)
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+        while True:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout, poll_interval=_POLL_S)
+                return True
+            except Timeout:
+                return False
+            except (_Removed, FileNotFoundError):
+                continue  # released, or its folder cleaned up, in between
 
+    def _check_name(self, descriptor: int) -> None:
+        """Make sure that the open file is the one that others will find; a network file system keeps removed ones."""
+        try:
+            current = os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            current = False
+        if not current:
+            raise _Removed
 
-@contextlib.contextmanager
-def _portable(path: Path, wait: bool) -> Iterator[bool]:
-    """Hold the lock by way of ``filelock``, where there is no ``flock``; its files are left behind."""
-    import filelock
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
+    def _sign(self) -> None:
+        self._beaten = time.monotonic()
+        with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+            self._owner_file.write_text(json.dumps({"host": platform.node(), "pid": os.getpid()}), "utf-8")

@@ -5,10 +5,13 @@ and renamed into place; nothing in place is ever changed. So a kill or a full di
 the whole artifact or none, and a half-written one cannot be taken for a result::
 
     ROOT/ab/abcdef.../           one artifact: files, done.json; .verified.json remembers the last check
-    ROOT/.tmp-KEY-PID-HOST-...   being written, or being deleted
+    ROOT/.tmp-KEY...             being written, or being deleted, by the process that holds the key's lock
     ROOT/.partial/KEY/           checkpoints of unfinished work; survive a kill
-    ROOT/.locks/KEY              held while a process works on the key
+    ROOT/.locks/KEY              held while a process works on the key; KEY.owner says which one
     ROOT/.plans/HASH             keys that an unfinished run still wants
+
+One lock for each key: whoever holds it (:meth:`Store.lock`) may write the key's folders, and what another one left in
+them is garbage.
 
 Trade-off: publishing flushes every file to the disk (some 10 ms each), which is the price of surviving a
 power cut.
@@ -19,25 +22,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import platform
 import re
-import secrets
 import shutil
-import time
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError, UsageError
-from ..results.folder import write_atomic
-from .artifact import DONE, describe, find_problem, flush_folder, read_done, seal
-from .lock import lease
+from ..files import flush_folder, write_atomic
+from .artifact import DONE, describe, find_problem, read_done, seal
+from .lock import OWNER, Lock
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{64})-(\d+)-([0-9a-f]{8})-")
-#: A temporary folder of another machine is taken for abandoned when nothing in it changed for this long.
-_ABANDONED_S = 24 * 3600.0
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{64})(-.*)?")
 
 
 class Store:
@@ -110,14 +108,10 @@ class Store:
         Raises:
             UsageError: a file is in the way, permission is missing, the disk is full or read-only.
         """
-        probe = self.root / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe.mkdir()
-            try:
-                (probe / "probe").write_bytes(b"x")
-            finally:
-                shutil.rmtree(probe, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=".probe-", dir=self.root) as probe:
+                Path(probe, "probe").write_bytes(b"x")
         except OSError as error:
             reason = error.strerror or str(error)
             blocking = next((item for item in (self.root, *self.root.parents) if os.path.lexists(item)), None)
@@ -127,16 +121,14 @@ class Store:
             raise UsageError(message) from None
 
     def temporary(self, key: str) -> Path:
-        """Return a new empty folder on the store's file system, to be filled and published.
+        """Return a new empty folder on the store's file system, to be filled and published; hold the key's lock.
 
         What killed processes left of the same key is removed, so that killing a run often costs no space.
         """
         self.path(key)
-        for left in self.root.glob(f".tmp-{key}-*"):
-            match = _TEMPORARY.match(left.name)
-            if match and _is_abandoned(left, pid=int(match[2]), host=match[3]):
-                shutil.rmtree(left, ignore_errors=True)
-        folder = self.root / f".tmp-{key}-{os.getpid()}-{_host()}-{secrets.token_hex(4)}"
+        for left in self.root.glob(f".tmp-{key}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        folder = self.root / f".tmp-{key}"
         with self._explained("make a folder for", key):
             folder.mkdir(parents=True)
         return folder
@@ -161,7 +153,7 @@ class Store:
                 self._drop_scratch(key)
 
     def publish(self, key: str, folder: Path, meta: dict[str, Any]) -> Path:
-        """Move a finished folder into place in one step and return its new path.
+        """Move a finished folder into place in one step and return its new path; hold the key's lock.
 
         If an intact artifact of the key is there already, ``folder`` is removed and nothing else changes; a
         damaged one is replaced.
@@ -177,55 +169,44 @@ class Store:
             is not a file.
         """
         target = self.path(key)
-        if self.has(key) and self.check(key) is None:
+        if self.check(key) is None:
             shutil.rmtree(folder)
             self._drop_scratch(key)
             return target
         with self._explained("publish", key, folder):
             seal(folder, describe(folder, key, meta))
             target.parent.mkdir(parents=True, exist_ok=True)
-            with lease(self.root / ".locks" / f"publish-{key[:2]}"):
-                self._move_into_place(key, folder, target)
+            self._remove(key)  # a damaged one
+            os.rename(folder, target)
+            for changed in (target.parent, self.root):
+                flush_folder(changed)
         self._drop_scratch(key)
         return target
 
-    def _move_into_place(self, key: str, folder: Path, target: Path) -> None:
-        if target.exists():
-            if self.check(key) is None:  # another process was faster
-                shutil.rmtree(folder)
-                return
-            self.discard(key)
-        os.rename(folder, target)
-        for changed in (target.parent, self.root):
-            flush_folder(changed)
+    def discard(self, key: str, *, only_damaged: bool = False) -> None:
+        """Remove an artifact in one step, intact or damaged, unless another process is at work on it."""
+        with self.lock(key).try_hold() as held:
+            if held and not (only_damaged and self.check(key) is None):
+                with self._explained("remove", key):
+                    self._remove(key)
 
-    def discard(self, key: str) -> None:
-        """Remove an artifact, intact or damaged: it vanishes in one step and is deleted afterwards."""
-        with self._explained("remove", key):
-            away = self._move_away(key)
-        if away is not None:
-            shutil.rmtree(away, ignore_errors=True)
-
-    def _move_away(self, key: str) -> Path | None:
-        target = self.path(key)
-        away = self.root / f".tmp-{key}-{os.getpid()}-{_host()}-{secrets.token_hex(4)}"
-        try:
-            os.rename(target, away)
-        except FileNotFoundError:
-            return None
-        return away
+    def _remove(self, key: str) -> None:
+        away = self.root / f".tmp-{key}-old"
+        shutil.rmtree(away, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path(key), away)
+        shutil.rmtree(away, ignore_errors=True)
 
     def _drop_scratch(self, key: str) -> None:
         shutil.rmtree(self.root / ".partial" / key, ignore_errors=True)
 
-    def lease(self, key: str, wait: bool = True) -> AbstractContextManager[bool]:
-        """Return a context manager that holds the right to work on ``key``; free when its holder dies.
+    def lock(self, key: str) -> Lock:
+        """Return the lock of ``key``: hold it to work on the key; it is free when its holder dies.
 
-        It yields whether the lease is held: always after waiting, and ``False`` without ``wait`` when another
-        process has it. Ask :meth:`has` again once it is held: the other may have finished the work.
+        Look at :meth:`check` again once it is held: another process may have finished the work.
         """
         self.path(key)
-        return lease(self.root / ".locks" / key, wait)
+        return Lock(self.root / ".locks" / key)
 
     # Plans that are not finished
 
@@ -256,8 +237,8 @@ class Store:
     def gc(self, keep: set[str], dry_run: bool) -> list[tuple[str, int]]:
         """Remove what is not needed: artifacts outside ``keep`` and what dead processes left behind.
 
-        Checkpoints of unfinished work are kept if their key is in ``keep``. Nothing that a process holds a
-        lease on is touched.
+        Checkpoints of unfinished work are kept if their key is in ``keep``. Nothing of a key whose lock is held is
+        touched.
 
         Args:
             keep: keys of artifacts and unfinished work to keep.
@@ -275,25 +256,23 @@ class Store:
             if _KEY.fullmatch(folder.name) and (folder.name not in keep or self.has(folder.name)):
                 gone += self._collect(folder.name, folder, dry_run)
         for folder in self._entries(self.root):
-            match = _TEMPORARY.match(folder.name)
-            if match and _is_abandoned(folder, pid=int(match[2]), host=match[3]):
+            if match := _TEMPORARY.fullmatch(folder.name):
                 gone += self._collect(match[1], folder, dry_run)
         if not dry_run:
             for path in self._entries(self.root / ".locks"):
-                with lease(path, wait=False):
-                    pass  # releasing a lock removes its file
+                with Lock(path.with_name(path.name.removesuffix(OWNER))).try_hold():
+                    pass  # releasing a lock removes its files
         return gone
 
     def _collect(self, key: str, folder: Path, dry_run: bool) -> list[tuple[str, int]]:
-        with self.lease(key, wait=False) as held:
+        with self.lock(key).try_hold() as held:
             if not held:
                 return []
             entry = (key, _tree_size(folder))
-            if dry_run:
-                return [entry]
-            if folder == self.path(key):
-                self.discard(key)
-            else:
+            if not dry_run and folder == self.path(key):
+                with self._explained("remove", key):
+                    self._remove(key)
+            elif not dry_run:
                 shutil.rmtree(folder, ignore_errors=True)
             return [entry]
 
@@ -323,35 +302,6 @@ class Store:
             reason = error.strerror or str(error)
             message = f"{self.root}: cannot {doing} artifact {key[:12]}: {reason}; finished work is kept"
             raise BenchError(message) from error
-
-
-def _host() -> str:
-    """Return eight hex digits for this machine: a process id says nothing on another one."""
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _is_abandoned(folder: Path, pid: int, host: str) -> bool:
-    """Return whether the process that made a temporary folder is gone."""
-    if host == _host() and os.name == "posix":
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        return _is_zombie(pid)
-    try:
-        return time.time() - folder.stat().st_mtime > _ABANDONED_S
-    except OSError:
-        return False
-
-
-def _is_zombie(pid: int) -> bool:
-    """Return whether a process is dead and merely not collected yet, as far as the system can tell."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
 
 
 def _tree_size(folder: Path) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ..files import atomic_file
 
 NAME = "training.pt"
 
@@ -20,12 +21,8 @@ def save(folder: Path, identity: str, state: dict[str, Any]) -> None:
         state: nested dicts and lists of tensors, numbers and texts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{NAME}.{os.getpid()}"
-    with partial.open("wb") as file:
-        torch.save({"identity": identity, "state": state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / NAME)
+    with atomic_file(folder / NAME) as stream:
+        torch.save({"identity": identity, "state": state}, stream)
 
 
 def load(folder: Path, identity: str, device: str) -> dict[str, Any] | None:

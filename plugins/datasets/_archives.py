@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.paths import cache_root
-from benchbench.store.lock import lease
+from benchbench.files import cache_root
+from benchbench.store.lock import Lock
 
 from ._memo import digest_of
 
@@ -101,10 +101,10 @@ def unpacked(path: Path, digest: str, subject: str, limit: int = LIMIT, only: On
     target = root / digest
     if target.is_dir():
         return target
-    with lease(root / f".lock-{digest}"):
+    with Lock(root / f".lock-{digest}").hold():
         if target.is_dir():  # another process was faster
             return target
-        draft = root / f".tmp-{digest}"  # whoever holds the lease owns it; what is there was left by a kill
+        draft = root / f".tmp-{digest}"  # whoever holds the lock owns it; what is there was left by a kill
         shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir(parents=True)

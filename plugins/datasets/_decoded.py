@@ -1,6 +1,6 @@
 """A dataset's images, decoded once into uint8 arrays that are opened memory-mapped ever after.
 
-An entry lies below :func:`benchbench.paths.cache_root` and is named by what decides its content: the digests of the
+An entry lies below :func:`benchbench.files.cache_root` and is named by what decides its content: the digests of the
 files (or their stamps) and the rule that turned them into pixels, with its version. It appears in one step, so that
 a kill leaves nothing half, and nothing in place is changed afterwards::
 
@@ -34,8 +34,8 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
-from benchbench.paths import cache_root
-from benchbench.store.lock import lease
+from benchbench.files import cache_root
+from benchbench.store.lock import Lock
 
 #: Bytes of one part that are held in memory at most where there is a folder to spill to.
 IN_MEMORY = 2**29
@@ -96,7 +96,7 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None, s
         return found
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(lease(root / f".lock-{name}"))
+            stack.enter_context(Lock(root / f".lock-{name}").hold())
         except BenchError as error:  # cannot be written
             log.debug("%s: %s", root, error)
             return _not_kept(read, check, spill)
@@ -106,7 +106,7 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None, s
 
 
 def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded | None:
-    """Write and open an entry; ``None`` when the disk refuses. Whoever holds the lease owns the draft."""
+    """Write and open an entry; ``None`` when the disk refuses. Whoever holds the lock owns the draft."""
     draft, scratch = root / f".tmp-{name}", root / f".tmp-{name}.scratch"
     for left in (draft, scratch):
         shutil.rmtree(left, ignore_errors=True)  # what a kill left

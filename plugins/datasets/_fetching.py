@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench.store.lock import lease
+from benchbench.store.lock import Lock
 
 from ._memo import digest_of
 
@@ -89,7 +89,7 @@ def _alone(target: Path) -> Iterator[None]:
     """Keep other processes from downloading the same file, where the file system has locks."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(BenchError):
-            stack.enter_context(lease(target.with_name(f".{target.name}.lock")))
+            stack.enter_context(Lock(target.with_name(f".{target.name}.lock")).hold())
         yield
 
 

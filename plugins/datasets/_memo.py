@@ -1,6 +1,6 @@
 """What was found out once about a dataset's files and need not be found out again.
 
-One small JSON file for each answer, below :func:`benchbench.paths.cache_root`, written in one step. A cache that
+One small JSON file for each answer, below :func:`benchbench.files.cache_root`, written in one step. A cache that
 cannot be read or written costs time only.
 """
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.files import cache_root
 from benchbench.keys.content import is_settled, signature
-from benchbench.paths import cache_root
 from benchbench.results.folder import write_atomic
 
 log = logging.getLogger("benchbench.datasets")

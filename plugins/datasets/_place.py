@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.errors import UsageError
-from benchbench.paths import data_root
+from benchbench.files import data_root
 
 #: Endings by which a ``path=`` that is not there names an archive and not a folder.
 ARCHIVES = (".gz", ".tgz", ".tar", ".npz", ".zip")

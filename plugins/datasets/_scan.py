@@ -1,6 +1,6 @@
 """Reads every image of a folder once, before any work begins, and remembers what it found.
 
-What is remembered lies below :func:`benchbench.paths.cache_root`, one JSON file for each folder, and holds
+What is remembered lies below :func:`benchbench.files.cache_root`, one JSON file for each folder, and holds
 for a file as long as its size and modification time do. Files that could not be used are not remembered. A
 cache that cannot be read or written costs time only.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.paths import cache_root
+from benchbench.files import cache_root
 from benchbench.plugins.context import derive_seed
 
 from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchbench.errors import BenchError
+from benchbench.files import cache_root
 from benchbench.keys.content import content_hash
-from benchbench.paths import cache_root
 from benchbench.plugins.context import Context
 
 from . import layout

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
+from ...files import cache_root
 from ...keys.content import content_hash
-from ...paths import cache_root
 from ..configuration import read_configuration
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).

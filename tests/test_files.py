@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchbench.paths import cache_root, data_root
+from benchbench.errors import BenchError
+from benchbench.files import atomic_file, cache_root, data_root, one_step_folder, write_atomic
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +48,35 @@ def test_no_home_folder_is_no_failure(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", lambda self: (_ for _ in ()).throw(RuntimeError("no home")))
     assert cache_root().is_absolute()
     assert cache_root().parts[-2:] == (".cache", "benchbench")
+
+
+def test_a_file_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_atomic(path, "old")
+    with pytest.raises(TypeError), atomic_file(path) as stream:
+        stream.write("no bytes")
+    assert path.read_text() == "old"
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
+    write_atomic(path, b"\xff", durable=False)
+    assert path.read_bytes() == b"\xff"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        BenchError, match=r"file/below: cannot be written \([^\n]+\); free or choose another --results$"
+    ):
+        write_atomic(tmp_path / "file" / "below", "x")
+
+
+def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
+    final = tmp_path / "deep" / "folder"
+    for content in ("one", "two"):
+        with one_step_folder(final) as draft:
+            (draft / "file").write_text(content)
+            assert not final.exists() or (final / "file").read_text() == "one"
+        assert (final / "file").read_text() == content
+    with pytest.raises(KeyError), one_step_folder(final) as draft:
+        raise KeyError
+    assert (final / "file").read_text() == "two"
+    assert [item.name for item in final.parent.iterdir()] == ["folder"]

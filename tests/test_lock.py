@@ -1,10 +1,11 @@
-"""Leases between threads and processes, with holders that die."""
+"""Locks between threads and processes, with holders that die."""
 
 from __future__ import annotations
 
 import errno
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -15,16 +16,15 @@ from pathlib import Path
 import pytest
 
 from benchbench.errors import BenchError
-from benchbench.store import lock as leases
-from benchbench.store.lock import lease
+from benchbench.store.lock import Lock, Owner
 from benchbench.store.store import Store
 
 KEY = "ab" * 32
 HOLDER = """
 import sys, time
 from pathlib import Path
-from benchbench.store.lock import lease
-with lease(Path(sys.argv[1])):
+from benchbench.store.lock import Lock
+with Lock(Path(sys.argv[1])).hold():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -47,30 +47,30 @@ def holder(path):
 
 
 def test_a_lease_is_exclusive_and_leaves_no_file(path):
-    with lease(path) as held:
+    with Lock(path).hold() as held:
         assert held is True
-        with lease(path, wait=False) as second:
+        with Lock(path).try_hold() as second:
             assert second is False
         assert path.exists()
     assert not path.exists()
-    with lease(path, wait=False) as held:
+    with Lock(path).try_hold() as held:
         assert held is True
 
 
-def test_an_error_inside_the_block_frees_the_lease(path):
-    with pytest.raises(KeyError), lease(path):
+def test_an_error_inside_the_block_frees_the_lock(path):
+    with pytest.raises(KeyError), Lock(path).hold():
         raise KeyError
-    with lease(path, wait=False) as held:
+    with Lock(path).try_hold() as held:
         assert held
 
 
-def test_a_killed_holder_frees_the_lease(path, holder):
-    with lease(path, wait=False) as held:
+def test_a_killed_holder_frees_the_lock(path, holder):
+    with Lock(path).try_hold() as held:
         assert not held
     waited = []
 
     def wait():
-        with lease(path) as held:
+        with Lock(path).hold() as held:
             waited.append(held)
 
     thread = threading.Thread(target=wait)
@@ -84,12 +84,12 @@ def test_a_killed_holder_frees_the_lease(path, holder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_does_not_keep_its_parents_lease(path):
+def test_a_forked_child_does_not_keep_its_parents_lock(path):
     code = f"""
 import os, time
 from pathlib import Path
-from benchbench.store.lock import lease
-with lease(Path({str(path)!r})):
+from benchbench.store.lock import Lock
+with Lock(Path({str(path)!r})).hold():
     if os.fork() == 0:
         os.close(1)
         time.sleep(30)
@@ -105,7 +105,7 @@ with lease(Path({str(path)!r})):
     deadline = time.monotonic() + 10
     held = False
     while not held and time.monotonic() < deadline:
-        with lease(path, wait=False) as held:
+        with Lock(path).try_hold() as held:
             pass
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
@@ -114,7 +114,7 @@ with lease(Path({str(path)!r})):
 
 def count_up(path, counter, turns):
     for _ in range(turns):
-        with lease(path):
+        with Lock(path).hold():
             value = int(counter.read_text())
             time.sleep(0.0005)
             counter.write_text(str(value + 1))
@@ -136,7 +136,7 @@ def test_no_update_is_lost_while_lock_files_come_and_go(tmp_path, path):
 def work_once(root, log, barrier):
     store = Store(root)
     barrier.wait()
-    with store.lease(KEY) as held:
+    with store.lock(KEY).hold() as held:
         assert held
         if not store.has(KEY):
             with log.open("a") as stream:
@@ -163,14 +163,15 @@ def test_two_processes_do_the_work_once(tmp_path):
 
 
 def test_a_file_system_without_locks_is_one_clear_line(path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
     def refuse(*args):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(leases.fcntl, "flock", refuse)
-    with pytest.raises(BenchError) as caught, lease(path):
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(BenchError) as caught, Lock(path).hold():
         pass
     assert str(caught.value) == f"{path}: cannot be locked: {os.strerror(errno.ENOLCK)}"
-    assert set() == leases._OPEN
 
 
 def test_a_store_that_cannot_hold_locks_is_one_clear_line(tmp_path):
@@ -178,16 +179,43 @@ def test_a_store_that_cannot_hold_locks_is_one_clear_line(tmp_path):
     file.write_text("")
     with (
         pytest.raises(BenchError, match=r"cannot be locked: Not a directory$"),
-        lease(Path(file) / "x" / "name"),
+        Lock(Path(file) / "x" / "name").hold(),
     ):
         pass
 
 
-def test_without_flock_the_lease_is_exclusive_too(path, monkeypatch):
-    monkeypatch.setattr(leases, "fcntl", None)
-    with lease(path) as held:
-        assert held
-        with lease(path, wait=False) as second:
-            assert not second
-    with lease(path, wait=False) as held:
-        assert held
+def test_the_holder_can_be_named_and_shows_that_it_lives(path, holder, monkeypatch):
+    lock = Lock(path)
+    owner = lock.owner()
+    assert owner is not None
+    assert (owner.host, owner.pid) == (platform.node(), holder.pid)
+    assert str(owner) == f"process {holder.pid}"
+    assert str(Owner("elsewhere", 7, 0.0)).startswith("process 7 on elsewhere (no sign of life for ")
+    heard = []
+    thread = threading.Thread(target=lambda: [None for _ in [lock.hold(heard.append).__enter__()]])
+    thread.start()
+    time.sleep(0.5)
+    assert [item.pid for item in heard] == [holder.pid], "a waiter is told once whom it waits for"
+    holder.kill()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_heartbeat_touches_the_owner_file_now_and_then(path, monkeypatch):
+    lock = Lock(path)
+    with lock.hold():
+        file = path.with_name(f"{path.name}.owner")
+        os.utime(file, (0, 0))
+        lock.beat()
+        assert file.stat().st_mtime == 0, "not in every step of a loop"
+        lock._beaten -= 11
+        lock.beat()
+        assert file.stat().st_mtime > 0
+    assert lock.owner() is None
+
+
+def test_a_damaged_owner_file_names_nobody(path):
+    lock = Lock(path)
+    with lock.hold():
+        path.with_name(f"{path.name}.owner").write_text("{}")
+        assert lock.owner() is None

@@ -1,0 +1,193 @@
+"""Files and folders that are whole or not there, their signatures and digests, and where shared ones lie.
+
+Two environment variables move the shared folders: ``BENCH_DATA`` and ``BENCH_CACHE``. Asking for a folder does not
+create it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import BenchError
+
+__all__ = [
+    "atomic_file",
+    "cache_root",
+    "data_root",
+    "flush_folder",
+    "hash_file",
+    "is_settled",
+    "one_step_folder",
+    "safe_name",
+    "signature",
+    "write_atomic",
+]
+
+#: A file must have been left alone for this long before its signature stands for its content.
+SETTLED_NS = 2_000_000_000
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+
+# Writing
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Write a file as a stream: a reader, or a kill at any moment, meets the old content or the new one, whole.
+
+    An error inside the block leaves the old content. Several processes may write the same path; the last one wins.
+
+    Args:
+        path: the file, in a folder that exists.
+        durable: whether the content must survive a power cut, which costs some 10 ms. Without, a power cut may leave
+            an empty or torn file; a kill of the process never does.
+
+    Yields:
+        A stream, open for binary writing. A library that only takes a path may write to its ``name``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    draft = path.with_name(f".{path.name.lstrip('.')}.tmp-{secrets.token_hex(8)}")
+    try:
+        with draft.open("wb") as stream:
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a small file with :func:`atomic_file`, text as UTF-8; its folder is made when it is missing.
+
+    Raises:
+        BenchError: the folder cannot be written; one line that names the file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path, durable=durable) as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None
+
+
+@contextlib.contextmanager
+def one_step_folder(final: Path) -> Iterator[Path]:
+    """Fill a folder that appears under its name in one step, when the block ends without an error.
+
+    A kill leaves the old folder, the new one or none, never a part. One writer at a time: whoever may write
+    ``final`` (it holds a lock, or works in a folder of its own) also owns the draft beside it, and removes what a
+    killed one left. Nothing is flushed to the disk.
+
+    Args:
+        final: the folder to make; an existing one is replaced.
+
+    Yields:
+        An empty folder beside ``final``, removed again if the block fails.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    draft, old = (final.with_name(f".tmp-{final.name}{ending}") for ending in ("", ".old"))
+    for left in (draft, old):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(final, old)
+        os.rename(draft, final)
+    finally:
+        for left in (draft, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut; does nothing on systems that cannot (Windows)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (PermissionError, IsADirectoryError):
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def safe_name(text: str, limit: int = 60) -> str:
+    """Return a text as a file name of at most ``limit`` characters, ASCII letters, digits and ``._=+-``."""
+    name = re.sub(r"[^A-Za-z0-9._=+-]+", "_", text).strip("._") or "-"
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    if len(name) > limit:
+        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return name
+
+
+# Reading
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes (64 hex digits), read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def signature(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file does: size in bytes, modification and change time in ns, inode."""
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_settled(mark: tuple[int, ...], read_ns: int) -> bool:
+    """Return whether a file with signature ``mark`` was old enough when it was read at ``read_ns``.
+
+    The signature of a file that was changed less than two seconds before it was read proves nothing on a file system
+    with a coarse clock.
+    """
+    return read_ns - max(mark[1], mark[2]) > SETTLED_NS
+
+
+# Places
+
+
+def cache_root() -> Path:
+    """Return the folder for what can be computed again; it may not exist and may not be writable.
+
+    ``$BENCH_CACHE``, else ``$XDG_CACHE_HOME/benchbench``, else ``~/.cache/benchbench``. Empty and relative
+    values of ``XDG_CACHE_HOME`` are ignored, as the XDG base directory specification asks.
+    """
+    if chosen := os.environ.get("BENCH_CACHE"):
+        return _expand(chosen)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(shared):
+        return Path(shared) / "benchbench"
+    return _expand("~/.cache/benchbench")
+
+
+def data_root() -> Path:
+    """Return the folder in which datasets lie when no ``path=`` is given: one folder for each dataset.
+
+    ``$BENCH_DATA``, else ``data`` below :func:`cache_root`.
+    """
+    if chosen := os.environ.get("BENCH_DATA"):
+        return _expand(chosen)
+    return cache_root() / "data"
+
+
+def _expand(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # a user without a home folder, as in some containers
+        return Path(tempfile.gettempdir()) / text.lstrip("~/")
