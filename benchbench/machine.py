@@ -1,11 +1,27 @@
-"""What this machine has, found without importing torch."""
+"""What this machine has, found without importing torch, and the environment that numbers are computed in.
+
+An environment is stored once for each distinct one and referred to by its hash; it names neither the machine nor its
+user, and looking at it does not touch the accelerator.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
 import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .errors import UsageError
+from .files import write_atomic
 
 
 def has_cuda() -> bool:
@@ -33,9 +49,14 @@ def choose_precision(wanted: str, device: str) -> str:
     return wanted if wanted != "auto" else ("bf16" if device == "cuda" else "fp32")
 
 
+def available_cores() -> int:
+    """Return the CPU cores that the system lets this process run on, container limits left out."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cores() -> int:
     """Return the CPU cores this process may use, container limits included."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = available_cores()
     quota = _cgroup_quota()
     return max(1, min(count, int(quota))) if quota else max(1, count)
 
@@ -85,3 +106,124 @@ def quiet_threads() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def snapshot() -> dict[str, Any]:
+    """Return the environment as JSON values.
+
+    Keys: ``python``, ``distributions`` (version by name), ``torch`` (version and the CUDA it was built for),
+    ``gpus`` (name, driver, memory), ``cpu`` (model, cores that this process may use), ``memory_gib`` (whole),
+    ``system``, ``checkout`` (commit, and whether tracked files other than results differ from it; ``None``
+    when installed).
+    """
+    return {
+        "python": {"version": platform.python_version(), "implementation": platform.python_implementation()},
+        "distributions": distributions(),
+        "torch": _torch(),
+        "gpus": _gpus(),
+        "cpu": {"model": _cpu_model(), "cores": available_cores()},
+        "memory_gib": _memory_gib(),
+        "system": {"name": platform.system(), "release": platform.release(), "machine": platform.machine()},
+        "checkout": checkout(Path(__file__)),
+    }
+
+
+def environment_hash(environment: Mapping[str, Any]) -> str:
+    """Return the first 16 hexadecimal digits of the sha256 of an environment's canonical JSON."""
+    text = json.dumps(environment, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_environment(results: Path, environment: Mapping[str, Any] | None = None) -> str:
+    """Keep an environment (by default the present one) in ``results/environments/``; returns its hash.
+
+    Raises:
+        BenchError: the folder cannot be written.
+
+    """
+    if environment is None:
+        environment = snapshot()
+    name = environment_hash(environment)
+    path = results / "environments" / f"{name}.json"
+    text = json.dumps(environment, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_atomic(path, text)
+    return name
+
+
+def distributions() -> dict[str, str]:
+    """Return the version of every installed distribution by normalised name; the first on the path counts."""
+    found: dict[str, str] = {}
+    for item in importlib.metadata.distributions():
+        name = item.metadata["Name"]
+        if name:  # a half-removed distribution has none
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), item.version)
+    return dict(sorted(found.items()))
+
+
+def checkout(file: Path) -> dict[str, Any] | None:
+    """Return ``{"commit", "dirty"}`` of the git checkout that tracks ``file``, ``None`` when none does.
+
+    A virtual environment inside somebody's repository is not tracked by it, so it does not count.
+    The folder ``results`` does not count: a run that writes records would change its own environment.
+    """
+    folder = file.resolve().parent
+    if _output("git", "-C", str(folder), "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit = _output("git", "-C", str(folder), "rev-parse", "HEAD")
+    top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
+    if commit is None or top is None:
+        return None
+    changed = _output("git", "-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    return {"commit": commit, "dirty": changed is None or bool(changed)}
+
+
+def _torch() -> dict[str, str | None] | None:
+    try:
+        version = importlib.metadata.version("torch")
+        spec = importlib.util.find_spec("torch")  # looks for the package, does not import it
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return None
+    built = None
+    if spec is not None and spec.origin:
+        stated = Path(spec.origin).with_name("version.py")
+        if stated.exists():
+            built = re.search(r"^cuda\b[^=\n]*=\s*['\"]([^'\"]+)", stated.read_text("utf-8"), re.MULTILINE)
+    return {"version": version, "cuda": built[1] if built else None}
+
+
+def _gpus() -> list[dict[str, str]]:
+    fields = ("name", "driver_version", "memory.total")
+    listed = _output("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader")
+    rows = ([part.strip() for part in line.split(",")] for line in (listed or "").splitlines())
+    return [{"name": row[0], "driver": row[1], "memory": row[2]} for row in rows if len(row) == len(fields)]
+
+
+def _cpu_model() -> str:
+    if sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
+    try:
+        listed = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return platform.processor()
+    found = re.search(r"^model name\s*:\s*(.+)$", listed, re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _memory_gib() -> int | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _output(program: str, *arguments: str) -> str | None:
+    """Return what a program prints, ``None`` when it is absent, fails or takes more than ten seconds."""
+    found = shutil.which(program)
+    if found is None:
+        return None
+    try:
+        done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -70,7 +70,10 @@ def test_every_import_goes_down(picture):
 
 def test_an_arrow_upwards_is_named(tmp_path):
     package = tmp_path / "house"
-    for room, text in {"upper": "from ..lower import a\n", "lower": "def a():\n    from house.upper import b\n"}.items():
+    for room, text in {
+        "upper": "from ..lower import a\n",
+        "lower": "def a():\n    from house.upper import b\n",
+    }.items():
         (package / room).mkdir(parents=True)
         (package / room / "__init__.py").write_text(text)
     assert wrong_arrows(package, [["upper"], ["lower"]]) == [

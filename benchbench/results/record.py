@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..plugins import Outcome
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
 SCHEMA = 3
@@ -111,21 +110,6 @@ class Result:
     parameters: int = 0
     curve: tuple[tuple[int, float | None, float | None], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
-
-    @staticmethod
-    def from_outcome(outcome: Outcome) -> Result:
-        """Return what a learner reported, in the form a record keeps."""
-        return Result(
-            accuracy=outcome.accuracy,
-            best_on_test=outcome.best_on_test,
-            n_test=len(outcome.hits),
-            hits=pack_hits(outcome.hits),
-            steps=outcome.steps,
-            images_seen=outcome.images_seen,
-            parameters=outcome.parameters,
-            curve=tuple(outcome.curve),
-            details=outcome.details,
-        )
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def carry_out(
         UsageError: the results folder cannot be written.
         KeyboardInterrupt: passed on, after the workers were ended; what is finished is kept.
     """
-    from ..environment import write_environment
+    from ..machine import write_environment
 
     check_writable(results, store)
     status = status or inspect(plan, store)

@@ -63,8 +63,8 @@ def test_pretraining_imports_neither_sklearn_nor_any_dataset():
     outside = {name for name in names if name.startswith("..") or name.startswith("benchbench")}
     assert outside == {
         "..glyph_cnn_model",
-        "..loaders.biggan_network",
-        "..loaders.language",
+        "...generators.biggan.network",
+        "...generators.lecf.language",
         "...retrieval.build",
     }
     assert not {name for name in names if name.split(".")[0] in ("sklearn", "datasets", "torchvision")}

@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.models import generators
 from benchbench.models.diffusion.sampling import open_text_to_image
 from benchbench.models.resize import resized
 from benchbench.plugins.context import derive_seed
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
-from benchbench_plugins.generators import prompt
 from benchbench_plugins.generators.prompt import Prompt
 
 SHORT = {"num_inference_steps": 1, "guidance_scale": 1.0}
@@ -30,7 +30,7 @@ def made(generator, train, context):
 
 
 def test_it_keeps_what_generators_promise_with_a_model_of_the_real_architecture(mini, info, train, monkeypatch):
-    monkeypatch.setattr(prompt, "CHUNK", 3)
+    monkeypatch.setattr(generators, "CHUNK", 3)
     values = {"model": str(mini), "num_inference_steps": 2, "scheduler": "EulerAncestralDiscreteScheduler"}
     conformance(Prompt, name="prompt", values=values, info=info, train=train, n_syn=5)
 

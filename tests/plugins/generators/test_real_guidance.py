@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.models import generators
 from benchbench.models.diffusion.sampling import open_text_to_image
 from benchbench.models.resize import resized
 from benchbench.plugins.images import ImageSet
@@ -28,7 +29,7 @@ def subset_of(*per_class):
 
 
 def test_it_keeps_what_generators_promise_with_a_model_of_the_real_architecture(mini, info, train, monkeypatch):
-    monkeypatch.setattr(real_guidance, "CHUNK", 3)
+    monkeypatch.setattr(generators, "CHUNK", 3)
     values = {"model": str(mini), "strength": 0.5, "num_inference_steps": 2, "scheduler": "DDPMScheduler"}
     conformance(RealGuidance, name="real-guidance", values=values, info=info, train=train, n_syn=5)
 
