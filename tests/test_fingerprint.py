@@ -443,3 +443,107 @@ def test_planning_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+HERE = {
+    "__init__.py": "",
+    "gens/__init__.py": "",
+    "gens/mine.py": """
+        from benchbench.plugins import Generator
+        from . import numbers
+        from .helpers import scale, shift as move
+        from ..deep.noise import LEVEL
+
+        class Mine(Generator):
+            def sample(self):
+                import pkg.deep.noise as noise
+                return scale(numbers.K), move, noise.LEVEL, LEVEL
+        """,
+    "gens/helpers.py": "from ..deep.noise import LEVEL\ndef scale(k): return k * LEVEL\ndef shift(k): return k\n",
+    "gens/numbers.py": "K = 2\n",
+    "deep/__init__.py": "",
+    "deep/noise.py": "LEVEL = 3\n",
+}
+#: The same in other files, the plugin's own among them.
+THERE = {
+    "__init__.py": "",
+    "tools/__init__.py": "",
+    "tools/arithmetic/__init__.py": "",
+    "tools/arithmetic/scaling.py": HERE["gens/helpers.py"].replace("..deep.noise", "...levels"),
+    "tools/numbers.py": HERE["gens/numbers.py"],
+    "levels.py": HERE["deep/noise.py"],
+    "plugin.py": HERE["gens/mine.py"]
+    .replace("benchbench.plugins", "benchbench.plugins.generator")
+    .replace("from . import numbers", "from .tools import numbers")
+    .replace(".helpers", ".tools.arithmetic.scaling")
+    .replace("..deep.noise", ".levels")
+    .replace("pkg.deep.noise", "pkg.levels"),
+}
+
+
+def test_a_move_changes_no_fingerprint_and_an_edit_does(tmp_path):
+    """Contents count, not names: a helper, a package and the plugin itself may move without repeating a step."""
+    one = Package(tmp_path / "one" / "pkg", {name: dedent(text) for name, text in HERE.items()})
+    other = Package(tmp_path / "other" / "pkg", {name: dedent(text) for name, text in THERE.items()})
+    kept = fingerprint(one.source("gens.mine"), "sample")
+    assert fingerprint(other.source("plugin"), "sample") == kept
+    assert set(explain(one.source("gens.mine"), "sample")) != set(explain(other.source("plugin"), "sample"))
+    for file, before, after in (
+        ("levels.py", "3", "4"),
+        ("tools/numbers.py", "2", "3"),
+        ("tools/arithmetic/scaling.py", "k * LEVEL", "k + LEVEL"),
+        ("plugin.py", "noise.LEVEL, LEVEL", "LEVEL, noise.LEVEL"),
+    ):
+        other.edit(file, before, after)
+        assert fingerprint(other.source("plugin"), "sample") != kept, file
+        other.edit(file, after, before)
+        assert fingerprint(other.source("plugin"), "sample") == kept, file
+
+
+def test_the_same_name_from_another_helper_is_an_edit(tmp_path):
+    """Both helpers are reached before and after; which of them a name comes from decides the result."""
+    files = {"one.py": "def f(): return 1\n", "two.py": "def f(): return 2\n"}
+    text = "from .one import f as g\nfrom .two import f as h\nclass Mine:\n    def fit(self): return g, h\n"
+    pkg = Package(tmp_path / "pkg", {**files, "mine.py": text})
+    before = fingerprint(pkg.source("mine"), "fit")
+    pkg.edit(
+        "mine.py",
+        "from .one import f as g\nfrom .two import f as h",
+        "from .two import f as g\nfrom .one import f as h",
+    )
+    assert fingerprint(pkg.source("mine"), "fit") != before
+
+
+def test_the_public_models_count_as_a_plugins_own_helpers(tmp_path, monkeypatch):
+    """A stranger's cached images go stale when a loader is edited, or the base class, and not for its planning."""
+    root = Path(benchbench.keys.imports.__file__).parent.parent
+    harness = tmp_path / "benchbench"
+    shutil.copytree(root, harness, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(benchbench.keys.imports, "__file__", str(harness / "keys" / "imports.py"))
+    text = """
+        from benchbench.models.generators import TextToImageGenerator
+
+        class Mine(TextToImageGenerator):
+            def sample(self, train, context):
+                yield from self.sampled(train, context, [], None)
+        """
+    pkg = Package(tmp_path / "pkg", {"mine.py": dedent(text)})
+    source = pkg.source("mine")
+    assert "benchbench.models.diffusion.parts" in explain(source, "sample")
+    assert "benchbench.plugins.generator" not in explain(source, "sample")
+
+    def edited(file: str, before: str, after: str) -> bool:
+        known = fingerprint(source, "sample")
+        path = harness / file
+        original = path.read_text("utf-8")
+        assert before in original
+        path.write_text(original.replace(before, after), "utf-8")
+        changed = fingerprint(source, "sample") != known
+        path.write_text(original, "utf-8")
+        assert fingerprint(source, "sample") == known
+        return changed
+
+    assert edited("models/diffusion/parts.py", "import torch\n", "import torch\nEDITED = 1\n")
+    assert edited("models/generators.py", "CHUNK = 50", "CHUNK = 49")
+    assert not edited("models/generators.py", ">= 128", ">= 129")  # in needs, which plans
+    assert not edited("plugins/generator.py", "import annotations\n", "import annotations\nEDITED = 1\n")

@@ -10,6 +10,9 @@ fingerprint covers, in their normal form (:mod:`benchbench.keys.normal_form`):
   training and metric code that this code imports, transitively, also inside functions;
 * the files that the class declares in ``data_files`` and the versions of its ``pinned_distributions``.
 
+Contents count, and no names: a module that is moved or renamed, with the imports of it, gives the same fingerprint. In
+an import the content of the module stands for its name, so that importing a function from elsewhere is an edit.
+
 Stages are told apart inside the class: for ``fit``, the method ``sample`` and the parameters declared with
 ``stage="sample"`` are left out, and so is what only they import. That is why a costly ``fit`` belongs into a
 module of its own, imported inside the method.
@@ -38,12 +41,13 @@ from .imports import (
     definition_of,
     file_digest,
     imported_places,
+    installed_module,
     named_place,
     parsed,
 )
 from .normal_form import called, nodes, normal_form
 
-__all__ = ["STAGES", "CodeSource", "explain", "fingerprint"]
+__all__ = ["STAGES", "CodeSource", "explain", "fingerprint", "harness_code"]
 
 #: Which methods of a plugin class make the result of each stage. A method of no stage belongs to all.
 STAGES = {
@@ -79,8 +83,33 @@ def fingerprint(source: CodeSource, stage: str) -> str:
     Raises:
         UsageError: a module is no valid Python (with file and line), or a declared data file is missing.
     """
-    text = json.dumps(sorted(explain(source, stage).items()))
-    return hashlib.sha256(text.encode()).hexdigest()
+    covered = explain(source, stage)
+    modules = sorted({digest for name, digest in covered.items() if ":" not in name} - {_EMPTY})
+    declared = sorted((name, digest) for name, digest in covered.items() if ":" in name)
+    return hashlib.sha256(json.dumps([modules, declared]).encode()).hexdigest()
+
+
+def harness_code(name: str) -> str:
+    """Return the hash (64 hex digits) of one harness module's own content; comments and a move do not change it.
+
+    Args:
+        name: dotted name, such as ``"benchbench.planning.subsets"``.
+    """
+    module = installed_module(name)
+    if module is None:
+        raise ValueError(f"{name}: no source file")
+    digest = file_digest(module.path)
+    if _HARNESS.get(name, ("", ""))[0] != digest:
+        _HARNESS[name] = (digest, _digest(module, [], _INTERFACE))
+    return _HARNESS[name][1]
+
+
+#: Per harness module: the digest of its file, and the hash of its normal form.
+_HARNESS: dict[str, tuple[str, str]] = {}
+#: Of a module without code, such as the ``__init__`` of a folder that a helper is moved into.
+_EMPTY = hashlib.sha256(normal_form(ast.parse("")).encode()).hexdigest()
+#: Stands in an import for a module that is not covered: the harness's interfaces.
+_INTERFACE = "interface"
 
 
 def explain(source: CodeSource, stage: str) -> dict[str, str]:
@@ -126,12 +155,11 @@ def _reach(start: Module, chain: _Chain, stage: str) -> tuple[dict[Path, str], d
         if seen.get(module.path):
             continue
         seen[module.path] = file_digest(module.path)
-        tree = parsed(module.path)
         gone = removed.get(module.path, [])
         own = module.home == start.home
         name = ".".join(module.parts) or "__init__"
-        covered[name if own else module.name] = hashlib.sha256(normal_form(tree, gone).encode()).hexdigest()
-        places = (place for node in nodes(tree, gone) for place in imported_places(module, node))
+        covered[name if own else module.name] = _digest(module, gone, removed)
+        places = (place for node in nodes(parsed(module.path), gone) for place in imported_places(module, node))
         for home, parts in places:
             for path in home.candidates(parts):
                 if file_digest(path):
@@ -139,6 +167,28 @@ def _reach(start: Module, chain: _Chain, stage: str) -> tuple[dict[Path, str], d
                     break
                 seen[path] = ""  # a file that appears there changes what is imported
     return seen, covered
+
+
+def _digest(module: Module, gone: list[ast.AST], removed: dict[Path, list[ast.AST]] | str) -> str:
+    """Return the hash of a module's normal form, with contents in the place of the names of modules.
+
+    Args:
+        module: the module.
+        gone: statements that do not count.
+        removed: those of the modules that it imports, by file; or a text that stands for any module, which ends the
+            recursion: the content of an imported module counts without what that one imports.
+    """
+    tree = parsed(module.path)
+    places: dict[ast.AST, str] = {}
+    for node in nodes(tree, gone):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and (reached := imported_places(module, node)):
+            if isinstance(removed, str):
+                places[node] = removed
+                continue
+            there = (home.module(parts) for home, parts in reached)
+            contents = {_digest(item, removed.get(item.path, []), _INTERFACE) for item in there if item is not None}
+            places[node] = "+".join(sorted(contents)) or _INTERFACE
+    return hashlib.sha256(normal_form(tree, gone, places).encode()).hexdigest()
 
 
 def _chain(module: Module, class_name: str) -> Iterator[tuple[Module, ast.ClassDef]]:
@@ -159,7 +209,7 @@ def _chain(module: Module, class_name: str) -> Iterator[tuple[Module, ast.ClassD
 
 
 def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
-    """Return where a base class is written, if that is plugin code: not the harness, not a library."""
+    """Return where a base class is written, if its code counts: not the harness's author pages, not a library's."""
     if isinstance(base, ast.Subscript):
         base = base.value
     if isinstance(base, ast.Name):
@@ -170,12 +220,12 @@ def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
         found = _submodule(module, base.value.id, base.attr)
     else:
         return None
-    if found is None or found[0].home.package == HARNESS:
+    if found is None:
         return None
     written = definition_of(*found)
-    if written is None or (written[0].home != module.home and not _is_plugin_code(written[0])):
-        return None
-    return written
+    if written is None or written[0].home == module.home or written[0].home.package == HARNESS:
+        return written
+    return written if _is_plugin_code(written[0]) else None
 
 
 def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
-from ..keys.protocol import harness_code
+from ..keys.code import harness_code
 from ..machine import choose_device, choose_precision
 from ..plugins import DatasetInfo
 from ..plugins.catalog import catalog, load

@@ -24,8 +24,7 @@ import numpy as np
 
 from ..errors import BenchError
 from ..files import one_step_folder
-from ..keys.code import CodeSource, fingerprint
-from ..keys.protocol import harness_code
+from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import unbind
 from ..planning.steps import PROTOCOL, info_from_json
