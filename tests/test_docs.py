@@ -137,11 +137,11 @@ def test_ci_runs_the_readmes_test_command_word_for_word(tmp_path):
         target.parent.mkdir(exist_ok=True)
         target.write_bytes((ROOT / item).read_bytes())
     script = tmp_path / ".ci" / "run"
-    printed = script.read_text("utf-8").replace('exec bash -euo pipefail -c "$command"', 'exec printf "%s" "$command"')
-    script.write_text(printed, "utf-8")
+    printed = script.read_text("utf-8").replace('bash -euo pipefail -c "$command"', r'printf "%s\n" "$command"')
+    script.write_text(printed.replace("\nmake check ", "\necho checked "), "utf-8")
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=30, check=False)
     expected = text(ROOT / "README.md").split("<!-- test command -->\n```\n")[1].split("\n")[0]
-    assert done.stdout == f"+ {expected}\n{expected}", done.stderr
+    assert done.stdout == f"+ {expected}\n{expected}\n+ make check\nchecked\n", done.stderr
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     (tmp_path / "README.md").write_text("nothing\n", "utf-8")
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=30, check=False)
