@@ -16,7 +16,7 @@ from clip_retrieval.clip_client import ClipClient
 from PIL import Image
 
 from benchbench.errors import BenchError
-from benchbench_plugins.retrieval.backend import Backend, Hit, Missing, Options, open_backend
+from benchbench_plugins.generators.knn.pools import Backend, Hit, Missing, Options, open_backend
 
 ASKED, K = 30, 8
 

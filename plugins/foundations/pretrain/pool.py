@@ -57,7 +57,7 @@ def write_pool(corpus: Corpus, clip: Path, folder: Path, report: Report, count: 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ...retrieval.build import build_index
+    from ...generators.knn.pools.build import build_index
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

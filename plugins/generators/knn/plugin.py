@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 from benchbench.errors import UsageError, nearest
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
 
+from .pools import is_address, kind_of, unfinished
+
 if TYPE_CHECKING:
     from typing import Self
-
-    from ...retrieval.backend import Options
 
 #: Pictures up to which a folder without an index is indexed on the way.
 MOST_UNINDEXED = 50_000
@@ -93,7 +93,7 @@ class KNN(Generator):
 
     def needs(self) -> Needs:
         """Return the CLIP, the pool unless it is a server, and the packages that search."""
-        if self._is_server:
+        if is_address(self.pool):
             return Needs(("clip_retrieval",), foundations=(self.clip,), extras={"clip_retrieval": "laion"})
         return Needs(("faiss", "pyarrow"), foundations=(self.clip, self.pool))
 
@@ -108,11 +108,9 @@ class KNN(Generator):
         """
         self._refuse_empty()
         clip = self._clip()
-        if self._is_server:
+        if is_address(self.pool):
             return self
         folder = self._locate()
-        from ...retrieval.backend import kind_of, unfinished
-
         kind = kind_of(folder)
         if kind == "index":
             self._check_index(folder, clip)
@@ -124,13 +122,12 @@ class KNN(Generator):
 
     def external(self) -> tuple[Path, ...]:
         """Return the folder of the pictures where it is not the pool's own, so that a changed one is a new key."""
-        if self._is_server:
+        if is_address(self.pool):
             return ()
         folder = self._locate()
         if self.pictures:
             return (Path(self.pictures).expanduser(),)
-        from ...retrieval.backend import kind_of
-        from ...retrieval.layout import find_pictures, read_facts
+        from .pools.layout import find_pictures, read_facts
 
         if kind_of(folder) != "index":
             return ()
@@ -150,42 +147,15 @@ class KNN(Generator):
 
     def fit(self, train: ImageSet, context: Context) -> None:
         """Stage 1: retrieve the neighbours of ``context.shard`` and fetch their pictures."""
-        from .retrieve import RetrievalSettings, retrieve
+        from .retrieve import retrieve
 
-        settings = RetrievalSettings(pool=self.pool, clip=self.clip, k=self.k, spare=self.spare, resize=self.resize)
-        retrieve(train, context, settings, self._options())
+        retrieve(self, train, context)
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Stage 2: yield the chosen pictures, at most ``context.n_syn``."""
-        from .sampling import SelectionSettings, sample_neighbours
+        from .sampling import sample_neighbours
 
-        settings = SelectionSettings(
-            k=self.k,
-            clip=self.clip,
-            deduplicate=self.deduplicate,
-            dedup_similarity=self.dedup_similarity,
-            min_similarity=self.min_similarity,
-            keep_queries=self.keep_queries,
-        )
-        yield from sample_neighbours(train, context, settings)
-
-    @property
-    def _is_server(self) -> bool:
-        return self.pool.lower().startswith(("http://", "https://"))
-
-    def _options(self) -> Options:
-        from ...retrieval.backend import Options
-
-        return Options(
-            pictures=Path(self.pictures).expanduser() if self.pictures else None,
-            indice_name=self.indice_name,
-            allow_private=self.allow_private,
-            timeout_s=self.timeout,
-            retries=self.retries,
-            workers=self.downloads,
-            safety_model=self.safe,
-            violence_detector=self.safe,
-        )
+        yield from sample_neighbours(self, train, context)
 
     def _refuse_empty(self) -> None:
         """Refuse an empty path, which would mean the present folder."""
@@ -229,7 +199,7 @@ class KNN(Generator):
     def _check_index(self, folder: Path, clip: Path | None) -> None:
         from benchbench.models.clip.layout import clip_identity
 
-        from ...retrieval.layout import check_files, find_pictures, read_facts, refuse_other_clip
+        from .pools.layout import check_files, find_pictures, read_facts, refuse_other_clip
 
         subject = f"knn:pool={self.pool}"
         facts = read_facts(folder, subject)
@@ -240,7 +210,7 @@ class KNN(Generator):
             refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip)}, subject)
 
     def _check_pictures(self, folder: Path) -> None:
-        from ...retrieval.sources import list_pool
+        from .pools.sources import list_pool
 
         count = len(list_pool(folder, f"knn:pool={self.pool}").entries)
         if count > MOST_UNINDEXED:

@@ -2,58 +2,82 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 
-from ...retrieval.backend import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
-from ...retrieval.embed import embed_pictures, open_clip
-from ...retrieval.onthefly import index_of
-from ...retrieval.pictures import fit_into, pixel_digest
-from .copies import TrainingImages
-from .shards import BROKEN, HITS, IMAGES, PICTURES, Retrieved, read_lines, write_lines
+from .files import read_lines, whole, write_lines
+from .pools import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
+from .pools.build import index_of
+from .pools.pictures import embed_pictures, fit_into, open_clip, pixel_digest
+
+if TYPE_CHECKING:
+    from .plugin import KNN
 
 #: Queries at a time: what a kill costs, and how many are embedded at once.
 PART = 16
 
 
+IMAGES, HITS, PICTURES, BROKEN = "images.npy", "hits.jsonl", "pictures.jsonl", "broken.jsonl"
+#: Mean absolute difference, of 255, below which two pictures are the same one, encoded or scaled another time.
+NEAR = 2.0
+#: Blocks along each side by whose sums pairs are ruled out before their pixels are compared.
+BLOCKS = 4
+#: Training images whose pixels are compared at a time.
+CHUNK = 256
+
+
 @dataclass(frozen=True)
-class RetrievalSettings:
-    """Parameters of this stage; see the plugin."""
+class Retrieved:
+    """What ``fit`` leaves for ``sample``: the pictures of one shard, and the hits of each query.
 
-    pool: str
-    clip: str
-    k: int
-    spare: int
-    resize: str
+    Attributes:
+        images: uint8 ``(P, R, R, 3)``, each distinct picture once; memory-mapped.
+        pictures: for each of them ``key``, ``digest`` of the pixels as fetched, ``caption``, ``url`` and ``copy``,
+            whether it equals a training image.
+        hits: for each query of the shard ``[rank, picture, similarity]``, best first; broken ones left out.
+        broken: ``key`` and ``reason`` of each picture that could not be had.
+    """
+
+    images: NDArray[np.uint8]
+    pictures: Sequence[dict[str, Any]]
+    hits: Sequence[Sequence[tuple[int, int, float]]]
+    broken: Sequence[dict[str, str]]
+
+    @staticmethod
+    def load(folder: Path) -> Retrieved:
+        """Open what :func:`retrieve` wrote."""
+        images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
+        hits = [
+            [(int(rank), int(place), float(value)) for rank, place, value in row] for row in read_lines(folder / HITS)
+        ]
+        return Retrieved(images, read_lines(folder / PICTURES), hits, read_lines(folder / BROKEN))
 
 
-def retrieve(train: ImageSet, context: Context, settings: RetrievalSettings, options: Options) -> None:
-    """Fetch the neighbours of the images ``context.shard`` and write a :class:`.shards.Retrieved`.
+def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
+    """Fetch the neighbours of the images ``context.shard`` and write a :class:`Retrieved`.
 
     Raises:
         BenchError: the pool cannot be opened or was built with another CLIP, it has fewer than ``k`` pictures, or not
             one picture of the shard could be had; one line.
     """
-    clip_folder = context.foundation(settings.clip)
-    identity = {"name": settings.clip, "identity": clip_identity(clip_folder)}
-    options = replace(options, scratch=context.scratch / "downloads")
-    backend = _open(context, settings, options, clip_folder, identity)
-    if backend.size is not None and backend.size < settings.k:
-        raise BenchError(f"knn:k={settings.k}: pool={settings.pool} has {backend.size} pictures; ask for no more")
-    work = _Work(context.scratch / "parts", context.info.resolution, settings)
+    clip_folder = context.foundation(knn.clip)
+    identity = {"name": knn.clip, "identity": clip_identity(clip_folder)}
+    backend = _open(knn, context, clip_folder, identity)
+    if backend.size is not None and backend.size < knn.k:
+        raise BenchError(f"knn:k={knn.k}: pool={knn.pool} has {backend.size} pictures; ask for no more")
+    work = _Work(context.scratch / "parts", context.info.resolution, knn)
     parts = [
         range(start, min(start + PART, context.shard.stop))
         for start in range(context.shard.start, context.shard.stop, PART)
@@ -61,31 +85,40 @@ def retrieve(train: ImageSet, context: Context, settings: RetrievalSettings, opt
     clip, known = None, None
     for number, part in enumerate(context.progress(parts, label="retrieving", unit="part")):
         if not work.remembers(number):
-            clip = clip or open_clip(clip_folder, settings.clip, context.device)
+            clip = clip or open_clip(clip_folder, knn.clip, context.device)
             queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
             known = known or TrainingImages(train.images)
             work.do(number, queries, backend, known)
     _merge(work.folders(len(parts)), context.folder, context.info.resolution)
-    _report(context, backend, settings)
+    _report(context, backend)
 
 
-def _open(
-    context: Context, settings: RetrievalSettings, options: Options, clip_folder: Path, identity: dict[str, str]
-) -> Backend:
-    if is_address(settings.pool):
-        return open_backend(settings.pool, None, identity, options)
-    folder = context.foundation(settings.pool)
+def _open(knn: KNN, context: Context, clip_folder: Path, identity: dict[str, str]) -> Backend:
+    options = Options(
+        pictures=Path(knn.pictures).expanduser() if knn.pictures else None,
+        indice_name=knn.indice_name,
+        allow_private=knn.allow_private,
+        timeout_s=knn.timeout,
+        retries=knn.retries,
+        workers=knn.downloads,
+        scratch=context.scratch / "downloads",
+        safety_model=knn.safe,
+        violence_detector=knn.safe,
+    )
+    if is_address(knn.pool):
+        return open_backend(knn.pool, None, identity, options)
+    folder = context.foundation(knn.pool)
     if kind_of(folder) == "pictures":
-        index = index_of(folder, clip_folder, identity, context, f"knn:pool={settings.pool}")
-        return open_backend(settings.pool, index, identity, replace(options, pictures=folder))
-    return open_backend(settings.pool, folder, identity, options)
+        index = index_of(folder, clip_folder, identity, context, f"knn:pool={knn.pool}")
+        return open_backend(knn.pool, index, identity, replace(options, pictures=folder))
+    return open_backend(knn.pool, folder, identity, options)
 
 
 class _Work:
     """The parts of a shard; a picture that an earlier part fetched, or failed to fetch, is not asked for again."""
 
-    def __init__(self, folder: Path, side: int, settings: RetrievalSettings) -> None:
-        self.folder, self.side, self.settings = folder, side, settings
+    def __init__(self, folder: Path, side: int, knn: KNN) -> None:
+        self.folder, self.side, self.knn = folder, side, knn
         self.seen: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -103,10 +136,8 @@ class _Work:
         self.seen |= {item["key"] for name in (PICTURES, BROKEN) for item in read_lines(folder / name)}
         return True
 
-    def do(
-        self, number: int, queries: np.ndarray[Any, np.dtype[np.float32]], backend: Backend, known: TrainingImages
-    ) -> None:
-        found = backend.search(queries, self.settings.k + self.settings.spare)
+    def do(self, number: int, queries: NDArray[np.float32], backend: Backend, known: TrainingImages) -> None:
+        found = backend.search(queries, self.knn.k + self.knn.spare)
         wanted: dict[str, Hit] = {}
         for hit in (hit for hits in found for hit in hits):
             if hit.key not in self.seen:
@@ -116,20 +147,18 @@ class _Work:
             if isinstance(item, Missing):
                 broken.append({"key": item.key, "reason": item.reason})
                 continue
-            images.append(fit_into(item.pixels, self.side, self.settings.resize))
+            images.append(fit_into(item.pixels, self.side, self.knn.resize))
             told = {"key": hit.key, "digest": pixel_digest(item.pixels), "caption": hit.caption, "url": hit.url}
             # Whatever is made of it here, a dataset takes the centre square.
             pictures.append({**told, "copy": fit_into(item.pixels, self.side, "crop") in known})
         self.seen |= set(wanted)
-        draft = self.folder / ".draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
         stacked = np.stack(images) if images else np.zeros((0, self.side, self.side, 3), dtype=np.uint8)
-        np.save(draft / IMAGES, stacked, allow_pickle=False)
-        write_lines(draft / PICTURES, pictures)
-        write_lines(draft / BROKEN, broken)
-        write_lines(draft / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in found])
-        os.replace(draft, self._part(number))
+        with whole(self._part(number)) as draft:
+            draft.mkdir()
+            np.save(draft / IMAGES, stacked, allow_pickle=False)
+            write_lines(draft / PICTURES, pictures)
+            write_lines(draft / BROKEN, broken)
+            write_lines(draft / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in found])
 
 
 def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
@@ -147,7 +176,8 @@ def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
         raise BenchError(f"knn: not one of {len(broken)} pictures found for these images could be had{why}")
     merged = open_memmap(target / IMAGES, mode="w+", dtype=np.uint8, shape=(len(pictures), side, side, 3))
     at = 0
-    for images in _arrays(parts):
+    for part in parts:
+        images = np.load(part / IMAGES, mmap_mode="r", allow_pickle=False)
         merged[at : at + len(images)] = images
         at += len(images)
     merged.flush()
@@ -156,12 +186,7 @@ def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
     write_lines(target / BROKEN, broken)
 
 
-def _arrays(parts: Sequence[Path]) -> Iterator[np.ndarray[Any, np.dtype[np.uint8]]]:
-    for part in parts:
-        yield np.load(part / IMAGES, mmap_mode="r", allow_pickle=False)
-
-
-def _report(context: Context, backend: Backend, settings: RetrievalSettings) -> None:
+def _report(context: Context, backend: Backend) -> None:
     made = Retrieved.load(context.folder)
     reasons = Counter(item["reason"] for item in made.broken)
     context.report(
@@ -172,3 +197,45 @@ def _report(context: Context, backend: Backend, settings: RetrievalSettings) -> 
         broken_reasons=dict(reasons.most_common(10)),
         fewest_hits=min((len(row) for row in made.hits), default=0),
     )
+
+
+class TrainingImages:
+    """Answers whether a picture is one of the training images: a pool may hold the very images that query it.
+
+    By the triangle inequality the differences of the block sums bound the difference of the pixels from below, and
+    that of the whole sums bounds them in turn, so that most images are ruled out without looking at their pixels and
+    no copy is missed.
+    """
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        """Sum up the images, uint8 ``(N, R, R, 3)``."""
+        self.images = images
+        sums = _block_sums(images)
+        self.order = np.argsort(sums.sum(axis=1), kind="stable")
+        self.sums = sums[self.order]
+        self.totals = self.sums.sum(axis=1)
+
+    def __contains__(self, picture: NDArray[np.uint8]) -> bool:
+        """Return whether uint8 ``(R, R, 3)`` differs from one of them by less than :data:`NEAR` on average."""
+        limit = NEAR * picture.size
+        (sums,) = _block_sums(picture[None])
+        first, last = np.searchsorted(self.totals, (sums.sum() - limit, sums.sum() + limit))
+        near = np.abs(self.sums[first:last] - sums).sum(axis=1) < limit
+        rows = self.order[first:last][near]
+        pixels = picture.astype(np.int16)
+        for start in range(0, len(rows), CHUNK):
+            others = np.stack([self.images[row] for row in rows[start : start + CHUNK]]).astype(np.int16)
+            if (np.abs(others - pixels).sum(axis=(1, 2, 3), dtype=np.int64) < limit).any():
+                return True
+        return False
+
+
+def _block_sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the sums over blocks, int64 ``(n, blocks * blocks * 3)``, of uint8 ``(n, H, W, 3)``; a part at a time."""
+    edges = [np.unique(np.arange(BLOCKS) * side // BLOCKS) for side in images.shape[1:3]]
+    rows = [np.zeros((0, edges[0].size * edges[1].size * 3), dtype=np.int64)]
+    for start in range(0, len(images), CHUNK):
+        part = np.asarray(images[start : start + CHUNK]).astype(np.int64)
+        part = np.add.reduceat(np.add.reduceat(part, edges[0], axis=1), edges[1], axis=2)
+        rows.append(part.reshape(len(part), -1))
+    return np.concatenate(rows)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,25 +14,15 @@ from benchbench.errors import BenchError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 
-from .selection import Candidate, Selection, select
-from .shards import Retrieved
+from .retrieve import Retrieved
+
+if TYPE_CHECKING:
+    from .plugin import KNN
 
 CHUNK = 500
 
 
-@dataclass(frozen=True)
-class SelectionSettings:
-    """Parameters of this stage; see the plugin."""
-
-    k: int
-    clip: str
-    deduplicate: bool
-    dedup_similarity: float | None
-    min_similarity: float | None
-    keep_queries: bool = False
-
-
-def sample_neighbours(train: ImageSet, context: Context, settings: SelectionSettings) -> Iterator[ImageSet]:
+def sample_neighbours(knn: KNN, train: ImageSet, context: Context) -> Iterator[ImageSet]:
     """Yield at most ``context.n_syn`` pictures, all nearest neighbours before all second ones.
 
     Raises:
@@ -46,13 +37,13 @@ def sample_neighbours(train: ImageSet, context: Context, settings: SelectionSett
     found = select(
         candidates,
         labels,
-        settings.k,
-        deduplicate=settings.deduplicate,
-        least=settings.min_similarity,
-        resembles=_resemblance(shards, places, context, settings),
-        copies=() if settings.keep_queries else copies,
+        knn.k,
+        deduplicate=knn.deduplicate,
+        least=knn.min_similarity,
+        resembles=_resemblance(shards, places, context, knn),
+        copies=() if knn.keep_queries else copies,
     )
-    _refuse_empty_classes(found, train, settings)
+    _refuse_empty_classes(found, train, knn)
     used = found.chosen[: context.n_syn]
     _report(context, shards, found, used, train)
     context.report(
@@ -93,14 +84,14 @@ def _resemblance(
     shards: Sequence[Retrieved],
     places: dict[tuple[int, int], tuple[int, int]],
     context: Context,
-    settings: SelectionSettings,
+    knn: KNN,
 ) -> Callable[[Candidate, Candidate], bool] | None:
     """Return whether two pictures, as they will be trained on, are near-duplicates; ``None`` when not asked for."""
-    if settings.dedup_similarity is None:
+    if knn.dedup_similarity is None:
         return None
-    from ...retrieval.embed import embed_pictures, open_clip
+    from .pools.pictures import embed_pictures, open_clip
 
-    clip = open_clip(context.foundation(settings.clip), settings.clip, context.device)
+    clip = open_clip(context.foundation(knn.clip), knn.clip, context.device)
     rows: list[NDArray[np.float32]] = []
     for shard in shards:
         parts = [shard.images[start : start + 64] for start in range(0, len(shard.images), 64)]
@@ -108,12 +99,12 @@ def _resemblance(
 
     def resembles(one: Candidate, other: Candidate) -> bool:
         (shard, place), (shard2, place2) = places[one.query, one.rank], places[other.query, other.rank]
-        return float(rows[shard][place] @ rows[shard2][place2]) >= float(settings.dedup_similarity or 0)
+        return float(rows[shard][place] @ rows[shard2][place2]) >= float(knn.dedup_similarity or 0)
 
     return resembles
 
 
-def _refuse_empty_classes(found: Selection, train: ImageSet, settings: SelectionSettings) -> None:
+def _refuse_empty_classes(found: Selection, train: ImageSet, knn: KNN) -> None:
     queried = {int(label) for label in train.labels}
     empty = sorted(queried - {int(train.labels[item.query]) for item in found.chosen})
     if not empty:
@@ -121,7 +112,7 @@ def _refuse_empty_classes(found: Selection, train: ImageSet, settings: Selection
     names = ", ".join(train.classes[label] for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
     if found.too_far:
         raise BenchError(
-            f"knn:min_similarity={settings.min_similarity:g}: leaves no picture for {len(empty)} of {len(queried)} "
+            f"knn:min_similarity={knn.min_similarity:g}: leaves no picture for {len(empty)} of {len(queried)} "
             f"classes ({names}); lower it"
         )
     if found.copies:
@@ -164,3 +155,113 @@ def _report(
         ],
         mean_similarity=round(float(np.mean([item.similarity for item in used])), 4),
     )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture that was found for a query.
+
+    Attributes:
+        query: index of the training image.
+        rank: 0 for the nearest, as the pool answered, duplicates counted.
+        key: the picture's key in the pool.
+        digest: equal for pictures that agree in every pixel.
+        similarity: cosine with the query.
+    """
+
+    query: int
+    rank: int
+    key: str
+    digest: str
+    similarity: float
+
+
+@dataclass
+class Selection:
+    """The outcome.
+
+    Attributes:
+        chosen: in the order in which they are used.
+        duplicates: candidates that were left out because the class had the picture already.
+        too_far: candidates below the least similarity.
+        copies: candidates that were left out because they equal a training image.
+        labels: for each picture, by digest, the labels that it was chosen for, ascending.
+    """
+
+    chosen: list[Candidate] = field(default_factory=list)
+    duplicates: int = 0
+    too_far: int = 0
+    copies: int = 0
+    labels: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> list[str]:
+        """Digests of the pictures that were chosen for more than one class, most classes first."""
+        found = [digest for digest, labels in self.labels.items() if len(labels) > 1]
+        return sorted(found, key=lambda digest: (-len(self.labels[digest]), digest))
+
+
+def select(
+    candidates: Sequence[Sequence[Candidate]],
+    labels: Sequence[int],
+    k: int,
+    *,
+    deduplicate: bool = True,
+    least: float | None = None,
+    resembles: Callable[[Candidate, Candidate], bool] | None = None,
+    copies: Collection[tuple[int, int]] = (),
+) -> Selection:
+    """Choose at most ``k`` pictures for each query, each picture once within a class.
+
+    All nearest neighbours come before all second ones. Within a rank the classes take turns, so that the first ``n``
+    of the selection are as balanced as they can be.
+
+    Args:
+        candidates: for each training image its candidates, best first; none where every picture was broken.
+        labels: label of each training image.
+        k: how many a query may use; further candidates stand in for those that are left out.
+        deduplicate: whether a class uses the same picture, by key or by equal pixels, once.
+        least: candidates below this similarity are not used.
+        resembles: whether two pictures of a class are near-duplicates, of which the later one is left out.
+        copies: query and rank of the candidates that equal a training image and are not used.
+    """
+    found = Selection()
+    used: Counter[int] = Counter()
+    seen: dict[int, set[str]] = defaultdict(set)
+    kept: dict[int, list[Candidate]] = defaultdict(list)
+    order = _turns(labels)
+    for rank in range(max((len(row) for row in candidates), default=0)):
+        for query in order:
+            row = candidates[query]
+            if rank >= len(row) or used[query] >= k:
+                continue
+            item, label = row[rank], labels[query]
+            if (item.query, item.rank) in copies:
+                found.copies += 1
+                continue
+            if least is not None and item.similarity < least:
+                found.too_far += 1
+                continue
+            known = deduplicate and (f"key {item.key}" in seen[label] or f"pixels {item.digest}" in seen[label])
+            if known or (resembles and any(resembles(other, item) for other in kept[label])):
+                found.duplicates += 1
+                continue
+            seen[label] |= {f"key {item.key}", f"pixels {item.digest}"}
+            kept[label].append(item)
+            used[query] += 1
+            found.chosen.append(item)
+    classes: dict[str, set[int]] = defaultdict(set)
+    for item in found.chosen:
+        classes[item.digest].add(labels[item.query])
+    found.labels = {digest: tuple(sorted(several)) for digest, several in classes.items()}
+    return found
+
+
+def _turns(labels: Sequence[int]) -> list[int]:
+    """Return the queries so that the first of each class come first, then the second ones, and so on."""
+    place: Counter[int] = Counter()
+    turn = []
+    for query, label in enumerate(labels):
+        turn.append((place[label], label, query))
+        place[label] += 1
+    return [query for _, _, query in sorted(turn)]

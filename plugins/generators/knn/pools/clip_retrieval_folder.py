@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchbench.errors import BenchError, MissingError, UsageError
+from benchbench.errors import BenchError, UsageError
 
-from . import layout
-from .backend import Hit, Missing, Options, Picture
-from .local import refuse_other_width
-from .pictures import PictureError, decode
+from . import Hit, Missing, Options, Picture, decoded, layout
+from .local import nearest_rows
 
 VECTORS, METADATA = "image.index", "metadata"
 #: A distributed autofaiss build writes a folder of this file and the lists beside it.
@@ -54,18 +52,7 @@ class ClipRetrievalFolder:
         path = self.folder / VECTORS
         if not path.is_dir():
             return layout.read_vectors(path, self.subject)
-        try:
-            import faiss
-        except ImportError:
-            raise MissingError(
-                f"{self.subject}: searching takes the package faiss-cpu; pip install faiss-cpu"
-            ) from None
-        try:
-            return faiss.read_index(str(path / _DISTRIBUTED), faiss.IO_FLAG_ONDISK_SAME_DIR)
-        except RuntimeError:
-            raise BenchError(
-                f"{self.subject}: {VECTORS}/{_DISTRIBUTED} cannot be opened; build the index again"
-            ) from None
+        return layout.read_vectors(path / _DISTRIBUTED, self.subject, "IO_FLAG_ONDISK_SAME_DIR")
 
     @property
     def width(self) -> int | None:
@@ -88,29 +75,22 @@ class ClipRetrievalFolder:
             try:
                 with pq.ParquetFile(file) as opened:
                     names = [name for name in _TEXT if name in opened.schema_arrow.names]
-                    part = opened.read(columns=names)
-                    columns = {
-                        name: part.column(name).cast(pa.string())
-                        if name in names
-                        else pa.nulls(part.num_rows, pa.string())
-                        for name in _TEXT
-                    }
-                    rows = opened.metadata.num_rows
+                    part, rows = opened.read(columns=names), opened.metadata.num_rows
+                columns = {
+                    name: part.column(name).cast(pa.string()) if name in names else pa.nulls(rows, pa.string())
+                    for name in _TEXT
+                }
+                parts.append(pa.table(columns))
             except (ArrowException, OSError) as error:
                 reason = str(error).splitlines()[0]
                 raise BenchError(f"{self.subject}: {METADATA}/{file.name} cannot be read ({reason})") from None
-            parts.append(
-                pa.table(columns) if names else pa.table({name: pa.nulls(rows, pa.string()) for name in _TEXT})
-            )
         table = pa.concat_tables(parts)
         if table.num_rows != self.size:
             raise BenchError(
                 f"{self.subject}: {METADATA}/ has {table.num_rows} rows for {self.size} vectors; "
                 "they are not of one index"
             )
-        if not (
-            table.column("image_path").null_count < table.num_rows or table.column("url").null_count < table.num_rows
-        ):
+        if all(table.column(name).null_count == table.num_rows for name in ("image_path", "url")):
             raise UsageError(
                 f"{self.subject}: its metadata has neither image_path nor url, so that no picture can be found"
             )
@@ -118,13 +98,8 @@ class ClipRetrievalFolder:
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the pictures that the index finds, best first; autofaiss' index may be approximate."""
-        refuse_other_width(self.subject, embeddings, self.width)
-        similarities, rows = self._vectors.search(np.ascontiguousarray(embeddings, dtype=np.float32), k)
-        found = []
-        for near, names in zip(similarities, rows, strict=True):
-            order = sorted((-float(value), int(row)) for value, row in zip(near, names, strict=True) if row >= 0)
-            found.append([self._hit(row, -value) for value, row in order])
-        return found
+        found = nearest_rows(self.subject, self._vectors, embeddings, k)
+        return [[self._hit(row, value) for row, value in near] for near in found]
 
     def _hit(self, row: int, similarity: float) -> Hit:
         _, caption, url = self._told(row)
@@ -136,17 +111,15 @@ class ClipRetrievalFolder:
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
         """Yield each picture from its file, or from its address where there is no file; see :class:`.Backend`."""
+        from .server import linked_pictures
+
         links, kept = [], []
         for hit in hits:
             path = self._file(hit)
             kept.append(path)
             if path is None and hit.url:
                 links.append((hit.key, hit.url))
-        downloads: Iterator[Picture | Missing] = iter(())
-        if links:
-            from .download import download_pictures
-
-            downloads = download_pictures(links, self.options)
+        downloads = linked_pictures(links, self.options)
         for hit, path in zip(hits, kept, strict=True):
             if path is not None:
                 yield self._read(hit, path)
@@ -174,11 +147,9 @@ class ClipRetrievalFolder:
         try:
             if path.stat().st_size > self.options.max_bytes:
                 return Missing(hit.key, f"more than {self.options.max_bytes / 2**20:.0f} MiB")
-            return Picture(hit.key, decode(path.read_bytes(), max_pixels=self.options.max_pixels))
+            return decoded(hit.key, path.read_bytes(), self.options)
         except OSError as error:
             return Missing(hit.key, f"cannot be read: {error.strerror}")
-        except PictureError as problem:
-            return Missing(hit.key, str(problem))
 
     def describe(self) -> dict[str, Any]:
         """Return the size, and what autofaiss wrote about its index."""

@@ -14,10 +14,10 @@ from PIL import Image
 from pools import encoded, noise, write_folder, write_parquet, write_tar, write_webdataset
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench_plugins.retrieval import build as build_module
-from benchbench_plugins.retrieval.backend import Options, Picture, open_backend
-from benchbench_plugins.retrieval.build import build_index
-from benchbench_plugins.retrieval.embed import embed_pictures, open_clip
+from benchbench_plugins.generators.knn.pools import Options, Picture, open_backend
+from benchbench_plugins.generators.knn.pools import build as build_module
+from benchbench_plugins.generators.knn.pools.build import build_index
+from benchbench_plugins.generators.knn.pools.pictures import embed_pictures, open_clip
 
 WRITERS = {"folder": write_folder, "webdataset": write_webdataset, "parquet": write_parquet}
 
@@ -122,7 +122,7 @@ class Averages:
 def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(build_module, "PART", 8)
     monkeypatch.setattr(build_module, "open_clip", lambda *_: Averages())
-    pool, real, done = write_folder(tmp_path / "pool", noise(40)), build_module._replace, []
+    pool, real, done = write_folder(tmp_path / "pool", noise(40)), build_module._write_bytes, []
 
     def kill_after_three(path, content):
         real(path, content)
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, 
 
     child = os.fork()
     if child == 0:
-        build_module._replace = kill_after_three
+        build_module._write_bytes = kill_after_three
         build(pool, tmp_path / "out", clip)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

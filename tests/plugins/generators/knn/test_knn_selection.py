@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench_plugins.generators.knn.selection import Candidate, select
+from benchbench_plugins.generators.knn.sampling import Candidate, select
 
 
 def rows(*keys, similarity=0.9):

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.planning.spec import parse_chain
-from benchbench_plugins.retrieval.command import app
+from benchbench_plugins.generators.knn.pools.command import app
 
 
 def run(*arguments):

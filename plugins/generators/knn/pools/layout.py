@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, MissingError, UsageError
 
+from ..files import whole
+
 FORMAT = "benchbench picture index"
 VERSION = 1
 FACTS, VECTORS, METADATA, BROKEN = "index.json", "vectors.faiss", "metadata.parquet", "broken.tsv"
@@ -123,18 +125,9 @@ def find_pictures(folder: Path, facts: dict[str, Any], override: Path | None, su
     Raises:
         MissingError: it is not where it was; says what to do.
     """
-    place = facts["source"].get("place")
-    if override is not None:
-        found = override.expanduser()
-    elif place is not None:
-        found = (folder / place).resolve()
-    else:
-        try:
-            found = Path((folder / PLACE).read_text("utf-8").rstrip("\n"))
-        except (OSError, ValueError):
-            raise MissingError(
-                f"{subject}: the index does not know where its pictures are; give pictures=FOLDER"
-            ) from None
+    found = override.expanduser() if override is not None else pool_of(folder, facts)
+    if found is None:
+        raise MissingError(f"{subject}: the index does not know where its pictures are; give pictures=FOLDER")
     if not found.is_dir():
         raise MissingError(
             f"{subject}: its pictures are not at {found}; give their folder with pictures=FOLDER, "
@@ -149,12 +142,12 @@ def write_vectors(path: Path, vectors: NDArray[np.float32]) -> None:
 
     index = faiss.IndexFlatIP(int(vectors.shape[1]))
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        faiss.write_index(index, str(draft))
-    except RuntimeError as error:  # a full disk, among others, with faiss' whole call stack
-        raise BenchError(f"{path}: cannot be written ({_last_line(error)})") from None
-    os.replace(draft, path)
+    with whole(path) as draft:
+        try:
+            faiss.write_index(index, str(draft))
+        except RuntimeError as error:  # a full disk, among others, with faiss' whole call stack
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise BenchError(f"{path}: cannot be written ({lines[-1][:160]})") from None
 
 
 def write_metadata(path: Path, rows: Sequence[Sequence[Any]]) -> None:
@@ -165,13 +158,12 @@ def write_metadata(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     kinds = [pa.int64() if name in ("at", "size") else pa.string() for name in COLUMNS]
     columns = list(zip(*rows, strict=True))
     table = pa.table({name: pa.array(values, kind) for name, values, kind in zip(COLUMNS, columns, kinds, strict=True)})
-    draft = path.with_name(f".{path.name}.draft")
-    pq.write_table(table, draft, compression="zstd")
-    os.replace(draft, path)
+    with whole(path) as draft:
+        pq.write_table(table, draft, compression="zstd")
 
 
-def read_vectors(path: Path, subject: str) -> Any:
-    """Open a faiss index.
+def read_vectors(path: Path, subject: str, flag: str = "") -> Any:
+    """Open a faiss index, with one of faiss' ``IO_FLAG_...`` where its lists lie in other files.
 
     Raises:
         MissingError: faiss is not installed.
@@ -184,14 +176,9 @@ def read_vectors(path: Path, subject: str) -> Any:
     if not path.is_file():
         raise BenchError(f"{subject}: {path.name} is not there; build the index again")
     try:
-        return faiss.read_index(str(path))
+        return faiss.read_index(str(path), getattr(faiss, flag)) if flag else faiss.read_index(str(path))
     except Exception:  # with faiss' whole call stack, which tells a user nothing
         raise BenchError(f"{subject}: {path.name} is damaged; build the index again") from None
-
-
-def _last_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1][:160] if lines else type(error).__name__
 
 
 def read_metadata(path: Path, subject: str) -> Any:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pools import encoded, noise
 
-from benchbench_plugins.retrieval.pictures import RULES, PictureError, decode, fit_into, pixel_digest
+from benchbench_plugins.generators.knn.pools.pictures import RULES, PictureError, decode, fit_into, pixel_digest
 
 
 @given(

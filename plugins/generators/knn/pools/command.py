@@ -63,7 +63,7 @@ def build(
 @app.command("show")
 def show(index: _Index, as_json: _Json = False) -> None:
     """Say what an index holds and which CLIP built it."""
-    from .backend import kind_of, open_backend, unfinished
+    from . import kind_of, open_backend, unfinished
     from .layout import check_files, read_facts
 
     folder = _index(index)
@@ -94,8 +94,8 @@ def search(
     from benchbench.errors import UsageError
     from benchbench.models.clip.layout import clip_identity
 
-    from .backend import open_backend
-    from .embed import embed_pictures, open_clip
+    from . import open_backend
+    from .pictures import embed_pictures, open_clip
 
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")

@@ -34,12 +34,12 @@ class RequestError(Exception):
     Attributes:
         reason: a few words from a closed vocabulary (``"timeout"``, ``"refused address (loopback)"``, ...).
         again: whether another attempt may do better.
+        reply: the answer, where one came that is of no use.
     """
 
-    def __init__(self, reason: str, again: bool = False) -> None:
+    def __init__(self, reason: str, again: bool = False, reply: Reply | None = None) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.again = again
+        self.reason, self.again, self.reply = reason, again, reply
 
 
 @dataclass(frozen=True)

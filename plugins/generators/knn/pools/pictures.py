@@ -1,4 +1,4 @@
-"""From the bytes of a picture file to uint8 RGB, by the rule that datasets read from files follow as well.
+"""From the bytes of a picture file to uint8 RGB, by the rule that datasets read from files follow, and to embeddings.
 
 BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are told by content; of several frames the first is taken; the EXIF
 orientation is applied, grey and palettes become RGB, 16-bit grey is scaled, transparency is put on white. Damaged or
@@ -10,15 +10,20 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..datasets import _images
-from .backend import MOST_PIXELS
+from benchbench.errors import BenchError
 
-__all__ = ["PictureError", "decode", "digest_of", "fit_into", "pixel_digest"]
+from ....datasets import _images
+from . import MOST_PIXELS
+
+if TYPE_CHECKING:
+    from benchbench.models.clip.model import Clip
 
 #: Why bytes cannot be used as a picture: a few words.
 PictureError = _images.ImageError
@@ -44,12 +49,8 @@ def decode(content: bytes, *, max_pixels: int = MOST_PIXELS) -> NDArray[np.uint8
         if image.width * image.height > max_pixels:
             raise PictureError(f"{image.width} x {image.height} px, more than {max_pixels:,} pixels")
         image = _images._decode(image)
-        upright = _images.TURNS.get(_images._orientation(image))
-        if upright is not None:
-            image, before = image.transpose(upright), image
-            image.info = before.info  # a transparent colour is kept there
         try:
-            return np.array(_images._to_rgb(image), dtype=np.uint8)
+            return np.array(_images._upright(image, _images._orientation(image)), dtype=np.uint8)
         except PictureError:
             raise
         except Exception:  # a conversion may raise anything on damaged palettes and profiles
@@ -87,12 +88,37 @@ def fit_into(pixels: NDArray[np.uint8], side: int, rule: str) -> NDArray[np.uint
     return np.array(canvas, dtype=np.uint8)
 
 
-def stack(pictures: Sequence[NDArray[np.uint8]], side: int, rule: str) -> NDArray[np.uint8]:
-    """Return pictures as one array uint8 ``(n, side, side, 3)``."""
-    if not pictures:
-        return np.zeros((0, side, side, 3), dtype=np.uint8)
-    return np.stack([fit_into(item, side, rule) for item in pictures])
-
-
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def open_clip(folder: Path, name: str, device: str = "cpu") -> Clip:
+    """Open the CLIP that embeds; the import takes seconds, so that only work that embeds pays for it.
+
+    Raises:
+        BenchError: its folder is no CLIP, or damaged; one line.
+    """
+    from benchbench.models.clip.model import open_clip_model
+
+    return open_clip_model(folder, name, device=device)
+
+
+def embed_pictures(clip: Any, pictures: Sequence[NDArray[np.uint8]], batch: int) -> NDArray[np.float32]:
+    """Return one unit row for each picture, float32 ``(n, width)``.
+
+    Each picture's centre square is brought to the model's own input size with Pillow's antialiased bicubic filter, as
+    CLIP's preprocessing does (Radford et al. 2021), so that a query equal to a picture of the pool has similarity 1.
+
+    Args:
+        clip: an opened CLIP.
+        pictures: uint8 ``(H, W, 3)``, each of any size.
+        batch: pictures at a time.
+    """
+    if not pictures:
+        return np.zeros((0, clip.width), dtype=np.float32)
+    side = clip.resolution
+    rows = clip.encode_images(np.stack([fit_into(item, side, "crop") for item in pictures]), batch=batch)
+    found = np.ascontiguousarray(rows, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise BenchError(f"clip={clip.name}: gave embeddings that are not finite; its weights are damaged")
+    return found

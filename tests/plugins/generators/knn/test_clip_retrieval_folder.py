@@ -3,7 +3,7 @@ import pytest
 from pools import encoded, noise, write_clip_retrieval
 
 from benchbench.errors import BenchError, UsageError
-from benchbench_plugins.retrieval.backend import Missing, Options, Picture, kind_of, open_backend
+from benchbench_plugins.generators.knn.pools import Missing, Options, Picture, kind_of, open_backend
 
 
 def unit(count, width=8, seed=0):
@@ -62,7 +62,7 @@ def test_files_are_found_by_name_where_the_user_says_and_beside_the_index(tmp_pa
 
 
 def test_broken_files_are_missing_and_urls_are_downloaded_in_order(tmp_path, files, monkeypatch):
-    from benchbench_plugins.retrieval import download
+    from benchbench_plugins.generators.knn.pools import server
 
     (files / "1.png").write_bytes(b"rubbish")
     told = metadata(files)
@@ -75,7 +75,7 @@ def test_broken_files_are_missing_and_urls_are_downloaded_in_order(tmp_path, fil
             asked.append(url)
             yield Missing(key, "HTTP 404")
 
-    monkeypatch.setattr(download, "download_pictures", fetch)
+    monkeypatch.setattr(server, "linked_pictures", fetch)
     folder = write_clip_retrieval(tmp_path / "index", unit(6), told)
     backend = open_backend("laion", folder)
     hits = [row[0] for row in backend.search(unit(6), 1)]

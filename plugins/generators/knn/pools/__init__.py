@@ -70,6 +70,16 @@ class Missing:
     reason: str
 
 
+def decoded(key: str, content: bytes, options: Options, before: str = "") -> Picture | Missing:
+    """Decode the bytes of a picture; ``before`` starts the reason why they are none."""
+    from .pictures import PictureError, decode
+
+    try:
+        return Picture(key, decode(content, max_pixels=options.max_pixels))
+    except PictureError as problem:
+        return Missing(key, f"{before}{problem}")
+
+
 @dataclass(frozen=True)
 class Options:
     """How a pool is opened; each backend reads what concerns it.

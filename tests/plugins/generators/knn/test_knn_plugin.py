@@ -15,9 +15,9 @@ from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance, tiny_images, tiny_info
 from benchbench_plugins.generators.knn import KNN
-from benchbench_plugins.retrieval.backend import Hit, Missing, Picture
-from benchbench_plugins.retrieval.build import build_index
-from benchbench_plugins.retrieval.embed import embed_pictures, open_clip
+from benchbench_plugins.generators.knn.pools import Hit, Missing, Picture
+from benchbench_plugins.generators.knn.pools.build import build_index
+from benchbench_plugins.generators.knn.pools.pictures import embed_pictures, open_clip
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +116,7 @@ def test_a_class_uses_a_picture_once_and_two_classes_are_reported(world, tmp_pat
 
 def test_a_killed_retrieval_does_not_ask_for_what_it_has(world, tmp_path, monkeypatch):
     from benchbench_plugins.generators.knn import retrieve
-    from benchbench_plugins.retrieval.local import LocalIndex
+    from benchbench_plugins.generators.knn.pools.local import LocalIndex
 
     train, asked, real = tiny_images(40), [], LocalIndex.pictures
 
@@ -131,12 +131,12 @@ def test_a_killed_retrieval_does_not_ask_for_what_it_has(world, tmp_path, monkey
 
 
 def test_a_plain_folder_is_indexed_on_the_way_and_once(world, tmp_path, monkeypatch):
-    from benchbench_plugins.retrieval import onthefly
+    from benchbench_plugins.generators.knn.pools import build as builder
 
     shutil.copytree(world / "pool", tmp_path / "pictures")
     (tmp_path / "pictures" / "broken.png").write_bytes(b"rubbish")
-    train, builds, real = tiny_images(8), [], onthefly.build_index
-    monkeypatch.setattr(onthefly, "build_index", lambda *a, **k: builds.append(1) or real(*a, **k))
+    train, builds, real = tiny_images(8), [], builder.build_index
+    monkeypatch.setattr(builder, "build_index", lambda *a, **k: builds.append(1) or real(*a, **k))
     made, _, fits = run(knn(world, pool=str(tmp_path / "pictures"), shard_size=4), train, tmp_path / "one")
     indexed, _, _ = run(knn(world), train, tmp_path / "two")
     np.testing.assert_array_equal(made.images, indexed.images)
@@ -306,7 +306,7 @@ def test_training_images_in_the_pool_are_counted_and_left_out(world, tmp_path):
 
 @pytest.mark.parametrize("resize", ["crop", "pad", "squash"])
 def test_a_training_image_is_known_whatever_its_shape_was(world, tmp_path, resize):
-    from benchbench_plugins.retrieval.pictures import fit_into
+    from benchbench_plugins.generators.knn.pools.pictures import fit_into
 
     wide = noise(8, side=64, seed=3)[:, 8:48]
     train = replace(tiny_images(8), images=np.stack([fit_into(item, 16, "crop") for item in wide]))
@@ -367,7 +367,7 @@ class Server:
 
 
 def test_a_server_is_a_pool_like_any_other(world, tmp_path, monkeypatch):
-    from benchbench_plugins.retrieval import server
+    from benchbench_plugins.generators.knn.pools import server
 
     opened = []
     monkeypatch.setattr(server, "open_server", lambda pool, options: opened.append(Server(options)) or opened[-1])

@@ -1,5 +1,8 @@
 """Builds an index of a pool: every picture embedded once, in parts, so that a kill costs one part.
 
+:func:`build_index` builds one where a user wants it; :func:`index_of` one of a folder that has none, where what can be
+computed again lies, once for each content.
+
 The index is a folder: ``vectors.faiss`` (exact inner product over unit rows, faiss' ``IndexFlatIP``),
 ``metadata.parquet`` (one row for each picture, in the same order), ``broken.tsv`` (what could not be read and why) and
 ``index.json``, which is written last and says what the index is. Equal pools give equal bytes, interrupted or not.
@@ -11,9 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.keys.content import content_hash
 from benchbench.models.clip.layout import clip_identity
+from benchbench.files import cache_root
+from benchbench.plugins.context import Context
 
-from . import layout
-from .backend import MOST_BYTES
-from .embed import embed_pictures, open_clip
-from .pictures import PictureError, decode, digest_of
+from ..files import whole
+from . import MOST_BYTES, layout
+from .pictures import PictureError, decode, digest_of, embed_pictures, open_clip
 from .sources import Entry, Listing, Reader, list_pool
 
 #: Pictures in a part: what a kill costs, and how many are decoded at once.
@@ -38,17 +42,8 @@ MOST_PICTURES = 1_000_000
 OnProgress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """What the metadata says of a picture."""
-
-    key: str
-    file: str
-    at: int
-    size: int
-    digest: str
-    caption: str | None
-    url: str | None
+#: What the metadata says of a picture, in the order of ``layout.COLUMNS``.
+_Row = list[Any]
 
 
 def build_index(
@@ -109,6 +104,8 @@ def build_index(
         lock = out / ".build.lock"
         with FileLock(lock, timeout=-1 if wait else 0):
             work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
+            for left in out.glob(".draft-*"):  # by a build that was killed
+                left.unlink()
             found = _build(listing, out, work, clip, (clip_folder, batch, device, captions), subject, on_progress)
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
@@ -212,13 +209,12 @@ def _begin(work: Path, plan: list[Any]) -> None:
         return
     for part in work.glob("part-*"):
         part.unlink()
-    _replace(path, text.encode())
+    _write_bytes(path, text.encode())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    os.replace(draft, path)
+def _write_bytes(path: Path, content: bytes) -> None:
+    with whole(path) as draft:
+        draft.write_bytes(content)
 
 
 def _embed_part(
@@ -227,30 +223,23 @@ def _embed_part(
     """Write the vectors of a part, then its rows, whose file says that the part is whole; yield how many are done."""
     reader = Reader(listing.root, listing.kind, listing.column, MOST_BYTES)
     rows: list[_Row] = []
-    broken: list[tuple[str, str]] = []
+    broken: list[list[str]] = []
     vectors: list[NDArray[np.float32]] = []
     for place in range(0, len(entries), batch):
         yield place
         several, pictures = entries[place : place + batch], []
         for entry, found in zip(several, _decoded(reader, several), strict=True):
             if isinstance(found, str):
-                broken.append((entry.key, found))
+                broken.append([entry.key, found])
                 continue
             pixels, size, digest = found
             pictures.append(pixels)
             text = reader.caption(entry) if captions else None
-            rows.append(_Row(entry.key, entry.file, entry.at, size, digest, text, entry.url))
+            rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])
         vectors.append(embed_pictures(model, pictures, batch))
-    joined = np.concatenate(vectors)
-    draft = part.with_name(f".{part.stem}.draft.npy")
-    np.save(draft, joined, allow_pickle=False)
-    os.replace(draft, part.with_suffix(".npy"))
-    said = {"rows": [list(_values(row)) for row in rows], "broken": broken}
-    _replace(part, json.dumps(said).encode())
-
-
-def _values(row: _Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in layout.COLUMNS)
+    with whole(part.with_suffix(".npy")) as draft:
+        np.save(draft, np.concatenate(vectors), allow_pickle=False)
+    _write_bytes(part, json.dumps({"rows": rows, "broken": broken}).encode())
 
 
 def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:
@@ -279,15 +268,15 @@ def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray
         yield from threads.map(one, contents)
 
 
-def _collect(work: Path, total: int) -> tuple[list[_Row], list[tuple[str, str]], NDArray[np.float32]]:
+def _collect(work: Path, total: int) -> tuple[list[_Row], list[list[str]], NDArray[np.float32]]:
     rows: list[_Row] = []
-    broken: list[tuple[str, str]] = []
+    broken: list[list[str]] = []
     vectors = []
     for start in range(0, total, PART):
         part = work / f"part-{start:09d}.json"
         said = json.loads(part.read_text("utf-8"))
-        rows += [_Row(**dict(zip(layout.COLUMNS, values, strict=True))) for values in said["rows"]]
-        broken += [(key, reason) for key, reason in said["broken"]]
+        rows += said["rows"]
+        broken += said["broken"]
         vectors.append(np.load(part.with_suffix(".npy"), allow_pickle=False))
     return rows, broken, np.concatenate(vectors)
 
@@ -298,7 +287,7 @@ def _write(
     clip: dict[str, str],
     content: str,
     rows: list[_Row],
-    broken: list[tuple[str, str]],
+    broken: list[list[str]],
     vectors: NDArray[np.float32],
 ) -> dict[str, Any]:
     """Write the files of the index, each in one step, ``index.json`` last."""
@@ -311,18 +300,64 @@ def _write(
         "metric": "inner product of unit rows (cosine)",
         "source": {"kind": listing.kind, "column": listing.column, "place": layout.place_of(listing.root, out)},
         "listing": content,
-        "captions": sum(row.caption is not None for row in rows),
-        "duplicates": len(rows) - len({row.digest for row in rows}),
-        "broken": {"count": len(broken), "first": [list(item) for item in broken[:20]]},
+        "captions": sum(row[layout.COLUMNS.index("caption")] is not None for row in rows),
+        "duplicates": len(rows) - len({row[layout.COLUMNS.index("digest")] for row in rows}),
+        "broken": {"count": len(broken), "first": broken[:20]},
     }
     (out / layout.FACTS).unlink(missing_ok=True)  # from here to the end the folder is no index
     layout.write_vectors(out / layout.VECTORS, vectors)
-    layout.write_metadata(out / layout.METADATA, [_values(row) for row in rows])
+    layout.write_metadata(out / layout.METADATA, rows)
     listed = "".join(f"{key}\t{reason}\n" for key, reason in broken)
     if broken:
-        _replace(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
+        _write_bytes(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
     layout.remember_place(listing.root, out)
-    _replace(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    _write_bytes(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
     return facts
+
+
+def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Context, subject: str) -> Path:
+    """Return the folder of an index of ``pool``, building it unless an earlier step did.
+
+    Args:
+        pool: a folder of pictures.
+        clip_folder: folder of the CLIP.
+        clip: its name and identity.
+        context: tells the device and where progress goes; its scratch folder stands in for a cache folder that cannot
+            be written.
+        subject: the start of messages.
+
+    Raises:
+        BenchError: see :func:`build_index`.
+    """
+    content = content_hash(pool, cache_root() / "contents.json")
+    name = hashlib.sha256(f"{layout.VERSION} {content} {clip['identity']}".encode()).hexdigest()[:32]
+    out = cache_root() / "indexes" / name
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".writable").touch()
+        (out / ".writable").unlink(missing_ok=True)
+    except OSError:
+        out = context.scratch / "index"
+    try:
+        layout.check_files(out, layout.read_facts(out, subject), subject)
+        return out
+    except BenchError:
+        pass
+
+    def tell(done: int, total: int) -> None:
+        context.emit({"what": "progress", "label": "indexing", "done": done, "total": total, "unit": "img"})
+
+    build_index(
+        pool,
+        out,
+        clip_folder,
+        clip["name"],
+        device=context.device,
+        subject=subject,
+        on_progress=tell,
+        wait=True,
+        replace=True,  # named by its content: only a damaged one is found here
+    )
+    return out

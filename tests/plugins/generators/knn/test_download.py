@@ -17,10 +17,10 @@ import pytest
 from loopback import Loopback, body, drip, endless, hang, in_turn, picture, png, raw, redirect, status
 from PIL import Image
 
-from benchbench_plugins.retrieval import connection, download
-from benchbench_plugins.retrieval.address import judge
-from benchbench_plugins.retrieval.backend import Missing, Options, Picture
-from benchbench_plugins.retrieval.download import download_pictures, tally
+from benchbench_plugins.generators.knn.download import connection, downloader
+from benchbench_plugins.generators.knn.download.address import judge
+from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
+from benchbench_plugins.generators.knn.pools.server import linked_pictures
 
 LIMITS = Options(allow_private=True, timeout_s=4.0, deadline_s=8.0, retries=0, max_bytes=200_000, max_pixels=10_000)
 #: For what never answers; everything else gets the time that a busy machine may need.
@@ -30,7 +30,7 @@ BIG = b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE_S", 0.01)
+    monkeypatch.setattr(downloader, "PAUSE_S", 0.01)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def web():
 
 def get(urls, **changes):
     options = Options(**{**LIMITS.__dict__, **changes})
-    return list(download_pictures([(f"k{number}", url) for number, url in enumerate(urls)], options))
+    return list(linked_pictures([(f"k{number}", url) for number, url in enumerate(urls)], options))
 
 
 def reason(url, **changes) -> str:
@@ -286,7 +286,7 @@ def test_redirects_are_judged_like_first_links(web, place, word):
 def test_a_redirect_into_the_private_network_never_connects(web, monkeypatch):
     """The first server plays a public one; the second is on the same interface under another address."""
     monkeypatch.setattr(
-        download, "judge", lambda address, allow_private: None if address == "127.0.0.1" else judge(address)
+        downloader, "judge", lambda address, allow_private: None if address == "127.0.0.1" else judge(address)
     )
     with Loopback() as inner:
         place = inner.put("/secret", picture(1)).replace("127.0.0.1", "127.0.0.2")
@@ -317,7 +317,7 @@ def test_a_name_is_resolved_once_and_the_answer_is_where_it_connects(web, monkey
 
 def test_a_name_with_one_forbidden_address_is_refused_whole(web, monkeypatch):
     monkeypatch.setattr(connection, "resolve", lambda *_: ["127.0.0.1", "10.0.0.1"])
-    monkeypatch.setattr(download, "judge", lambda address, allow_private: "private" if address[:3] == "10." else None)
+    monkeypatch.setattr(downloader, "judge", lambda address, allow_private: "private" if address[:3] == "10." else None)
     assert reason(f"http://pictures.example:{web.server_address[1]}/x") == "refused address (private)"
     assert not web.asked
 
@@ -383,7 +383,7 @@ def test_what_was_fetched_is_not_fetched_again(web, tmp_path):
 
 def test_a_run_that_stops_half_way_fetches_the_rest(web, tmp_path):
     urls = [web.put(f"/{n}", picture(n, after_s=0.03)) for n in range(20)]
-    stopped = download_pictures(
+    stopped = linked_pictures(
         [(url, url) for url in urls], Options(**{**LIMITS.__dict__, "workers": 1, "scratch": tmp_path})
     )
     assert isinstance(next(stopped), Picture)
@@ -391,7 +391,7 @@ def test_a_run_that_stops_half_way_fetches_the_rest(web, tmp_path):
     time.sleep(0.3)
     before = web.asked.total()
     assert before < 20
-    assert not list(tmp_path.glob("*.*-*"))
+    assert not list(tmp_path.glob(".draft-*"))
     assert len(get(urls, scratch=tmp_path)) == 20
     assert web.asked.total() == 20
 
@@ -400,12 +400,3 @@ def test_threads_end_with_the_downloads(web):
     get([web.put(f"/{n}", picture(n)) for n in range(5)])
     time.sleep(0.3)
     assert not [thread for thread in threading.enumerate() if thread.name == "download"]
-
-
-def test_the_report_counts_by_reason():
-    found = [Missing("a", "HTTP 404"), Missing("b", "no picture: 9 x 9 px"), Missing("c", "no picture: damaged")]
-    assert tally(found) == {
-        "missing": 3,
-        "reasons": {"HTTP 404": 1, "no picture": 2},
-        "keys": [["a", "HTTP 404"], ["b", "no picture: 9 x 9 px"], ["c", "no picture: damaged"]],
-    }

@@ -5,32 +5,32 @@ What differs from the script of Zhou et al. (2023), who sent image files to the 
 - the query is the embedding that the caller's own CLIP computed, so that every pool is asked the same;
 - **the aesthetic bias is off.** The client's defaults (score 9, weight 0.5) ask the server to add half an embedding of
   "beautiful" to every query. An empty score makes the server leave the query as it is;
-- the server's own filters (near-copies, safety, violence) are explicit, see :class:`.backend.Options`.
+- the server's own filters (near-copies, safety, violence) are explicit, see :class:`.Options`.
 
 ``ClipClient`` waits up to an hour for an answer, and parses whatever came. Its method that sends is therefore run
 with a transport of ours in place of ``requests``; nothing else of it is changed. The address of the server is the
-user's own word and not judged; where pictures are downloaded from is, see ``download.py``.
+user's own word and not judged; where pictures are downloaded from is, see the package ``download``.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
+import hashlib
 import json
 import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import BenchError, MissingError, UsageError, nearest
 
-from .address import Link, LinkError, judge, parse_link, resolve
-from .backend import Hit, Missing, Options, Picture
-from .connection import Limits, RequestError, request
-from .download import PASSING, download_pictures, file_name, write
+from ..download import Downloader, RequestError
+from ..files import whole
+from . import Hit, Missing, Options, Picture, decoded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +42,6 @@ SERVICE, LISTING = "/knn-service", "/indices-list"
 MOST_ANSWER = 512 * 2**20
 #: Between two queries to a server that is not one's own, in seconds: about ten a second brought the public one down.
 PAUSE_S = 0.25
-#: Pause before a failed query is sent again, in seconds; it doubles.
-RETRY_PAUSE_S = 0.5
 #: How clip-retrieval's ``ClipClient`` names the method that sends.
 _SENDS = "__search_knn_api__"
 
@@ -53,21 +51,27 @@ def open_server(pool: str, options: Options) -> ServerPool:
 
     Args:
         pool: its address: ``http://host:port`` or ``http://host:port/knn-service``.
-        options: see :class:`.backend.Options`.
+        options: see :class:`.Options`.
 
     Raises:
         UsageError: the address is none, or there is no index ``options.indice_name``.
         MissingError: clip-retrieval is not installed.
         BenchError: the server does not answer, or is something else.
     """
-    client = client_class(pool)
-    try:
-        link = parse_link(pool)
-    except LinkError as error:
-        raise UsageError(f"pool={pool}: {error}; give http://HOST:PORT/knn-service") from None
-    path = link.target.rstrip("/")
-    link = Link(link.scheme, link.host, link.port, path if path.endswith(SERVICE) else path + SERVICE)
-    return ServerPool(pool, link, client, options)
+    return ServerPool(pool, client_class(pool), options)
+
+
+def linked_pictures(links: Sequence[tuple[str, str]], options: Options) -> Iterator[Picture | Missing]:
+    """Yield the picture behind each link, in order: pairs of a picture's key and its link."""
+    for (key, _), found in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
+        if isinstance(found, RequestError):
+            yield Missing(key, found.reason)
+        else:
+            yield decoded(key, found, options, "no picture: ")
+
+
+def _downloader(options: Options) -> Downloader:
+    return Downloader(**{item.name: getattr(options, item.name) for item in fields(Downloader)})
 
 
 def client_class(pool: str) -> Any:
@@ -90,23 +94,25 @@ def client_class(pool: str) -> Any:
 
 
 class ServerPool:
-    """A pool behind a server; see :class:`.backend.Backend`."""
+    """A pool behind a server; see :class:`.Backend`."""
 
-    def __init__(self, pool: str, link: Link, client: Any, options: Options) -> None:
+    def __init__(self, pool: str, client: Any, options: Options) -> None:
         self.name = f"pool={pool}"
         self.width: int | None = None
         self.size: int | None = None
-        self.link, self.options = link, options
-        self.patient = _is_public(link, options.timeout_s)
+        self.options, self.downloader = options, _downloader(options)
+        self.base = pool.rstrip("/").removesuffix(SERVICE)
+        self.address = self.base + SERVICE
         self.client = bounded(client, self._post)
         self.temporary: tempfile.TemporaryDirectory[str] | None = None
         self.indices = self._listing()
         self.indice_name = self._chosen(options.indice_name)
+        self.patient = self.downloader.is_public(self.address)
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
-        """Ask for each embedding in turn; see :meth:`.backend.Backend.search`."""
+        """Ask for each embedding in turn; see :meth:`.Backend.search`."""
         client = self.client(
-            self.link.text,
+            self.address,
             self.indice_name,
             aesthetic_score="",
             aesthetic_weight=0,
@@ -124,18 +130,12 @@ class ServerPool:
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
         """Yield what the server sent with its hits, and what is behind the links of the others."""
-        from .pictures import PictureError, decode
-
         sent = [self._kept(hit).is_file() for hit in hits]
         linked = [(hit.key, hit.url) for hit, here in zip(hits, sent, strict=True) if hit.url and not here]
-        downloads = download_pictures(linked, self.options)
+        downloads = linked_pictures(linked, self.options)
         for hit, here in zip(hits, sent, strict=True):
             if here:
-                try:
-                    content = self._kept(hit).read_bytes()
-                    yield Picture(hit.key, decode(content, max_pixels=self.options.max_pixels))
-                except PictureError as error:
-                    yield Missing(hit.key, f"no picture: {error}")
+                yield decoded(hit.key, self._kept(hit).read_bytes(), self.options, "no picture: ")
             elif hit.url:
                 yield next(downloads)
             else:
@@ -145,7 +145,7 @@ class ServerPool:
         """Return what was asked and how."""
         return {
             "kind": "server",
-            "address": self.link.text,
+            "address": self.address,
             "indice_name": self.indice_name,
             "indices": self.indices,
             "aesthetic_weight": 0,
@@ -156,15 +156,13 @@ class ServerPool:
 
     def _listing(self) -> list[str]:
         """Return the names of the server's indices; empty where only its search is reachable."""
-        target = self.link.target.removesuffix(SERVICE) + LISTING
-        link = Link(self.link.scheme, self.link.host, self.link.port, target)
         try:
-            listed = json.loads(self._ask(link))
-        except _StatusError as error:
-            if error.status in (403, 404):
-                return []
-            raise BenchError(f"{self.name}: {error}; is clip-retrieval back running there?") from None
+            listed = json.loads(self.downloader.ask(self.base + LISTING, MOST_ANSWER))
         except RequestError as error:
+            if error.reply and error.reply.status in (403, 404):
+                return []
+            if error.reason == "bad link":
+                raise UsageError(f"{self.name}: {error}; give http://HOST:PORT/knn-service") from None
             raise BenchError(f"{self.name}: {self._why(error)}; is clip-retrieval back running there?") from None
         except (ValueError, RecursionError):
             listed = None
@@ -182,32 +180,6 @@ class ServerPool:
             raise UsageError(f"{self.name}: has no index {asked!r}{hint}")
         return asked
 
-    def _ask(self, link: Link, content: bytes | None = None) -> bytes:
-        """Send a request, again where that may help, and return the body of its answer.
-
-        Raises:
-            RequestError: no answer came.
-            _StatusError: one came that is none.
-        """
-        end = time.monotonic() + self._seconds
-        method, headers = ("GET", {}) if content is None else ("POST", {"Content-Type": "application/json"})
-        for attempt in range(self.options.retries + 1):
-            pause = RETRY_PAUSE_S * 2**attempt
-            last = attempt == self.options.retries
-            limits = Limits(self.options.timeout_s, max(0.0, end - time.monotonic()), MOST_ANSWER, None)
-            try:
-                reply = request(link, limits, {"Accept": "application/json", **headers}, method, content)
-            except RequestError as trouble:
-                if last or not trouble.again or time.monotonic() + pause >= end:
-                    raise
-            else:
-                if reply.status == 200:
-                    return reply.body
-                if last or reply.status not in PASSING or time.monotonic() + pause >= end:
-                    raise _StatusError(reply.status, reply.headers.get("location", ""))
-            time.sleep(pause)
-        raise AssertionError("unreachable")
-
     def _post(self, content: str) -> Any:
         """Send what ``ClipClient`` would post and return the parsed answer.
 
@@ -215,24 +187,22 @@ class ServerPool:
             BenchError: one line about what came instead.
         """
         try:
-            body = self._ask(self.link, content.encode())
-        except _StatusError as error:
-            width = len(json.loads(content)["embedding_input"])
-            told = f"; was {self.indice_name!r} indexed by a CLIP of width {width}?" if error.status == 500 else ""
-            raise BenchError(f"{self.name}: {error}{told}") from None
+            body = self.downloader.ask(self.address, MOST_ANSWER, content.encode())
         except RequestError as error:
-            raise BenchError(f"{self.name}: {self._why(error)}; the run continues where it stopped") from None
+            after = "" if error.reply else "; the run continues where it stopped"
+            if error.reply and error.reply.status == 500:
+                width = len(json.loads(content)["embedding_input"])
+                after = f"; was {self.indice_name!r} indexed by a CLIP of width {width}?"
+            raise BenchError(f"{self.name}: {self._why(error)}{after}") from None
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise BenchError(f"{self.name}: answered something that is no JSON: {body[:40]!r}") from None
 
-    @property
-    def _seconds(self) -> float:
-        """Longest time of one question with all its attempts; a patient ``timeout_s`` is not cut short."""
-        return max(self.options.deadline_s, self.options.timeout_s * (self.options.retries + 1))
-
     def _why(self, error: RequestError) -> str:
+        if error.reply:
+            place = error.reply.headers.get("location", "")[:200]
+            return f"answered {error.reason}" + (f" (to {place}; give that address if you trust it)" if place else "")
         waits = f"no answer within {self.options.timeout_s:g} s, in {self.options.retries + 1} attempts"
         return waits if error.reason == "timeout" else error.reason
 
@@ -249,8 +219,9 @@ class ServerPool:
             sent = row.get("image")
             if isinstance(sent, str) and len(sent) < 1.4 * self.options.max_bytes and not self._kept(hit).is_file():
                 try:
-                    write(self._kept(hit), base64.b64decode(sent, validate=True))
-                except binascii.Error:
+                    with whole(self._kept(hit)) as draft:
+                        draft.write_bytes(base64.b64decode(sent, validate=True))
+                except ValueError:
                     raise BenchError(f"{self.name}: answered a picture that is no base64") from None
             hits.append(hit)
         return sorted(hits, key=lambda hit: -hit.similarity)
@@ -263,16 +234,8 @@ class ServerPool:
                 self.temporary = tempfile.TemporaryDirectory(prefix="benchbench-served-", ignore_cleanup_errors=True)
             folder = Path(self.temporary.name)
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{file_name(f'{self.link.text} {self.indice_name} {hit.key}')}.served"
-
-
-class _StatusError(Exception):
-    """An answer of the server that is none."""
-
-    def __init__(self, status: int, location: str) -> None:
-        moved = f" (to {location[:200]}; give that address if you trust it)" if location else ""
-        super().__init__(f"answered HTTP {status}{moved}")
-        self.status = status
+        name = hashlib.sha256(f"{self.address} {self.indice_name} {hit.key}".encode()).hexdigest()
+        return folder / f"{name}.served"
 
 
 def bounded(client: Any, send: Callable[[str], Any]) -> Any:
@@ -308,11 +271,3 @@ def bounded(client: Any, send: Callable[[str], Any]) -> Any:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _is_public(link: Link, timeout_s: float) -> bool:
-    """Return whether a server is someone else's, as far as its address tells."""
-    try:
-        return any(judge(address) is None for address in resolve(link.host, link.port, timeout_s))
-    except OSError:
-        return True  # the request will say what is wrong

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench_plugins.retrieval import address
-from benchbench_plugins.retrieval.address import Link, LinkError, judge, parse_link, resolve
+from benchbench_plugins.generators.knn.download import address
+from benchbench_plugins.generators.knn.download.address import Link, LinkError, judge, parse_link, resolve
 
 PUBLIC = ("1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0")
 PUBLIC += ("2606:4700:4700::1111", "2a00:1450:4001:81b::200e", "64:ff9b::808:808")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchbench_plugins.generators.knn.copies import NEAR, TrainingImages
+from benchbench_plugins.generators.knn.retrieve import NEAR, TrainingImages
 
 
 @pytest.mark.parametrize("side", [1, 3, 8, 13])

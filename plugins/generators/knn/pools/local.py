@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
 
-from . import layout
-from .backend import Hit, Missing, Options, Picture
-from .pictures import PictureError, decode, digest_of
+from . import Hit, Missing, Options, Picture, decoded, layout
+from .pictures import digest_of
 from .sources import Reader
 
 
@@ -67,22 +66,13 @@ class LocalIndex:
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the exact nearest pictures, equal similarities in the order of the index; see :class:`.Backend`."""
-        refuse_other_width(self.subject, embeddings, self.width)
-        similarities, rows = self._vectors.search(np.ascontiguousarray(embeddings, dtype=np.float32), k)
-        table = self._metadata
-        wanted = sorted({int(row) for row in rows.ravel() if row >= 0})
-        told = {name: table.column(name).take(wanted).to_pylist() for name in ("key", "caption", "url")}
-        place = {row: at for at, row in enumerate(wanted)}
-        found = []
-        for near, names in zip(similarities, rows, strict=True):
-            order = sorted((-float(value), int(row)) for value, row in zip(near, names, strict=True) if row >= 0)
-            found.append(
-                [
-                    Hit(told["key"][place[row]], -value, told["caption"][place[row]], told["url"][place[row]])
-                    for value, row in order
-                ]
-            )
-        return found
+        found = nearest_rows(self.subject, self._vectors, embeddings, k)
+        wanted = sorted({row for near in found for row, _ in near})
+        keys, captions, urls = (
+            dict(zip(wanted, self._metadata.column(name).take(wanted).to_pylist(), strict=True))
+            for name in ("key", "caption", "url")
+        )
+        return [[Hit(keys[row], value, captions[row], urls[row]) for row, value in near] for near in found]
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
         """Yield the pictures; see :class:`.Backend`. They are compared with what was indexed, byte for byte."""
@@ -102,10 +92,7 @@ class LocalIndex:
                 raise BenchError(
                     f"{self.subject}: '{hit.key}' is no longer the picture that was indexed; build the index again"
                 )
-            try:
-                yield Picture(hit.key, decode(content, max_pixels=self.options.max_pixels))
-            except PictureError as problem:
-                yield Missing(hit.key, str(problem))
+            yield decoded(hit.key, content, self.options)
 
     def _content(self, key: str, file: str, at: int, size: int) -> bytes:
         reader = self._reader
@@ -139,10 +126,20 @@ def _without_place(name: str) -> str:
     return Path(name).name if is_place else name
 
 
-def refuse_other_width(subject: str, embeddings: NDArray[np.float32], width: int | None) -> None:
-    """Raise ``BenchError`` when queries have another width than the index."""
-    if embeddings.ndim != 2 or (width is not None and embeddings.shape[1] != width):
+def nearest_rows(subject: str, vectors: Any, embeddings: NDArray[np.float32], k: int) -> list[list[tuple[int, float]]]:
+    """Search a faiss index; return row and similarity of each neighbour, best first, equal ones in the index's order.
+
+    Raises:
+        BenchError: the queries have another width than the index.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != vectors.d:
         raise BenchError(
-            f"{subject}: its embeddings have width {width}, the queries {embeddings.shape[-1]}; "
+            f"{subject}: its embeddings have width {vectors.d}, the queries {embeddings.shape[-1]}; "
             "give the CLIP that the index was built with"
         )
+    similarities, rows = vectors.search(np.ascontiguousarray(embeddings, dtype=np.float32), k)
+    found = []
+    for near, names in zip(similarities, rows, strict=True):
+        order = sorted((-float(value), int(row)) for value, row in zip(near, names, strict=True) if row >= 0)
+        found.append([(row, -value) for value, row in order])
+    return found
