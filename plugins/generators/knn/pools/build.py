@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.files import cache_root
 from benchbench.keys.content import content_hash
 from benchbench.models.clip.layout import clip_identity
-from benchbench.files import cache_root
 from benchbench.plugins.context import Context
 
 from ..files import whole
