@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from .plugins import Augmentation as Augmentation
     from .plugins import Dataset as Dataset
     from .plugins import DatasetInfo as DatasetInfo
-    from .plugins import FileNeed as FileNeed
     from .plugins import Foundation as Foundation
     from .plugins import Generator as Generator
     from .plugins import Learner as Learner
     from .plugins import Metric as Metric
-    from .plugins import Needs as Needs
-    from .plugins import Outcome as Outcome
+    from .plugins import RequiredFile as RequiredFile
+    from .plugins import Requirements as Requirements
     from .plugins import Task as Task
+    from .plugins import TrainResult as TrainResult
     from .plugins.context import Context as Context
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
@@ -39,10 +39,10 @@ _PLACES = {
     "Context": "plugins.context",
     **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
     **dict.fromkeys(
-        ("Augmentation", "Dataset", "DatasetInfo", "FileNeed", "Foundation", "Generator", "Learner", "Metric"),
+        ("Augmentation", "Dataset", "DatasetInfo", "RequiredFile", "Foundation", "Generator", "Learner", "Metric"),
         "plugins",
     ),
-    **dict.fromkeys(("Needs", "Outcome", "Task"), "plugins"),
+    **dict.fromkeys(("Requirements", "TrainResult", "Task"), "plugins"),
 }
 __all__ = ["__version__", *sorted(_PLACES)]
 

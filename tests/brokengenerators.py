@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchbench.plugins import Context, Generator, ImageSet, Metric, Needs, param
+from benchbench.plugins import Context, Generator, ImageSet, Metric, Requirements, param
 
 #: (plugin class, name of the check that must fail, words of its message)
 CASES: list[tuple[type, str, str]] = []
@@ -78,12 +78,12 @@ class BadPaperValue(Copies):
     count: int = param(3, low=1, paper=0, help="Something.")
 
 
-@breaks("says what it needs", "needs() must return Needs")
+@breaks("says what it needs", "needs() must return Requirements")
 @dataclass(frozen=True)
 class Needy(Copies):
     """Says its needs in the wrong type."""
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         return {"torch"}  # type: ignore[return-value]
 
 

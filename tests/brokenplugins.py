@@ -20,8 +20,8 @@ from benchbench.plugins import (
     ImageSet,
     Learner,
     Metric,
-    Outcome,
     Task,
+    TrainResult,
 )
 from benchbench.testing import tiny_images, tiny_info
 
@@ -207,10 +207,10 @@ class Guesser(Learner):
 
     axes: ClassVar[frozenset[str]] = frozenset()
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         seen = [images for images in (task.real, task.synthetic) if images is not None]
         counts = np.sum([images.counts for images in seen], axis=0)
-        return Outcome(task.test.labels == counts.argmax(), steps=1)
+        return TrainResult(task.test.labels == counts.argmax(), steps=1)
 
 
 @breaks("names what it starts from", "foundations(arch, info) must return a tuple of names; got 'my-weights'")
@@ -229,9 +229,9 @@ class SecretlyTrains(Guesser):
 
     trains: ClassVar[bool] = False
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         seen = task.real or task.synthetic
-        return Outcome(task.test.labels == int(seen.images[..., 0].sum()) % len(task.test.classes), steps=1)
+        return TrainResult(task.test.labels == int(seen.images[..., 0].sum()) % len(task.test.classes), steps=1)
 
 
 @breaks("declares known axes", "axes must be a frozenset out of ['arch', 'aug', 'mix']")
@@ -258,8 +258,8 @@ class AnyArchitecture(Guesser):
 class FloatHits(Guesser):
     """Reports hits as numbers."""
 
-    def train(self, task: Task, context: Context) -> Outcome:
-        return Outcome(super().train(task, context).hits.astype(float))  # type: ignore[arg-type]
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(super().train(task, context).hits.astype(float))  # type: ignore[arg-type]
 
 
 @breaks("gives the same hits again", "seed everything from context")
@@ -267,8 +267,8 @@ class FloatHits(Guesser):
 class Flips(Guesser):
     """Guesses from a global random state."""
 
-    def train(self, task: Task, context: Context) -> Outcome:
-        return Outcome(task.test.labels == np.random.randint(len(task.info.classes), size=len(task.test)))
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(task.test.labels == np.random.randint(len(task.info.classes), size=len(task.test)))
 
 
 @breaks("does not learn from the test labels", "test labels decide what is learned")
@@ -276,8 +276,8 @@ class Flips(Guesser):
 class Peeks(Guesser):
     """Learns on the test set."""
 
-    def train(self, task: Task, context: Context) -> Outcome:
-        return Outcome(np.ones(len(task.test), dtype=bool))
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(np.ones(len(task.test), dtype=bool))
 
 
 @breaks("trains on generated images", "AttributeError")
@@ -285,8 +285,8 @@ class Peeks(Guesser):
 class RealOnly(Guesser):
     """Cannot do without real images."""
 
-    def train(self, task: Task, context: Context) -> Outcome:
-        return Outcome(task.test.labels == task.real.counts.argmax())  # type: ignore[union-attr]
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(task.test.labels == task.real.counts.argmax())  # type: ignore[union-attr]
 
 
 # Metrics -------------------------------------------------------------------------------------------

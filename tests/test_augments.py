@@ -6,7 +6,7 @@ import pytest
 
 from benchbench.errors import UsageError
 from benchbench.planning.chains import aug_text, base_name, expand_augs
-from benchbench.planning.resolved import bind
+from benchbench.planning.resolved import resolve
 from benchbench.planning.spec import chain_text, parse_chain
 
 PAPER = ["autoaugment", "augmix", "cutmix", "cutout", "meada", "mixup", "randaugment"]
@@ -46,11 +46,11 @@ def test_all_stands_alone(text):
 def test_an_unknown_name_is_left_for_the_binding_to_refuse():
     assert expanded("mixxup") == ["default+mixxup"]
     with pytest.raises(UsageError, match="did you mean 'mixup'"):
-        bind("augmentation", expand_augs([parse_chain("mixxup")])[0][1], "quick")
+        resolve("augmentation", expand_augs([parse_chain("mixxup")])[0][1], "quick")
 
 
 def text_of(text: str) -> str:
-    return aug_text([bind("augmentation", link, "quick") for link in parse_chain(text)])
+    return aug_text([resolve("augmentation", link, "quick") for link in parse_chain(text)])
 
 
 def test_tables_leave_out_a_base_that_is_understood():

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.planning.resolved import bind, unbind
+from benchbench.planning.resolved import instantiate, resolve
 from benchbench.planning.spec import parse_spec
 from benchbench.plugins import Generator
 from benchbench.plugins.catalog import KINDS, Catalog, Entry, catalog, load
@@ -123,11 +123,11 @@ def test_two_distributions_with_one_name(tmp_path, monkeypatch):
 def test_a_plugin_from_a_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(GOOD)
-    bound = bind("generator", parse_spec(f"{path}:factor=2"), "quick")
+    bound = resolve("generator", parse_spec(f"{path}:factor=2"), "quick")
     assert isinstance(bound.plugin, Generator)
     assert bound.plugin.factor == 2.0
     assert (bound.name, bound.text) == ("mine.py", "mine.py:factor=2")
-    assert unbind(bound.location()) == bound.plugin
+    assert instantiate(bound.location()) == bound.plugin
 
 
 @pytest.mark.parametrize(
@@ -177,19 +177,19 @@ def two_worlds(tmp_path) -> list[str]:
 
 def test_files_of_one_name_in_two_folders_are_two_plugins(tmp_path):
     """Each with its own code behind its key and its own helper beside it, in whatever order they are used."""
-    bounds = [bind("generator", parse_spec(path), "quick") for path in two_worlds(tmp_path)]
+    bounds = [resolve("generator", parse_spec(path), "quick") for path in two_worlds(tmp_path)]
     assert bounds[0].code("sample") != bounds[1].code("sample")
     for wanted in (0, 1, 0):
-        assert unbind(bounds[wanted].location()).gain() == wanted + 1
+        assert instantiate(bounds[wanted].location()).gain() == wanted + 1
 
 
 def test_a_helper_edited_in_a_running_process_is_imported_again(tmp_path):
     """A notebook edits, and runs again: new key and old code would be a stale number."""
     path, _ = two_worlds(tmp_path)
-    bound = bind("generator", parse_spec(path), "quick")
+    bound = resolve("generator", parse_spec(path), "quick")
     code = bound.code("sample")
     assert bound.plugin.gain() == 1
     (tmp_path / "one" / "helper.py").write_text("GAIN = 1234\n")
-    again = bind("generator", parse_spec(path), "quick")
+    again = resolve("generator", parse_spec(path), "quick")
     assert again.plugin.gain() == 1234
     assert again.code("sample") != code

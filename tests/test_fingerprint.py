@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchbench.plugins import Context, Generator, ImageSet, Needs, param
+from benchbench.plugins import Context, Generator, ImageSet, Requirements, param
 
 from .helper import SCALE
 
@@ -39,8 +39,8 @@ class Mine(Generator):
     rate: float = param(0.1, help="Learning rate.")
     guidance_scale: float = param(3.0, help="Guidance.", stage="sample")
 
-    def needs(self) -> Needs:
-        return Needs(packages=("torch",))
+    def needs(self) -> Requirements:
+        return Requirements(packages=("torch",))
 
     def seconds(self, stage, images, info):
         return 1.0

@@ -10,7 +10,7 @@ import pytest
 from benchbench.errors import MissingError, UsageError
 from benchbench.planning.resolved import foundation_hash
 from benchbench.plugins import locate as foundations
-from benchbench.plugins.locate import locate, obtain
+from benchbench.plugins.locate import download_foundation, locate
 
 MISSING = "nobody/no-such-model"
 
@@ -30,7 +30,7 @@ def empty_hub(tmp_path, monkeypatch):
 
 def message(name: str) -> str:
     with pytest.raises(UsageError) as error:
-        obtain(name)
+        download_foundation(name)
     assert "\n" not in str(error.value)
     assert error.value.exit_code == 2
     return str(error.value)
@@ -46,7 +46,7 @@ def test_embedded_models_are_here():
 
 def test_a_folder_by_its_path(tmp_path):
     (tmp_path / "model").mkdir()
-    found = obtain(str(tmp_path / "model"))
+    found = download_foundation(str(tmp_path / "model"))
     assert (found.folder, found.embedded) == (tmp_path / "model", False)
 
 
@@ -72,7 +72,7 @@ def test_a_hub_id_that_was_downloaded_before(empty_hub):
     (snapshot / "model_index.json").symlink_to("../../blobs/f00")
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("abc123\n")
-    found = obtain("CompVis/stable-diffusion-v1-4")
+    found = download_foundation("CompVis/stable-diffusion-v1-4")
     assert (found.folder, found.embedded) == (snapshot, False)
     assert len(foundation_hash("CompVis/stable-diffusion-v1-4")) == 64
 
@@ -135,4 +135,4 @@ def test_a_name_that_means_nothing(name, told):
 
 def test_a_missing_model_is_a_missing_thing():
     with pytest.raises(MissingError):
-        obtain(MISSING)
+        download_foundation(MISSING)

@@ -10,8 +10,8 @@ import pytest
 from benchbench.cli import run_command
 from benchbench.errors import UsageError
 from benchbench.planning.preflight import check_needs
-from benchbench.planning.resolved import Bound
-from benchbench.plugins import FileNeed, Generator, Needs
+from benchbench.planning.resolved import ResolvedPlugin
+from benchbench.plugins import Generator, RequiredFile, Requirements
 from benchbench.plugins.catalog import Entry
 
 
@@ -23,9 +23,9 @@ def test_a_folder_that_may_not_be_looked_into_is_the_users_to_mend(monkeypatch, 
     @dataclass(frozen=True)
     class Reads(Generator):
         def needs(self):
-            return Needs(files=(FileNeed(tmp_path / "closed" / "file", "the file", "somewhere"),))
+            return Requirements(files=(RequiredFile(tmp_path / "closed" / "file", "the file", "somewhere"),))
 
-    bound = Bound(Entry("generator", "reads", "Reads"), Reads(), "quick", {}, ())
+    bound = ResolvedPlugin(Entry("generator", "reads", "Reads"), Reads(), "quick", {}, ())
     monkeypatch.setattr(Path, "exists", denied)
     with pytest.raises(UsageError, match=r"^reads: cannot read .*closed/file: permission denied$"):
         check_needs(bound, "cpu")

@@ -13,13 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchbench.errors import BenchError
-from benchbench.plugins import Outcome
 from benchbench.results import record as record_module
 from benchbench.results.folder import (
     SCHEMA,
     Record,
     RecordError,
-    Result,
     merge_results,
     pack_hits,
     read_records,
@@ -67,13 +65,6 @@ def test_hits_of_a_known_pattern_and_of_the_wrong_length():
         unpack_hits("AQE=", 17)
     with pytest.raises(RecordError, match=r"^hits: not base64$"):
         unpack_hits("A!E=", 9)
-
-
-def test_result_of_an_outcome():
-    outcome = Outcome(hits=np.array([True, True, False, True]), steps=7, curve=[(7, 0.5, None)])
-    result = Result.from_outcome(outcome)
-    assert (result.accuracy, result.n_test, result.steps, result.curve) == (0.75, 4, 7, ((7, 0.5, None),))
-    assert unpack_hits(result.hits, 4).tolist() == [True, True, False, True]
 
 
 def test_the_file_is_readable_and_has_exactly_the_documented_fields():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import FileNeed, Foundation, Generator, Needs, param
+from benchbench.plugins import Foundation, Generator, RequiredFile, Requirements, param
 from benchbench.testing import conformance, make_context, run_checks, tiny_images, tiny_info
 
 
@@ -121,8 +121,8 @@ def test_what_is_missing_is_a_skip_and_strict_makes_it_a_failure(tmp_path):
     class Absent(Generator):
         """Needs a file."""
 
-        def needs(self) -> Needs:
-            return Needs(files=(FileNeed(tmp_path / "words.txt", "the list of words", "a friend"),))
+        def needs(self) -> Requirements:
+            return Requirements(files=(RequiredFile(tmp_path / "words.txt", "the list of words", "a friend"),))
 
     last = run_checks(Absent)[-1]
     assert (last.ok, last.skipped) == (True, True)

@@ -138,7 +138,7 @@ from __future__ import annotations
 import os, signal, sys, time
 from dataclasses import dataclass
 import numpy as np
-from benchbench import Learner, Outcome, UsageError, param
+from benchbench import Learner, TrainResult, UsageError, param
 
 @dataclass(frozen=True)
 class ToyLearner(Learner):
@@ -170,18 +170,18 @@ class ToyLearner(Learner):
         seen = task.test.images.mean(axis=(1, 2, 3)) + noise
         hits = np.abs(seen[:, None] - means).argmin(axis=1) == task.test.labels
         details = {"noise": np.float32(noise[0]), "real": len(task.real) if task.real else 0, "means": means}
-        return Outcome(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
+        return TrainResult(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
 '''
 
 HUB = """
     def needs(self):
-        from benchbench import Needs, UsageError
+        from benchbench import Requirements, UsageError
         from benchbench.plugins.locate import locate
         try:
             locate("me/model")
         except UsageError:
-            return Needs(foundations=("me/model",))
-        return Needs(packages=("no_such_package",), foundations=("me/model",))
+            return Requirements(foundations=("me/model",))
+        return Requirements(packages=("no_such_package",), foundations=("me/model",))
 """
 
 START = """

@@ -14,7 +14,7 @@ from . import options as o
 
 if TYPE_CHECKING:
     from ..pictures.gallery import Group
-    from ..planning.resolved import Bound
+    from ..planning.resolved import ResolvedPlugin
     from ..planning.spec import Spec
     from ..plugins import Augmentation, DatasetInfo
     from ..plugins.images import ImageSet
@@ -77,7 +77,7 @@ def gallery(
 
 class _Chain(NamedTuple):
     text: str
-    links: tuple[Bound, ...]
+    links: tuple[ResolvedPlugin, ...]
 
 
 class _Gallery:
@@ -96,16 +96,16 @@ class _Gallery:
         if self.growing:
             self.learner, self.arch = self._trainer(request)
 
-    def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> Bound:
+    def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> ResolvedPlugin:
         from ..planning.preflight import check_needs
-        from ..planning.resolved import bind, with_places
+        from ..planning.resolved import resolve, with_hashed_paths
 
         info = None if kind == "dataset" else self.info
-        bound = bind(kind, spec, preset or self.preset, info)
+        bound = resolve(kind, spec, preset or self.preset, info)
         check_needs(bound, "cpu", download=False)
-        return with_places(bound) if kind == "augmentation" else bound
+        return with_hashed_paths(bound) if kind == "augmentation" else bound
 
-    def _trainer(self, request: Any) -> tuple[Bound, str | None]:
+    def _trainer(self, request: Any) -> tuple[ResolvedPlugin, str | None]:
         """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""
         from ..errors import UsageError
 

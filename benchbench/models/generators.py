@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from ..plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 from ..plugins.images import batches
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class DiffusionGenerator(Generator):
         help="Resizing into the foundation's resolution and back.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the foundation, and at 128 px or more that a CPU would take long.
 
         Raises:
@@ -67,7 +67,7 @@ class DiffusionGenerator(Generator):
             check_scheduler(scheduler, self.registered)
         large = (self.resolution or 0) >= 128
         foundations = (self.model,) if self.model else ()
-        return Needs(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
+        return Requirements(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model and the resolution.
@@ -220,7 +220,7 @@ class ClipUser(Generator):
 
         check_template(self.template)
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the CLIP and the package that opens it.
 
         Raises:
@@ -229,4 +229,4 @@ class ClipUser(Generator):
         from .clip.needs import EXTRAS, clip_packages
 
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
-        return Needs(packages=clip_packages(clip, self.registered), foundations=(clip,), extras=EXTRAS)
+        return Requirements(packages=clip_packages(clip, self.registered), foundations=(clip,), extras=EXTRAS)

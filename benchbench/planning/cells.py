@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .chains import aug_text
-from .resolved import Bound
+from .resolved import ResolvedPlugin
 from .steps import Step, digest
 
 
@@ -55,7 +55,7 @@ class Cell:
 class Generation:
     """A chain of generators on one subset: its images, or the real subset itself."""
 
-    chain: tuple[Bound, ...]
+    chain: tuple[ResolvedPlugin, ...]
     is_real: bool
     n_syn: int
     fit: tuple[str, ...] = ()
@@ -104,8 +104,8 @@ class Training:
 
     generation: Generation
     subset: Subset
-    learner: Bound
-    aug: tuple[Bound, ...]
+    learner: ResolvedPlugin
+    aug: tuple[ResolvedPlugin, ...]
     arch: str | None
     mix: tuple[int, int]
     test: Transform
@@ -113,7 +113,12 @@ class Training:
 
 
 def make_cell(
-    training: Training, step: Step, data: Bound, data_key: str, scores: dict[str, str], setting: tuple[str, str]
+    training: Training,
+    step: Step,
+    data: ResolvedPlugin,
+    data_key: str,
+    scores: dict[str, str],
+    setting: tuple[str, str],
 ) -> Cell:
     """Return the cell of a training: its sentence, its identity, the keys and the code behind it.
 
@@ -165,7 +170,7 @@ def make_cell(
     return Cell(sentence, digest(identity)[:16], *keys, scores, _code(training, data), (), test.key)
 
 
-def _code(training: Training, data: Bound) -> dict[str, str]:
+def _code(training: Training, data: ResolvedPlugin) -> dict[str, str]:
     code = {"data": data.code("data"), "train": training.learner.code("train")}
     for link in training.generation.chain if not training.generation.is_real else ():
         for stage in ("fit", "sample") if link.plugin.has_fit else ("sample",):

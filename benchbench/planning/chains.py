@@ -8,7 +8,7 @@ from functools import cache
 from ..errors import UsageError
 from ..plugins.catalog import catalog, load
 from .promises import own_entries, promised
-from .resolved import Bound
+from .resolved import ResolvedPlugin
 from .spec import Spec, chain_text
 
 Chain = tuple[Spec, ...]
@@ -33,7 +33,7 @@ def expand_augs(chains: Iterable[Chain]) -> tuple[Chain, ...]:
     return tuple(found.values())
 
 
-def aug_text(chain: Sequence[Bound]) -> str:
+def aug_text(chain: Sequence[ResolvedPlugin]) -> str:
     """Return a chain as tables show it: a base with its usual values is understood where something stands on it."""
     shown = list(chain)
     if len(shown) > 1 and shown[0].plugin.is_base and shown[0].text == shown[0].place:

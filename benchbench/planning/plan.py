@@ -23,7 +23,7 @@ from .chains import aug_text, expand_augs
 from .preflight import absent_models, check_foundation, check_needs
 from .promises import promised
 from .request import Request
-from .resolved import Bound, bind, foundation_hash, with_places
+from .resolved import ResolvedPlugin, foundation_hash, resolve, with_hashed_paths
 from .spec import Spec, chain_text
 from .steps import PROTOCOL, Step, digest, info_to_json
 
@@ -79,13 +79,13 @@ class _Planner:
             data = self._checked("dataset", spec)
             # A dataset says what is wrong with its files better than the hashing of its folder would.
             info: DatasetInfo = data.plugin.info()
-            self._plan_dataset(with_places(data), info)
+            self._plan_dataset(with_hashed_paths(data), info)
         return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
 
-    def _asked_metrics(self, specs: Iterable[Spec]) -> list[Bound]:
+    def _asked_metrics(self, specs: Iterable[Spec]) -> list[ResolvedPlugin]:
         return list({bound.text: bound for bound in (self._bind("metric", spec) for spec in specs)}.values())
 
-    def _installed_metrics(self) -> list[Bound]:
+    def _installed_metrics(self) -> list[ResolvedPlugin]:
         """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
         found = []
         for name in catalog().names("metric"):
@@ -95,20 +95,20 @@ class _Planner:
                 self.warnings.append(f"metric {name} is left out: {error}")
         return found
 
-    def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
+    def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> ResolvedPlugin:
         """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
-        return with_places(self._checked(kind, spec, info))
+        return with_hashed_paths(self._checked(kind, spec, info))
 
     def _warn(self, line: str) -> None:
         if line not in self.warnings:
             self.warnings.append(line)
 
-    def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> Bound:
-        bound = bind(kind, spec, self.request.preset, info)
+    def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> ResolvedPlugin:
+        bound = resolve(kind, spec, self.request.preset, info)
         fetched = absent_models(bound)
         warnings = check_needs(bound, self.device, download=self.download)
         if fetched:  # what a model says of itself, now that it is here, may need another package or refuse the dataset
-            bound = bind(kind, spec, self.request.preset, info)
+            bound = resolve(kind, spec, self.request.preset, info)
             warnings = check_needs(bound, self.device, download=self.download)
         for line in warnings:
             self._warn(line)
@@ -120,7 +120,7 @@ class _Planner:
 
     # -- one dataset -------------------------------------------------------------------------------------------------
 
-    def _plan_dataset(self, data: Bound, info: DatasetInfo) -> None:
+    def _plan_dataset(self, data: ResolvedPlugin, info: DatasetInfo) -> None:
         request = self.request
         self.data, self.info, self.info_json = data, info, info_to_json(info)
         self.untrained: set[str] = set()
@@ -134,7 +134,7 @@ class _Planner:
         self.several_augs = len(augs) > 1
         for learner, link in itertools.product(learners, itertools.chain.from_iterable(augs)):
             if "aug" in learner.plugin.axes:
-                link.plugin.check_side(learner.plugin.training_side(info))
+                link.plugin.check_resolution(learner.plugin.train_resolution(info))
         architectures = {
             learner.text: learner.plugin.architectures(request.arch, info) if "arch" in learner.plugin.axes else (None,)
             for learner in learners
@@ -152,8 +152,8 @@ class _Planner:
                         axes = (augs, architectures[learner.text], tests)
                         self._train_cells(generation, subset, scores, learner, *axes)
 
-    def _chains(self, learners: Sequence[Bound]) -> list[tuple[Bound, ...]]:
-        chains: list[tuple[Bound, ...]] = []
+    def _chains(self, learners: Sequence[ResolvedPlugin]) -> list[tuple[ResolvedPlugin, ...]]:
+        chains: list[tuple[ResolvedPlugin, ...]] = []
         for chain in self.request.gen:
             links = tuple(self._bind("generator", link, self.info) for link in chain)
             for place, link in enumerate(links):
@@ -190,7 +190,7 @@ class _Planner:
             found.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
         return found
 
-    def _transform_step(self, link: Bound) -> str:
+    def _transform_step(self, link: ResolvedPlugin) -> str:
         body = self._base(link, "sample", None) | {"kind": "transform", "data": self.data_key, "split": "test"}
         body |= {"dataset_values": self.data.values("sample"), "preset": self.request.preset}
         body |= {"precision": self.precision, "seed": derive_seed("transform", self.info.name)}
@@ -218,7 +218,7 @@ class _Planner:
             for draw in range(request.draws or usual):
                 yield Subset(shots, n_real, draw, count, rule, group)
 
-    def _generations(self, chain: tuple[Bound, ...], subset: Subset) -> Iterator[Generation]:
+    def _generations(self, chain: tuple[ResolvedPlugin, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
             yield Generation(chain, True, 0)
             return
@@ -250,7 +250,7 @@ class _Planner:
         }
         return {**base, "precision": self.precision, **more}
 
-    def _base(self, link: Bound, stage: str, subset: Subset | None) -> dict[str, Any]:
+    def _base(self, link: ResolvedPlugin, stage: str, subset: Subset | None) -> dict[str, Any]:
         """Return the part of a body that every step with a plugin shares."""
         body: dict[str, Any] = {
             "kind": stage,
@@ -273,7 +273,7 @@ class _Planner:
         timing = f"data {self.data.name}"
         return self._add(Step("data", f"read {self.data.text}", body, self._run(), (), timing, images, guess))
 
-    def _fit_steps(self, link: Bound, subset: Subset, upstream: str | None, items: int) -> list[str]:
+    def _fit_steps(self, link: ResolvedPlugin, subset: Subset, upstream: str | None, items: int) -> list[str]:
         if not link.plugin.has_fit:
             return []
         base = self._base(link, "fit", subset) | {"seed": self._generation_seed(subset, "fit"), "upstream": upstream}
@@ -290,7 +290,9 @@ class _Planner:
             keys.append(self._add(Step("fit", label, body, run, inputs, timing, len(shard), guess)))
         return keys
 
-    def _sample_step(self, link: Bound, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None) -> str:
+    def _sample_step(
+        self, link: ResolvedPlugin, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None
+    ) -> str:
         seed = self._generation_seed(subset, "sample")
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
@@ -339,8 +341,8 @@ class _Planner:
         generation: Generation,
         subset: Subset,
         scores: dict[str, str],
-        learner: Bound,
-        augs: list[tuple[Bound, ...]],
+        learner: ResolvedPlugin,
+        augs: list[tuple[ResolvedPlugin, ...]],
         architectures: Iterable[str | None],
         tests: list[Transform],
     ) -> None:
@@ -396,7 +398,7 @@ class _Planner:
         guess = learner.plugin.training_seconds(cell.arch, self.info)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
-    def _foundation(self, name: str, learner: Bound) -> str:
+    def _foundation(self, name: str, learner: ResolvedPlugin) -> str:
         """Return the content hash of a pretrained model that one architecture starts from."""
         check_foundation(name, learner, self.download)
         return foundation_hash(name)
@@ -426,7 +428,7 @@ def _capped(info: DatasetInfo) -> int | None:
     return count if count < sum(info.class_counts) else None
 
 
-def _counts(chain: tuple[Bound, ...], train_count: int, asked: int | None, default: int) -> list[int]:
+def _counts(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | None, default: int) -> list[int]:
     """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
     wanted: list[tuple[int | None, int]] = []
     for link in reversed(chain):

@@ -6,13 +6,13 @@ import importlib.util
 
 from ..errors import MissingError, UsageError
 from ..machine import has_cuda, memory_gib
-from ..plugins.locate import locate, obtain
+from ..plugins.locate import download_foundation, locate
 from ..plugins.parameters import parameters
-from .resolved import Bound
+from .resolved import ResolvedPlugin
 from .spec import Spec
 
 
-def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str]:
+def check_needs(bound: ResolvedPlugin, device: str, *, download: bool = True) -> list[str]:
     """Check what a plugin declares that it needs; returns warnings.
 
     Args:
@@ -48,13 +48,13 @@ def check_needs(bound: Bound, device: str, *, download: bool = True) -> list[str
     return warnings
 
 
-def _subject(bound: Bound) -> str:
+def _subject(bound: ResolvedPlugin) -> str:
     """Return the plugin as the user wrote it, so that of two that differ in a path the right one is named."""
     set_values = {name: getattr(bound.plugin, name) for name in bound.set_values}
     return str(Spec(bound.name, set_values))
 
 
-def absent_models(bound: Bound) -> bool:
+def absent_models(bound: ResolvedPlugin) -> bool:
     """Return whether a pretrained model that a plugin needs is not on this machine yet."""
     for name in bound.plugin.needs().foundations:
         try:
@@ -66,7 +66,7 @@ def absent_models(bound: Bound) -> bool:
     return False
 
 
-def check_foundation(name: str, bound: Bound, download: bool) -> None:
+def check_foundation(name: str, bound: ResolvedPlugin, download: bool) -> None:
     """Make sure that a pretrained model is on this machine, fetching it where that is allowed.
 
     Raises:
@@ -77,7 +77,7 @@ def check_foundation(name: str, bound: Bound, download: bool) -> None:
     subject = next((f"{item}=" for item in names), " ")
     try:
         if download:
-            obtain(name)
+            download_foundation(name)
         else:
             locate(name)
     except MissingError as error:

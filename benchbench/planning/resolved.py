@@ -1,4 +1,4 @@
-"""``Bound``: a spec that met the catalog: a checked plugin instance, its spelling, its code and its content hashes."""
+"""``ResolvedPlugin``: a spec that met the catalog: a checked instance, its spelling, its code and content hashes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..keys.code import CodeSource, fingerprint
 from ..keys.content import content_hash
 from ..plugins import DatasetInfo, Plugin
 from ..plugins.catalog import Entry, catalog, is_file_name, load
-from ..plugins.locate import obtain
+from ..plugins.locate import download_foundation
 from ..plugins.parameters import build, parameters, values_of
 from .spec import Spec
 from .steps import digest
 
 
 @dataclass(frozen=True)
-class Bound:
+class ResolvedPlugin:
     """A plugin ready to be planned.
 
     Attributes:
@@ -114,7 +114,7 @@ class Bound:
         return [hash_of(path) for path in self.plugin.external()]
 
 
-def bind(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) -> Bound:
+def resolve(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) -> ResolvedPlugin:
     """Look a spec up, check its values and fill in what depends on the dataset.
 
     Raises:
@@ -124,10 +124,10 @@ def bind(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) ->
     plugin: Plugin = build(load(entry), spec.values, subject=spec.name, preset=preset)
     if info is not None:
         plugin = plugin.resolve(info)
-    return Bound(entry, plugin, preset, {}, tuple(spec.values))
+    return ResolvedPlugin(entry, plugin, preset, {}, tuple(spec.values))
 
 
-def with_places(bound: Bound) -> Bound:
+def with_hashed_paths(bound: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, str] = {}
     outside = [path.expanduser().resolve() for path in bound.plugin.external()]
@@ -139,7 +139,7 @@ def with_places(bound: Bound) -> Bound:
         path = Path(value).expanduser().resolve()
         below = [other for other in outside if other == path or path in other.parents]
         if value in models:
-            if obtain(value).folder == path:
+            if download_foundation(value).folder == path:
                 places[value] = f"{path.name}@{foundation_hash(value)[:8]}"
         elif below:
             content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
@@ -147,8 +147,8 @@ def with_places(bound: Bound) -> Bound:
     return replace(bound, places=places)
 
 
-def unbind(location: Mapping[str, Any]) -> Any:
-    """Make the plugin instance that :meth:`Bound.location` describes; the worker's half."""
+def instantiate(location: Mapping[str, Any]) -> Any:
+    """Make the plugin instance that :meth:`ResolvedPlugin.location` describes; the worker's half."""
     file = Path(location["file"]) if location["file"] else None
     entry = Entry(location["kind"], location["name"], location["target"], file=file)
     return build(load(entry), location["values"], subject=location["name"])
@@ -161,7 +161,7 @@ def hash_of(path: Path) -> str:
 
 def foundation_hash(name: str) -> str:
     """Return the content hash of a pretrained model's folder."""
-    return hash_of(obtain(name).folder)
+    return hash_of(download_foundation(name).folder)
 
 
 def _json(value: Any) -> Any:

@@ -20,13 +20,13 @@ Publish it under the entry-point group ``benchbench.generators``, or run it from
 from __future__ import annotations
 
 from .augmentation import Augmentation, ImageChange
-from .base import FileNeed, Needs, Plugin
+from .base import Plugin, RequiredFile, Requirements
 from .context import Context
 from .dataset import Dataset, DatasetInfo
 from .foundation import Foundation
 from .generator import Generator
 from .images import ImageSet
-from .learner import Learner, Outcome, Task
+from .learner import Learner, Task, TrainResult
 from .metric import Metric
 from .parameters import param
 
@@ -35,16 +35,16 @@ __all__ = [
     "Context",
     "Dataset",
     "DatasetInfo",
-    "FileNeed",
     "Foundation",
     "Generator",
     "ImageChange",
     "ImageSet",
     "Learner",
     "Metric",
-    "Needs",
-    "Outcome",
     "Plugin",
+    "RequiredFile",
+    "Requirements",
     "Task",
+    "TrainResult",
     "param",
 ]

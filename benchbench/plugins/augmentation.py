@@ -28,7 +28,7 @@ class Augmentation(Plugin):
     #: Whether it is what every chain starts with: a chain without such a link gets the installed one in front.
     is_base: ClassVar[bool] = False
 
-    def check_side(self, side: int) -> None:
+    def check_resolution(self, side: int) -> None:
         """Refuse at plan time what images of ``side`` px cannot take; by default nothing is refused.
 
         Raises:

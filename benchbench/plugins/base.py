@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FileNeed:
+class RequiredFile:
     """A file or folder that must be there before work begins.
 
     Attributes:
@@ -29,7 +29,7 @@ class FileNeed:
 
 
 @dataclass(frozen=True)
-class Needs:
+class Requirements:
     """What a plugin cannot work without; the preflight checks it before the first second of work.
 
     Attributes:
@@ -42,7 +42,7 @@ class Needs:
 
     packages: tuple[str, ...] = ()
     foundations: tuple[str, ...] = ()
-    files: tuple[FileNeed, ...] = ()
+    files: tuple[RequiredFile, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float = 0.0
     accelerator: bool = False
@@ -58,9 +58,9 @@ class Plugin:
     #: Distributions whose version changes results enough to enter the key.
     pinned_distributions: ClassVar[tuple[str, ...]] = ()
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return what must be there before work begins."""
-        return Needs()
+        return Requirements()
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Return this plugin with what depends on the dataset filled in (a ``None`` model, a resolution)."""

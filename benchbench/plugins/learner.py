@@ -46,7 +46,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainResult:
     """What a learner reports.
 
     Attributes:
@@ -93,7 +93,7 @@ class Learner(Plugin):
         """
         return tuple(names)
 
-    def training_side(self, info: DatasetInfo) -> int:
+    def train_resolution(self, info: DatasetInfo) -> int:
         """Return the side in px of the images that it trains on, which augmentations are given."""
         return info.classify_resolution
 
@@ -108,6 +108,6 @@ class Learner(Plugin):
         """Estimate the CPU seconds of one training on one core; ``None`` when unknown."""
         return None
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Train on the task and score every test image once."""
         raise NotImplementedError

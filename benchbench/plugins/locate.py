@@ -62,7 +62,7 @@ def locate(name: str) -> Located:
     raise UsageError(f"{name}: neither an embedded model, nor a folder, nor a hub id{hint}")
 
 
-def obtain(name: str) -> Located:
+def download_foundation(name: str) -> Located:
     """Find a foundation, downloading a hub id that is not here yet; the preflight's call.
 
     Raises:

@@ -26,7 +26,7 @@ from ..errors import BenchError
 from ..files import one_step_folder
 from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
-from ..planning.resolved import unbind
+from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
@@ -109,7 +109,7 @@ class _Job:
         for key in self._input_keys():
             if not store.has(key):
                 raise BenchError(f"its input {key[:12]} is no longer in the store; run again")
-        self.plugin = unbind(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
+        self.plugin = instantiate(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
         self._refuse_other_code()
         self.context = Context(
             seed=int(self.body.get("seed", 0)),
@@ -245,7 +245,7 @@ def _save_chunk(part: ImageSet, scratch: Path, place: int) -> Path:
 
 def _train(job: _Job) -> dict[str, Any]:
     learner: Learner = job.plugin
-    augs: list[Augmentation] = [unbind(location) for location in job.run["augs"]]
+    augs: list[Augmentation] = [instantiate(location) for location in job.run["augs"]]
     for aug, planned in zip(augs, job.body["augs"], strict=True):
         if fingerprint(CodeSource.from_class(type(aug)), "train") != planned["code"]:
             raise BenchError(f"the code of {planned['name']} changed since the plan; run again")
@@ -336,7 +336,7 @@ def _fix_protocol(device: str) -> None:
 
 def _import_packages(run: Mapping[str, Any]) -> None:
     """Import what the plugin says it needs before the clock starts: seconds compare methods, not who comes first."""
-    for package in unbind(run["plugin"] if "plugin" in run else run["dataset"]).needs().packages:
+    for package in instantiate(run["plugin"] if "plugin" in run else run["dataset"]).needs().packages:
         with contextlib.suppress(Exception):  # said by the plugin, where it is used
             importlib.import_module(package)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Needs
+from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
 from ..plugins.parameters import PRESETS, build, format_value, parameters
 from .subject import Check, NotApplicable, Skip, Subject, require
 
@@ -115,7 +115,7 @@ def says_what_it_needs(subject: Subject) -> None:
     """``needs``, ``external`` and ``seconds`` answer in their declared types."""
     plugin: Any = subject.plugin
     needs = plugin.needs()
-    require(isinstance(needs, Needs), f"needs() must return Needs; got {type(needs).__name__}")
+    require(isinstance(needs, Requirements), f"needs() must return Requirements; got {type(needs).__name__}")
     paths = plugin.external()
     require(isinstance(paths, tuple), f"external() must return a tuple of paths; got {type(paths).__name__}")
     require(all(isinstance(path, Path) for path in paths), "external() must return pathlib.Path objects")

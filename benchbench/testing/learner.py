@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..errors import UsageError
-from ..plugins import Learner, Outcome, Task
+from ..plugins import Learner, Task, TrainResult
 from ..plugins.images import ImageSet
 from .subject import Check, NotApplicable, Subject, global_randomness, require
 
@@ -43,7 +43,7 @@ def names_its_architectures(subject: Subject) -> None:
 def reports_a_hit_for_each_test_image(subject: Subject) -> None:
     """The outcome is complete: boolean hits in the order of the test images, JSON details, sane numbers."""
     outcome, test = _outcome(subject), _test(subject)
-    require(isinstance(outcome, Outcome), f"train must return an Outcome; got {type(outcome).__name__}")
+    require(isinstance(outcome, TrainResult), f"train must return an TrainResult; got {type(outcome).__name__}")
     hits = outcome.hits
     right = isinstance(hits, np.ndarray) and hits.dtype == np.bool_ and hits.shape == (len(test),)
     require(
@@ -150,17 +150,17 @@ def _task(subject: Subject) -> Task:
     )
 
 
-def _train(subject: Subject, task: Task) -> Outcome:
-    outcome: Outcome = subject.plugin.train(task, subject.context("train"))
+def _train(subject: Subject, task: Task) -> TrainResult:
+    outcome: TrainResult = subject.plugin.train(task, subject.context("train"))
     return outcome
 
 
-def _outcome(subject: Subject) -> Outcome:
+def _outcome(subject: Subject) -> TrainResult:
     """Train once for every check."""
     if "outcome" not in subject.shared:
         with global_randomness(1):
             subject.shared["outcome"] = _train(subject, _task(subject))
-    outcome: Outcome = subject.shared["outcome"]
+    outcome: TrainResult = subject.shared["outcome"]
     return outcome
 
 

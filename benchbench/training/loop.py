@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import BenchError
-from ..plugins import Outcome, Task
+from ..plugins import Task, TrainResult
 from ..plugins.context import Context, derive_seed
 from . import checkpoint
 from .data import Batches, Source, make_batches, resized
@@ -40,7 +40,7 @@ def train_classifier(
     resolution: int,
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Outcome:
+) -> TrainResult:
     """Train a classifier on a task and score every test image once, after the last step.
 
     Args:
@@ -125,14 +125,14 @@ class Training:
         if self.step in self.recipe.evaluation_steps:
             self._record(self._score())
 
-    def finish(self) -> Outcome:
+    def finish(self) -> TrainResult:
         """Score the test set after the last step and return the outcome."""
         found = self._score()
         self._record(found)
         self._settle()
         scored = [accuracy for _, _, accuracy in self.curve if accuracy is not None]
         weights = (weight.numel() for weight in self.model.parameters() if weight.requires_grad)
-        return Outcome(
+        return TrainResult(
             hits=found.cpu().numpy(),
             best_on_test=max(scored) if len(scored) > 1 else None,
             steps=self.step,

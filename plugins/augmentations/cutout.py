@@ -31,7 +31,7 @@ class CutOut(Augmentation):
     inside: bool = param(True, help="Whether the whole square lies in the image; otherwise its centre does.")
     probability: float = param(1.0, low=0.0, high=1.0, help="Chance of an image to be painted on.")
 
-    def check_side(self, side: int) -> None:
+    def check_resolution(self, side: int) -> None:
         """Refuse a square that leaves nothing of images of ``side`` px.
 
         Raises:
@@ -68,7 +68,7 @@ class CutOut(Augmentation):
             UsageError: ``size`` is the images' whole side or more.
         """
         shorter = min(height, width)
-        self.check_side(shorter)
+        self.check_resolution(shorter)
         if self.size is not None:
             return self.size
         return max(1, shorter // 8 if self.eighth == "side" else round((height * width / 8) ** 0.5))

@@ -28,7 +28,7 @@ class CropFlip(Augmentation):
 
     padding: int | None = param(None, low=0, help="Zeros added on each side, in px; none: an eighth of the side.")
 
-    def check_side(self, side: int) -> None:
+    def check_resolution(self, side: int) -> None:
         """Refuse a padding that shifts images of ``side`` px out of sight.
 
         Raises:
@@ -47,6 +47,6 @@ class CropFlip(Augmentation):
         """
         from .crops import CropFlips
 
-        self.check_side(min(shape[-2:]))
+        self.check_resolution(min(shape[-2:]))
         padding = shape[-1] // 8 if self.padding is None else self.padding
         return CropFlips(shape[0], padding, info.flip_keeps_class, rng)

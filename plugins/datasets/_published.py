@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
 
 from ._place import Place
 
@@ -70,7 +70,7 @@ class PublishedArrays(Dataset):
         "the folder of the dataset's name in the data folder.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the library, and the archive or what was found of it.
 
         Raises:
@@ -80,8 +80,8 @@ class PublishedArrays(Dataset):
         if found is None:
             self._place.check()
         where = self._place.wanted() if found is None else found.folder or found.files[0]
-        file = FileNeed(where, self.release.title, self._source())
-        return Needs(packages=(self.release.library,), files=(file,))
+        file = RequiredFile(where, self.release.title, self._source())
+        return Requirements(packages=(self.release.library,), files=(file,))
 
     def external(self) -> tuple[Path, ...]:
         """Return the files that are read."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError
-from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
 
 from ._place import Place
 
@@ -59,7 +59,7 @@ class EuroSAT(Dataset):
         "data folder.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the folder of images, or the archive.
 
         Raises:
@@ -70,7 +70,7 @@ class EuroSAT(Dataset):
             self._place.check()
         where = images or self._place.found() or self._place.base / "2750"
         what = "the EuroSAT images (RGB, ten class folders)"
-        return Needs(files=(FileNeed(where, what, self._source()),))
+        return Requirements(files=(RequiredFile(where, what, self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""

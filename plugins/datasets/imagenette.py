@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchbench.errors import MissingError
-from benchbench.plugins import Context, Dataset, DatasetInfo, FileNeed, ImageSet, Needs, param
+from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
 
 from ._place import Place
 
@@ -55,7 +55,7 @@ class Imagenette(Dataset):
         "data folder.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the folder of images, or the archive.
 
         Raises:
@@ -66,7 +66,7 @@ class Imagenette(Dataset):
             self._place.check()
         where = images or self._place.found() or self._place.base / FOLDER
         what = "the ImageNette images (imagenette2, full size)"
-        return Needs(files=(FileNeed(where, what, self._source()),))
+        return Requirements(files=(RequiredFile(where, what, self._source()),))
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""

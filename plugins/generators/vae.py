@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.models.generators import DiffusionGenerator
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Needs, param
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Requirements, param
 from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class VAE(DiffusionGenerator):
         help="Side in px at which it works, a multiple of its reduction; none: the dataset's, or a small model's own.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the foundation, and at 256 px or more that a CPU would take long."""
         large = (self.resolution or 0) >= 256
         return replace(super().needs(), memory_gib=4.0 if large else 0.0, accelerator=large)

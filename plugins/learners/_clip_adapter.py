@@ -15,7 +15,7 @@ from ._clip_setting import BATCH, Setting, absent_classes, one_source, reproduci
 from ._clip_training import half_cosine, optimise
 
 if TYPE_CHECKING:
-    from benchbench.plugins import Context, ImageSet, Outcome, Task
+    from benchbench.plugins import Context, ImageSet, Task, TrainResult
 
 #: Smallest share of an image's area that a crop has.
 CROP = 0.5
@@ -148,7 +148,7 @@ class Cache:
 
 def train_adapter(
     learner: str, recipe: AdapterRecipe, clip: str, template: str | None, task: Task, context: Context
-) -> Outcome:
+) -> TrainResult:
     """Make a cache of the task's images, fine-tune its keys where asked, and classify the test images with it.
 
     Raises:
@@ -159,7 +159,7 @@ def train_adapter(
         return _train(recipe, Setting(learner, clip, template, task, context), task, context)
 
 
-def _train(recipe: AdapterRecipe, setting: Setting, task: Task, context: Context) -> Outcome:
+def _train(recipe: AdapterRecipe, setting: Setting, task: Task, context: Context) -> TrainResult:
     cache = Cache(setting, task, context, recipe.augment_epochs)
     keys, curve, steps, size = cache.keys, [], 0, min(recipe.batch_size, len(cache.labels))
     if recipe.epochs:

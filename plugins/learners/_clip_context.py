@@ -15,7 +15,7 @@ from ._clip_training import half_cosine, optimise
 
 if TYPE_CHECKING:
     from benchbench.models.clip.model import Clip
-    from benchbench.plugins import Context, Outcome, Task
+    from benchbench.plugins import Context, Task, TrainResult
 
 #: Standard deviation of the context at the start, and learning rate of the first epoch.
 STD, FIRST_RATE = 0.02, 1e-5
@@ -91,7 +91,7 @@ def epoch_rate(peak: float, epoch: int, epochs: int) -> float:
     return FIRST_RATE if epoch == 0 else half_cosine(peak, epoch - 1, epochs)
 
 
-def train_context(recipe: ContextRecipe, clip: str, template: str | None, task: Task, context: Context) -> Outcome:
+def train_context(recipe: ContextRecipe, clip: str, template: str | None, task: Task, context: Context) -> TrainResult:
     """Train a context on the task's images and classify the test images by it.
 
     Raises:
@@ -102,7 +102,7 @@ def train_context(recipe: ContextRecipe, clip: str, template: str | None, task: 
         return _train(recipe, Setting("coop", clip, template, task, context), task, context)
 
 
-def _train(recipe: ContextRecipe, setting: Setting, task: Task, context: Context) -> Outcome:
+def _train(recipe: ContextRecipe, setting: Setting, task: Task, context: Context) -> TrainResult:
     clip, info = setting.clip, task.info
     vectors = first_context(clip, recipe.n_ctx, recipe.ctx_init, context.torch_rng("context")).requires_grad_()
     prompts = Prompts(clip, info.prompt_names or info.classes, len(vectors))

@@ -13,7 +13,7 @@ from ._clip_setting import Setting, absent_classes, reproducible
 from ._clip_training import half_cosine, optimise
 
 if TYPE_CHECKING:
-    from benchbench.plugins import Context, Outcome, Task
+    from benchbench.plugins import Context, Task, TrainResult
 
 #: Largest norm of the gradient.
 CLIP_NORM = 1.0
@@ -74,7 +74,7 @@ def head_rate(peak: float, step: int, steps: int, warmup: int) -> float:
     return half_cosine(peak, step - warmup, max(1, steps - warmup))
 
 
-def train_head(recipe: HeadRecipe, clip: str, template: str | None, task: Task, context: Context) -> Outcome:
+def train_head(recipe: HeadRecipe, clip: str, template: str | None, task: Task, context: Context) -> TrainResult:
     """Train a head on the embeddings of the task's images and classify the test images with it.
 
     Raises:
@@ -85,7 +85,7 @@ def train_head(recipe: HeadRecipe, clip: str, template: str | None, task: Task, 
         return _train(recipe, Setting("ct", clip, template, task, context), task, context)
 
 
-def _train(recipe: HeadRecipe, setting: Setting, task: Task, context: Context) -> Outcome:
+def _train(recipe: HeadRecipe, setting: Setting, task: Task, context: Context) -> TrainResult:
     pool = Pool(task, recipe.batch_size, context.seed)
     encoded = [
         setting.encode(images, f"encoding {name} images") for name, images in zip(pool.names, pool.sets, strict=True)

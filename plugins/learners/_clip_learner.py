@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import DatasetInfo, Learner, Needs, param
+from benchbench.plugins import DatasetInfo, Learner, Requirements, param
 
 if TYPE_CHECKING:
     from typing import Self
@@ -27,7 +27,7 @@ class ClipLearner(Learner):
         help="CLIP that it starts from: an embedded name, a folder or a hub id.",
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the CLIP and the package that opens it.
 
         Raises:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.models.clip.needs import EXTRAS, check_text_lengths, clip_packages, local_layout
 from benchbench.models.prompts import class_prompts
-from benchbench.plugins import Needs
+from benchbench.plugins import Requirements
 
 if TYPE_CHECKING:
     from benchbench.plugins import DatasetInfo
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 _LARGE = 128
 
 
-def clip_needs(clip: str, learner: str) -> Needs:
+def clip_needs(clip: str, learner: str) -> Requirements:
     """Return what a learner on a CLIP needs: the model, the package that opens it, an accelerator for a large one.
 
     Raises:
         UsageError: the model is on this machine and is no CLIP.
     """
     layout = local_layout(clip, learner)
-    return Needs(
+    return Requirements(
         packages=("torch", *clip_packages(clip, learner)),
         foundations=(clip,),
         extras=EXTRAS,

@@ -12,7 +12,7 @@ import torch
 from benchbench.models.clip.crops import random_crops
 from benchbench.models.clip.model import open_clip_model
 from benchbench.models.prompts import class_prompts
-from benchbench.plugins import Outcome
+from benchbench.plugins import TrainResult
 from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Setting:
         """Return the logits of zero-shot classification, ``(N, C)``, for unit rows (Radford et al. 2021, 3.1.2)."""
         return self.scale * features @ self.head.T
 
-    def outcome(self, logits: torch.Tensor, details: dict[str, Any], **facts: Any) -> Outcome:
+    def outcome(self, logits: torch.Tensor, details: dict[str, Any], **facts: Any) -> TrainResult:
         """Score the test images by their logits ``(N_test, C)``, and say what zero-shot would have had.
 
         Args:
@@ -108,7 +108,7 @@ class Setting:
         curve = list(facts.pop("curve", ()))
         if curve and len(found):
             curve[-1] = (*curve[-1][:2], float(found.mean()))
-        return Outcome(hits=found, details=told, curve=tuple(curve), **facts)
+        return TrainResult(hits=found, details=told, curve=tuple(curve), **facts)
 
     def _parts(self, count: int, label: str) -> Iterator[range]:
         parts = list(batches(count, BATCH))

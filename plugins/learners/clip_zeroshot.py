@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Outcome, Task
+from benchbench.plugins import Context, DatasetInfo, Task, TrainResult
 
 from ._clip_learner import PromptedLearner
 
@@ -25,7 +25,7 @@ class ClipZeroShot(PromptedLearner):
         """Estimate CPU seconds on one core with the embedded CLIP; ``None`` with any other."""
         return 6.0 + info.counts["test"] * 0.0005 if self.clip == "glyph-clip" else None
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Classify every test image once.
 
         Raises:

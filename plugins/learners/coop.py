@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
 
 from ._clip_learner import ClipLearner
 
@@ -61,7 +61,7 @@ class CoOp(ClipLearner):
             return None
         return 6.0 + self.max_steps * (self.batch_size * 0.00025 + len(info.classes) * 0.0005)
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Train a context on the task and score every test image once.
 
         Raises:

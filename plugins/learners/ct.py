@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
 
 from ._clip_learner import PromptedLearner
 
@@ -48,7 +48,7 @@ class ClassifierTuning(PromptedLearner):
         """Estimate the CPU seconds on one core; ``None`` but for the embedded CLIP."""
         return 7.0 + info.counts["test"] * 0.0005 if self.clip == "glyph-clip" else None
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Train a head on the task and score every test image once.
 
         Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import Context, DatasetInfo, Learner, Needs, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
 from .stems import OTHERS, PAPER_ARCHITECTURES, RULES
 
@@ -52,7 +52,7 @@ SHOWN_SIDES = (28, 32, 64, 96, 224, 256)
 
 
 @dataclass(frozen=True)
-class TimmScratch(Learner):
+class TimmClassifier(Learner):
     """A classifier trained for a fixed number of steps, from scratch or from weights, scored once after the last.
 
     The protocol of Diffusion Inversion, Zhou et al. 2023, appendix B.2: SGD with momentum, linear warm-up and a cosine,
@@ -86,9 +86,9 @@ class TimmScratch(Learner):
         None, help="Start from these: a folder in timm's hub format or a hub id; none: timm's, with pretrained."
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the packages that networks come from, and the weights that the user named."""
-        return Needs(
+        return Requirements(
             packages=("torch", "timm", "torchvision"),
             foundations=(self.weights,) if self.weights else (),
         )
@@ -105,16 +105,16 @@ class TimmScratch(Learner):
 
         return (hub_id(arch),)
 
-    def resolve(self, info: DatasetInfo) -> TimmScratch:
+    def resolve(self, info: DatasetInfo) -> TimmClassifier:
         """Return this learner with the dataset's optimiser and resolution in place of ``None``."""
         return replace(
             self,
             optimizer=self.optimizer or info.optimizer,
-            resolution=self.training_side(info),
+            resolution=self.train_resolution(info),
             pretrained=self.pretrained or bool(self.weights),
         )
 
-    def training_side(self, info: DatasetInfo) -> int:
+    def train_resolution(self, info: DatasetInfo) -> int:
         """Return the side in px of the images that it trains on, which augmentations are given."""
         return self.resolution or info.classify_resolution
 
@@ -129,7 +129,7 @@ class TimmScratch(Learner):
                 smallest one that it takes), or weights that are missing, damaged or of another network.
         """
         spelled = [arch for name in names for arch in (PAPER_ARCHITECTURES if name.lower() == "all" else (name,))]
-        resolution = self.training_side(info)
+        resolution = self.train_resolution(info)
         know = self._pretrained_name if self.pretrained or self.weights else _scratch_name
         return tuple(dict.fromkeys(know(name, resolution, info) for name in spelled))
 
@@ -145,7 +145,7 @@ class TimmScratch(Learner):
         check_size(arch, resolution, len(info.classes))
         return arch
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Train ``task.arch`` on the task and score every test image once.
 
         Raises:
@@ -194,7 +194,7 @@ class TimmScratch(Learner):
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
         if arch not in SECONDS_PER_IMAGE or self.pretrained or self.weights:
             return None
-        rule, side = RULES[arch], max(self.training_side(info), RULES[arch].smallest)
+        rule, side = RULES[arch], max(self.train_resolution(info), RULES[arch].smallest)
         ratio = rule.stem(side).map(side) / rule.stem(16).map(16)
         # Measured at 64 px: 4 to 10 times the seconds for maps 4 times as wide, since small maps are inefficient.
         effort = min(ratio, 4.0) ** 1.5 * max(ratio / 4.0, 1.0) ** 2

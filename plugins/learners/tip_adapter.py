@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Outcome, Task
+from benchbench.plugins import Context, DatasetInfo, Task, TrainResult
 
 from ._clip_learner import CacheLearner
 
@@ -32,7 +32,7 @@ class TipAdapter(CacheLearner):
             return None
         return 6.0 + info.counts["test"] * 0.0005 + len(info.classes) * 8 * self.augment_epochs * 0.0004
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Make the cache and score every test image once.
 
         Raises:

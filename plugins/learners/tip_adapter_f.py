@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Outcome, Task, param
+from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
 
 from ._clip_learner import CacheLearner
 
@@ -37,7 +37,7 @@ class TipAdapterF(CacheLearner):
         images = len(info.classes) * 8 * (self.augment_epochs + self.epochs)
         return 6.0 + info.counts["test"] * 0.0005 + images * 0.0004
 
-    def train(self, task: Task, context: Context) -> Outcome:
+    def train(self, task: Task, context: Context) -> TrainResult:
         """Make the cache, fine-tune its keys and score every test image once.
 
         Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchbench.plugins import Context, DatasetInfo, FileNeed, ImageSet, Metric, Needs, param
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Metric, RequiredFile, Requirements, param
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Fidelity(Metric):
         """Return one more than the neighbours that span a ball."""
         return self.nearest_k + 1
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the embedded extractor, or torch-fidelity and its weights; a wrong file is a UsageError."""
         if self.extractor != "inception":
-            return Needs(foundations=("glyph-cnn",), memory_gib=1.0)
+            return Requirements(foundations=("glyph-cnn",), memory_gib=1.0)
         from .inception_file import SOURCE, WHAT, check_file, weights_path
 
         path = weights_path(self.weights)
         if path.exists():
             check_file(path)
-        files = (FileNeed(path, WHAT, SOURCE),)
-        return Needs(packages=("torch_fidelity",), files=files, memory_gib=3.0, accelerator=True)
+        files = (RequiredFile(path, WHAT, SOURCE),)
+        return Requirements(packages=("torch_fidelity",), files=files, memory_gib=3.0, accelerator=True)
 
     def external(self) -> tuple[Path, ...]:
         """Return the Inception weights, if they decide the result."""

@@ -366,7 +366,7 @@ def test_missing_inception_weights(finished, tmp_path):
 
 def test_a_missing_package(finished):
     source = (finished.folder / "blend.py").read_text()
-    needs = '\n    def needs(self):\n        return Needs(packages=("a_package_that_is_not_there",))\n'
+    needs = '\n    def needs(self):\n        return Requirements(packages=("a_package_that_is_not_there",))\n'
     (finished.folder / "needy.py").write_text(source.replace("\n    def shards", f"{needs}\n    def shards"))
     said = refused(finished, "run", *GEN, "./needy.py")
     assert said == (

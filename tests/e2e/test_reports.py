@@ -24,7 +24,7 @@ class Remote(Dataset):
     fail: str = param("", help="How the download breaks.")
 
     def needs(self):
-        return Needs(files=(FileNeed(Path(self.place), "the published file", "https://data.invalid/published.npz"),))
+        return Requirements(files=(RequiredFile(Path(self.place), "the published file", "https://data.invalid/published.npz"),))
 
     def info(self):
         notes = ("one image fewer than published",) if Path(self.place).exists() else ()

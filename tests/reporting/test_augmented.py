@@ -11,7 +11,7 @@ import torch
 
 from benchbench.errors import BenchError
 from benchbench.pictures.augmented import MAGNIFIED, as_classified, augmented_group, grown_groups, real_group
-from benchbench.plugins import Augmentation, DatasetInfo, Learner, Outcome
+from benchbench.plugins import Augmentation, DatasetInfo, Learner, TrainResult
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.training.loop import train_classifier
@@ -148,7 +148,7 @@ class Tiny(Learner):
 
         recipe = Recipe(self.steps, 4, "sgd", 0.01, 0.9, 0.0, 0, 1)
         outcome = train_classifier(Net, task, context, recipe, 4)
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, TrainResult)
         return outcome
 
 

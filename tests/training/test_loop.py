@@ -10,7 +10,7 @@ import torch
 from tiny import TinyNet, tiny_context, tiny_info, tiny_recipe, tiny_set, tiny_task
 
 from benchbench.errors import BenchError
-from benchbench.plugins import Augmentation, Learner, Outcome
+from benchbench.plugins import Augmentation, Learner, TrainResult
 from benchbench.training import loop
 from benchbench.training.evaluate import Normalise, hits
 from benchbench.training.loop import Training, train_classifier
@@ -20,7 +20,7 @@ class KilledError(Exception):
     pass
 
 
-def weights(task, folder, recipe, seed=7) -> tuple[dict, Outcome]:
+def weights(task, folder, recipe, seed=7) -> tuple[dict, TrainResult]:
     """Train without interruption; return the final weights and the outcome."""
     made = []
 
@@ -140,7 +140,7 @@ def test_a_learner_without_architectures_fits(tmp_path):
         def train(self, task, context):
             means = np.stack([task.real.images[task.real.labels == c].mean(axis=0) for c in range(3)])
             distances = ((task.test.images[:, None] - means[None]) ** 2).sum(axis=(2, 3, 4))
-            return Outcome(hits=distances.argmin(axis=1) == task.test.labels)
+            return TrainResult(hits=distances.argmin(axis=1) == task.test.labels)
 
     task = replace(tiny_task(), arch=None)
     outcome = NearestMean().train(task, tiny_context(tmp_path))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,10 +80,10 @@ class BigGAN(Generator):
         if self.perturbation > 0 and self.mode == "random":
             raise ValueError(f"perturbation={self.perturbation:g}: only mode=inversion has latents to perturb")
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the generator and, where one is opened, the feature network."""
         psi = (self.features,) if self.mode == "inversion" and self.features != "train" else ()
-        return Needs(foundations=(self.model, *psi))
+        return Requirements(foundations=(self.model, *psi))
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Check the generator and the feature network as far as that needs no weights.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import UsageError, nearest
-from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Needs, param
+from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 
 from .pools import is_address, kind_of, unfinished
 
@@ -91,11 +91,11 @@ class KNN(Generator):
     downloads: int = param(16, low=1, high=256, stage="speed", help="Downloads at the same time.")
     shard_size: int = param(250, low=1, stage="speed", help="Real images per fit step, or more to keep to 64 steps.")
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the CLIP, the pool unless it is a server, and the packages that search."""
         if is_address(self.pool):
-            return Needs(("clip_retrieval",), foundations=(self.clip,), extras={"clip_retrieval": "laion"})
-        return Needs(("faiss", "pyarrow"), foundations=(self.clip, self.pool))
+            return Requirements(("clip_retrieval",), foundations=(self.clip,), extras={"clip_retrieval": "laion"})
+        return Requirements(("faiss", "pyarrow"), foundations=(self.clip, self.pool))
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Look at the pool as far as that is cheap.

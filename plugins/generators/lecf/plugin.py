@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import UsageError
 from benchbench.models.generators import TextToImageGenerator
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Needs, param
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Requirements, param
 
 if TYPE_CHECKING:
     from typing import Self
@@ -81,7 +81,7 @@ class LECF(TextToImageGenerator):
         None, low=1, stage="speed", help="Candidates per fit step; none is 500, or more to keep to 64 steps."
     )
 
-    def needs(self) -> Needs:
+    def needs(self) -> Requirements:
         """Return the models, and at 128 px or more that a CPU would take days.
 
         Raises:

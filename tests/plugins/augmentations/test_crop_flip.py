@@ -124,6 +124,6 @@ def test_a_padding_that_shifts_images_out_of_sight_is_refused():
     with pytest.raises(UsageError, match=words):
         CropFlip(padding=8).apply(images, torch.arange(2), torch.Generator(), info)
     with pytest.raises(UsageError, match=words):
-        CropFlip(padding=8).check_side(8)
-    CropFlip(padding=8).check_side(9)
-    CropFlip().check_side(1)
+        CropFlip(padding=8).check_resolution(8)
+    CropFlip(padding=8).check_resolution(9)
+    CropFlip().check_resolution(1)

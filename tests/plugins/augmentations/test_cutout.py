@@ -72,8 +72,8 @@ def test_a_square_that_leaves_nothing_is_refused(size):
     with pytest.raises(UsageError, match=words):
         painted(CutOut(size=size))
     with pytest.raises(UsageError, match=words):
-        CutOut(size=size).check_side(16)
-    CutOut(size=size).check_side(size + 1)
+        CutOut(size=size).check_resolution(16)
+    CutOut(size=size).check_resolution(size + 1)
 
 
 def test_every_place_inside_is_equally_likely():

@@ -187,7 +187,7 @@ def test_a_kill_leaves_nothing_under_the_final_name(server, tmp_path, monkeypatc
         patched.setattr(utils, "download_url", killed)
         with pytest.raises(KeyboardInterrupt):
             BloodMNIST(path=str(target.parent)).fetch()
-    assert seen == [".bloodmnist.npz.lock", ".bloodmnist.npz.part"]
+    assert seen == [".bloodmnist.npz.lock", ".bloodmnist.npz.lock.owner", ".bloodmnist.npz.part"]
     assert not list(target.parent.iterdir())
     (target.parent / ".bloodmnist.npz.part").write_bytes(b"what a harder kill left")
     BloodMNIST(path=str(target.parent)).fetch()

@@ -11,7 +11,7 @@ from test_timm_scratch import INFO
 
 from benchbench.errors import UsageError
 from benchbench_plugins.learners import networks
-from benchbench_plugins.learners.timm_scratch import TimmScratch
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
 
 #: One small network of each family.
 FAMILIES = (
@@ -81,7 +81,7 @@ def test_small_images_keep_more_of_a_convolutional_network_and_no_weight_changes
 
 
 def test_names():
-    learner = TimmScratch()
+    learner = TimmClassifier()
     assert learner.architectures(["resnet10t", "shufflenetv2"], INFO) == ("resnet10t", "shufflenetv2")
     assert learner.architectures(["ResNet10t"], INFO) == ("resnet10t",)
     with pytest.raises(
@@ -106,7 +106,7 @@ def test_names():
 def test_a_size_that_a_network_cannot_take_is_refused_with_the_smallest_it_takes(name, side, ending):
     began = time.monotonic()
     with pytest.raises(UsageError) as caught:
-        TimmScratch().architectures([name], at(side))
+        TimmClassifier().architectures([name], at(side))
     assert time.monotonic() - began < 30  # about 3 s on an idle machine
     text = str(caught.value)
     assert text.startswith(f"{name}: cannot take images of {side} px (")
@@ -120,8 +120,8 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_the_smallest_it_takes
 def test_the_papers_five_are_refused_below_8_px():
     for name in ("resnet18", "all"):
         with pytest.raises(UsageError, match=r"^resnet18: cannot take images of 7 px; the smallest it takes is 8 px$"):
-            TimmScratch().architectures([name], at(7))
-    assert TimmScratch(resolution=8).architectures(["all"], at(7))[0] == "resnet18"
+            TimmClassifier().architectures([name], at(7))
+    assert TimmClassifier(resolution=8).architectures(["all"], at(7))[0] == "resnet18"
 
 
 def test_trying_a_network_leaves_no_trace_in_the_global_generator():

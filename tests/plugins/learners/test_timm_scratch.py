@@ -16,7 +16,7 @@ from benchbench.plugins.parameters import build as build_plugin
 from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.architectures import build
 from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES
-from benchbench_plugins.learners.timm_scratch import TimmScratch
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
 
 INFO = DatasetInfo(
     name="stripes",
@@ -63,11 +63,11 @@ def test_every_weight_learns_at_16_px(arch):
 def test_the_five_are_known_without_torch():
     code = """
 import sys
-from benchbench_plugins.learners.timm_scratch import TimmScratch
-names = TimmScratch(resolution=8).architectures(["vgg16", "all", "ResNet18"], None)
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
+names = TimmClassifier(resolution=8).architectures(["vgg16", "all", "ResNet18"], None)
 assert names == ("vgg16", "resnet18", "mobilenetv2", "shufflenetv2", "efficientnetb0"), names
 try:
-    TimmScratch(resolution=7).architectures(["mobilenetv2"], None)
+    TimmClassifier(resolution=7).architectures(["mobilenetv2"], None)
 except ValueError:
     raise
 except Exception as error:
@@ -80,7 +80,7 @@ assert not {"torch", "timm", "torchvision"} & set(sys.modules), "heavy import"
 
 
 def test_presets_and_the_dataset_decide_the_recipe():
-    paper = build_plugin(TimmScratch, {}, subject="timm", preset="paper")
+    paper = build_plugin(TimmClassifier, {}, subject="timm", preset="paper")
     recipe = paper.resolve(INFO).training_recipe()
     assert (recipe.steps, recipe.batch_size, recipe.optimizer) == (50_000, 128, "sgd")
     assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (0.1, 0.9, 5e-4)
@@ -90,11 +90,11 @@ def test_presets_and_the_dataset_decide_the_recipe():
     for ready, peak in ((recipe, 0.1), (medical, 1e-3)):  # what the authors' schedule realises, Zhou et al. 2023, B.2
         rates = [learning_rates(ready)[step] / peak for step in (0, 1_000, 25_000, 50_000)]
         assert rates == pytest.approx([0.001, 0.999, 0.501, 0.001], abs=5e-4)
-    own = build_plugin(TimmScratch, {"learning_rate": "0.5", "optimizer": "sgd"}, subject="timm", preset="paper")
+    own = build_plugin(TimmClassifier, {"learning_rate": "0.5", "optimizer": "sgd"}, subject="timm", preset="paper")
     assert own.resolve(replace(INFO, optimizer="adamw")).training_recipe().learning_rate == 0.5
     assert own.resolve(INFO).resolution == 16
     with pytest.raises(UsageError, match="timm:steps=0: must be at least 1"):
-        build_plugin(TimmScratch, {"steps": "0"}, subject="timm")
+        build_plugin(TimmClassifier, {"steps": "0"}, subject="timm")
 
 
 def test_training_end_to_end(tmp_path):
@@ -110,7 +110,7 @@ def test_training_end_to_end(tmp_path):
         preset="quick",
     )
     context = Context(seed=1, folder=tmp_path, scratch=tmp_path / "scratch", info=INFO)
-    learner = TimmScratch(steps=60)
+    learner = TimmClassifier(steps=60)
     outcome = learner.train(task, context)
     assert outcome.accuracy > 0.5  # chance is 0.25
     assert outcome.steps == 60
@@ -121,15 +121,15 @@ def test_training_end_to_end(tmp_path):
 
 
 def test_estimate_scales_with_work():
-    quick, paper = TimmScratch(), TimmScratch(steps=1_000)
+    quick, paper = TimmClassifier(), TimmClassifier(steps=1_000)
     assert quick.training_seconds("vit_tiny_patch16_224", INFO) is None
     short, long = quick.training_seconds("resnet18", INFO), paper.training_seconds("resnet18", INFO)
     assert short is not None
     assert long == pytest.approx(10 * short)
     # resnet18 meets images of 64 px with a stride of 2, shufflenetv2 with the stem of 16 px.
     for arch, side, factor in (("resnet18", 32, 8**0.5), ("resnet18", 64, 8**0.5), ("shufflenetv2", 64, 8)):
-        assert TimmScratch(resolution=side).training_seconds(arch, INFO) == pytest.approx(
+        assert TimmClassifier(resolution=side).training_seconds(arch, INFO) == pytest.approx(
             factor * quick.training_seconds(arch, INFO)
         )
-    wide, wider = (TimmScratch(resolution=side).training_seconds("vgg16", INFO) for side in (64, 128))
+    wide, wider = (TimmClassifier(resolution=side).training_seconds("vgg16", INFO) for side in (64, 128))
     assert wider == pytest.approx(4 * wide)

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchbench_plugins.learners.architectures import build
 from benchbench_plugins.learners.stems import PAPER_ARCHITECTURES, RULES
-from benchbench_plugins.learners.timm_scratch import TimmScratch
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
 
 SIDES = (8, 16, 28, 32, 64, 96, 224, 256, 17, 33, 45, 97)
 #: Side of the map into the first stage and out of the last; the authors' at 28, 32, 96 and 256 px.
@@ -176,7 +176,7 @@ def test_efficientnetb0_body_is_torchvisions_but_for_the_first_stride():
 
 
 def test_the_shown_table():
-    rows = TimmScratch.table()
+    rows = TimmClassifier.table()
     assert {row["arch"] for row in rows} == {*PAPER_ARCHITECTURES, "any timm name"}
     resnets = [row for row in rows if row["arch"] == "resnet18"]
     assert [row["px"] for row in resnets] == ["8-27", "28", "29-63", "64-127", "128+"]

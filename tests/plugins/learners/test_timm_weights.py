@@ -20,7 +20,7 @@ from benchbench.plugins import locate as foundations
 from benchbench.plugins.context import Context
 from benchbench.plugins.parameters import build as build_plugin
 from benchbench_plugins.learners import networks, timm_weights
-from benchbench_plugins.learners.timm_scratch import TimmScratch
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
 
 
 def write(folder, name="resnet10t", classes=7, seed=0, **options):
@@ -114,7 +114,7 @@ def test_weights_without_a_head_are_a_start_too(tmp_path):
 def test_training_starts_from_them_and_says_so(saved, tmp_path):
     """A rate of next to nothing leaves the checkpoint's features, on images normalised as the checkpoint's were."""
     folder, net = saved
-    learner = TimmScratch(weights=str(folder), steps=2, batch_size=4, learning_rate=1e-12).resolve(INFO)
+    learner = TimmClassifier(weights=str(folder), steps=2, batch_size=4, learning_rate=1e-12).resolve(INFO)
     assert learner.pretrained
     info = replace(INFO, mean=(0.1, 0.2, 0.3), std=(0.9, 0.8, 0.7))
     seen = []
@@ -151,10 +151,10 @@ def test_the_rate_is_lower_from_weights():
         ("quick", "sgd", 0.003),
         ("quick", "adamw", 3e-4),
     ):
-        learner = build_plugin(TimmScratch, {"pretrained": "true"}, subject="timm", preset=preset)
+        learner = build_plugin(TimmClassifier, {"pretrained": "true"}, subject="timm", preset=preset)
         recipe = learner.resolve(replace(INFO, optimizer=optimizer)).training_recipe()
         assert (recipe.optimizer, recipe.learning_rate) == (optimizer, rate)
-    own = build_plugin(TimmScratch, {"weights": "x", "learning_rate": "0.5"}, subject="timm")
+    own = build_plugin(TimmClassifier, {"weights": "x", "learning_rate": "0.5"}, subject="timm")
     assert own.training_recipe().learning_rate == 0.5
 
 
@@ -162,7 +162,7 @@ def test_the_rate_is_lower_from_weights():
 
 
 def test_published_weights_are_named_by_hub_id(hub):
-    learner = TimmScratch(pretrained=True)
+    learner = TimmClassifier(pretrained=True)
     names = ("resnet18", "vgg16", "mobilenetv2", "efficientnetb0", "resnet18.tv_in1k", "resnet10t")
     info = replace(INFO, classify_resolution=32)
     assert learner.architectures([name.upper() for name in names], info) == names
@@ -174,9 +174,9 @@ def test_published_weights_are_named_by_hub_id(hub):
         ("timm/resnet18.tv_in1k",),
         ("timm/resnet10t.c3_in1k",),
     ]
-    assert TimmScratch().foundations("resnet18", INFO) == ()
+    assert TimmClassifier().foundations("resnet18", INFO) == ()
     assert learner.foundations(None, INFO) == ()
-    own = TimmScratch(weights="./mine")
+    own = TimmClassifier(weights="./mine")
     assert own.foundations("resnet18", INFO) == ()
     assert own.needs().foundations == ("./mine",)
 
@@ -188,7 +188,7 @@ def test_a_hub_snapshot_and_a_folder_open_alike(saved, hub, tmp_path):
     (root / "refs" / "main").write_text("abc")
     (root / "snapshots").mkdir()
     (root / "snapshots" / "abc").symlink_to(folder)
-    learners = [TimmScratch(pretrained=True, steps=2, batch_size=4), TimmScratch(weights=str(folder), steps=2)]
+    learners = [TimmClassifier(pretrained=True, steps=2, batch_size=4), TimmClassifier(weights=str(folder), steps=2)]
     learners[1] = replace(learners[1], batch_size=4)
     assert [learner.architectures(["resnet10t"], INFO) for learner in learners] == [("resnet10t",)] * 2
     found = [learner.train(task("resnet10t"), context(tmp_path / str(k))) for k, learner in enumerate(learners)]
@@ -210,7 +210,7 @@ def test_a_hub_snapshot_and_a_folder_open_alike(saved, hub, tmp_path):
     ],
 )
 def test_what_timm_does_not_publish_is_refused(hub, names, problem):
-    learner = TimmScratch(pretrained=True)
+    learner = TimmClassifier(pretrained=True)
     if problem is None:
         assert learner.architectures(names, INFO) == tuple(names)
         return
@@ -242,8 +242,8 @@ def test_a_plan_from_published_weights_imports_no_torch(hub):
     code = """
 import sys
 from types import SimpleNamespace
-from benchbench_plugins.learners.timm_scratch import TimmScratch
-learner, info = TimmScratch(pretrained=True, resolution=32), SimpleNamespace(classes=("a", "b"))
+from benchbench_plugins.learners.timm_scratch import TimmClassifier
+learner, info = TimmClassifier(pretrained=True, resolution=32), SimpleNamespace(classes=("a", "b"))
 names = learner.architectures(["ResNet18", "vgg16"], info)
 assert learner.foundations(names[0], info) == ("timm/resnet18.a1_in1k",)
 assert not {"torch", "timm", "torchvision"} & set(sys.modules), "heavy import"
@@ -288,7 +288,7 @@ def break_header(folder):
 def test_damage_that_a_plan_can_see(copy, damage, problem):
     damage(copy)
     with pytest.raises(UsageError) as caught:
-        TimmScratch(weights=str(copy)).architectures(["resnet10t"], INFO)
+        TimmClassifier(weights=str(copy)).architectures(["resnet10t"], INFO)
     assert str(caught.value).startswith(f"timm:weights={copy}: {problem}")
     assert "\n" not in str(caught.value)
 

@@ -34,7 +34,7 @@ def build(
     captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts beside pictures.")] = True,
 ) -> None:
     """Embed every picture of POOL once; the same command continues a build that was stopped."""
-    from benchbench.plugins.locate import obtain
+    from benchbench.plugins.locate import download_foundation
 
     from .build import build_index
 
@@ -43,7 +43,7 @@ def build(
     facts = build_index(
         pool.expanduser(),
         out.expanduser(),
-        obtain(clip).folder,
+        download_foundation(clip).folder,
         clip,
         batch=batch,
         device=_device(device),
