@@ -18,7 +18,7 @@ SAMPLING = "num_inference_steps=2"
 GENERATORS = {
     "real": "real",
     "prompt": f"prompt:{SAMPLING}",
-    "lecf": f"lecf:num_sentences=2,candidates=40,{SAMPLING},clip_threshold=0.3",
+    "lecf": f"lecf:{SAMPLING},num_sentences=2,candidates=40,clip_threshold=0.3",
     "random": "biggan",
     "inversion": "biggan:mode=inversion,steps=3,feature_width=8,feature_steps=2",
     "knn": "knn:k=2",
