@@ -191,17 +191,16 @@ class ReversedReal(Copies):
 @breaks("fit gives the same bytes whatever the order of shards", "fit wrote nothing")
 @dataclass(frozen=True)
 class IdleFit(Copies):
-    """Says that it has a fit and writes nothing."""
+    """Has a fit that writes nothing."""
 
-    has_fit: ClassVar[bool] = True
+    def fit(self, train: ImageSet, context: Context) -> None:
+        pass
 
 
 @breaks("transform maps images one for one", "transform changed the labels, their order or their number")
 @dataclass(frozen=True)
 class DropsTheLast(Copies):
     """Transforms all images but one."""
-
-    is_transform: ClassVar[bool] = True
 
     def transform(self, images: ImageSet, context: Context) -> Iterator[ImageSet]:
         yield images.subset(range(len(images) - 1))
@@ -223,8 +222,6 @@ class MoreThanPlanned(OneTooMany):
 class RandomFit(Copies):
     """Fits with a global random state."""
 
-    has_fit: ClassVar[bool] = True
-
     def shards(self, train_count: int) -> list[range]:
         return [range(start, min(start + 10, train_count)) for start in range(0, train_count, 10)]
 
@@ -237,8 +234,6 @@ class RandomFit(Copies):
 @dataclass(frozen=True)
 class ForgetsNothing(Copies):
     """Goes on from its scratch folder without knowing how far it was."""
-
-    has_fit: ClassVar[bool] = True
 
     def fit(self, train: ImageSet, context: Context) -> None:
         log = context.scratch / "log.txt"

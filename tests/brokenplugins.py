@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from brokengenerators import CASES, AtLeastTwo, Copies, breaks
+from brokengenerators import CASES, AtLeastTwo, Copies, DropsTheLast, RandomFit, breaks
 
 from benchbench.plugins import (
     Augmentation,
@@ -25,7 +25,7 @@ from benchbench.plugins import (
 )
 from benchbench.testing import tiny_images, tiny_info
 
-__all__ = ["CASES", "GOOD", "AtLeastTwo", "Copies", "Tiny"]
+__all__ = ["CASES", "GOOD", "AtLeastTwo", "Copies", "DropsTheLast", "RandomFit", "Tiny"]
 
 # Augmentations -------------------------------------------------------------------------------------
 

@@ -244,7 +244,7 @@ def test_the_harness_counts_where_it_decides_results(tmp_path, monkeypatch):
             "statistics/frechet.py": "",
         },
     )
-    monkeypatch.setattr(benchbench.keys.imports, "__file__", str(harness.root / "keys" / "imports.py"))
+    monkeypatch.setattr(benchbench.keys.imports, "HARNESS_ROOT", harness.root)
     text = "class Mine:\n    def train(self):\n        from benchbench.training.loop import run\n"
     pkg = Package(tmp_path / "pkg", {"gens/mine.py": text})
     modules = set(explain(pkg.source(), "train"))
@@ -519,7 +519,7 @@ def test_the_public_models_count_as_a_plugins_own_helpers(tmp_path, monkeypatch)
     root = Path(benchbench.keys.imports.__file__).parent.parent
     harness = tmp_path / "benchbench"
     shutil.copytree(root, harness, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(benchbench.keys.imports, "__file__", str(harness / "keys" / "imports.py"))
+    monkeypatch.setattr(benchbench.keys.imports, "HARNESS_ROOT", harness)
     text = """
         from benchbench.models.generators import TextToImageGenerator
 

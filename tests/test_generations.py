@@ -20,7 +20,6 @@ from benchbench import Generator, param
 @dataclass(frozen=True)
 class ToySieve(Generator):
     """Keeps the brightest images of the link before."""
-    has_fit = True
     needs_upstream = True
     may_yield_fewer = True
     share: float = param(0.5, low=0, high=2, stage="sample", help="Share that is kept.")
@@ -49,7 +48,6 @@ from benchbench import Generator, param
 @dataclass(frozen=True)
 class ToyMirror(Generator):
     """Every real image, mirrored; one for one."""
-    is_transform = True
     drop: int = param(0, low=0, help="Images that get lost.")
 
     def output_count(self, train_count, asked, default):

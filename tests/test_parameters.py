@@ -141,7 +141,7 @@ def test_a_type_without_a_spelling_is_refused():
     class Odd:
         table: dict = param(None, help="No.")  # noqa: RUF009
 
-    with pytest.raises(TypeError, match=r"Odd.table: parameters are bool, int, float, str or a tuple"):
+    with pytest.raises(TypeError, match=r"Odd.table: parameters are bool, int, float, str, Path or a tuple"):
         parameters(Odd)
 
 

@@ -197,8 +197,6 @@ def test_a_fit_in_shards_reaches_sample_in_order():
     class Means(brokenplugins.Copies):
         """Each training image as its mean, learned in shards."""
 
-        has_fit: ClassVar[bool] = True
-
         def shards(self, train_count):
             return [range(start, min(start + 8, train_count)) for start in range(0, train_count, 8)]
 
@@ -230,3 +228,20 @@ def test_context_and_info_take_changes(tmp_path):
     assert (context.n_syn, context.seed) == (5, 3)
     assert context.folder.is_dir()
     assert context.scratch.is_dir()
+
+
+def test_a_class_that_defines_fit_or_transform_has_one():
+    @dataclass(frozen=True)
+    class Heir(brokenplugins.RandomFit):
+        """Inherits its fit."""
+
+    @dataclass(frozen=True)
+    class Without(brokenplugins.RandomFit):
+        """Gives it up."""
+
+        fit = Generator.fit
+
+    assert (Generator.has_fit, Generator.is_transform) == (False, False)
+    assert [cls.has_fit for cls in (brokenplugins.Copies, Heir, Without)] == [False, True, False]
+    assert Heir().has_fit
+    assert (brokenplugins.DropsTheLast.is_transform, brokenplugins.DropsTheLast.has_fit) == (True, False)

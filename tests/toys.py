@@ -55,7 +55,6 @@ from benchbench import BenchError, Generator, ImageSet, param
 @dataclass(frozen=True)
 class ToyGen(Generator):
     """Real images, shifted by what fit learned."""
-    has_fit = True
     strength: int = param(1, low=0, high=9, help="Enters fit.")
     level: int = param(2, low=0, stage="sample", help="Enters sample only.")
     parts: int = param(1, low=1, help="Shards of fit.")
@@ -122,7 +121,6 @@ from benchbench import Generator, param
 @dataclass(frozen=True)
 class ToyFilter(Generator):
     """Turns the images of the link before upside down."""
-    has_fit = True
     needs_upstream = True
     keep: int = param(1, help="Anything.")
 

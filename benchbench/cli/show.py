@@ -74,6 +74,8 @@ def _print_parameters(rows: list[dict[str, Any]]) -> None:
 def _bounds(item: Any) -> str:
     if item.choices:
         return " | ".join(item.choices)
+    if item.is_path:
+        return "file or folder"
     low = f"{item.low:g}" if item.low is not None else f">{item.above:g}" if item.above is not None else ""
     high = f"{item.high:g}" if item.high is not None else ""
     if low or high:

@@ -10,8 +10,8 @@ fingerprint covers, in their normal form (:mod:`benchbench.keys.normal_form`):
   training and metric code that this code imports, transitively, also inside functions;
 * the files that the class declares in ``data_files`` and the versions of its ``pinned_distributions``.
 
-Contents count, and no names: a module that is moved or renamed, with the imports of it, gives the same fingerprint. In
-an import the content of the module stands for its name, so that importing a function from elsewhere is an edit.
+What modules are called and where they lie does not count: where an import names a covered module, its content stands
+in the place of its name. A helper file that is moved or renamed, with the imports that name it, costs nobody a result.
 
 Stages are told apart inside the class: for ``fit``, the method ``sample`` and the parameters declared with
 ``stage="sample"`` are left out, and so is what only they import. That is why a costly ``fit`` belongs into a
@@ -27,6 +27,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeGuard
@@ -35,13 +36,16 @@ from ..errors import UsageError
 from .imports import (
     HARNESS,
     CodeSource,
+    Imported,
     Module,
+    Place,
     binding,
     class_definitions,
     definition_of,
     file_digest,
-    imported_places,
+    imports_of,
     installed_module,
+    lazy_places,
     named_place,
     parsed,
 )
@@ -83,112 +87,199 @@ def fingerprint(source: CodeSource, stage: str) -> str:
     Raises:
         UsageError: a module is no valid Python (with file and line), or a declared data file is missing.
     """
-    covered = explain(source, stage)
-    modules = sorted({digest for name, digest in covered.items() if ":" not in name} - {_EMPTY})
-    declared = sorted((name, digest) for name, digest in covered.items() if ":" in name)
-    return hashlib.sha256(json.dumps([modules, declared]).encode()).hexdigest()
-
-
-def harness_code(name: str) -> str:
-    """Return the hash (64 hex digits) of one harness module's own content; comments and a move do not change it.
-
-    Args:
-        name: dotted name, such as ``"benchbench.planning.subsets"``.
-    """
-    module = installed_module(name)
-    if module is None:
-        raise ValueError(f"{name}: no source file")
-    digest = file_digest(module.path)
-    if _HARNESS.get(name, ("", ""))[0] != digest:
-        _HARNESS[name] = (digest, _digest(module, [], _INTERFACE))
-    return _HARNESS[name][1]
-
-
-#: Per harness module: the digest of its file, and the hash of its normal form.
-_HARNESS: dict[str, tuple[str, str]] = {}
-#: Of a module without code, such as the ``__init__`` of a folder that a helper is moved into.
-_EMPTY = hashlib.sha256(normal_form(ast.parse("")).encode()).hexdigest()
-#: Stands in an import for a module that is not covered: the harness's interfaces.
-_INTERFACE = "interface"
+    return _covered_by(source, stage).digest
 
 
 def explain(source: CodeSource, stage: str) -> dict[str, str]:
     """Return what :func:`fingerprint` covers: the hash of each module by its dotted name below its package.
 
     Declared data files appear as ``data:NAME`` and pinned distributions, with their version, as
-    ``pinned:NAME``. Two explanations compared tell ``bench why`` which file changed a key. Raises as
-    :func:`fingerprint` does.
+    ``pinned:NAME``. Two explanations compared tell which file changed a key. Raises as :func:`fingerprint` does.
     """
+    return dict(_covered_by(source, stage).names)
+
+
+def harness_code(name: str) -> str:
+    """Return the hash (64 hex digits) of a harness module whose code decides results for every plugin.
+
+    It covers what the module imports of such code too; comments and the module's own name do not count.
+
+    Args:
+        name: dotted name, such as ``"benchbench.planning.subsets"``.
+    """
+    known = _REMEMBERED.get(name)
+    if known is None or known.is_stale():
+        module = installed_module(name)
+        if module is None:
+            raise ValueError(f"{name}: no source file")
+        known = _REMEMBERED[name] = _reach(module, [], "")
+    return known.digest
+
+
+@dataclass
+class _Covered:
+    """What one fingerprint covers.
+
+    Attributes:
+        seen: digest of every file that decides what is covered, ``""`` for one that is not there.
+        names: the explanation.
+        digest: the fingerprint.
+    """
+
+    seen: dict[Path, str]
+    names: dict[str, str]
+    digest: str
+
+    def is_stale(self) -> bool:
+        """Return whether a file has changed since."""
+        return any(file_digest(path) != digest for path, digest in self.seen.items())
+
+
+#: By class and stage, or by the name of a harness module.
+_REMEMBERED: dict[tuple[CodeSource, str] | str, _Covered] = {}
+
+
+def _covered_by(source: CodeSource, stage: str) -> _Covered:
     if stage not in STAGES:
         raise ValueError(f"{stage!r} is no stage; the stages are {', '.join(STAGES)}")
-    remembered = _REMEMBERED.get((source, stage))
-    if remembered and all(file_digest(path) == digest for path, digest in remembered[0].items()):
-        return dict(remembered[1])
+    known = _REMEMBERED.get((source, stage))
+    if known and not known.is_stale():
+        return known
     start = source.as_module()
     if not start.path.is_file():
         raise UsageError(f"{source.class_name}: its source file {start.path} is not there")
     chain = list(_chain(start, source.class_name))
-    seen, covered = _reach(start, chain, stage)
+    found = _reach(start, chain, stage)
+    more: dict[str, str] = {}
     for path, name in _data_files(chain):
         digest = file_digest(path)
         if not digest:
             raise UsageError(f"{source.class_name}: data file {name} is not there; it belongs at {path}")
-        seen[path], covered[f"data:{name}"] = digest, digest
+        found.seen[path] = more[f"data:{name}"] = digest
     for name in _declared(chain, "pinned_distributions"):
-        covered[f"pinned:{name}"] = _version(name)
-    _REMEMBERED[source, stage] = (seen, covered)
-    return dict(covered)
+        more[f"pinned:{name}"] = _version(name)
+    _REMEMBERED[source, stage] = _Covered(found.seen, found.names | more, _hash([found.digest, sorted(more.items())]))
+    return _REMEMBERED[source, stage]
 
 
-#: Per class and stage: the digest of every file that was read, and the explanation that they gave.
-_REMEMBERED: dict[tuple[CodeSource, str], tuple[dict[Path, str], dict[str, str]]] = {}
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _reach(start: Module, chain: _Chain, stage: str) -> tuple[dict[Path, str], dict[str, str]]:
-    """Return the digest of each file that imports reach (``""``: not there), and the hash of each module."""
+def _reach(start: Module, chain: _Chain, stage: str) -> _Covered:
+    """Follow imports from the plugin's modules and combine the normal forms of all that they reach."""
     removed = _removed(chain, stage)
+    spelled: dict[Path, _Spelling] = {}
     seen: dict[Path, str] = {}
-    covered: dict[str, str] = {}
+    names: dict[str, str] = {}
     waiting = [start, *(module for module, _ in chain)]
     while waiting:
         module = waiting.pop()
-        if seen.get(module.path):
+        if module.path in spelled:
             continue
-        seen[module.path] = file_digest(module.path)
-        gone = removed.get(module.path, [])
+        spelling = spelled[module.path] = _Spelling(module, removed.get(module.path, []))
+        seen |= {path: "" for path in spelling.absent} | {path: file_digest(path) for path in spelling.read}
         own = module.home == start.home
         name = ".".join(module.parts) or "__init__"
-        covered[name if own else module.name] = _digest(module, gone, removed)
-        places = (place for node in nodes(parsed(module.path), gone) for place in imported_places(module, node))
-        for home, parts in places:
-            for path in home.candidates(parts):
-                if file_digest(path):
-                    waiting.append(Module(home, parts, path))
-                    break
-                seen[path] = ""  # a file that appears there changes what is imported
-    return seen, covered
+        names[name if own else module.name] = spelling.digest
+        waiting += spelling.modules
+    return _Covered(seen, names, _combined(start.path, spelled))
 
 
-def _digest(module: Module, gone: list[ast.AST], removed: dict[Path, list[ast.AST]] | str) -> str:
-    """Return the hash of a module's normal form, with contents in the place of the names of modules.
+def _combined(start: Path, spelled: dict[Path, _Spelling]) -> str:
+    """Return the hash of modules that import one another, whatever they are called.
 
-    Args:
-        module: the module.
-        gone: statements that do not count.
-        removed: those of the modules that it imports, by file; or a text that stands for any module, which ends the
-            recursion: the content of an imported module counts without what that one imports.
+    Each module's mark is its own hash first. Then it is hashed with the marks of the modules that it imports, until
+    no two that differ in that way have one mark. A module without a statement counts nowhere.
     """
-    tree = parsed(module.path)
-    places: dict[ast.AST, str] = {}
-    for node in nodes(tree, gone):
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and (reached := imported_places(module, node)):
-            if isinstance(removed, str):
-                places[node] = removed
-                continue
-            there = (home.module(parts) for home, parts in reached)
-            contents = {_digest(item, removed.get(item.path, []), _INTERFACE) for item in there if item is not None}
-            places[node] = "+".join(sorted(contents)) or _INTERFACE
-    return hashlib.sha256(normal_form(tree, gone, places).encode()).hexdigest()
+    marks = {path: spelling.digest for path, spelling in spelled.items() if spelling.form != _EMPTY}
+    while True:
+        finer = {
+            path: _hash([marks[path], [[marks[target] for target in item if target in marks] for item in items]])
+            for path, items in ((path, spelled[path].targets) for path in marks)
+        }
+        if len(set(finer.values())) == len(set(marks.values())):
+            return _hash([finer.get(start, ""), sorted(finer.values())])
+        marks = finer
+
+
+_EMPTY = normal_form(ast.parse(""))
+
+
+class _Spelling:
+    """The normal form of a module in which imports of covered code show what is imported, and not from where.
+
+    Attributes:
+        form: the normal form.
+        digest: its hash.
+        targets: for each such import in ``form``, in order, the files that it imports.
+        modules: every module that the code imports.
+        absent: files that would be imported if they were there.
+        read: files that decided any of it.
+    """
+
+    def __init__(self, module: Module, removed: list[ast.AST]) -> None:
+        self.modules: list[Module] = []
+        self.absent: set[Path] = set()
+        self.read = {module.path}
+        self.targets: list[list[Path]] = []
+        self._texts: dict[int, list[tuple[list[str], list[Path]]]] = {}
+        self._dotted: dict[str, list[Path]] = {}
+        tree = parsed(module.path)
+        for node in nodes(tree, removed):
+            if items := imports_of(module, node):
+                self._note(node, items)
+        if module.path.name == "__init__.py":
+            for place in lazy_places((module.home, module.parts)).values():
+                self._find(place)
+        self.form = normal_form(tree, removed, self._spell)
+        self.digest = hashlib.sha256(self.form.encode()).hexdigest()
+
+    def _note(self, node: ast.AST, items: list[Imported]) -> None:
+        """Look for the modules of an import; one of which nothing is covered stays as it is written."""
+        found = []
+        for item in items:
+            paths = [path for place in item.places for path in self._find(place)]
+            outside = not paths and not any(home.package == HARNESS for home, _ in item.places)
+            found.append((["written", *_written(node, item)] if outside else [item.name, item.bound], paths))
+            self._dotted |= {name: path for name, place in item.dotted if (path := self._find(place))}
+        if any(text[0] != "written" for text, _ in found):
+            spelled = node.args[0] if isinstance(node, ast.Call) else node
+            self._texts[id(spelled)] = found
+
+    def _find(self, place: Place) -> list[Path]:
+        home, parts = place
+        packages = (home.root.joinpath(*parts[:size], "__init__.py") for size in range(len(parts) + 1))
+        self.read |= {path for path in packages if file_digest(path)}  # one may say where its names lie
+        for path in home.candidates(parts):
+            if file_digest(path):
+                self.modules.append(Module(home, parts, path))
+                return [path]
+            self.absent.add(path)  # a file that appears there changes what is imported
+        return []
+
+    def _spell(self, node: ast.AST) -> str | None:
+        items = self._texts.get(id(node))
+        if items is None and self._dotted and isinstance(node, ast.Attribute):
+            path = self._dotted.get(_dotted_name(node))
+            items = [(["", ""], path)] if path else None
+        if items is None:
+            return None
+        self.targets += [paths for _, paths in items]
+        return f"import{json.dumps([text for text, _ in items])}"
+
+
+def _written(node: ast.AST, item: Imported) -> list[str]:
+    place = f"{'.' * node.level}{node.module or ''}" if isinstance(node, ast.ImportFrom) else ""
+    return [place, item.name, item.bound]
+
+
+def _dotted_name(node: ast.expr) -> str:
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else ""
 
 
 def _chain(module: Module, class_name: str) -> Iterator[tuple[Module, ast.ClassDef]]:
@@ -209,7 +300,7 @@ def _chain(module: Module, class_name: str) -> Iterator[tuple[Module, ast.ClassD
 
 
 def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
-    """Return where a base class is written, if its code counts: not the harness's author pages, not a library's."""
+    """Return where a base class is written, if that is plugin code: not an interface of the harness, not a library."""
     if isinstance(base, ast.Subscript):
         base = base.value
     if isinstance(base, ast.Name):
@@ -220,12 +311,10 @@ def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
         found = _submodule(module, base.value.id, base.attr)
     else:
         return None
-    if found is None:
+    written = definition_of(*found) if found else None
+    if written is None or (written[0].home != module.home and not _is_plugin_code(written[0])):
         return None
-    written = definition_of(*found)
-    if written is None or written[0].home == module.home or written[0].home.package == HARNESS:
-        return written
-    return written if _is_plugin_code(written[0]) else None
+    return written
 
 
 def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | None:
@@ -245,6 +334,8 @@ def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | No
 
 def _is_plugin_code(module: Module) -> bool:
     """Return whether a module builds on the harness, so that a class in it is a plugin's."""
+    if module.home.package == HARNESS:
+        return True
     for node in nodes(parsed(module.path)):
         if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == HARNESS:
             return True

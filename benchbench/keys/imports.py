@@ -24,7 +24,8 @@ from .normal_form import called, nodes
 #: The harness's own package, and the parts of it that decide results. The rest is interface: it never enters
 #: a key.
 HARNESS = __name__.partition(".")[0]
-RESULT_PARTS = (("training",), ("statistics",), ("models",), ("planning", "subsets"))
+HARNESS_ROOT = Path(__file__).parents[__name__.count(".") - 1]
+RESULT_PARTS = ("models", "training", "statistics", "planning.subsets")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Home:
 
         None for what is not its code: the harness's interfaces, and what lies beside a one-file distribution.
         """
-        if self.package == HARNESS and not any(parts[: len(part)] == part for part in RESULT_PARTS):
+        if self.package == HARNESS and not any(f"{'.'.join(parts)}.".startswith(f"{part}.") for part in RESULT_PARTS):
             return ()
         if not self.package and self.root.name in ("site-packages", "dist-packages"):
             return ()
@@ -172,39 +173,111 @@ def named_place(importer: Module, name: str, level: int = 0) -> Place | None:
         climbed = len(importer.container) - (level - 1)
         return (importer.home, (*importer.container[:climbed], *parts)) if climbed >= 0 else None
     if parts[0] == HARNESS:
-        return Home(HARNESS, Path(__file__).parent.parent), parts[1:]
+        return Home(HARNESS, HARNESS_ROOT), parts[1:]
     if not importer.home.package:
         return importer.home, parts
     return (importer.home, parts[1:]) if parts[0] == importer.home.package else None
 
 
-def imported_places(importer: Module, node: ast.AST) -> list[Place]:
-    """Return where a node of a module imports from.
+@dataclass(frozen=True)
+class Imported:
+    """One name of an import: what the importing code knows of it, and where its code may lie.
 
-    Whether ``b`` in ``from a import b`` is a module, the files must say: both ``a`` and ``a.b`` are named.
+    Attributes:
+        name: the name in the module that it is imported from, ``""`` for a module itself.
+        bound: the name that the importing code gives it, ``""`` for a dotted one (``import a.b``).
+        places: the modules that it may come from; none for code of another distribution.
+        dotted: for ``import a.b``, every dotted name that stands for a module in the code, and its place.
     """
-    wanted: list[Place | None] = []
+
+    name: str
+    bound: str
+    places: tuple[Place, ...]
+    dotted: tuple[tuple[str, Place], ...] = ()
+
+
+def imports_of(importer: Module, node: ast.AST) -> list[Imported]:
+    """Return what a node of a module imports, in the order of its normal form; nothing for any other node.
+
+    Whether ``b`` in ``from a import b`` is a module, the files must say: both ``a`` and ``a.b`` are named. Of a
+    package that imports its names on first use (:func:`lazy_places`), the module behind the name is, and not ``a``.
+    """
     if isinstance(node, ast.Import):
-        for alias in node.names:
-            target = named_place(importer, alias.name)
-            wanted.append(target)
-            if target and not alias.asname:  # `import a.b` also binds `a`
-                wanted += [(target[0], target[1][:size]) for size in range(len(target[1]))]
-    elif isinstance(node, ast.ImportFrom):
+        return [_imported_module(importer, alias) for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
         base = named_place(importer, node.module or "", node.level)
-        wanted.append(base)
-        source = base[0].module(base[1]) if base else None
-        if base and (source is None or source.path.name == "__init__.py"):
-            names = [alias.name for alias in node.names if alias.name != "*"]
-            if len(names) < len(node.names) and source:
-                names += _exported(source)
-            wanted += [(base[0], (*base[1], name)) for name in names]
-    elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
+        names = sorted(node.names, key=lambda alias: (alias.name, alias.asname or ""))
+        return [_imported_name(base, alias) for alias in names] if base else []
+    if isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
         text = node.args[0].value if isinstance(node.args[0], ast.Constant) else ""
         if isinstance(text, str) and text:
             name = text.lstrip(".")
-            wanted.append(named_place(importer, name, len(text) - len(name)))
-    return [place for place in wanted if place]
+            target = named_place(importer, name, len(text) - len(name))
+            return [Imported("", "", (target,))] if target else []
+    return []
+
+
+def _imported_module(importer: Module, alias: ast.alias) -> Imported:
+    target = named_place(importer, alias.name)
+    if target is None:
+        return Imported(alias.name, alias.asname or "", ())
+    if alias.asname:
+        return Imported("", alias.asname, (target,))
+    home, parts = target
+    above = tuple((home, parts[:size]) for size in range(len(parts)))  # `import a.b` also binds `a`
+    names = alias.name.split(".")
+    if len(names) == 1:
+        return Imported("", alias.name, (target, *above))
+    dotted = [(".".join(names[: size + 1]), size + 1 - len(names)) for size in range(1, len(names))]
+    return Imported("", "", (target, *above), tuple((name, (home, parts[: size or None])) for name, size in dotted))
+
+
+def _imported_name(base: Place, alias: ast.alias) -> Imported:
+    home, parts = base
+    bound = alias.asname or alias.name
+    source = home.module(parts)
+    if source is not None and source.path.name != "__init__.py":
+        return Imported(alias.name, bound, (base,))
+    if alias.name == "*":
+        names = _exported(source) if source else []
+        return Imported("*", "", (base, *((home, (*parts, name)) for name in names)))
+    below = home, (*parts, alias.name)
+    lazy = lazy_places(base)
+    if home.module(below[1]):
+        return Imported("", bound, (below,) if lazy else (base, below))
+    return Imported(alias.name, bound, (lazy[alias.name],) if alias.name in lazy else (base, below))
+
+
+def lazy_places(package: Place) -> dict[str, Place]:
+    """Return the modules behind the names that a package imports on first use, by name.
+
+    Such a package has a ``__getattr__``, and says where a name lies in imports under ``TYPE_CHECKING`` or in a
+    written-out table ``{"name": "module"}`` (also ``**dict.fromkeys(("a", "b"), "module")``), relative to itself.
+    """
+    home, parts = package
+    path = home.root.joinpath(*parts, "__init__.py")
+    if not file_digest(path):
+        return {}
+    tree = parsed(path)
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body):
+        return {}
+    module = Module(home, parts, path)
+    found: dict[str, Place | None] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            pairs = list(zip(node.keys, node.values, strict=True))
+        elif called(node) == "fromkeys" and isinstance(node, ast.Call) and len(node.args) == 2:
+            pairs = [(key, node.args[1]) for key in getattr(node.args[0], "elts", ())]
+        else:
+            pairs = []
+            if isinstance(node, ast.ImportFrom) and node.level:
+                place = named_place(module, node.module or "", node.level)
+                found |= {alias.asname or alias.name: place for alias in node.names}
+        for key, value in pairs:
+            texts = [item.value for item in (key, value) if isinstance(item, ast.Constant)]
+            if len(texts) == 2 and all(isinstance(text, str) and text for text in texts):
+                found[str(texts[0])] = named_place(module, str(texts[1]).lstrip("."), 1)
+    return {name: place for name, place in found.items() if place and place != package}
 
 
 def _exported(module: Module) -> list[str]:
@@ -230,6 +303,8 @@ def binding(module: Module, name: str) -> tuple[Module, str] | None:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     own = named_place(module, node.module or "", node.level)
+                    if own:
+                        own = lazy_places(own).get(alias.name, own)
                     target = own[0].module(own[1]) if own else None
                     if own is None and not node.level and node.module:
                         target = installed_module(node.module)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 #: Fields that carry no meaning for a result, or that exist in some versions of Python only.
@@ -28,17 +28,17 @@ class _Token(str):
     __slots__ = ()
 
 
-def normal_form(tree: ast.AST, removed: Collection[ast.AST] = (), places: Mapping[ast.AST, str] | None = None) -> str:
+def normal_form(
+    tree: ast.AST, removed: Collection[ast.AST] = (), spell: Callable[[ast.AST], str | None] | None = None
+) -> str:
     """Return the normal form of a syntax tree.
 
     Args:
-        tree: of a module, or of a part of one.
+        tree: the tree.
         removed: statements to leave out.
-        places: what stands for the module in an import statement, so that a module may move: ``from .a import f``
-            reads ``from PLACE import f``. In ``import a.b as c`` the name ``c`` stays; ``import a.b`` is left as it is.
+        spell: asked for every node, in order, for the text to use in its place; ``None`` for the usual one.
     """
     gone = {id(node) for node in removed}
-    moved = {id(node): place for node, place in (places or {}).items()}
     out: list[str] = []
     stack: list[Any] = [tree]
     while stack:
@@ -46,7 +46,8 @@ def normal_form(tree: ast.AST, removed: Collection[ast.AST] = (), places: Mappin
         if isinstance(item, _Token):
             out.append(item)
         elif isinstance(item, ast.AST):
-            stack.extend(reversed(_spell(item, gone, moved)))
+            text = spell(item) if spell else None
+            stack.extend(reversed(_spell(item, gone) if text is None else [_Token(text)]))
         elif isinstance(item, list):
             stack.append(_Token("]"))
             stack.extend(reversed(item))
@@ -69,7 +70,7 @@ def nodes(tree: ast.AST, removed: Collection[ast.AST] = ()) -> Iterator[ast.AST]
             stack.extend(value for _, value in reversed(_fields(item, gone)))
 
 
-def _spell(node: ast.AST, gone: set[int], moved: Mapping[int, str]) -> list[Any]:
+def _spell(node: ast.AST, gone: set[int]) -> list[Any]:
     if isinstance(node, ast.Constant):
         return [_Token(_constant(node.value))]
     if isinstance(node, ast.JoinedStr):
@@ -78,15 +79,7 @@ def _spell(node: ast.AST, gone: set[int], moved: Mapping[int, str]) -> list[Any]
             return [_Token(_constant(pieces[0] if pieces else ""))]  # f"abc" is "abc"
         return [_Token("JoinedStr"), pieces]
     spelled: list[Any] = [_Token(f"{type(node).__name__}(")]
-    place = moved.get(id(node))
-    if isinstance(node, ast.Import) and place is not None and all(alias.asname for alias in node.names):
-        spelled += [_Token(f"place={place},names="), [alias.asname for alias in node.names], _Token(",")]
-        return [*spelled, _Token(")")]
-    if isinstance(node, ast.ImportFrom) and place is not None:
-        spelled.append(_Token(f"place={place},"))
     for name, value in _fields(node, gone):
-        if isinstance(node, ast.ImportFrom) and place is not None and name in ("module", "level"):
-            continue
         spelled += [_Token(f"{name}="), value, _Token(",")]
     return [*spelled, _Token(")")]
 
@@ -128,7 +121,7 @@ def _kept(body: list[ast.stmt], gone: set[int]) -> list[ast.stmt]:
     return kept
 
 
-def called(node: ast.expr | None) -> str | None:
+def called(node: ast.AST | None) -> str | None:
     """Return the last name of what a call calls: ``"param"`` for ``parameters.param(...)``."""
     return _last_name(node.func) if isinstance(node, ast.Call) else None
 

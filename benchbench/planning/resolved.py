@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..errors import UsageError
 from ..files import cache_root
 from ..keys.code import CodeSource, fingerprint
 from ..keys.content import content_hash
 from ..plugins import DatasetInfo, Plugin
 from ..plugins.catalog import Entry, catalog, is_file_name, load
 from ..plugins.locate import download_foundation
-from ..plugins.parameters import build, parameters, values_of
+from ..plugins.parameters import build, format_value, parameters, values_of
 from .spec import Spec
 from .steps import digest
 
@@ -27,14 +28,14 @@ class ResolvedPlugin:
         entry: its place in the catalog.
         plugin: the instance, with everything that depends on the dataset filled in.
         preset: the preset that filled in what the user did not set.
-        places: texts of parameters that are paths, and what stands for each in keys and records (name and content).
+        places: texts of parameters that are paths, with the name and the content hash that stand for each in records.
         set_values: names of the parameters that the user set.
     """
 
     entry: Entry
     plugin: Any
     preset: str
-    places: Mapping[str, str]
+    places: Mapping[str, tuple[str, str]]
     set_values: tuple[str, ...]
     _codes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -49,8 +50,8 @@ class ResolvedPlugin:
         shown = {}
         for item in parameters(type(self.plugin)):
             value = getattr(self.plugin, item.name)
-            if item.name in self.set_values and value != item.preset(self.preset):
-                shown[item.name] = self._masked(value)
+            if item.name in self.set_values and value != item.absolute(item.preset(self.preset)):
+                shown[item.name] = self._replaced(value, lambda name, content: f"{name}@{content[:8]}")
         return str(Spec(self.place, shown))
 
     @property
@@ -63,17 +64,25 @@ class ResolvedPlugin:
         except ValueError:
             return self.name  # elsewhere on this machine, which is nobody's business
 
-    def _masked(self, value: Any) -> Any:
-        return self.places.get(value, value) if isinstance(value, str) else value
+    def _replaced(self, value: Any, spell: Callable[[str, str], str]) -> Any:
+        """Return a value with every path in it spelled by its name and content hash."""
+        if isinstance(value, tuple):
+            return tuple(self._replaced(item, spell) for item in value)
+        place = self.places.get(str(value)) if isinstance(value, (str, Path)) else None
+        return spell(*place) if place else value
 
-    def _content(self, value: Any) -> Any:
+    def _content(self, value: Any, digits: int | None = 8) -> Any:
         """Return a value as keys know it: a path by its content alone, so that a renamed folder changes nothing."""
-        return self.places[value].rpartition("@")[2] if isinstance(value, str) and value in self.places else value
+        return self._replaced(value, lambda _, content: content[:digits])
 
     def values(self, stage: str) -> dict[str, Any]:
-        """Return the values that enter the key of a stage, paths replaced by their content."""
+        """Return the values that enter the key of a stage: those that differ from the default, and every path."""
         found = values_of(self.plugin, stage=stage)
-        return {name: _json(self._content(value)) for name, value in sorted(found.items())}
+        for item in parameters(type(self.plugin)):
+            value = getattr(self.plugin, item.name)
+            if item.stage in (None, stage) and item.paths(value):
+                found[item.name] = value
+        return {name: _json(self._content(value, None)) for name, value in sorted(found.items())}
 
     def sentence(self) -> dict[str, Any]:
         """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
@@ -110,7 +119,7 @@ class ResolvedPlugin:
 
     @cached_property
     def external(self) -> list[str]:
-        """The content hashes of the files and folders that the plugin reads."""
+        """The content hashes of the files and folders that the plugin reads, beyond those that are parameters."""
         return [hash_of(path) for path in self.plugin.external()]
 
 
@@ -118,32 +127,54 @@ def resolve(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None)
     """Look a spec up, check its values and fill in what depends on the dataset.
 
     Raises:
-        UsageError: an unknown plugin or parameter, a value out of range, a broken plugin.
+        UsageError: an unknown plugin or parameter, a value out of range, a path at which nothing is, a broken plugin.
     """
     entry = catalog().get(kind, spec.name)
     plugin: Plugin = build(load(entry), spec.values, subject=spec.name, preset=preset)
+    check_paths(plugin, spec)
     if info is not None:
         plugin = plugin.resolve(info)
+        check_paths(plugin, spec)
     return ResolvedPlugin(entry, plugin, preset, {}, tuple(spec.values))
+
+
+def check_paths(plugin: Plugin, spec: Spec) -> None:
+    """Refuse a plugin whose parameters name a file or folder that is not there and must be.
+
+    Args:
+        plugin: the plugin.
+        spec: as the user wrote it.
+
+    Raises:
+        UsageError: nothing is at such a path.
+    """
+    for item in parameters(type(plugin)):
+        for path in item.paths(getattr(plugin, item.name)) if item.must_exist else ():
+            if not path.exists():
+                typed = format_value(spec.values.get(item.name, path))
+                which = f" at {path}" if item.is_list else ""
+                raise UsageError(f"{spec.name}:{item.name}={typed}: no such file or folder{which}")
 
 
 def with_hashed_paths(bound: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
-    places: dict[str, str] = {}
+    places: dict[str, tuple[str, str]] = {}
     outside = [path.expanduser().resolve() for path in bound.plugin.external()]
     models = set(bound.plugin.needs().foundations)
     for item in parameters(type(bound.plugin)):
         value = getattr(bound.plugin, item.name)
-        if not isinstance(value, str) or not value:
+        for declared in item.paths(value):
+            places[str(declared)] = declared.name, hash_of(declared) if declared.exists() else "absent"
+        if item.is_path or not isinstance(value, str) or not value:
             continue
         path = Path(value).expanduser().resolve()
         below = [other for other in outside if other == path or path in other.parents]
         if value in models:
             if download_foundation(value).folder == path:
-                places[value] = f"{path.name}@{foundation_hash(value)[:8]}"
+                places[value] = path.name, foundation_hash(value)
         elif below:
             content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
-            places[value] = f"{path.name}@{content[:8]}"
+            places[value] = path.name, content
     return replace(bound, places=places)
 
 
@@ -165,4 +196,6 @@ def foundation_hash(name: str) -> str:
 
 
 def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from .base import Plugin
 from .context import Context
@@ -20,7 +20,7 @@ class Generator(Plugin):
     """
 
     kind: ClassVar[str] = "generator"
-    #: Whether ``fit`` has to run before ``sample``.
+    #: Whether ``fit`` has to run before ``sample``: a class that defines ``fit`` has one.
     has_fit: ClassVar[bool] = False
     #: The real training subset itself: the baseline row, whose count is not ``n_syn``.
     is_real: ClassVar[bool] = False
@@ -28,8 +28,13 @@ class Generator(Plugin):
     needs_upstream: ClassVar[bool] = False
     #: Whether ``sample`` may yield fewer images than planned, at least one: a filter, a retrieval.
     may_yield_fewer: ClassVar[bool] = False
-    #: Whether ``transform`` maps images one for one, so that it may stand behind ``--test-transform``.
+    #: Whether it may stand behind ``--test-transform``: a class that defines ``transform`` may.
     is_transform: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.has_fit = cls.fit is not Generator.fit
+        cls.is_transform = cls.transform is not Generator.transform
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
         """Return how many images ``sample`` yields, at most that many with ``may_yield_fewer``.
@@ -72,5 +77,5 @@ class Generator(Plugin):
         raise NotImplementedError
 
     def transform(self, images: ImageSet, context: Context) -> Iterator[ImageSet]:
-        """Yield ``images`` transformed, one for one and in order, in sets of any size; only with ``is_transform``."""
+        """Yield ``images`` transformed, one for one and in order, in sets of any size; optional."""
         raise NotImplementedError

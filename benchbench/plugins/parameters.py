@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import UsageError, nearest
 
 PRESETS = ("quick", "paper")
 
-Scalar = bool | int | float | str | None
+Scalar = bool | int | float | str | Path | None
 Value = Scalar | tuple[Scalar, ...]
 
 
@@ -33,8 +35,13 @@ def param(
     choices: Sequence[str] | None = None,
     stage: str | None = None,
     paper: Any = dataclasses.MISSING,
+    path: bool = False,
+    must_exist: bool = True,
 ) -> Any:
     """Declare a parameter of a plugin.
+
+    One annotated ``Path`` (``Path | None``, ``tuple[Path, ...]``) holds files or folders. Their content enters the
+    key, and tables show their names without the folders above. A relative one is below the working directory.
 
     Args:
         default: the value under ``--preset quick``, and wherever no preset says otherwise. A list is a tuple.
@@ -46,9 +53,11 @@ def param(
         stage: the one stage that the value matters to. ``"sample"`` keeps it out of the key of ``fit``; ``"train"``
             on a dataset keeps it out of the key of its images.
         paper: the value under ``--preset paper``.
+        path: treat a parameter annotated ``str`` as one annotated ``Path``; it stays text, and ``""`` is no path.
+        must_exist: refuse a path at which nothing is, before any work; otherwise its absence enters the key.
     """
     meta: dict[str, Any] = {"help": help, "low": low, "high": high, "above": above, "stage": stage}
-    meta["choices"] = tuple(choices) if choices else ()
+    meta |= {"choices": tuple(choices) if choices else (), "path": path, "must_exist": must_exist}
     if paper is not dataclasses.MISSING:
         meta["paper"] = paper
     return dataclasses.field(default=default, metadata={"bench": types.MappingProxyType(meta)})
@@ -70,6 +79,8 @@ class Parameter:
     optional: bool
     is_list: bool
     paper: Value | Literal["<same>"]
+    is_path: bool = False
+    must_exist: bool = True
 
     def preset(self, preset: str) -> Value:
         """Return the value under a preset."""
@@ -82,7 +93,7 @@ class Parameter:
         if self.optional and text.lower() in ("none", ""):
             return None
         if self.is_list:
-            return tuple(self._scalar(part) for part in text.split("/"))
+            return tuple(self._scalar(part) for part in text.split("//" if self.is_path else "/"))
         return self._scalar(text)
 
     def _scalar(self, text: str) -> Scalar:
@@ -102,7 +113,12 @@ class Parameter:
                 return float(text)
             except ValueError:
                 raise ValueError("must be a number") from None
-        return text
+        return self._path(text) if self.is_path else text
+
+    def _path(self, value: str | Path) -> str | Path:
+        if not str(value) and self.type is Path:
+            raise ValueError("must not be empty")
+        return typing.cast("str | Path", self.type(value))
 
     def check(self, value: Any) -> Value:
         """Return ``value`` in its declared type, or raise ``ValueError`` with what would be right."""
@@ -121,8 +137,10 @@ class Parameter:
     def _check_scalar(self, value: Any) -> Scalar:
         if self.type is float and type(value) is int:
             value = float(value)
+        if self.is_path and isinstance(value, (str, Path)):
+            return self._path(value)
         if type(value) is not self.type:
-            names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+            names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
             raise ValueError(f"must be {names[self.type]}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError("must be a finite number")
@@ -136,6 +154,18 @@ class Parameter:
             if self.above is not None and value <= self.above:
                 raise ValueError(f"must be above {self.above:g}")
         return typing.cast(Scalar, value)
+
+    def paths(self, value: Value) -> tuple[Path, ...]:
+        """Return the files and folders that a value names: none for another parameter, ``None`` and ``""``."""
+        several = value if isinstance(value, tuple) else (value,)
+        return tuple(Path(str(item)) for item in several if item not in (None, "")) if self.is_path else ()
+
+    def absolute(self, value: Value) -> Value:
+        """Return a value whose relative paths are below the working directory now, and whose ``~`` is spelled out."""
+        found = [self._path(os.path.abspath(path.expanduser())) for path in self.paths(value)]
+        if isinstance(value, tuple) and self.is_path:
+            return tuple(found)
+        return found[0] if found else value
 
 
 def parameters(cls: type) -> tuple[Parameter, ...]:
@@ -158,6 +188,8 @@ def _parameters(cls: Any) -> tuple[Parameter, ...]:
         if meta is None:
             raise TypeError(f"{cls.__name__}.{field.name}: declare it with param(default, help=...)")
         base, optional, is_list = _shape(cls, field.name, hints[field.name])
+        if meta["path"] and (base is not str or is_list):
+            raise TypeError(f"{cls.__name__}.{field.name}: path=True is for text; annotate it with Path instead")
         found.append(
             Parameter(
                 name=field.name,
@@ -172,6 +204,8 @@ def _parameters(cls: Any) -> tuple[Parameter, ...]:
                 optional=optional,
                 is_list=is_list,
                 paper=meta.get("paper", "<same>"),
+                is_path=base is Path or meta["path"],
+                must_exist=meta["must_exist"],
             )
         )
     return tuple(found)
@@ -185,8 +219,8 @@ def _shape(cls: type, name: str, hint: Any) -> tuple[type, bool, bool]:
         hint = rest[0] if len(rest) == 1 else hint
     if typing.get_origin(hint) is tuple:
         is_list, hint = True, typing.get_args(hint)[0]
-    if hint not in (bool, int, float, str):
-        raise TypeError(f"{cls.__name__}.{name}: parameters are bool, int, float, str or a tuple of one of them")
+    if hint not in (bool, int, float, str, Path):
+        raise TypeError(f"{cls.__name__}.{name}: parameters are bool, int, float, str, Path or a tuple of one of them")
     return hint, optional, is_list
 
 
@@ -212,7 +246,7 @@ def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "
             raise UsageError(f"{subject}:{name}: unknown parameter{nearest(name, known) or listed}")
         try:
             # An unset variable of a script leaves this; to take the default silently would be another experiment.
-            if raw == "" and item.type is str and "" not in map(item.preset, PRESETS):
+            if raw == "" and item.type in (str, Path) and "" not in map(item.preset, PRESETS):
                 raise ValueError("must not be empty; leave it out for the default")
             value = item.parse(raw) if isinstance(raw, str) and (item.type is not str or item.is_list) else raw
             if isinstance(raw, str) and item.optional and raw.lower() == "none":
@@ -221,7 +255,7 @@ def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "
         except ValueError as error:
             raise UsageError(f"{subject}:{name}={format_value(raw)}: {error}") from None
     try:
-        return cls(**ready)
+        return cls(**{name: declared[name].absolute(value) for name, value in ready.items()})
     except ValueError as error:  # a plugin's __post_init__ may relate several parameters
         raise UsageError(f"{subject}: {error}") from None
 
@@ -239,16 +273,18 @@ def values_of(plugin: Any, *, stage: str | None = None, changed_only: bool = Tru
         value = getattr(plugin, item.name)
         if stage is not None and item.stage not in (None, stage):
             continue
-        if changed_only and value == item.default:
+        if changed_only and value == item.absolute(item.default):
             continue
         kept[item.name] = value
     return kept
 
 
 def format_value(value: Any) -> str:
-    """Write a value as the command line spells it: ``2/3/4``, ``true``, ``0.1``."""
+    """Write a value as the command line spells it: ``2/3/4``, ``true``, ``0.1``; paths are joined by ``//``."""
     if isinstance(value, (tuple, list)):
-        return "/".join(format_value(item) for item in value)
+        return ("//" if any(isinstance(item, Path) for item in value) else "/").join(
+            format_value(item) for item in value
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:

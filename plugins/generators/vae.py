@@ -35,8 +35,6 @@ class VAE(DiffusionGenerator):
     The autoencoder alone is read: ``model`` may also be a folder that holds nothing else.
     """
 
-    is_transform: ClassVar[bool] = True
-
     registered: ClassVar[str] = "vae"
 
     resolution: int | None = param(

@@ -77,7 +77,6 @@ from levels import LEVEL
 class Blend(Generator):
     """Each real image, brighter or darker."""
 
-    has_fit = True
     strength: float = param(5.0, low=0.0, high=100.0, stage="sample", help="Grey levels to add at most.")
     fail: str = param("no", choices=("no", "fit", "sample", "memory", "count", "die"), help="Where to break.")
 

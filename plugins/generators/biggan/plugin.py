@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 
@@ -47,8 +47,6 @@ class BigGAN(Generator):
 
     Presets: ``paper`` has the authors' values. ``quick`` takes fewer steps and a narrower psi.
     """
-
-    has_fit: ClassVar[bool] = True
 
     mode: str = param("random", choices=("random", "inversion"), help="Random latents, or those of real images.")
     model: str = param("glyph-biggan", help="Foundation: an embedded name, a folder, or a published .pth file.")

@@ -20,7 +20,6 @@ class ClipFilter(ClipUser):
     Where fewer images of a class pass than ``min_per_class``, its best-scoring ones are kept instead.
     """
 
-    has_fit: ClassVar[bool] = True
     needs_upstream: ClassVar[bool] = True
     may_yield_fewer: ClassVar[bool] = True
     registered: ClassVar[str] = "clip-filter"

@@ -40,7 +40,6 @@ class DiffusionInversion(DiffusionGenerator):
     DPM-Solver++ in place of PNDM.
     """
 
-    has_fit: ClassVar[bool] = True
     registered: ClassVar[str] = "diffinv"
 
     num_tokens: int = param(5, low=1, help="Learned vectors per image, K.")

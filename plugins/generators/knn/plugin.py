@@ -48,7 +48,6 @@ class KNN(Generator):
     ``resize=pad`` keeps a picture whole on white, as img2dataset's default does; ``crop`` takes the centre square.
     """
 
-    has_fit: ClassVar[bool] = True
     may_yield_fewer: ClassVar[bool] = True
 
     k: int = param(10, low=1, high=1000, help="Neighbours of each real image.")

@@ -37,7 +37,6 @@ class LECF(TextToImageGenerator):
     it is not published; steps and scheduler are those of its own method. ``quick`` uses the embedded models.
     """
 
-    has_fit: ClassVar[bool] = True
     may_yield_fewer: ClassVar[bool] = True
     registered: ClassVar[str] = "lecf"
 
