@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -85,6 +86,16 @@ class Needy(Copies):
 
     def needs(self) -> Requirements:
         return {"torch"}  # type: ignore[return-value]
+
+
+@breaks("opens only files that enter its key", "it opens ")
+@dataclass(frozen=True)
+class ReadsAStrangeFile(Copies):
+    """Depends on a file that nobody hashes."""
+
+    def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
+        (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8")
+        yield from super().sample(train, context)
 
 
 # Generators ----------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ def test_a_field_without_param_is_refused():
 def test_a_type_without_a_spelling_is_refused():
     @dataclass(frozen=True)
     class Odd:
-        table: dict = param(None, help="No.")  # noqa: RUF009
+        table: dict = param(None, help="No.")
 
     with pytest.raises(TypeError, match=r"Odd.table: parameters are bool, int, float, str, Path or a tuple"):
         parameters(Odd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from . import options as o
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A plugin's name (with values) or its file.")],
     kind: Annotated[str | None, typer.Option("--kind", help="When two kinds share a name.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME[:...]", help="Check on some images of this dataset, not on made-up ones."),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Run the conformance suite on a plugin; exit 1 when it breaks a promise of its kind."""
@@ -32,9 +36,16 @@ def check(
         raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
     if len(found) > 1:
         raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in found)}; add --kind {found[0].kind}")
-    from ..testing import run_checks
+    from ..testing import run_checks, small_part
 
-    results = run_checks(load(found[0]), name=spec.name, values=dict(spec.values))
+    on: dict[str, Any] = {}
+    if data is not None:
+        if found[0].kind in ("dataset", "foundation"):
+            raise UsageError(
+                f"--data {data}: {spec.name} is a {found[0].kind}, which is checked by itself; omit --data"
+            )
+        on["info"], on["train"] = small_part(data)
+    results = run_checks(load(found[0]), name=spec.name, values=dict(spec.values), **on)
     if as_json:
         typer.echo(json.dumps([vars(item) for item in results], indent=1, sort_keys=True))
     else:

@@ -370,7 +370,10 @@ class _Planner:
         seed = derive_seed("train", self.info.name, cell.subset.draw, cell.arch, PROTOCOL["version"], cell.replicate)
         body = self._base(learner, "train", cell.subset) | {
             "arch": cell.arch,
-            "augs": [{"name": a.name, "values": a.values("train"), "code": a.code("train")} for a in cell.aug],
+            "augs": [
+                {"name": a.name, "values": a.values("train"), "code": a.code("train"), "external": a.external}
+                for a in cell.aug
+            ],
             "mix": list(cell.mix),
             "synthetic": synthetic,
             "seed": seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -150,7 +151,7 @@ def check_paths(plugin: Plugin, spec: Spec) -> None:
     """
     for item in parameters(type(plugin)):
         for path in item.paths(getattr(plugin, item.name)) if item.must_exist else ():
-            if not path.exists():
+            if not os.path.exists(path):
                 typed = format_value(spec.values.get(item.name, path))
                 which = f" at {path}" if item.is_list else ""
                 raise UsageError(f"{spec.name}:{item.name}={typed}: no such file or folder{which}")
@@ -164,7 +165,7 @@ def with_hashed_paths(bound: ResolvedPlugin) -> ResolvedPlugin:
     for item in parameters(type(bound.plugin)):
         value = getattr(bound.plugin, item.name)
         for declared in item.paths(value):
-            places[str(declared)] = declared.name, hash_of(declared) if declared.exists() else "absent"
+            places[str(declared)] = declared.name, hash_of(declared) if os.path.exists(declared) else "absent"
         if item.is_path or not isinstance(value, str) or not value:
             continue
         path = Path(value).expanduser().resolve()

@@ -24,6 +24,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
+from ..planning.preflight import check_needs
+from ..planning.resolved import check_paths, resolve
+from ..planning.spec import Spec, parse_spec
+from ..planning.subsets import balanced_sample
 from ..plugins import DatasetInfo
 from ..plugins.context import Context, derive_seed
 from ..plugins.images import ImageSet
@@ -36,6 +40,7 @@ __all__ = [
     "conformance",
     "make_context",
     "run_checks",
+    "small_part",
     "some_foundation",
     "tiny_images",
     "tiny_info",
@@ -98,6 +103,31 @@ def make_context(folder: Path, *, info: DatasetInfo | None = None, seed: int = 0
     return Context(seed=seed, info=info or tiny_info(), **{**places, **changes})
 
 
+def small_part(data: str, count: int = 20) -> tuple[DatasetInfo, ImageSet]:
+    """Return a dataset's description and some of its training images, the classes in balance.
+
+    The description counts these images alone, so that a plugin is checked as on a small dataset of that kind.
+
+    Args:
+        data: the dataset as the command line spells it.
+        count: how many images at least; two of each class where that is more, and never more than there are.
+
+    Raises:
+        UsageError: an unknown dataset or parameter, or files that are wrong.
+        MissingError: its files are not here.
+    """
+    bound = resolve("dataset", parse_spec(data), "quick")
+    check_needs(bound, "cpu", download=False)
+    info: DatasetInfo = bound.plugin.info()
+    with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
+        whole: ImageSet = bound.plugin.load("train", make_context(Path(folder), info=info))
+        size = min(len(whole), max(count, 2 * len(info.classes)))
+        part = whole.subset(balanced_sample(whole.labels, size, derive_seed("small part", info.name)))
+        part = dataclasses.replace(part, images=np.array(part.images))
+    counts = {**info.counts, "train": len(part)}
+    return dataclasses.replace(info, counts=counts, class_counts=tuple(int(item) for item in part.counts)), part
+
+
 def check_plugin(
     cls: type,
     *,
@@ -120,11 +150,11 @@ def check_plugin(
         arch: the architecture that a learner trains; by default the first that ``all`` names.
 
     Raises:
-        UsageError: ``values`` are not this plugin's.
+        UsageError: ``values`` are not this plugin's, or name a file or folder that is not there.
     """
     train = tiny_images() if train is None else train
     with contextlib.suppress(TypeError):  # a field that is no parameter: a check will say so
-        build(cls, values or {}, subject=name)
+        check_paths(build(cls, values or {}, subject=name), Spec(name, values or {}))
     with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
         subject = Subject(
             cls=cls,

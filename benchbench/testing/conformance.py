@@ -14,7 +14,7 @@ __all__ = ["Check", "CheckResult", "Skip", "Subject", "checks_of", "judge"]
 
 def checks_of(subject: Subject) -> list[tuple[Check, bool]]:
     """Return the checks for a subject's kind, in order; the flag says that all that follow depend on it."""
-    from . import augmentation, common, dataset, foundation, generator, learner, metric
+    from . import augmentation, common, dataset, foundation, generator, learner, metric, opened
 
     kinds = {
         "dataset": dataset.CHECKS,
@@ -26,4 +26,6 @@ def checks_of(subject: Subject) -> list[tuple[Check, bool]]:
     }
     essential = {*common.ESSENTIAL, dataset.describes_itself_consistently, foundation.has_a_folder}
     every = (*common.CHECKS, *kinds.get(getattr(subject.cls, "kind", ""), ()))
+    if getattr(subject.cls, "kind", "") != "foundation":  # its whole folder is hashed
+        every += opened.CHECKS
     return [(check, check in essential) for check in every]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -97,6 +99,8 @@ class Subject:
         n_syn: how many images a generator makes.
         arch: the architecture to train, or ``None`` for the learner's first.
         more: makes further images of the same classes from a seed.
+        began: when the checks began, in seconds since the epoch.
+        opened: the files that were opened for reading since, whoever did.
     """
 
     cls: type
@@ -110,6 +114,8 @@ class Subject:
     more: Callable[[int], ImageSet]
     seed: int = 7
     shared: dict[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
+    opened: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=count)
 
     @cached_property
@@ -148,7 +154,8 @@ def judge(check: Check, subject: Subject) -> CheckResult | None:
     """Run one check; whatever it raises becomes its message. A check may return a remark."""
     name = check.__name__.replace("_", " ")
     try:
-        return CheckResult(name, True, check(subject) or "")
+        with _recorded(subject.opened):
+            return CheckResult(name, True, check(subject) or "")
     except NotApplicable:
         return None
     except (Skip, MissingError) as reason:
@@ -160,6 +167,32 @@ def judge(check: Check, subject: Subject) -> CheckResult | None:
     except Exception as error:
         text = " ".join(str(error).split()) or "no message"
         return CheckResult(name, False, f"{type(error).__name__}: {text}{_place(error)}")
+
+
+#: Where opened files are noted now; the hook that does it cannot be removed and is installed once.
+_noted: list[set[str]] = []
+
+
+@contextmanager
+def _recorded(opened: set[str]) -> Iterator[None]:
+    """Add the absolute path of every file that is opened for reading to ``opened``."""
+    if not _noted:
+        sys.addaudithook(_note)
+        _noted.append(set())  # stays, and says that the hook is there
+    _noted.append(opened)
+    try:
+        yield
+    finally:
+        _noted.pop()
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "open" or len(_noted) < 2:
+        return
+    path, _, flags = arguments
+    readable = isinstance(flags, int) and flags & os.O_ACCMODE != os.O_WRONLY
+    if readable and isinstance(path, (str, bytes, os.PathLike)):
+        _noted[-1].add(os.path.abspath(os.fsdecode(path)))
 
 
 def _place(error: BaseException) -> str:
