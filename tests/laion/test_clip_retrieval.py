@@ -190,7 +190,7 @@ def test_the_newest_packages_read_the_same_folder(index, prepared, told):
     """An index that the old faiss and pyarrow wrote, opened by those of this environment."""
     pytest.importorskip("faiss")
     pytest.importorskip("pyarrow")
-    from benchbench_plugins.retrieval.backend import open_backend
+    from benchbench_plugins.generators.knn.pools import open_backend
 
     found = open_backend(str(index), index).search(np.load(prepared / "queries.npy")[:30], K)
     assert [[hit.key for hit in row] for row in found] == told["folder"]["keys"]

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 #: Queries at a time: what a kill costs, and how many are embedded at once.
 PART = 16
-
-
+#: The files of a part, and of what ``fit`` leaves.
 IMAGES, HITS, PICTURES, BROKEN = "images.npy", "hits.jsonl", "pictures.jsonl", "broken.jsonl"
 #: Mean absolute difference, of 255, below which two pictures are the same one, encoded or scaled another time.
 NEAR = 2.0

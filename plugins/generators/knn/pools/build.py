@@ -56,7 +56,7 @@ def build_index(
     device: str = "cpu",
     captions: bool = True,
     subject: str = "",
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = lambda done, total: None,
     wait: bool = False,
     replace: bool = False,
 ) -> dict[str, Any]:
@@ -96,8 +96,9 @@ def build_index(
         )
     if out.is_file():
         raise UsageError(f"{out}: is a file; give the folder of an index")
+    content = _listing_digest(listing, captions)
     if not replace:
-        _refuse_other_index(out, pool, clip, _listing_digest(listing, captions))
+        _refuse_other_index(out, pool, clip, content)
     try:
         work = out / ".building"
         work.mkdir(parents=True, exist_ok=True)
@@ -106,7 +107,12 @@ def build_index(
             work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
             for left in out.glob(".draft-*"):  # by a build that was killed
                 left.unlink()
-            found = _build(listing, out, work, clip, (clip_folder, batch, device, captions), subject, on_progress)
+            found = _up_to_date(listing, out, clip, content)
+            if found is None:
+                rebuilt = (out / layout.FACTS).is_file()
+                _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
+                _embed(listing, work, lambda: open_clip(clip_folder, clip_name, device), batch, captions, on_progress)
+                found = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
     except Timeout:
@@ -138,39 +144,19 @@ def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: st
     )
 
 
-def _build(
-    listing: Listing,
-    out: Path,
-    work: Path,
-    clip: dict[str, str],
-    how: tuple[Path, int, str, bool],
-    subject: str,
-    on_progress: OnProgress | None,
-) -> dict[str, Any]:
-    clip_folder, batch, device, captions = how
-    content = _listing_digest(listing, captions)
-    known = _up_to_date(listing, out, clip, content)
-    if known is not None:
-        return {**known, "built": False}
-    rebuilt = (out / layout.FACTS).is_file()
-    _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
+def _embed(
+    listing: Listing, work: Path, opened: Callable[[], Any], batch: int, captions: bool, on_progress: OnProgress
+) -> None:
+    """Write the parts that a killed build has not; the CLIP is opened when the first one wants it."""
     total, model = len(listing.entries), None
     for start in range(0, total, PART):
         part = work / f"part-{start:09d}.json"
-        if not part.is_file():
-            if model is None:
-                model = open_clip(clip_folder, clip["name"], device)
-            entries = listing.entries[start : start + PART]
-            for done in _embed_part(listing, entries, part, model, batch, captions):
-                if on_progress:
-                    on_progress(start + done, total)
-    if on_progress:
-        on_progress(total, total)
-    rows, broken, vectors = _collect(work, total)
-    if not rows:
-        why = f"{broken[0][0]}: {broken[0][1]}"
-        raise UsageError(f"{subject}: none of its {total:,} pictures can be used ({why}); an index needs at least one")
-    return {**_write(listing, out, clip, content, rows, broken, vectors), "built": True, "rebuilt": rebuilt}
+        if part.is_file():
+            continue
+        model = model or opened()
+        for done in _embed_part(listing, listing.entries[start : start + PART], part, model, batch, captions):
+            on_progress(start + done, total)
+    on_progress(total, total)
 
 
 def _listing_digest(listing: Listing, captions: bool) -> str:
@@ -193,9 +179,7 @@ def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str)
     if known["clip"] != clip or known["listing"] != content:
         return None
     built = (out / layout.FACTS).stat().st_mtime_ns
-    if any(changed > built for _, _, changed in listing.files):
-        return None
-    return known
+    return None if any(changed > built for _, _, changed in listing.files) else {**known, "built": False}
 
 
 def _begin(work: Path, plan: list[Any]) -> None:
@@ -268,29 +252,21 @@ def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray
         yield from threads.map(one, contents)
 
 
-def _collect(work: Path, total: int) -> tuple[list[_Row], list[list[str]], NDArray[np.float32]]:
+def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], content: str, subject: str) -> dict[str, Any]:
+    """Join the parts and write the files of the index, each in one step, ``index.json`` last."""
     rows: list[_Row] = []
     broken: list[list[str]] = []
-    vectors = []
-    for start in range(0, total, PART):
+    parts = []
+    for start in range(0, len(listing.entries), PART):
         part = work / f"part-{start:09d}.json"
         said = json.loads(part.read_text("utf-8"))
         rows += said["rows"]
         broken += said["broken"]
-        vectors.append(np.load(part.with_suffix(".npy"), allow_pickle=False))
-    return rows, broken, np.concatenate(vectors)
-
-
-def _write(
-    listing: Listing,
-    out: Path,
-    clip: dict[str, str],
-    content: str,
-    rows: list[_Row],
-    broken: list[list[str]],
-    vectors: NDArray[np.float32],
-) -> dict[str, Any]:
-    """Write the files of the index, each in one step, ``index.json`` last."""
+        parts.append(np.load(part.with_suffix(".npy"), allow_pickle=False))
+    if not rows:
+        why = f"none of its {len(broken):,} pictures can be used ({broken[0][0]}: {broken[0][1]})"
+        raise UsageError(f"{subject}: {why}; an index needs at least one")
+    vectors = np.concatenate(parts)
     facts = {
         "format": layout.FORMAT,
         "version": layout.VERSION,

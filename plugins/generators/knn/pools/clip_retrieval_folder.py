@@ -99,11 +99,7 @@ class ClipRetrievalFolder:
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the pictures that the index finds, best first; autofaiss' index may be approximate."""
         found = nearest_rows(self.subject, self._vectors, embeddings, k)
-        return [[self._hit(row, value) for row, value in near] for near in found]
-
-    def _hit(self, row: int, similarity: float) -> Hit:
-        _, caption, url = self._told(row)
-        return Hit(str(row), similarity, caption, url)
+        return [[Hit(str(row), value, *self._told(row)[1:]) for row, value in near] for near in found]
 
     def _told(self, row: int) -> tuple[str | None, str | None, str | None]:
         image, caption, url = (self._metadata.column(name)[row].as_py() or None for name in _TEXT)

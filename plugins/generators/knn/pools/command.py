@@ -93,13 +93,14 @@ def search(
     """List the pictures nearest to a picture or a text."""
     from benchbench.errors import UsageError
     from benchbench.models.clip.layout import clip_identity
+    from benchbench.plugins.locate import locate
 
     from . import open_backend
     from .pictures import embed_pictures, open_clip
 
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
-    folder = _folder(clip)
+    folder = locate(clip).folder
     backend = open_backend(index, _index(index), {"name": clip, "identity": clip_identity(folder)})
     pixels = _read(image) if image is not None else None
     model = open_clip(folder, clip, _device(device))
@@ -133,6 +134,7 @@ def _index(name: str) -> Path:
     """Return the folder of an embedded pool or of an index."""
     from benchbench.errors import UsageError
     from benchbench.plugins.catalog import catalog
+    from benchbench.plugins.locate import locate
 
     path = Path(name).expanduser()
     if name not in catalog().names("foundation"):
@@ -140,12 +142,6 @@ def _index(name: str) -> Path:
             raise UsageError(f"no such index: {name}")
         if not path.is_dir():
             raise UsageError(f"{name}: is a file; give the folder of an index")
-    return _folder(name)
-
-
-def _folder(name: str) -> Path:
-    from benchbench.plugins.locate import locate
-
     return locate(name).folder
 
 

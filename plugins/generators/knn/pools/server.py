@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import BenchError, MissingError, UsageError, nearest
@@ -249,22 +249,13 @@ def bounded(client: Any, send: Callable[[str], Any]) -> Any:
         send: takes the body that the client posts, and returns the parsed answer.
     """
 
-    class Answer:
-        def __init__(self, parsed: Any) -> None:
-            self.parsed = parsed
-
-        def json(self) -> Any:
-            return self.parsed
-
-    class Transport:
-        @staticmethod
-        def post(url: str, data: str, **_: Any) -> Answer:
-            return Answer(send(data))
+    def post(url: str, data: str, **_: Any) -> SimpleNamespace:
+        parsed = send(data)
+        return SimpleNamespace(json=lambda: parsed)
 
     own = vars(client)[_SENDS]
-    method = FunctionType(
-        own.__code__, {**own.__globals__, "requests": Transport}, own.__name__, own.__defaults__, own.__closure__
-    )
+    known = {**own.__globals__, "requests": SimpleNamespace(post=post)}
+    method = FunctionType(own.__code__, known, own.__name__, own.__defaults__, own.__closure__)
     method.__kwdefaults__ = own.__kwdefaults__
     return type("BoundedClient", (client,), {_SENDS: method})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gzip
 import io
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from PIL import Image
 
 from benchbench_plugins.generators.knn.download import connection, downloader
 from benchbench_plugins.generators.knn.download.address import judge
+from benchbench_plugins.generators.knn.files import whole
 from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
 from benchbench_plugins.generators.knn.pools.server import linked_pictures
 
@@ -400,3 +403,43 @@ def test_threads_end_with_the_downloads(web):
     get([web.put(f"/{n}", picture(n)) for n in range(5)])
     time.sleep(0.3)
     assert not [thread for thread in threading.enumerate() if thread.name == "download"]
+
+
+def imported(path) -> set[str]:
+    """Return the modules that a file imports from its own package, with their dots."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+    return {"." * node.level + (node.module or "") for node in nodes if node.level}
+
+
+def test_the_downloader_stands_alone_behind_the_server():
+    """It knows nothing of pools and pictures, and the server's module alone opens its one door."""
+    package = Path(downloader.__file__).parent
+    assert set().union(*map(imported, package.glob("*.py"))) == {".address", ".connection", ".downloader", "..files"}
+    users = {
+        path.name
+        for path in package.parent.rglob("*.py")
+        if path.parent != package and any("download" in name for name in imported(path))
+    }
+    assert users == {"server.py"}
+    assert "..download" in imported(package.parent / "pools" / "server.py")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path, folder = tmp_path / "a.npy", tmp_path / "folder"
+    for content in (b"one", b"two"):
+        with whole(path) as draft:
+            draft.write_bytes(content)
+            assert draft.suffix == ".npy"
+    with pytest.raises(FileNotFoundError), whole(path) as draft:
+        draft.write_bytes(b"half") and (tmp_path / "gone").read_bytes()
+    with whole(folder) as left:
+        left.mkdir()
+    folder.rmdir()
+    left.mkdir()  # as a process that was killed leaves it
+    (left / "half").write_bytes(b"x")
+    with whole(folder) as draft:
+        assert not draft.exists()
+        draft.mkdir()
+        (draft / "b").write_bytes(b"b")
+    assert {item.name for item in tmp_path.rglob("*")} == {"a.npy", "folder", "b"}
+    assert path.read_bytes() == b"two"

@@ -215,6 +215,12 @@ def test_a_server_that_fails_is_asked_again(web):
     assert web.asked["/knn-service"] == 5
 
 
+def test_a_server_that_is_busy_for_longer_than_a_query_may_take(web):
+    web.put("/knn-service", status(503, Retry_After="3600"))
+    assert failure(web, retries=3) == "answered HTTP 503"
+    assert web.asked["/knn-service"] == 1
+
+
 def test_a_server_that_refuses(web):
     web.put("/knn-service", status(403))
     assert failure(web, retries=3) == "answered HTTP 403"
@@ -246,6 +252,7 @@ def test_a_server_that_redirects_is_not_followed(web, place):
         (b'[{"id": "x", "similarity": 1}]', "answered a picture without id or similarity"),
         (b'[{"id": 1, "similarity": NaN}]', "answered a picture without id or similarity"),
         (b'[{"id": 1, "similarity": 1, "image": "not base64!"}]', "answered a picture that is no base64"),
+        ('[{"id": 1, "similarity": 1, "image": "é"}]'.encode(), "answered a picture that is no base64"),
     ],
 )
 def test_a_server_that_answers_rubbish(web, content, told):
