@@ -230,7 +230,7 @@ def test_a_small_part_is_balanced_and_agrees_with_its_description(tmp_path, monk
     assert train.counts.tolist() == [3, 3, 3] == list(info.class_counts)
     assert (len(train), info.counts["train"]) == (9, 9)
     path.write_text(
-        DATA + "\n    def needs(self):\n        from benchbench import RequiredFile, Needs\n"
+        DATA + "\n    def needs(self):\n        from benchbench import RequiredFile, Requirements\n"
         "        return Requirements(files=(RequiredFile(__import__('pathlib').Path('/gone'), 'images', 'x'),))\n"
     )
     with pytest.raises(MissingError, match="not found: images; looked for /gone"):

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import cache_root, data_root
 from ..keys.imports import CodeSource
-from ..paths import cache_root, data_root
 from ..plugins.locate import locate
 from ..plugins.parameters import parameters
 from .subject import Check, Subject, require
