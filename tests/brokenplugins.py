@@ -13,6 +13,7 @@ from brokengenerators import CASES, AtLeastTwo, Copies, DropsTheLast, RandomFit,
 
 from benchbench.plugins import (
     Augmentation,
+    Column,
     Context,
     Dataset,
     DatasetInfo,
@@ -296,6 +297,9 @@ class RealOnly(Guesser):
 class Brightness(Metric):
     """A metric that keeps its promises."""
 
+    def columns(self) -> tuple[Column, ...]:
+        return (Column("brighter", "brighter"),)
+
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         if not len(real) or not len(synthetic):
             raise ValueError("nothing to score")
@@ -310,6 +314,24 @@ class NotANumber(Brightness):
 
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         return {**super().score(real, synthetic, context), "brighter": float("nan")}
+
+
+@breaks("declares its columns", "columns() declares darker, which score does not return")
+@dataclass(frozen=True)
+class OtherColumn(Brightness):
+    """Declares a number that it does not give."""
+
+    def columns(self) -> tuple[Column, ...]:
+        return (Column("darker", "darker"),)
+
+
+@breaks("declares its columns", "columns() declares nothing; return a Column")
+@dataclass(frozen=True)
+class NoColumn(Brightness):
+    """Leaves it to the harness to guess what to show."""
+
+    def columns(self) -> tuple[Column, ...]:
+        return ()
 
 
 @breaks("says what it was measured with", "must report extractor as str; got None")

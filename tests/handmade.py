@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from benchbench.plugins import Column
 from benchbench.results.folder import Cell, Cost, Provenance, Record, Result, pack_hits
+from benchbench_plugins.metrics.fidelity import Fidelity
 
 TEST_IMAGES = 200
 
@@ -17,7 +19,7 @@ def record(
     gen: str = "diffinv",
     *,
     correct: int = 150,
-    arch: str | None = "resnet18",
+    arch: str = "resnet18",
     replicate: int = 0,
     draw: int = 0,
     code: str = "c1",
@@ -84,7 +86,17 @@ def record(
         code={"fit": code, "train": "t1"},
         steps={"fetch": ["f" * 64], "train": ["0" * 64]},
         provenance=Provenance(environment, "0.1.0", created, ("a regenerated split",), {gen: "benchbench==0.1.0"}),
+        metric_columns={name: columns_of(scores) for name, scores in (metrics or {}).items()},
     )
+
+
+def columns_of(scores: dict[str, Any]) -> tuple[Column, ...]:
+    """Return the columns that ``fidelity`` declares for an extractor, and one of the metric of another plugin."""
+    if "fd" not in scores:
+        return (Column("colour", "colour", 2, "more"),)
+    metric = Fidelity()
+    object.__setattr__(metric, "extractor", scores.get("extractor"))  # any, also one that does not exist
+    return tuple(metric.columns())
 
 
 def fidelity(fd: float, extractor: str = "glyphcnn-v1", n_score: int = 400) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ def expanded(*texts: str) -> list[str]:
     return [chain_text(chain) for chain in expand_augs(parse_chain(text) for text in texts)]
 
 
-def test_the_base_is_the_one_that_promises_it():
+def test_the_base_is_the_one_that_the_default_suite_names():
     assert base_name() == "default"
 
 

@@ -81,7 +81,7 @@ def test_files_of_one_name_stay_apart(tmp_path, monkeypatch):
         (tmp_path / folder / "ok.py").write_text(GENERATOR.format(share=share))
     options = {"data": "digits", "arch": "shufflenetv2", "baseline": False, "metric": "none"}
     plan = make_plan(make_request({**options, "gen": ["./one/ok.py", "./two/ok.py"]}))
-    assert [cell.sentence["gen"] for cell in plan.cells] == ["one/ok.py", "two/ok.py"]
+    assert [cell.setting.gen for cell in plan.cells] == ["one/ok.py", "two/ok.py"]
     assert len({cell.spec_id for cell in plan.cells}) == 2
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

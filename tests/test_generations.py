@@ -82,7 +82,7 @@ def test_a_filter_may_leave_fewer_and_tables_say_how_many(world):
     assert record.cost.images_per_s["sample"] == pytest.approx(20 / record.cost.sample_s, rel=0.01)
     assert record.metrics["toymetric.py"]["n_score"] == 12  # half of the real images: the baseline needs the others
     (row,) = build_table([record]).rows
-    assert (row.generation.n_syn, row.generation.n_made) == (40, 20)
+    assert (row.setting.n_syn, row.generation.n_made) == (40, 20)
     assert "20 of 40" in (world.results / "leaderboard.md").read_text("utf-8")
 
 
@@ -109,13 +109,13 @@ def test_a_filter_asks_the_link_before_for_more(world):
     plan = world.plan(gen="toygen+toysieve:oversample=3", baseline=False)
     assert sizes(plan, "sample") == [120, 40]
     assert sizes(plan, "fit") == [24, 120]  # the second fit works on the first link's images
-    assert {cell.sentence["n_syn"] for cell in plan.cells} == {40}
+    assert {cell.setting.n_syn for cell in plan.cells} == {40}
 
 
 def test_a_filter_has_no_more_than_it_is_given(world):
     plan = world.plan(gen="toymirror+toysieve", baseline=False)
     assert sizes(plan, "sample") == [24, 24]
-    assert {cell.sentence["n_syn"] for cell in plan.cells} == {24}
+    assert {cell.setting.n_syn for cell in plan.cells} == {24}
 
 
 def test_one_image_per_real_one_whatever_is_asked_for(world):
@@ -149,9 +149,9 @@ def test_test_images_pass_through_a_transform(world):
     plan = world.plan(gen="toygen", test_transform=["none", world.file("toymirror")])
     steps = [step for step in plan.steps.values() if step.stage == "transform"]
     assert [step.units for step in steps] == [12]
-    assert [cell.sentence["test"] for cell in plan.cells] == ["-", "toymirror.py", "-", "toymirror.py"]
+    assert [cell.setting.test for cell in plan.cells] == ["-", "toymirror.py", "-", "toymirror.py"]
     assert len({cell.spec_id for cell in plan.cells}) == len({cell.train for cell in plan.cells}) == 4
-    assert len({cell.sample for cell in plan.cells if not cell.sentence["baseline"]}) == 1
+    assert len({cell.sample for cell in plan.cells if not cell.setting.baseline}) == 1
     plain = world.plan(gen="toygen")
     assert {cell.train for cell in plain.cells} < {cell.train for cell in plan.cells}
 

@@ -71,7 +71,7 @@ def test_what_it_took_is_the_sum_of_its_steps(world, cell):
 def test_a_learner_without_architectures_has_none(world):
     plan = world.plan(learner="toyplain", baseline=False)
     failed = record(world, plan.cells[0], errors={plan.cells[0].train: "why"})
-    assert failed.cell.arch is None
+    assert failed.cell.arch == "-"
 
 
 def test_a_failed_training_is_a_failed_cell_with_its_other_facts(world, cell):
@@ -107,6 +107,7 @@ def test_a_later_record_keeps_what_it_did_not_ask_for(world, cell):
     assert (bare.metrics, bare.cost.fit_s) == ({}, None)
     kept = keep_known(bare, full)
     assert kept.metrics == full.metrics
+    assert kept.metric_columns == full.metric_columns
     assert kept.steps["score"] == full.steps["score"]
     assert kept.code["score toymetric.py"] == full.code["score toymetric.py"]
     assert kept.cost.fit_s == full.cost.fit_s

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from toys import World
 
 from benchbench.errors import UsageError
 from benchbench.planning import plan as planning
-from benchbench.planning.plan import Plan
+from benchbench.planning.plan import Plan, make_plan
+from benchbench.planning.request import make_request
+from benchbench.results.folder import read_records
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def counts(plan: Plan) -> dict[str, int]:
 
 
 def sentences(plan: Plan, name: str) -> list[object]:
-    return [cell.sentence[name] for cell in plan.cells]
+    return [getattr(cell.setting, name) for cell in plan.cells]
 
 
 # The graph
@@ -42,7 +45,7 @@ def test_one_generation_feeds_everything_that_learns(world):
     plan = world.plan(arch=["a", "b", "c"], learner=["toylearner", "toylearner:shift=1"], seeds=4)
     assert counts(plan) == {"data": 1, "fit": 1, "sample": 1, "train": 2 * 3 * 2 * 4, "score": 2}
     assert len(plan.cells) == 48
-    ours = [cell for cell in plan.cells if not cell.sentence["baseline"]]
+    ours = [cell for cell in plan.cells if not cell.setting.baseline]
     assert len({(cell.fit, cell.sample, tuple(cell.score.items())) for cell in ours}) == 1
 
 
@@ -108,7 +111,8 @@ def test_a_mix_that_a_learner_cannot_train_on_is_told(world):
 def test_the_baseline_is_planned_once_and_first(world):
     plan = world.plan(gen=["toygen", "toygen:level=3"], n_syn=[20, 40], mix="0:1,1:1", baseline=True)
     assert sentences(plan, "gen").count("real") == 1
-    assert plan.cells[0].sentence | {"seed": 0} == plan.cells[0].sentence | {
+    first = plan.cells[0].setting.to_json()
+    assert first | {"seed": 0} == first | {
         "gen": "real",
         "baseline": True,
         "mix": "1:0",
@@ -187,8 +191,8 @@ def test_the_authors_groups(world):
 
 def test_a_learner_that_does_not_train_has_one_cell_of_no_images(world):
     plan = world.plan(learner=["toyplain", "toyzero"], shots="2,4", draws=2, seeds=3)
-    (zero,) = [cell for cell in plan.cells if "toyzero" in cell.sentence["learner"]]
-    told = {name: zero.sentence[name] for name in ("gen", "shots", "n_real", "draw", "replicate")}
+    (zero,) = [cell for cell in plan.cells if "toyzero" in cell.setting.learner]
+    told = {name: getattr(zero.setting, name) for name in ("gen", "shots", "n_real", "draw", "replicate")}
     assert told == {"gen": "real", "shots": 0, "n_real": 0, "draw": 0, "replicate": 0}
     assert plan.steps[zero.train].body["subset"] is None
     assert plan.steps[zero.train].label == "train toyzero.py on real, seed 1"
@@ -234,7 +238,7 @@ def test_what_an_architecture_starts_from_enters_its_own_key(world, tmp_path):
 
     def trains(folder):
         plan = world.plan(learner=f"toystart:weights={folder}", arch="a,b", gen="real")
-        return {cell.sentence["arch"]: plan.steps[cell.train].body["foundations"] for cell in plan.cells}
+        return {cell.setting.arch: plan.steps[cell.train].body["foundations"] for cell in plan.cells}
 
     one, two = map(trains, folders)
     assert one["a"] == two["a"] == {}
@@ -251,7 +255,7 @@ def test_a_training_seed_never_depends_on_the_generator(world):
     plan = world.plan(gen=["toygen", "toygen:strength=4", "toygen+toyfilter"], mix="0:1,1:1", arch="all", seeds=3)
     seeds: dict[tuple[object, ...], set[object]] = {}
     for cell in plan.cells:
-        told = cell.sentence
+        told = cell.setting.to_json()
         seeds.setdefault((told["arch"], told["replicate"]), set()).add(told["seed"])
     assert all(len(found) == 1 for found in seeds.values())
     assert len({seed for found in seeds.values() for seed in found}) == 2 * 3
@@ -271,7 +275,7 @@ def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monke
     from benchbench.plugins.catalog import catalog, load
 
     def draws(**options):
-        return len({cell.sentence["draw"] for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
+        return len({cell.setting.draw for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
 
     monkeypatch.setattr(load(catalog().get("learner", world.file("toylearner"))), "draws", 3)
     assert draws() == 3
@@ -334,9 +338,9 @@ def test_a_protocol_that_changes_is_a_new_key(world, monkeypatch):
 
 def test_the_identity_of_a_sentence_ignores_draw_seed_and_code(world):
     plan = world.plan(shots=2, seeds=2, draws=2, arch="a")
-    identities = {cell.sentence["gen"]: set() for cell in plan.cells}
+    identities = {cell.setting.gen: set() for cell in plan.cells}
     for cell in plan.cells:
-        identities[cell.sentence["gen"]].add(cell.spec_id)
+        identities[cell.setting.gen].add(cell.spec_id)
     assert [len(found) for found in identities.values()] == [1, 1]
     before = {cell.spec_id for cell in plan.cells}
     world.edit("toysample", "+ by", "+ by + 1")
@@ -467,3 +471,20 @@ def test_one_metric_with_two_settings_gives_two_scores(world):
     plan = world.plan(metric=["toymetric", "toymetric:scale=2", "toymetric"])
     assert set(plan.cells[0].score) == {"toymetric.py", "toymetric.py:scale=2"}
     assert len(set(plan.cells[0].score.values())) == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"arch": "mobilenetv2", "shots": "2,5,10", "seeds": 3, "draws": 3},
+        {"arch": "all", "shots": "5", "seeds": 3},
+    ],
+    ids=["shots", "architectures"],
+)
+def test_the_committed_records_keep_their_identity(options):
+    """A new run of a reference command joins the rows of the old one: same settings, seeds and identities."""
+    asked = {"gen": "diffinv", "data": "digits", "mix": "0:1,1:1", "metric": "none", "device": "cpu", **options}
+    plan = make_plan(make_request(asked))
+    planned = {(cell.setting, cell.spec_id) for cell in plan.cells}
+    recorded = read_records(Path(__file__).parents[1] / "results" / "reference").records
+    assert planned <= {(record.cell, record.spec_id) for record in recorded}

@@ -8,11 +8,12 @@ import time
 
 import numpy as np
 import pytest
-from handmade import record
+from handmade import fidelity, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchbench.errors import BenchError
+from benchbench.plugins import Column
 from benchbench.results import record as record_module
 from benchbench.results.folder import (
     SCHEMA,
@@ -40,7 +41,7 @@ values = st.recursive(
 @settings(max_examples=40, deadline=None)
 @given(
     gen=words,
-    arch=st.none() | words,
+    arch=words,
     metrics=st.dictionaries(words, st.dictionaries(words, values, max_size=3), max_size=2),
     error=st.none() | words,
     seed=st.integers(0, 2**63 - 1),
@@ -85,6 +86,7 @@ def test_the_file_is_readable_and_has_exactly_the_documented_fields():
         ),
         "provenance",
         "facts",
+        "metric_columns",
     }
     assert data["schema"] == SCHEMA
     assert data["cell"]["gen"] == "diffinv"
@@ -118,7 +120,7 @@ def test_absolute_paths_never_reach_a_record(text, kept):
 
 
 def test_write_and_read(tmp_path):
-    ours = [record(replicate=n) for n in range(3)] + [record(error="no", arch=None)]
+    ours = [record(replicate=n) for n in range(3)] + [record(error="no", arch="-")]
     paths = [write_record(tmp_path, item) for item in ours]
     assert paths[0] == tmp_path / "records" / "digits" / "diffinv" / "resnet18" / f"{ours[0].key}.json"
     assert paths[3].parent == tmp_path / "records" / "digits" / "diffinv" / "-"
@@ -168,9 +170,9 @@ def test_a_broken_file_is_told_left_there_and_replaced_by_its_cell(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "schema 99 is newer than this bench reads (3); upgrade benchbench"),
+        ({"schema": 99}, "schema 99 is newer than this bench reads (4); upgrade benchbench"),
         ({"schema": None}, "not a record: it has no schema version"),
-        ({"schema": 0}, "schema 0: nothing migrates it to 3"),
+        ({"schema": 0}, "schema 0: nothing migrates it to 4"),
         ({"key": "abc"}, "key 'abc': must be 64 hexadecimal digits"),
         ({"colour": 1}, "record.colour: unknown field"),
         ({"cell": 3}, "record.cell: 3 has the wrong type"),
@@ -221,6 +223,37 @@ def test_an_older_schema_is_migrated_one_version_at_a_time(monkeypatch, tmp_path
     path.write_text(json.dumps(old), "utf-8")
     assert read_records(tmp_path) == ([record()], [])
     assert old["schema"] == -1  # a migration works on a copy
+
+
+def test_a_record_of_schema_3_keeps_its_columns():
+    """Its metrics had a place in tables for one set of names; any other's numbers are shown as they are."""
+    old = json.loads(record(metrics=fidelity(7.5, "inception"), arch="-").text())
+    old["schema"], old["cell"]["arch"] = 3, None
+    del old["metric_columns"], old["cell"]["more"]
+    made = Record.from_json(old)
+    assert made.cell.arch == "-"
+    assert made.metric_columns["another"] == (Column("colour", "colour"),)
+    titles = {column.key: (column.title, column.decimals, column.better) for column in made.metric_columns["fidelity"]}
+    assert titles["fd"] == ("FID", 4, "less")
+    assert titles["kd"] == ("KID", 6, "less")
+    assert list(titles) == ["fd", "kd", "precision", "recall", "density", "coverage"]
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        ({"key": "x"}, "missing 1 required positional argument: 'title'"),
+        ({"key": "x", "title": "x", "better": "up"}, "column x: better 'up' must be 'more', 'less' or None"),
+        ({"key": "x", "title": "x", "decimals": -1}, "column x: decimals -1 must be a whole number from 0 to 12"),
+        ({"key": "", "title": "x"}, "a column needs a key and a title"),
+    ],
+)
+def test_a_column_that_cannot_be_read(column, why):
+    data = json.loads(record().text()) | {"metric_columns": {"mine": [column]}}
+    with pytest.raises(RecordError) as caught:
+        Record.from_json(data)
+    assert str(caught.value).startswith("metric_columns.mine: ")
+    assert str(caught.value).endswith(why)
 
 
 def test_merging_takes_what_is_finished_and_newer(tmp_path):

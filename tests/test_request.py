@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from benchbench.errors import UsageError
@@ -192,3 +195,22 @@ def test_suites_that_cannot_be_read(tmp_path):
         read_suite(str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match=r"^defalt: no such suite \(did you mean 'default'\?\)$"):
         read_suite("defalt")
+
+
+def test_what_the_default_suite_says_besides_is_no_option():
+    """It names the baseline's generator and the base of every augmentation; a request cannot change them."""
+    suite = read_suite("default")
+    assert (suite["real_generator"], suite["base_augmentation"]) == ("real", "default")
+    with pytest.raises(UsageError, match=r"^real_generator: unknown option"):
+        make_request({"real_generator": "real"})
+
+
+def test_the_baseline_is_known_without_importing_a_generator():
+    program = (
+        "import sys; from benchbench.planning.plan import make_plan;"
+        "from benchbench.planning.request import make_request;"
+        "plan = make_plan(make_request({'data': 'digits', 'arch': 'resnet18', 'metric': 'none'}));"
+        "assert [cell.setting.gen for cell in plan.cells] == ['real'];"
+        "sys.exit(any('generators.' in name and 'generators.real' not in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -41,7 +41,7 @@ def accuracies(records) -> list[float]:
 def shown(world: World) -> dict[str, float | None]:
     """Return the accuracy that the table shows for each generator."""
     table = build_table(read_records(world.results).records)
-    return {row.generation.gen: row.acc_mean for row in table.rows}
+    return {row.setting.gen: row.acc_mean for row in table.rows}
 
 
 # What a run leaves
@@ -131,8 +131,8 @@ def test_a_constant_in_a_helper_recomputes(world):
     assert before[0] == after[0], "the baseline has nothing to do with it"
     assert before[1].key != after[1].key
     assert before[1].metrics != after[1].metrics
-    (row,) = [row for row in build_table(read_records(world.results).records).rows if not row.generation.baseline]
-    assert (row.superseded, row.generation.fd) == (1, after[1].metrics["toymetric.py"]["fd"])
+    (row,) = [row for row in build_table(read_records(world.results).records).rows if not row.setting.baseline]
+    assert (row.superseded, row.generation.scores[0].values["fd"]) == (1, after[1].metrics["toymetric.py"]["fd"])
 
 
 def test_a_comment_changes_nothing(world):

@@ -12,16 +12,13 @@ from handmade import fidelity, record, small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench.results.table import build_table, metric, natural, short_error, shown_keys
+from benchbench.plugins import Column
+from benchbench.results.table import build_table, natural, short_error, shown_keys
 
 
 def row_of(table, **wanted):
     """Return the one row whose fields, or those of its generation, are as wanted."""
-    (found,) = (
-        row
-        for row in table.rows
-        if all(getattr(row, name, getattr(row.generation, name, None)) == value for name, value in wanted.items())
-    )
+    (found,) = (row for row in table.rows if all(getattr(row.setting, name) == value for name, value in wanted.items()))
     return found
 
 
@@ -54,7 +51,7 @@ def test_the_difference_is_to_the_baseline_of_the_same_setting():
     assert ours.delta_std == pytest.approx(statistics.stdev([5, 6, 7]))
     single = row_of(table, arch="vgg16", gen="diffinv", mix="0:1")
     assert (single.delta, single.delta_std) == (pytest.approx(-5.0), None)
-    assert all(row.delta is None for row in table.rows if row.generation.baseline)
+    assert all(row.delta is None for row in table.rows if row.setting.baseline)
     for change in (
         {"aug": "mixup"},
         {"n_real": 20},
@@ -133,34 +130,49 @@ def test_environments_are_counted():
     assert mixed.rows[0].environments == ("a", "b")
 
 
-def test_metrics_are_averaged_over_draws_and_found_under_any_name():
+def test_metrics_are_averaged_over_draws():
     records = [
         record(draw=draw, replicate=replicate, spec_id="s", metrics=fidelity(fd))
         for draw, fd in ((0, 10.0), (1, 20.0))
         for replicate in range(3 if draw == 0 else 1)
     ]
     (row,) = build_table(records).rows
-    made = row.generation
-    assert (made.fd, made.precision, made.extractor, made.n_score) == (15.0, 0.75, "glyphcnn-v1", 400)
-    assert metric(records[0], "colour") == 0.5
-    assert metric(records[0], "absent") is None
+    another, ours = row.generation.scores
+    assert (another.metric, another.values["colour"]) == ("another", 0.5)
+    told = {"fd": 15.0, "precision": 0.75, "extractor": "glyphcnn-v1", "n_score": 400}
+    assert told.items() <= ours.values.items()
 
 
 def test_distances_on_different_features_are_never_averaged():
     records = [record(draw=n, spec_id="s", metrics=fidelity(1.0, extractor=name)) for n, name in enumerate("ab")]
-    made = build_table(records).rows[0].generation
-    assert (made.fd, made.coverage, made.extractor) == (None, None, "mixed")
+    ours = build_table(records).rows[0].generation.scores[1]
+    assert ours.values == {"extractor": "mixed", "n_score": 400, "n_reference": 899}
 
 
 def test_different_numbers_of_scored_images_have_no_common_one():
     records = [record(draw=n, spec_id="s", metrics=fidelity(1.0, n_score=400 + n)) for n in range(2)]
-    made = build_table(records).rows[0].generation
-    assert (made.n_score, made.n_reference, made.fd) == (None, 899, 1.0)
+    values = build_table(records).rows[0].generation.scores[1].values
+    assert ("n_score" in values, values["n_reference"], values["fd"]) == (False, 899, 1.0)
 
 
 def test_a_generation_is_counted_once_for_all_architectures():
     made = build_table(small_study()).generations
-    assert [(item.gen, item.fd, item.draws) for item in made] == [("real", 3.125, 1), ("diffinv", 12.5, 1)]
+    told = [(item.setting.gen, item.scores[1].values["fd"], item.draws) for item in made]
+    assert told == [("real", 3.125, 1), ("diffinv", 12.5, 1)]
+    assert {item.setting.arch for item in made} == {"-"}
+
+
+def test_a_metric_that_failed_has_no_scores():
+    (row,) = build_table([record(metrics={"torn": {"error": "no score today"}})]).rows
+    assert row.generation.scores == ()
+
+
+def test_a_metric_that_declares_no_column_shows_its_numbers():
+    scores = {"far": 2.5, "note": "text", "right": True, "extractor": "pixels", "n_score": 3}
+    made = dataclasses.replace(record(metrics={"plain": scores}), metric_columns={})
+    (shown,) = build_table([made]).rows[0].generation.scores
+    assert shown.columns == (Column("far", "far"),)
+    assert shown.values == {"far": 2.5, "extractor": "pixels", "n_score": 3}
 
 
 def test_order_of_rows():
@@ -171,7 +183,7 @@ def test_order_of_rows():
         for mix in ("1:1", "0:1")
     ]
     random.Random(0).shuffle(records)
-    order = [(row.arch, row.generation.gen, row.mix) for row in build_table(records).rows]
+    order = [(row.setting.arch, row.setting.gen, row.setting.mix) for row in build_table(records).rows]
     assert order[:4] == [
         ("ResNet18", "real", "0:1"),
         ("ResNet18", "real", "1:1"),

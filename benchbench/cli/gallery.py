@@ -25,7 +25,7 @@ SHOTS = 20
 
 
 def gallery(
-    data: o.Data = None,
+    data: Annotated[list[str] | None, o.option("data")] = None,
     aug: Annotated[
         list[str] | None,
         typer.Option("--aug", metavar="NAME,...", help="Augmentations; a+b applies both. [default: all]"),
@@ -42,7 +42,7 @@ def gallery(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Pictures go to DIR/DATASET/AUGMENTATION.png.")
     ] = Path("results/figures/gallery"),
-    preset: o.Preset = None,
+    preset: Annotated[str | None, o.option("preset")] = None,
     learner: Annotated[
         str | None,
         typer.Option("--learner", metavar="NAME[:...]", help="Trains for an augmentation that grows the set."),

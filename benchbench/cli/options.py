@@ -1,87 +1,70 @@
-"""The options that ``run``, ``plan`` and ``why`` share, and the request that they make."""
+"""The options of an experiment as ``run`` and ``plan`` take them, from one table, and those that commands share."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Gen = Annotated[
-    list[str] | None,
-    typer.Option("--gen", metavar="NAME[:KEY=VALUE,...]", help="A generator; repeat for several rows."),
-]
-Data = Annotated[list[str] | None, typer.Option("--data", metavar="NAME[:...]", help="A dataset; repeat for several.")]
-Arch = Annotated[
-    list[str] | None, typer.Option("--arch", metavar="NAME,...", help="Architectures; `all` is the paper's five.")
-]
-Aug = Annotated[list[str] | None, typer.Option("--aug", metavar="NAME,...", help="Augmentations; a+b applies both.")]
-Learner = Annotated[
-    list[str] | None, typer.Option("--learner", metavar="NAME[:...]", help="How classifiers are trained.")
-]
-Metric = Annotated[
-    list[str] | None, typer.Option("--metric", metavar="NAME[:...]", help="Metrics of the images; `none` for none.")
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", metavar="N", help="Trainings per draw. [default: 1]")]
-Draws = Annotated[
-    str | None,
-    typer.Option(
-        "--draws",
-        metavar="N",
-        help="Few-shot draws, each with its own generation. [default: 1, or the learner's where nothing is generated]",
-    ),
-]
-Shots = Annotated[list[str] | None, typer.Option("--shots", metavar="N,...", help="Real images per class.")]
-NReal = Annotated[list[str] | None, typer.Option("--n-real", metavar="N,...", help="Real images in all.")]
-Subset = Annotated[
-    str | None,
-    typer.Option(
-        "--subset",
-        metavar="balanced|groups",
-        help="How --n-real chooses: balanced classes, or the authors' random groups. [default: balanced]",
-    ),
-]
-NSyn = Annotated[
-    list[str] | None,
-    typer.Option("--n-syn", metavar="N,...", help="Generated images. [default: 10 (quick) or 45 (paper) per real one]"),
-]
-Mix = Annotated[
-    list[str] | None,
-    typer.Option("--mix", metavar="R:S,...", help="Real to synthetic in each batch. [default: 0:1, synthetic only]"),
-]
-TestTransform = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--test-transform",
-        metavar="NAME[:...]",
-        help="Test images pass through this generator first, such as vae; `none` for none; repeat for several.",
-    ),
-]
-Preset = Annotated[str | None, typer.Option("--preset", metavar="quick|paper", help="Defaults. [default: quick]")]
-Sweep = Annotated[
-    list[str] | None, typer.Option("--sweep", metavar="gen.KEY=V,V", help="One variant of each generator per value.")
-]
-NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Leave out the row trained on the real images.")]
-Device = Annotated[str | None, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute.")]
-Precision = Annotated[
-    str | None, typer.Option("--precision", metavar="auto|fp32|bf16", help="bf16 on an accelerator, else fp32.")
-]
+from ..planning.options import Option, Request, options_of
+
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where records, tables and the cache go.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Suite = Annotated[str | None, typer.Argument(metavar="SUITE", help="A TOML file with the same names; options win.")]
 
 
-def gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a request: those of the suite file, then those that were given."""
+def option(name: str) -> Any:
+    """Return an option of the experiment, for a command that takes it alone."""
+    return _typer(options_of(Request)[name])
+
+
+def takes_experiment(table: type[Request] = Request) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take a suite and every option of a request; it gets what was given as ``experiment``, a mapping.
+
+    The options of the command itself follow in ``--help``.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = options_of(table).values()
+        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        taken = [_parameter("suite", Suite, None), *map(_taken, options), *own]
+
+        def run(**values: Any) -> None:
+            given = {item.name: values.pop(item.name) for item in options}
+            command(_gather(values.pop("suite"), given), **values)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {item.name: item.annotation for item in taken}
+        run.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+def _taken(item: Option) -> inspect.Parameter:
+    kind: Any = bool if not item.metavar else str | None if item.missing is None else list[str] | None
+    return _parameter(item.name, Annotated[kind, _typer(item)], None if item.metavar else False)
+
+
+def _typer(item: Option) -> Any:
+    if item.metavar:
+        return typer.Option(item.spelling, metavar=item.metavar, help=item.help)
+    return typer.Option(item.spelling.replace("--", "--no-", 1), help=item.help)
+
+
+def _gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a request: those of the suite file, then those that were given; a switch turns off."""
     options: dict[str, Any] = {}
     if suite is not None:
         from ..planning.request import read_suite
 
         options |= read_suite(suite)
-    no_baseline = given.pop("no_baseline", False)
-    options |= {name: value for name, value in given.items() if value not in (None, [], ())}
-    if no_baseline:
-        options["baseline"] = False
-    if given.get("metric") == ["none"]:
-        options["metric"] = ["none"]
-    return options
+    given = {name: False if value is True else value for name, value in given.items() if value is not False}
+    return options | {name: value for name, value in given.items() if value not in (None, [], ())}

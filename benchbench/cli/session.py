@@ -112,11 +112,11 @@ def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json
             print(f"{key[:12]}  {state:<10}  {step.label}")
         print()
         for cell in plan.cells:
-            told = cell.sentence
+            it = cell.setting
             state = "done" if cell.train in status.cached else "to do"
-            parts = (told["data"], told["gen"], told["mix"], told["arch"], told["aug"])
-            place = f"draw {told['draw'] + 1} seed {told['replicate'] + 1}"
-            print(f"{cell.train[:12]}  {state:<6}  {' · '.join(parts)} · n_real {told['n_real']} · {place}")
+            parts = (it.data, it.gen, it.mix, it.arch, it.aug, *it.more.values())
+            place = f"draw {it.draw + 1} seed {it.replicate + 1}"
+            print(f"{cell.train[:12]}  {state:<6}  {' · '.join(parts)} · n_real {it.n_real} · {place}")
 
 
 def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[str, Any]:
@@ -134,7 +134,10 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
         }
         for key, step in plan.steps.items()
     ]
-    cells = [{**cell.sentence, "spec_id": cell.spec_id, "key": cell.train, "steps": cell.steps} for cell in plan.cells]
+    cells = [
+        {**cell.setting.to_json(), "spec_id": cell.spec_id, "key": cell.train, "steps": cell.steps}
+        for cell in plan.cells
+    ]
     return {"steps": steps, "cells": cells, "estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
 
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from ..plugins.column import Column
 from .chains import aug_text
 from .resolved import ResolvedPlugin
+from .setting import Cell
 from .steps import Step, digest
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One sentence of the benchmark with its training seed: a leaf of the plan.
+class PlannedCell:
+    """One setting of the benchmark with its draw and seed: a leaf of the plan.
 
     Attributes:
-        sentence: the cell as records and tables show it.
-        spec_id: hash of the sentence without draw, seed and code.
+        setting: the cell as records and tables show it.
+        spec_id: hash of the setting without draw, seed and code.
         train: key of the training step.
         data: key of the dataset's step.
         fit: keys of every ``fit`` shard behind it.
         sample: keys of every link's images behind it.
-        transform: key of the transformed test images, if they are.
         score: key of each metric's step by the metric's spelling.
         code: fingerprint by stage.
+        transform: key of the transformed test images, if they are.
+        columns: columns of each metric by its spelling.
         notes: facts about the dataset for the record.
     """
 
-    sentence: dict[str, Any]
+    setting: Cell
     spec_id: str
     train: str
     data: str
@@ -35,8 +39,9 @@ class Cell:
     sample: tuple[str, ...]
     score: dict[str, str]
     code: dict[str, str]
-    notes: tuple[str, ...]
     transform: str | None = None
+    columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> dict[str, list[str]]:
@@ -110,6 +115,7 @@ class Training:
     mix: tuple[int, int]
     test: Transform
     replicate: int
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_cell(
@@ -119,8 +125,8 @@ def make_cell(
     data_key: str,
     scores: dict[str, str],
     setting: tuple[str, str],
-) -> Cell:
-    """Return the cell of a training: its sentence, its identity, the keys and the code behind it.
+) -> PlannedCell:
+    """Return the cell of a training: its setting, its identity, the keys and the code behind it.
 
     Args:
         training: what is trained.
@@ -131,28 +137,30 @@ def make_cell(
         setting: preset and precision.
     """
     preset, precision = setting
-    generation, test = training.generation, training.test
-    shared = {
+    generation, test, subset = training.generation, training.test, training.subset
+    shared: dict[str, Any] = {
         "preset": preset,
-        "n_real": training.subset.count,
+        "n_real": subset.count,
         "n_syn": generation.n_syn,
-        "shots": training.subset.shots,
+        "shots": subset.shots,
     }
-    sentence = {
+    cell = Cell(
         **shared,
-        "data": data.text,
-        "gen": generation.text,
-        "baseline": generation.is_real,
-        "mix": f"{training.mix[0]}:{training.mix[1]}",
-        "aug": aug_text(training.aug),
-        "learner": training.learner.text,
-        "arch": training.arch or "-",
-        "test": test.text,
-        "draw": training.subset.draw,
-        "replicate": training.replicate,
-        "seed": step.body["seed"],
-        "subset": training.subset.rule,
-    }
+        data=data.text,
+        gen=generation.text,
+        baseline=generation.is_real,
+        mix=f"{training.mix[0]}:{training.mix[1]}",
+        aug=aug_text(training.aug),
+        learner=training.learner.text,
+        arch=training.arch or "-",
+        test=test.text,
+        draw=subset.draw,
+        replicate=training.replicate,
+        seed=step.body["seed"],
+        subset=subset.rule,
+        more=training.more,
+    )
+    # Identity is what the texts of the setting stand for: values in full, files by their content.
     identity = shared | {
         "data": data.sentence() | {"external": data.external},
         "gen": [link.sentence() for link in generation.chain],
@@ -162,12 +170,14 @@ def make_cell(
         "arch": training.arch,
         "precision": precision,
     }
-    if training.subset.rule != "balanced":
-        identity["subset"] = training.subset.rule
+    if subset.rule != "balanced":
+        identity["subset"] = subset.rule
     if test.key:
         identity["test"] = test.sentence
+    if training.more:
+        identity["more"] = training.more
     keys = (step.key, data_key, generation.fit, generation.sample)
-    return Cell(sentence, digest(identity)[:16], *keys, scores, _code(training, data), (), test.key)
+    return PlannedCell(cell, digest(identity)[:16], *keys, scores, _code(training, data), test.key)
 
 
 def _code(training: Training, data: ResolvedPlugin) -> dict[str, str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 
 from ..errors import UsageError
-from ..plugins.catalog import catalog, load
-from .promises import own_entries, promised
+from ..plugins.catalog import Entry, catalog, load
+from .request import read_suite
 from .resolved import ResolvedPlugin
 from .spec import Spec, chain_text
 
@@ -65,7 +65,14 @@ def _is_base(link: Spec) -> bool:
         return False  # said when the link is bound
 
 
+def own_entries(kind: str) -> list[Entry]:
+    """Return the plugins of a kind that ship with the harness, by name."""
+    own = __name__.partition(".")[0]
+    return [entry for entry in catalog().entries(kind) if entry.distribution == own]
+
+
 @cache
 def base_name() -> str | None:
-    """Return the installed augmentation that every chain starts with; ``None`` where there is none."""
-    return promised("augmentation", "is_base")
+    """Return the augmentation that every chain starts with, as the default suite says; ``None`` where it says none."""
+    name: str | None = read_suite("default").get("base_augmentation")
+    return name

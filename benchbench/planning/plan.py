@@ -18,11 +18,11 @@ from ..plugins import DatasetInfo
 from ..plugins.catalog import catalog, load
 from ..plugins.context import derive_seed
 from . import subsets
-from .cells import Cell, Generation, Subset, Training, Transform, make_cell
+from .cells import Generation, PlannedCell, Subset, Training, Transform, make_cell
 from .chains import aug_text, expand_augs
+from .options import Request
 from .preflight import absent_models, check_foundation, check_needs
-from .promises import promised
-from .request import Request
+from .request import read_suite
 from .resolved import ResolvedPlugin, foundation_hash, resolve, with_hashed_paths
 from .spec import Spec, chain_text
 from .steps import PROTOCOL, Step, digest, info_to_json
@@ -38,12 +38,12 @@ class Plan:
     """Steps in an order that respects their inputs, and the cells that need them."""
 
     steps: dict[str, Step]
-    cells: tuple[Cell, ...]
+    cells: tuple[PlannedCell, ...]
     request: Request
     device: str
     warnings: tuple[str, ...]
 
-    def needed_by(self, key: str) -> list[Cell]:
+    def needed_by(self, key: str) -> list[PlannedCell]:
         """Return the cells that cannot be finished without a step."""
         return [cell for cell in self.cells if any(key in keys for keys in cell.steps.values())]
 
@@ -68,7 +68,7 @@ class _Planner:
         self.device = choose_device(request.device)
         self.precision = choose_precision(request.precision, self.device)
         self.steps: dict[str, Step] = {}
-        self.cells: dict[tuple[str, ...], Cell] = {}
+        self.cells: dict[tuple[str, ...], PlannedCell] = {}
         self.subset_code = harness_code("benchbench.planning.subsets")
         self.warnings: list[str] = []
         self.files: dict[tuple[str, str], Any] = {}
@@ -358,10 +358,10 @@ class _Planner:
                 return
             self.untrained.add(learner.text)
             subset, replicates = Subset(0, None, 0, 0), range(1)
-        for mix, aug, arch, test, replicate in itertools.product(
-            mixes, augs if "aug" in axes else [()], architectures, tests, replicates
+        for mix, aug, arch, test, more, replicate in itertools.product(
+            mixes, augs if "aug" in axes else [()], architectures, tests, self.request.further(), replicates
         ):
-            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate), scores)
+            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
 
     def _train_step(self, cell: Training) -> Step:
         generation, learner, test = cell.generation, cell.learner, cell.test
@@ -384,6 +384,8 @@ class _Planner:
             body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
         if test.key:
             body["test"] = test.key
+        if cell.more:
+            body["more"] = cell.more
         run = self._run(
             plugin=learner.location(),
             augs=[link.location() for link in cell.aug],
@@ -395,6 +397,7 @@ class _Planner:
         what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
         what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""
         what += f", tested through {test.text}" if test.key else ""
+        what += "".join(f", {name} {value}" for name, value in cell.more.items())
         label = f"train {what}, seed {cell.replicate + 1}"
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
         timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
@@ -411,7 +414,8 @@ class _Planner:
         cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
-        cell = replace(cell, code=code, notes=tuple(self.info.notes))
+        columns = {metric.text: tuple(metric.plugin.columns()) for metric in self.metrics if metric.text in scores}
+        cell = replace(cell, code=code, columns=columns, notes=tuple(self.info.notes))
         self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
 
     def _generation_seed(self, subset: Subset, stage: str) -> int:
@@ -459,8 +463,8 @@ def _transforms_hint() -> str:
 
 
 def _baseline_name() -> str:
-    """Return the generator that stands for plain real images."""
-    name = promised("generator", "is_real")
+    """Return the generator that stands for plain real images, as the default suite says."""
+    name: str | None = read_suite("default").get("real_generator")
     if name is None:
-        raise UsageError("no installed generator stands for real images; use --no-baseline")
+        raise UsageError("the default suite names no generator of real images (real_generator); use --no-baseline")
     return name

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from .augmentation import Augmentation, ImageChange
 from .base import Plugin, RequiredFile, Requirements
+from .column import Column
 from .context import Context
 from .dataset import Dataset, DatasetInfo
 from .foundation import Foundation
@@ -32,6 +33,7 @@ from .parameters import param
 
 __all__ = [
     "Augmentation",
+    "Column",
     "Context",
     "Dataset",
     "DatasetInfo",

@@ -63,13 +63,6 @@ def number(value: float | None, decimals: int = 2) -> str:
     return "" if value is None else f"{value:.{decimals}f}"
 
 
-def distance(value: float | None) -> str:
-    """Return a distance with the decimals that its size deserves."""
-    if value is None:
-        return ""
-    return number(value, 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 4)
-
-
 def duration(seconds: float | None) -> str:
     """Return a time in the unit that suits it: ``"8.2 s"``, ``"3.4 min"``, ``"2.1 h"``."""
     if seconds is None:
@@ -99,19 +92,21 @@ def difference(row: Row) -> str:
 
 def images(made: Generation) -> str:
     """Return the number of generated images, ``"431 of 500"`` if fewer than planned, ``"-"`` for the baseline."""
-    if made.baseline and not made.n_syn:
+    n_syn = made.setting.n_syn
+    if made.setting.baseline and not n_syn:
         return "-"
-    fewer = made.n_made is not None and made.n_made < made.n_syn
-    return f"{made.n_made:,} of {made.n_syn:,}" if fewer else f"{made.n_syn:,}"
+    return f"{made.n_made:,} of {n_syn:,}" if made.n_made is not None and made.n_made < n_syn else f"{n_syn:,}"
 
 
-def setting(made: Generation) -> str:
+def setting(part: Generation | Row) -> str:
     """Return what all rows of a grid share: ``"digits, 50 real images (5 per class), preset quick"``."""
-    if not made.n_real:
-        return f"{made.data}, no real images, preset {made.preset}"
-    shots = f" ({made.shots} per class)" if made.shots is not None else ""
-    chosen = "" if made.subset == "balanced" else f" in random {made.subset}"
-    return f"{made.data}, {made.n_real:,} real images{shots}{chosen}, preset {made.preset}"
+    it = part.setting
+    more = "".join(f", {name.replace('_', ' ')} {value}" for name, value in sorted(it.more.items()))
+    if not it.n_real:
+        return f"{it.data}, no real images, preset {it.preset}{more}"
+    shots = f" ({it.shots} per class)" if it.shots is not None else ""
+    chosen = "" if it.subset == "balanced" else f" in random {it.subset}"
+    return f"{it.data}, {it.n_real:,} real images{shots}{chosen}, preset {it.preset}{more}"
 
 
 def settings(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -124,13 +119,14 @@ def settings(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
 
 def shared_text(row: Row) -> str:
     """Return what a row shares with the others of its detailed table."""
-    return f"{setting(row.generation)}, learner {row.learner}{aug_and_test(row)}"
+    return f"{setting(row)}, learner {row.setting.learner}{aug_and_test(row)}"
 
 
 def aug_and_test(row: Row, *, aug: bool = True) -> str:
     """Return the augmentation and what the test images passed through, as the end of a title."""
-    told = f", augmentation {row.aug}" if aug and row.aug != "-" else ""
-    return told + ("" if row.test == "-" else f", test images through {row.test}")
+    it = row.setting
+    told = f", augmentation {it.aug}" if aug and it.aug != "-" else ""
+    return told + ("" if it.test == "-" else f", test images through {it.test}")
 
 
 def subsets(generations: Iterable[Generation]) -> Iterator[tuple[str, list[Generation]]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..results.table import Generation, Row, Table
-from ..statistics.labels import heading
 from . import grid as layout
 from .grid import Grid, Notes
+from .metrics import metric_grids
 from .pivots import pivot_grid, pivots
 
 PROTOCOL = """\
@@ -28,7 +28,7 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
     for title, rows in layout.settings(table.rows):
         parts += _rendered(accuracy_grid(title, rows))
     for title, generations in layout.subsets(table.generations):
-        for grid in (*fidelity_grids(title, generations), *cost_grids(title, generations)):
+        for grid in (*metric_grids(title, generations), *cost_grids(title, generations)):
             parts += _rendered(grid)
     if figures:
         parts.append("## Figures")
@@ -49,7 +49,7 @@ def accuracy_grid(title: str, rows: Sequence[Row]) -> Grid:
             layout.number(row.best_on_test),
             layout.duration(row.train_s),
         )
-        cells.append((row.arch, made.gen, row.mix, layout.images(made), *measured))
+        cells.append((row.setting.arch, row.setting.gen, row.setting.mix, layout.images(made), *measured))
     headers = (
         "architecture",
         "generator",
@@ -62,49 +62,11 @@ def accuracy_grid(title: str, rows: Sequence[Row]) -> Grid:
     return Grid(title, (*headers, ">training"), tuple(cells), (*notes.lines(), *layout.setting_notes(rows)))
 
 
-def fidelity_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
-    """Yield one grid for each feature extractor: distances of different extractors never share a column."""
-    for extractor in sorted({made.extractor for made in generations if made.extractor}):
-        chosen = [made for made in generations if made.extractor == extractor]
-        if extractor == "mixed":
-            names = ", ".join(dict.fromkeys(made.gen for made in chosen))
-            note = f"Draws were scored with different feature extractors and are not averaged: {names}."
-            yield Grid(f"Fidelity: {title}", (), (), (note,))
-            continue
-        cells = []
-        beside = any(made.fd_real is not None for made in chosen)  # records of an earlier schema lack it
-        for made in chosen:
-            shares = (layout.number(value, 3) for value in (made.precision, made.recall, made.density, made.coverage))
-            scored = f"{made.n_score or '?'} / {made.n_reference or '?'}"
-            distances = (layout.distance(made.fd), *((layout.distance(made.fd_real),) if beside else ()))
-            cells.append((made.gen, layout.images(made), str(made.draws), *distances, *shares, scored))
-        columns = (
-            "generator",
-            ">generated",
-            ">draws",
-            f">{heading(extractor)}",
-            *((">of real images",) if beside else ()),
-        )
-        shares_of = (">precision", ">recall", ">density", ">coverage", ">scored / reference")
-        yield Grid(f"Fidelity: {title}", columns + shares_of, tuple(cells), tuple(_fidelity_notes(chosen)))
-
-
-def _fidelity_notes(chosen: Sequence[Generation]) -> Iterator[str]:
-    if baseline := next((made.gen for made in chosen if made.baseline), None):
-        yield f"The row {baseline} scores real images against other real images: as good as it gets."
-    # The baseline's reference lacks the real images that it scores.
-    references = {made.n_reference for made in chosen if not made.baseline}
-    if len({made.n_score for made in chosen}) > 1 or len(references) > 1:
-        yield "Rows were scored on different numbers of images, which moves the values: do not rank them."
-    if any(made.fd_real is not None for made in chosen):
-        yield '"Of real images" is the distance of as many real images to the other real ones: the best there is.'
-
-
 def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
     """Yield the times of the generators that took any."""
     cells = [
         (
-            made.gen,
+            made.setting.gen,
             layout.images(made),
             layout.duration(made.fit_s),
             layout.duration(made.sample_s),
@@ -112,7 +74,7 @@ def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
             layout.number(made.sample_images_per_s),
         )
         for made in generations
-        if not made.baseline and (made.fit_s is not None or made.sample_s is not None)
+        if not made.setting.baseline and (made.fit_s is not None or made.sample_s is not None)
     ]
     if cells:
         headers = ("generator", ">generated", ">fit", ">sample", ">fit, images/s", ">sample, images/s")

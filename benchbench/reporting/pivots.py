@@ -145,7 +145,8 @@ def pivots(table: Table) -> list[Pivot]:
 
 def _every(table: Table) -> list[Pivot]:
     found = []
-    for axis in AXES:
+    further = sorted({name for row in table.rows for name in row.setting.more})
+    for axis in (*AXES, *map(_further, further)):
         for rows in _groups(axis, table.rows):
             columns = dict(sorted({axis.column(row) for row in rows}))
             lines = _lines(axis, rows, list(columns))
@@ -168,14 +169,15 @@ def _with_levels(pivot: Pivot, table: Table) -> Pivot:
     first = pivot.rows[0]
 
     def beside(row: Row) -> bool:
-        made, other = row.generation, first.generation
-        return not made.n_real and (made.data, made.preset, row.test) == (other.data, other.preset, first.test)
+        it, other = row.setting, first.setting
+        return not it.n_real and (it.data, it.preset, it.test) == (other.data, other.preset, other.test)
 
     rows = [row for row in table.rows if beside(row)]
     levels = []
     for row in rows:
         values = (_value(row),) * len(pivot.columns)
-        levels.append(Line(row.learner, row.arch, row.generation.gen, row.mix, None, True, values, level=True))
+        it = row.setting
+        levels.append(Line(it.learner, it.arch, it.gen, it.mix, None, True, values, level=True))
     lines = sorted((*pivot.lines, *levels), key=lambda line: (natural(line.learner), natural(line.arch)))
     return replace(pivot, lines=tuple(lines), rows=(*pivot.rows, *rows))
 
@@ -251,9 +253,9 @@ def _groups(axis: Axis, rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line]:
     def told(row: Row, *, counted: bool) -> tuple[Any, ...]:
-        made = row.generation
-        n_syn = made.n_syn if counted else None
-        return row.learner, "" if axis.option == "arch" else row.arch, made.gen, row.mix, n_syn, made.baseline
+        it = row.setting
+        arch = "" if axis.option == "arch" else it.arch
+        return it.learner, arch, it.gen, it.mix, it.n_syn if counted else None, it.baseline
 
     def cells(*, counted: bool) -> dict[tuple[Any, ...], list[list[Row]]]:
         found: dict[tuple[Any, ...], list[list[Row]]] = {}
@@ -264,7 +266,7 @@ def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line
 
     # The number of generated images follows that of the real ones; it tells lines apart only where it was varied.
     found = cells(counted=False)
-    if any(len({row.generation.n_syn for row in cell}) > 1 for line in found.values() for cell in line):
+    if any(len({row.setting.n_syn for row in cell}) > 1 for line in found.values() for cell in line):
         found = cells(counted=True)
     lines = []
     for key, places in found.items():
@@ -323,34 +325,48 @@ def _width(grid: Grid) -> int:
 
 
 def _shots(row: Row) -> tuple[Any, str]:
-    return row.generation.shots, str(row.generation.shots)
+    return row.setting.shots, str(row.setting.shots)
 
 
 def _sizes(row: Row) -> tuple[Any, str]:
-    return row.generation.n_real, f"{row.generation.n_real:,}"
-
-
-def _place(row: Row) -> tuple[Hashable, ...]:
-    made = row.generation
-    return made.data, made.n_real, made.shots, made.subset, made.preset
+    return row.setting.n_real, f"{row.setting.n_real:,}"
 
 
 def _any_size(row: Row) -> tuple[Hashable, ...]:
-    made = row.generation
-    return made.data, made.subset, made.preset, row.test, row.aug
+    it = row.setting
+    return it.data, it.subset, it.preset, *sorted(it.more.items()), it.test, it.aug
 
 
 def _any_size_title(row: Row) -> str:
-    made = row.generation
-    chosen = "" if made.subset == "balanced" else f" in random {made.subset}"
-    return f"{made.data}{chosen}, preset {made.preset}{layout.aug_and_test(row)}"
+    it = row.setting
+    chosen = "" if it.subset == "balanced" else f" in random {it.subset}"
+    return f"{it.data}{chosen}, preset {it.preset}{layout.aug_and_test(row)}"
+
+
+def _further(name: str) -> Axis:
+    """Return an axis that only the table of options knows; ``"-"`` stands for its default."""
+
+    def without(row: Row) -> Row:
+        more = {other: value for other, value in row.setting.more.items() if other != name}
+        return replace(row, setting=replace(row.setting, more=more))
+
+    def column(row: Row) -> tuple[Any, str]:
+        value = row.setting.more.get(name, "-")
+        return natural(value), value
+
+    def shared(row: Row) -> tuple[Hashable, ...]:
+        it = without(row).setting
+        return *it.place, it.learner, it.test, it.aug
+
+    words = name.replace("_", " "), name.replace("_", "-")
+    return Axis(*words, lambda row: True, column, shared, lambda row: layout.shared_text(without(row)))
 
 
 AXES = (
     Axis(
         "real images per class",
         "shots",
-        lambda row: row.generation.shots is not None and row.generation.n_real > 0,
+        lambda row: row.setting.shots is not None and row.setting.n_real > 0,
         _shots,
         _any_size,
         _any_size_title,
@@ -358,7 +374,7 @@ AXES = (
     Axis(
         "real images",
         "n-real",
-        lambda row: row.generation.shots is None and row.generation.n_real > 0,
+        lambda row: row.setting.shots is None and row.setting.n_real > 0,
         _sizes,
         _any_size,
         _any_size_title,
@@ -366,17 +382,17 @@ AXES = (
     Axis(
         "augmentation",
         "aug",
-        lambda row: row.aug != "-",
-        lambda row: ((row.aug_links, natural(row.aug)), row.aug),
-        lambda row: (*_place(row), row.learner, row.test, ""),
-        lambda row: f"{layout.setting(row.generation)}, learner {row.learner}{layout.aug_and_test(row, aug=False)}",
+        lambda row: row.setting.aug != "-",
+        lambda row: ((row.aug_links, natural(row.setting.aug)), row.setting.aug),
+        lambda row: (*row.setting.place, row.setting.learner, row.setting.test, ""),
+        lambda row: f"{layout.setting(row)}, learner {row.setting.learner}{layout.aug_and_test(row, aug=False)}",
     ),
     Axis(
         "architecture",
         "arch",
-        lambda row: row.arch != "-",
-        lambda row: (natural(row.arch), row.arch),
-        lambda row: (*_place(row), row.learner, row.test, row.aug),
+        lambda row: row.setting.arch != "-",
+        lambda row: (natural(row.setting.arch), row.setting.arch),
+        lambda row: (*row.setting.place, row.setting.learner, row.setting.test, row.setting.aug),
         layout.shared_text,
     ),
 )

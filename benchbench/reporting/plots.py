@@ -79,9 +79,9 @@ def write_plots(table: Table, results: Path) -> list[Path]:
 
 def plot_name(pivot: Pivot) -> str:
     """Return the path of a plot below ``figures/``; another setting has another name."""
-    made = pivot.rows[0].generation
+    it = pivot.rows[0].setting
     digest = hashlib.sha256(pivot.title.encode()).hexdigest()[:8]
-    return f"{safe_name(made.data.replace(':', '-'))}/{pivot.axis.option}-{made.preset}-{digest}.png"
+    return f"{safe_name(it.data.replace(':', '-'))}/{pivot.axis.option}-{it.preset}-{digest}.png"
 
 
 def draw(pivot: Pivot) -> bytes:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TextIO
 
 from ..results.table import Row, Table
-from ..statistics.labels import heading
 from . import grid as layout
 from .grid import Grid, Notes
+from .metrics import metric_grids
 from .pivots import pivot_grid, shown_instead
 
 #: Columns of text beyond which a pivot is turned on its side.
 WIDEST = 100
+#: What stands for signs that an output cannot encode.
+_PLAIN = str.maketrans({"±": "+-", "↓": "v", "↑": "^"})
 
 
 def print_table(table: Table, stream: TextIO | None = None) -> None:
@@ -29,7 +31,7 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
             _print_rich(grid, stream)
         else:
             text = "\n".join(plain_lines(grid)) + "\n"
-            stream.write(text if _can_encode(stream, text) else text.replace("±", "+-"))
+            stream.write(text if _can_encode(stream, text) else text.translate(_PLAIN))
 
 
 def short_grids(table: Table) -> Iterator[Grid]:
@@ -40,6 +42,8 @@ def short_grids(table: Table) -> Iterator[Grid]:
         yield replace(grid, notes=(*grid.notes, "In detail: leaderboard.md."))
     rest = [row for row in table.rows if row.spec_id not in covered]
     yield from comparison_grids(replace(table, rows=tuple(rest)))
+    for title, generations in layout.subsets(table.generations):
+        yield from (grid for grid in metric_grids(title, generations, short=True) if grid.headers)
 
 
 def comparison_grids(table: Table) -> Iterator[Grid]:
@@ -47,22 +51,17 @@ def comparison_grids(table: Table) -> Iterator[Grid]:
     for title, rows in layout.settings(table.rows):
         notes = Notes()
         cells: list[tuple[str, ...]] = []
-        extractors = {row.generation.extractor or "" for row in rows} - {""}
-        one = next(iter(extractors)) if len(extractors) == 1 else ""
-        baselines = [row for row in rows if row.generation.baseline]
-        for arch in dict.fromkeys(row.arch for row in rows):
-            base = next((row for row in baselines if row.arch == arch), None)
+        baselines = [row for row in rows if row.setting.baseline]
+        for arch in dict.fromkeys(row.setting.arch for row in rows):
+            base = next((row for row in baselines if row.setting.arch == arch), None)
             real = "" if base is None else _accuracy(base, notes)
-            others = [row for row in rows if row.arch == arch and not row.generation.baseline]
-            for row in others:
-                cells.append((arch, real, *_compared(row, notes, fd=bool(one))))
+            others = [row for row in rows if row.setting.arch == arch and not row.setting.baseline]
+            cells += [(arch, real, *_compared(row, notes)) for row in others]
             if not others:
-                cells.append((arch, real, *[""] * (6 if one else 5)))
-        name = ", ".join(dict.fromkeys(row.generation.gen for row in baselines)) or "baseline"
+                cells.append((arch, real, *[""] * 5))
+        name = ", ".join(dict.fromkeys(row.setting.gen for row in baselines)) or "baseline"
         headers = ("architecture", name, "generator", ">mix", ">generated", "accuracy, %", "difference")
-        distances = (f">{heading(one)}",) if one else ()
-        below = (*notes.lines(), *layout.setting_notes(rows), *_baseline_distance(baselines, one))
-        yield _filled(Grid(title, headers + distances, tuple(cells), below))
+        yield _filled(Grid(title, headers, tuple(cells), (*notes.lines(), *layout.setting_notes(rows))))
 
 
 def _filled(grid: Grid) -> Grid:
@@ -72,21 +71,13 @@ def _filled(grid: Grid) -> Grid:
     return replace(grid, headers=tuple(grid.headers[place] for place in kept), rows=rows)
 
 
-def _compared(row: Row, notes: Notes, *, fd: bool) -> Iterator[str]:
-    made = row.generation
-    yield from (made.gen, row.mix, layout.images(made), _accuracy(row, notes), layout.difference(row))
-    if fd:
-        yield layout.distance(made.fd)
+def _compared(row: Row, notes: Notes) -> tuple[str, ...]:
+    images = layout.images(row.generation)
+    return row.setting.gen, row.setting.mix, images, _accuracy(row, notes), layout.difference(row)
 
 
 def _accuracy(row: Row, notes: Notes) -> str:
     return layout.accuracy(row) + notes.mark(*layout.row_notes(row))
-
-
-def _baseline_distance(baselines: Sequence[Row], extractor: str) -> Iterator[str]:
-    scored = next((row.generation for row in baselines if row.generation.fd is not None), None)
-    if extractor and scored is not None:
-        yield f"{heading(extractor)} of real images against other real images: {layout.distance(scored.fd)}."
 
 
 def plain_lines(grid: Grid) -> Iterator[str]:

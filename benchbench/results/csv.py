@@ -1,67 +1,136 @@
-"""``leaderboard.csv``: one row per sentence, for programs; the same bytes for the same records."""
+"""``leaderboard.csv``: one row per setting, for programs; the same bytes for the same records."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
-from collections.abc import Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
+from ..plugins.column import Column
+from .record import METRIC_FACTS
+from ..planning.setting import Setting
 from .table import Row, Table
 
-#: ``(column, decimals, value)`` in the order of the file; decimals are ``None`` for what is written as it is.
-COLUMNS: tuple[tuple[str, int | None, Callable[[Row], Any]], ...] = (
-    ("data", None, lambda row: row.generation.data),
-    ("gen", None, lambda row: row.generation.gen),
-    ("mix", None, lambda row: row.mix),
-    ("aug", None, lambda row: row.aug),
-    ("learner", None, lambda row: row.learner),
-    ("arch", None, lambda row: row.arch),
-    ("n_real", None, lambda row: row.generation.n_real),
-    ("n_syn", None, lambda row: row.generation.n_syn),
-    ("seeds", None, lambda row: row.seeds),
-    ("acc_mean", 2, lambda row: row.acc_mean),
-    ("acc_std", 2, lambda row: row.acc_std),
-    ("fd", 4, lambda row: row.generation.fd),
-    ("precision", 4, lambda row: row.generation.precision),
-    ("recall", 4, lambda row: row.generation.recall),
-    ("density", 4, lambda row: row.generation.density),
-    ("coverage", 4, lambda row: row.generation.coverage),
-    ("extractor", None, lambda row: row.generation.extractor),
-    ("fit_s", 2, lambda row: row.generation.fit_s),
-    ("sample_s", 2, lambda row: row.generation.sample_s),
-    ("train_s", 2, lambda row: row.train_s),
-    ("preset", None, lambda row: row.generation.preset),
-    ("spec_id", None, lambda row: row.spec_id),
-    ("draws", None, lambda row: row.generation.draws),
-    ("delta", 2, lambda row: row.delta),
-    ("best_on_test", 2, lambda row: row.best_on_test),
-    ("kd", 6, lambda row: row.generation.kd),
-    ("n_score", None, lambda row: row.generation.n_score),
-    ("n_reference", None, lambda row: row.generation.n_reference),
-    ("peak_memory_mib", 1, lambda row: row.peak_memory_mib),
-    ("fit_images_per_s", 3, lambda row: row.generation.fit_images_per_s),
-    ("sample_images_per_s", 3, lambda row: row.generation.sample_images_per_s),
-    ("train_images_per_s", 3, lambda row: row.train_images_per_s),
-    ("status", None, lambda row: row.status),
-    ("superseded", None, lambda row: row.superseded),
-    ("environments", None, lambda row: len(row.environments)),
-    ("delta_std", 2, lambda row: row.delta_std),
-    ("shots", None, lambda row: row.generation.shots),
-    ("n_made", None, lambda row: row.generation.n_made),
-    ("fd_real", 4, lambda row: row.generation.fd_real),
-    ("test", None, lambda row: row.test),
-    ("subset", None, lambda row: row.generation.subset),
+#: The columns that every file begins with, in this order; one that nothing fills is empty. Others follow.
+LEADING = (
+    *("data", "gen", "mix", "aug", "learner", "arch", "n_real", "n_syn", "seeds", "acc_mean", "acc_std"),
+    *("fd", "precision", "recall", "density", "coverage", "extractor"),
+    *("fit_s", "sample_s", "train_s", "preset", "spec_id"),
+    *("draws", "delta", "best_on_test", "kd", "n_score", "n_reference", "peak_memory_mib"),
+    *("fit_images_per_s", "sample_images_per_s", "train_images_per_s", "status", "superseded", "environments"),
+    *("delta_std", "shots", "n_made", "fd_real", "test", "subset"),
 )
+
+
+class TableColumn(NamedTuple):
+    """One column: its name, its decimals (``None`` for what is written as it is), and the value of a row."""
+
+    name: str
+    decimals: int | None
+    value: Callable[[Row], Any]
+
+
+class MetricColumn(NamedTuple):
+    """One column of metrics: its name, decimals and key, and the metrics that may fill it, the first one wins."""
+
+    name: str
+    decimals: int | None
+    key: str
+    metrics: tuple[str, ...]
+
+    def of(self, scores: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Return the value among scores by metric."""
+        return next((scores[metric].get(self.key) for metric in self.metrics if metric in scores), None)
+
+
+def metric_columns(declared: Iterable[tuple[str, Sequence[Column]]]) -> list[MetricColumn]:
+    """Return the columns that metrics fill, those of ``LEADING`` first.
+
+    Where several metrics declare a key, each has a column ``METRIC.KEY``, and a leading column of that name shows in
+    each row the metric that fills most leading columns, the first by name among equals.
+
+    Args:
+        declared: metrics by their spelling with their columns; one may come again.
+    """
+    by_metric: dict[str, dict[str, Column]] = {}
+    for metric, columns in declared:
+        by_metric.setdefault(metric, {}).update({column.key: column for column in columns})
+    fixed = set(LEADING) - _HARNESS.keys()
+    order = sorted(by_metric, key=lambda metric: (-len(by_metric[metric].keys() & fixed), metric))
+    found = []
+    for name in LEADING:
+        if name in METRIC_FACTS:
+            found.append(MetricColumn(name, None, name, tuple(order)))
+        elif name not in _HARNESS:
+            metrics = tuple(metric for metric in order if name in by_metric[metric])
+            decimals = by_metric[metrics[0]][name].decimals if metrics else 4
+            found.append(MetricColumn(name, decimals, name, metrics))
+    count = Counter(key for columns in by_metric.values() for key in columns)
+    for metric in order:
+        for key, column in by_metric[metric].items():
+            shared = count[key] > 1 or key in _HARNESS
+            if shared or key not in fixed:
+                found.append(MetricColumn(f"{metric}.{key}" if shared else key, column.decimals, key, (metric,)))
+    return found
+
+
+def table_columns(table: Table) -> list[TableColumn]:
+    """Return the columns of a table in the order of the file: ``LEADING``, further axes, then what metrics add."""
+    declared = ((item.metric, item.columns) for row in table.rows for item in row.generation.scores)
+    measured = {item.name: _measured(item) for item in metric_columns(declared)}
+    leading = [measured.pop(name) if name in measured else _HARNESS[name] for name in LEADING]
+    more = dict.fromkeys(name for row in table.rows for name in sorted(row.setting.more))
+    return [*leading, *map(_axis, more), *measured.values()]
+
+
+def _axis(name: str) -> TableColumn:
+    return TableColumn(name, None, lambda row: row.setting.more.get(name))
+
+
+def _measured(item: MetricColumn) -> TableColumn:
+    def value(row: Row) -> Any:
+        return item.of({scores.metric: scores.values for scores in row.generation.scores})
+
+    return TableColumn(item.name, item.decimals, value)
+
+
+def _harness() -> dict[str, TableColumn]:
+    """Return the columns that no metric fills, by name."""
+    in_setting = [item.name for item in dataclasses.fields(Setting) if item.name in LEADING]
+    in_row: dict[str, int | None] = {
+        "acc_mean": 2,
+        "acc_std": 2,
+        "train_s": 2,
+        "delta": 2,
+        "delta_std": 2,
+        "best_on_test": 2,
+    }
+    in_row |= {"peak_memory_mib": 1, "train_images_per_s": 3}
+    in_row |= dict.fromkeys(("seeds", "spec_id", "status", "superseded"))
+    in_generation: dict[str, int | None] = {"fit_s": 2, "sample_s": 2, "fit_images_per_s": 3, "sample_images_per_s": 3}
+    in_generation |= dict.fromkeys(("draws", "n_made"))
+    found = [TableColumn("environments", None, lambda row: len(row.environments))]
+    found += [TableColumn(name, None, attrgetter(f"setting.{name}")) for name in in_setting]
+    found += [TableColumn(name, decimals, attrgetter(name)) for name, decimals in in_row.items()]
+    found += [TableColumn(name, decimals, attrgetter(f"generation.{name}")) for name, decimals in in_generation.items()]
+    return {column.name: column for column in found}
+
+
+_HARNESS = _harness()
 
 
 def csv_text(table: Table) -> str:
     """Return the file: comma separated, LF line ends, accuracies in percent, empty where nothing is known."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([name for name, _, _ in COLUMNS])
+    columns = table_columns(table)
+    writer.writerow([column.name for column in columns])
     for row in table.rows:
-        writer.writerow([_text(value(row), decimals) for _, decimals, value in COLUMNS])
+        writer.writerow([_text(column.value(row), column.decimals) for column in columns])
     return file.getvalue()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..files import safe_name, write_atomic
-from .record import MIGRATIONS, SCHEMA, Cell, Cost, Provenance, Record, RecordError, Result, hide_paths, pack_hits, unpack_hits, upgrade
+from ..planning.setting import hide_paths
+from .record import MIGRATIONS, SCHEMA, Cell, Cost, Provenance, Record, RecordError, Result, pack_hits, unpack_hits, upgrade
 
 __all__ = [
     "MIGRATIONS",
@@ -82,7 +83,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def record_path(results: Path, record: Record) -> Path:
     """Return where a record lies; every part is short and allowed on all common file systems."""
     cell = record.cell
-    parts = (_names(cell.data), _names(cell.gen), cell.arch or "-")
+    parts = (_names(cell.data), _names(cell.gen), cell.arch)
     return results.joinpath("records", *map(safe_name, parts), f"{record.key}.json")
 
 

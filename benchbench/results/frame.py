@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .record import Record
 from .folder import read_records
-from .table import build_table, metric, shown_keys
-from .csv import COLUMNS
+from .table import build_table, columns_of, shown_keys
+from .csv import MetricColumn, metric_columns, table_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ _COUNTS = (
     "superseded",
     "environments",
 )
-_METRICS = ("fd", "fd_real", "kd", "precision", "recall", "density", "coverage", "extractor", "n_score", "n_reference")
 _SECONDS = ("data_s", "fit_s", "sample_s", "train_s", "score_s")
 
 
@@ -36,11 +35,11 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
 
     Args:
         results: the results folder.
-        per_record: one row per training instead of one per sentence.
+        per_record: one row per training instead of one per setting.
 
     Returns:
-        Per sentence, the columns of ``leaderboard.csv`` in its order and units (accuracies and
-        differences in percent, not rounded; seconds; MiB). Per record: the sentence (``data`` to
+        Per setting, the columns of ``leaderboard.csv`` in its order and units (accuracies and
+        differences in percent, not rounded; seconds; MiB). Per record: the setting (``data`` to
         ``preset``, ``shots``, ``draw``, ``replicate``, ``seed``, ``baseline``), ``status``, ``error``,
         ``accuracy`` and ``best_on_test`` in percent, ``steps``, ``parameters``, the metrics, the
         seconds of each stage, ``peak_memory_mib``, ``device``, ``created`` (UTC), ``environment``,
@@ -57,29 +56,31 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
         warnings.warn(problem, stacklevel=2)
     if per_record:
         shown = shown_keys(records)
-        rows = [{**_flat(record), "shown": record.key in shown} for record in records]
+        measured = metric_columns(item for record in records for item in columns_of(record).items())
+        rows = [{**_flat(record, measured), "shown": record.key in shown} for record in records]
         return pd.DataFrame(rows)
     table = build_table(records)
+    columns = table_columns(table)
     frame = pd.DataFrame(
-        [[value(row) for _, _, value in COLUMNS] for row in table.rows],
-        columns=[name for name, _, _ in COLUMNS],
+        [[column.value(row) for column in columns] for row in table.rows],
+        columns=[column.name for column in columns],
     )
-    floats = {name: "float64" for name, decimals, _ in COLUMNS if decimals is not None}
+    floats = {column.name: "float64" for column in columns if column.decimals is not None}
     return frame.astype(floats | dict.fromkeys(_COUNTS, "Int64"))
 
 
-def _flat(record: Record) -> dict[str, Any]:
+def _flat(record: Record, measured: list[MetricColumn]) -> dict[str, Any]:
     cell, result, cost = record.cell, record.result, record.cost
     best = None if result is None else result.best_on_test
     return {
-        **vars(cell),
+        **cell.to_json(),
         "status": record.status,
         "error": record.error,
         "accuracy": None if result is None else result.accuracy * 100,
         "best_on_test": None if best is None else best * 100,
         "steps": None if result is None else result.steps,
         "parameters": None if result is None else result.parameters,
-        **{name: metric(record, name) for name in _METRICS},
+        **{column.name: column.of({name: record.metrics[name] for name in columns_of(record)}) for column in measured},
         **{name: getattr(cost, name) for name in _SECONDS},
         "peak_memory_mib": cost.peak_memory_mib,
         "device": cost.device,

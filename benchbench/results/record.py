@@ -19,69 +19,63 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..plugins.column import Column
 from ..errors import BenchError
+from ..statistics.labels import heading, kernel_heading
+from ..planning.setting import Cell, hide_paths
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 3
+SCHEMA = 4
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
 Migration = tuple[int, Callable[[Json], Json]]
-#: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say.
-MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data))
+
+
+def number_columns(scores: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return a column for each number of a metric that declares none; counts of images are no such number."""
+    names = [name for name, value in scores.items() if type(value) in (int, float) and name not in METRIC_FACTS]
+    return tuple(Column(name, name) for name in sorted(names))
+
+
+def _former_columns(scores: Mapping[str, Any]) -> tuple[Column, ...]:
+    """Return the columns of a metric in a record of schema 3, which had them for one set of names only."""
+    extractor = str(scores.get("extractor") or "")
+    known = (
+        Column("fd", heading(extractor), 4, "less"),
+        Column("fd_real", "of real images", 4),
+        Column("kd", kernel_heading(extractor), 6, "less"),
+        *(Column(name, name, 4, "more") for name in ("precision", "recall", "density", "coverage")),
+    )
+    return tuple(column for column in known if column.key in scores) if "fd" in scores else number_columns(scores)
+
+
+def _with_columns(data: Json) -> Json:
+    cell, metrics = data.get("cell"), data.get("metrics")
+    if isinstance(cell, dict) and cell.get("arch", "") is None:
+        data = {**data, "cell": {**cell, "arch": "-"}}
+    if isinstance(metrics, dict):
+        scored = {name: scores for name, scores in metrics.items() if isinstance(scores, dict)}
+        data = {**data, "metric_columns": {name: _plain(_former_columns(scores)) for name, scores in scored.items()}}
+    return data
+
+
+#: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say. 4 adds
+#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture.
+MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data), (3, _with_columns))
+
+#: What every metric reports beside its numbers: what it was measured with.
+METRIC_FACTS = ("extractor", "n_score", "n_reference")
 
 T = TypeVar("T")
 
 
 class RecordError(BenchError):
     """A record that cannot be read; the text says what is wrong with it."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The sentence that a record answers, with its draw and seed.
-
-    Attributes:
-        data: spec text of the dataset, such as ``"digits"``.
-        gen: spec text of the generator, such as ``"diffinv:guidance_scale=3"``.
-        mix: ``"real:synthetic"`` images per group of a batch (``"0:1"``, ``"1:3"``), ``"1:0"`` for real.
-        aug: spec text of the augmentation, ``"-"`` for a learner without that axis.
-        learner: spec text of the learner.
-        arch: architecture, ``None`` for a learner without that axis.
-        n_real: real training images.
-        n_syn: generated images, 0 for the baseline.
-        shots: images per class, ``None`` for all.
-        draw: which few-shot draw, from 0.
-        replicate: which training on that draw, from 0.
-        seed: the training seed derived from all that.
-        preset: ``"quick"`` or ``"paper"``.
-        baseline: whether others are compared with it (trained on the real images alone).
-        test: spec text of what the test images passed through, ``"-"`` for nothing.
-        subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
-
-    """
-
-    data: str
-    gen: str
-    mix: str
-    aug: str
-    learner: str
-    arch: str | None
-    n_real: int
-    n_syn: int
-    shots: int | None
-    draw: int
-    replicate: int
-    seed: int
-    preset: str
-    baseline: bool = False
-    test: str = "-"
-    subset: str = "balanced"
 
 
 @dataclass(frozen=True)
@@ -176,12 +170,13 @@ class Record:
         error: why it failed, ``None`` when done.
         cell: the sentence.
         result: what training gave, ``None`` when failed.
-        metrics: by metric plugin, the mapping that it returned.
+        metrics: by the metric's spelling, the mapping that it returned.
         cost: seconds, rates and memory.
         code: code fingerprint of each stage.
         steps: keys of the steps behind it, by stage.
         provenance: environment, versions, time.
         facts: by stage, what each of its steps reported (``Context.report``), steps without a report left out.
+        metric_columns: by the metric's spelling, its columns, so that tables need no plugin.
         schema: version of this layout.
 
     """
@@ -198,9 +193,11 @@ class Record:
     steps: Mapping[str, Any]
     provenance: Provenance
     facts: Mapping[str, Any] = field(default_factory=dict)
+    metric_columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metric_columns", _read_columns(self.metric_columns))
         if not re.fullmatch("[0-9a-f]{64}", self.key):
             raise RecordError(f"key {self.key!r}: must be 64 hexadecimal digits")
         if (self.status, self.result is None, self.error is None) not in (
@@ -216,8 +213,7 @@ class Record:
     def to_json(self) -> Json:
         """Return plain JSON: numbers that are not finite become ``None``, absolute paths their last part."""
         data = _plain(self)
-        for name in ("data", "gen", "aug", "learner", "test"):
-            data["cell"][name] = hide_paths(data["cell"][name])
+        data["cell"] = _plain(self.cell.without_paths())
         if self.error is not None:
             data["error"] = hide_paths(self.error)
         data["provenance"]["notes"] = [hide_paths(note) for note in self.provenance.notes]
@@ -241,6 +237,17 @@ class Record:
     def created(self) -> datetime:
         """When it was made, in UTC."""
         return moment(self.provenance.created)
+
+
+def _read_columns(declared: Mapping[str, Any]) -> dict[str, tuple[Column, ...]]:
+    """Return columns by metric, from themselves or from their JSON."""
+    found = {}
+    for metric, columns in declared.items():
+        try:
+            found[metric] = tuple(item if isinstance(item, Column) else Column(**item) for item in columns)
+        except (TypeError, ValueError) as error:
+            raise RecordError(f"metric_columns.{metric}: {error}") from None
+    return found
 
 
 def pack_hits(hits: NDArray[np.bool_]) -> str:
@@ -275,19 +282,6 @@ def moment(text: str) -> datetime:
     except ValueError:
         raise RecordError(f"provenance.created {text!r}: not an ISO 8601 time") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-_PATH = re.compile(r"""(?<![^\s=+:'"(\[,])(?:~?/(?!/)|[A-Za-z]:[\\/](?!/))[^\s,:;'"()\[\]+]*""")
-
-
-def hide_paths(text: str) -> str:
-    """Return a text with each absolute path cut to its last part: ``path=/home/me/cats`` to ``path=cats``."""
-
-    def last(match: re.Match[str]) -> str:
-        parts = [part for part in re.split(r"[\\/]", match[0]) if part]
-        return parts[-1] if parts else match[0]
-
-    return _PATH.sub(last, text)
 
 
 def upgrade(data: Any, migrations: tuple[Migration, ...] = MIGRATIONS, target: int = SCHEMA) -> Json:

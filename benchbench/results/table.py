@@ -16,9 +16,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from .record import Cell, Record, hide_paths
+from ..plugins.column import Column
+from .record import METRIC_FACTS, Record, number_columns
+from ..planning.setting import Setting, hide_paths
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one metric says of a generated set, averaged over its draws.
+
+    Attributes:
+        metric: its spelling.
+        columns: what it shows of its numbers.
+        values: by column key the mean, and what it was measured with: ``extractor``, the id of its features
+            (``"mixed"`` when the draws differ in it; then nothing is averaged), ``n_score`` and ``n_reference``, the
+            generated and real images that were compared (absent when the draws differ).
+
+    """
+
+    metric: str
+    columns: tuple[Column, ...]
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,56 +46,33 @@ class Generation:
     """What one generated set is like and took, averaged over its draws.
 
     Attributes:
-        data, gen, n_real, n_syn, shots, preset, baseline: as in :class:`benchbench.results.record.Cell`.
-        subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
+        setting: what it was made for and with, ``"-"`` for the axes of a training.
         draws: generations behind the means.
-        fd: Fréchet distance on the features of ``extractor``.
-        kd: kernel distance on the same features.
-        precision, recall, density, coverage: of the generated images among the reference.
-        extractor: id of the feature extractor; ``None`` without metrics, ``"mixed"`` when the draws
-            differ in it (then nothing is averaged).
+        scores: what each metric says of it, by spelling.
         n_made: images that there are, fewer than ``n_syn`` after a filter; the mean over draws, rounded.
-        fd_real: Fréchet distance of as many real images to the other real ones: what ``fd`` would be at best.
-        n_score: generated images that were scored; ``None`` when the draws differ.
-        n_reference: real images that they were scored against.
         fit_s, sample_s: seconds per generation.
         fit_images_per_s, sample_images_per_s: rates of the two stages.
 
     """
 
-    data: str
-    gen: str
-    n_real: int
-    n_syn: int
-    shots: int | None
-    preset: str
-    baseline: bool
+    setting: Setting
     draws: int
-    fd: float | None = None
-    kd: float | None = None
-    precision: float | None = None
-    recall: float | None = None
-    density: float | None = None
-    coverage: float | None = None
-    fd_real: float | None = None
+    scores: tuple[Scores, ...] = ()
     n_made: int | None = None
-    extractor: str | None = None
-    n_score: int | None = None
-    n_reference: int | None = None
     fit_s: float | None = None
     sample_s: float | None = None
     fit_images_per_s: float | None = None
     sample_images_per_s: float | None = None
-    subset: str = "balanced"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sentence with everything known about it.
+    """One setting with everything known about it.
 
     Attributes:
+        setting: what was run.
         generation: its images, averaged over the draws of this row.
-        mix, aug, learner, arch, test, spec_id: as in :class:`benchbench.results.record.Cell`; ``"-"`` for an axis it lacks.
+        spec_id: identity of the setting, see :class:`benchbench.results.record.Record`.
         seeds: finished trainings, over all draws.
         failed: trainings that failed.
         status: ``"done"``, ``"failed (out of memory)"`` or ``"1 of 3 failed (out of memory)"``.
@@ -98,11 +95,8 @@ class Row:
 
     """
 
+    setting: Setting
     generation: Generation
-    mix: str
-    aug: str
-    learner: str
-    arch: str
     spec_id: str
     seeds: int
     failed: int
@@ -115,7 +109,6 @@ class Row:
     peak_memory_mib: float | None
     superseded: int
     environments: tuple[str, ...]
-    test: str = "-"
     test_copies: int = 0
     test_in_train: int = 0
     test_in_validation: int = 0
@@ -146,10 +139,10 @@ def build_table(records: Iterable[Record]) -> Table:
     rows.sort(key=_row_order)
     baselines: dict[tuple[Hashable, ...], Row] = {}
     for row in rows:
-        if row.generation.baseline and row.acc_mean is not None:
-            baselines.setdefault(_comparable(row), row)
-    compared = tuple(_with_delta(row, baselines.get(_comparable(row)), accuracies) for row in rows)
-    made = [_generation(group) for group in _grouped(shown, lambda record: _generation_id(record.cell)).values()]
+        if row.setting.baseline and row.acc_mean is not None:
+            baselines.setdefault(row.setting.comparable, row)
+    compared = tuple(_with_delta(row, baselines.get(row.setting.comparable), accuracies) for row in rows)
+    made = [_generation(group) for group in _grouped(shown, lambda record: record.cell.generation).values()]
     return Table(compared, tuple(sorted(made, key=_generation_order)), sum(row.superseded for row in rows))
 
 
@@ -163,11 +156,13 @@ def shown_keys(records: Iterable[Record]) -> set[str]:
     return {record.key for group in by_spec.values() for record in _newest(group)}
 
 
-def metric(record: Record, name: str) -> Any:
-    """Return a value that any of a record's metrics gave; what stands beside ``fd`` goes first."""
-    mappings = [record.metrics[plugin] for plugin in sorted(record.metrics)]
-    mappings.sort(key=lambda mapping: mapping.get("fd") is None)
-    return next((mapping[name] for mapping in mappings if mapping.get(name) is not None), None)
+def columns_of(record: Record) -> dict[str, tuple[Column, ...]]:
+    """Return the columns of each metric that scored, by its spelling."""
+    return {
+        name: record.metric_columns.get(name) or number_columns(scores)
+        for name, scores in record.metrics.items()
+        if "error" not in scores
+    }
 
 
 def short_error(error: str, limit: int = 80) -> str:
@@ -228,14 +223,10 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
     done = [(record, record.result) for record in records if record.result is not None]
     accuracies = [result.accuracy * 100 for _, result in done]
     best = [result.best_on_test * 100 for _, result in done if result.best_on_test is not None]
-    cell = records[0].cell
     memory = [number for record in records if (number := _number(record.cost.peak_memory_mib)) is not None]
     return Row(
+        setting=records[0].cell.setting.without_paths(),
         generation=_generation(records),
-        mix=cell.mix,
-        aug=hide_paths(cell.aug),
-        learner=hide_paths(cell.learner),
-        arch=cell.arch or "-",
         spec_id=records[0].spec_id,
         seeds=len(done),
         failed=len(records) - len(done),
@@ -248,7 +239,6 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         peak_memory_mib=max(memory, default=None),
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
-        test=hide_paths(cell.test),
         test_copies=max((int(result.details.get("test_copies", 0)) for _, result in done), default=0),
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
@@ -271,7 +261,7 @@ def _status(records: Sequence[Record]) -> str:
 
 
 def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping[tuple[int, int], float]]) -> Row:
-    if baseline is None or row.generation.baseline or row.acc_mean is None or baseline.acc_mean is None:
+    if baseline is None or row.setting.baseline or row.acc_mean is None or baseline.acc_mean is None:
         return row
     ours, theirs = accuracies[row.spec_id], accuracies[baseline.spec_id]
     std = None
@@ -280,16 +270,14 @@ def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping
     return replace(row, delta=row.acc_mean - baseline.acc_mean, delta_std=std)
 
 
-def _comparable(row: Row) -> tuple[Hashable, ...]:
-    made = row.generation
-    return made.data, made.n_real, made.shots, made.subset, made.preset, row.learner, row.arch, row.aug, row.test
-
-
 def _row_order(row: Row) -> tuple[Any, ...]:
-    made = row.generation
-    place = (natural(made.data), made.n_real, made.shots or 0, made.subset, made.preset)
-    axes = (natural(row.learner), natural(row.arch), natural(row.aug), natural(row.test))
-    return (*place, *axes, not made.baseline, natural(row.mix), natural(made.gen), made.n_syn, row.spec_id)
+    it = row.setting
+    axes = (natural(it.learner), natural(it.arch), natural(it.aug), natural(it.test))
+    return (*_place_order(it), *axes, not it.baseline, natural(it.mix), natural(it.gen), it.n_syn, row.spec_id)
+
+
+def _place_order(it: Setting) -> tuple[Any, ...]:
+    return natural(it.data), it.n_real, it.shots or 0, it.subset, it.preset, sorted(it.more.items())
 
 
 # --- what a generation says
@@ -307,44 +295,36 @@ def _generation(records: Sequence[Record]) -> Generation:
     def mean(read: Callable[[Record], Any]) -> float | None:
         return _mean(values(read))
 
-    def same(name: str) -> int | None:
-        found = {value for value in values(lambda item: metric(item, name)) if type(value) is int}
-        return found.pop() if len(found) == 1 else None
+    def scores(metric: str, columns: tuple[Column, ...]) -> Scores:
+        def of(key: str) -> list[Any]:
+            return values(lambda item: item.metrics.get(metric, {}).get(key))
 
-    cell = records[0].cell
-    extractors = {str(value) for value in values(lambda item: metric(item, "extractor"))}
-    one = len(extractors) <= 1
-    names = ("fd", "kd", "precision", "recall", "density", "coverage", "fd_real") if one else ()
+        facts = {name: set(map(str, of(name)) if name == "extractor" else of(name)) for name in METRIC_FACTS}
+        found = {name: next(iter(told)) for name, told in facts.items() if len(told) == 1}
+        if len(facts["extractor"]) > 1:
+            return Scores(metric, columns, found | {"extractor": "mixed"})
+        means = {column.key: _mean(of(column.key)) for column in columns}
+        return Scores(metric, columns, found | {key: value for key, value in means.items() if value is not None})
+
     counted = mean(lambda item: item.cost.sample_images)
+    newest: dict[str, tuple[Column, ...]] = {}
+    for record in newest_first:
+        newest = columns_of(record) | newest
     return Generation(
-        data=hide_paths(cell.data),
-        gen=hide_paths(cell.gen),
-        n_real=cell.n_real,
-        n_syn=cell.n_syn,
-        shots=cell.shots,
-        preset=cell.preset,
-        baseline=cell.baseline,
+        setting=replace(records[0].cell.setting.without_paths(), mix="-", aug="-", learner="-", arch="-", test="-"),
         draws=len(draws),
+        scores=tuple(scores(metric, newest[metric]) for metric in sorted(newest)),
         n_made=None if counted is None else round(counted),
-        extractor="mixed" if not one else next(iter(extractors), None),
-        n_score=same("n_score"),
-        n_reference=same("n_reference"),
         fit_s=mean(lambda item: item.cost.fit_s),
         sample_s=mean(lambda item: item.cost.sample_s),
         fit_images_per_s=mean(lambda item: item.cost.images_per_s.get("fit")),
         sample_images_per_s=mean(lambda item: item.cost.images_per_s.get("sample")),
-        subset=cell.subset,
-        **{name: mean(lambda item, name=name: metric(item, name)) for name in names},  # type: ignore[misc]
     )
 
 
-def _generation_id(cell: Cell) -> tuple[Hashable, ...]:
-    return cell.data, cell.n_real, cell.shots, cell.subset, cell.preset, cell.gen, cell.n_syn, cell.baseline
-
-
 def _generation_order(made: Generation) -> tuple[Any, ...]:
-    place = (natural(made.data), made.n_real, made.shots or 0, made.subset, made.preset)
-    return (*place, not made.baseline, natural(made.gen), made.n_syn, made.extractor or "")
+    it = made.setting
+    return *_place_order(it), not it.baseline, natural(it.gen), it.n_syn
 
 
 def _number(value: Any) -> float | None:

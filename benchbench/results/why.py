@@ -41,8 +41,9 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
     store = Store(results / "artifacts")
     differences = list(_differences(record, other, store)) if other else []
     told = record.cell
+    arch = told.learner if told.arch == "-" else told.arch
     lines = [
-        f"{record.key[:12]}  {told.gen} on {told.data}, {told.arch or told.learner}, {told.aug}, mix {told.mix}",
+        f"{record.key[:12]}  {told.gen} on {told.data}, {arch}, {told.aug}, mix {told.mix}",
         f"  draw {told.draw + 1}, seed {told.replicate + 1}, {told.n_real} real, {told.n_syn} generated, {told.preset}",
         f"  {record.status}, made {record.provenance.created}",
     ]
@@ -59,7 +60,7 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
         ]
     return {
         "key": record.key,
-        "sentence": vars(told) | {},
+        "sentence": told.to_json(),
         "steps": {stage: list(step_keys) for stage, step_keys in record.steps.items()},
         "other": other.key if other else None,
         "differences": differences,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ..planning.cells import Cell as PlannedCell
-from ..results.folder import Cell, Cost, Provenance, Record, Result
+from ..planning.cells import PlannedCell
+from ..results.folder import Cost, Provenance, Record, Result
 from ..store.store import Store
 
 
@@ -47,7 +47,7 @@ def make_record(
         spec_id=cell.spec_id,
         status="done" if failed is None else "failed",
         error=failed,
-        cell=Cell(**(cell.sentence | {"arch": None if cell.sentence["arch"] == "-" else cell.sentence["arch"]})),
+        cell=cell.setting,
         result=result,
         metrics=scores,
         cost=_cost(cell, metas),
@@ -55,6 +55,7 @@ def make_record(
         steps=cell.steps,
         provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
         facts=_facts(cell, metas),
+        metric_columns=cell.columns,
     )
 
 
@@ -79,10 +80,12 @@ def keep_known(record: Record, earlier: Record | None) -> Record:
     if kept:
         steps["score"] = sorted({*record.steps["score"], *earlier.steps.get("score", ())})
         code |= {name: earlier.code[name] for name in (f"score {item}" for item in kept) if name in earlier.code}
+    columns = {**{name: earlier.metric_columns.get(name, ()) for name in kept}, **record.metric_columns}
     cost = {name: getattr(earlier.cost, name) if value is None else value for name, value in vars(record.cost).items()}
     rates = {name: rate for name, rate in record.cost.images_per_s.items() if rate is not None}
     cost["images_per_s"] = {**record.cost.images_per_s, **earlier.cost.images_per_s, **rates}
-    return replace(record, metrics={**kept, **record.metrics}, steps=steps, code=code, cost=Cost(**cost))
+    metrics = {**kept, **record.metrics}
+    return replace(record, metrics=metrics, metric_columns=columns, steps=steps, code=code, cost=Cost(**cost))
 
 
 def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:

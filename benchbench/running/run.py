@@ -266,8 +266,8 @@ def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
             continue
         key = cell.sample[-1]
         seen.add(key)
-        told = cell.sentence
-        name = f"{told['data']}-{told['gen']}-n{told['n_real']}-draw{told['draw'] + 1}"
+        it = cell.setting
+        name = f"{it.data}-{it.gen}-n{it.n_real}-draw{it.draw + 1}"
         path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
         drawn.append(path)
         if path.exists():
@@ -278,6 +278,6 @@ def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
             dataset = plan.steps[key].run["info"]["name"]
             train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
         made = ImageSet.load(store.path(key))
-        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
+        title = f"{it.gen} on {it.data}, {it.n_real} real images, {len(made)} generated"
         variants_grid(train, made, path, title=title)
     return drawn

@@ -55,11 +55,6 @@ def frechet_distance(real: Features, synthetic: Features, *, chunk: int = CHUNK)
     return _distance(mu_1, F_1, mu_2, F_2)
 
 
-def frechet_from_moments(mu_1: Vector, S_1: Matrix, mu_2: Vector, S_2: Matrix) -> float:
-    """Return the Fréchet distance between two Gaussians, given means ``(d,)`` and covariances ``(d, d)``."""
-    return _distance(mu_1, _factor(S_1), mu_2, _factor(S_2))
-
-
 def _distance(mu_1: Vector, F_1: Matrix, mu_2: Vector, F_2: Matrix) -> float:
     mean_term = float(np.sum((mu_1 - mu_2) ** 2))
     traces = float(np.sum(F_1**2) + np.sum(F_2**2))

@@ -25,6 +25,20 @@ def returns_finite_json_values(subject: Subject) -> None:
     require(any(math.isfinite(value) for value in numbers), "score returned no number")
 
 
+def declares_its_columns(subject: Subject) -> None:
+    """Tables show the columns that it declares: each is a number of ``score``, or ``None``, under a key of its own."""
+    columns = subject.plugin.columns()
+    require(bool(columns), "columns() declares nothing; return a Column(key, title, ...) for each number")
+    keys = [column.key for column in columns]
+    require(len(set(keys)) == len(keys), f"columns() declares a key twice: {', '.join(keys)}")
+    scores = _scores(subject)
+    for key in keys:
+        require(key in scores, f"columns() declares {key}, which score does not return; it returns {', '.join(scores)}")
+        value = scores[key]
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        require(value is None or is_number, f"the column {key} must be a number; got {value!r}")
+
+
 def says_what_it_was_measured_with(subject: Subject) -> None:
     """A distance without its extractor and its counts cannot be compared with another."""
     scores = _scores(subject)
@@ -91,6 +105,7 @@ def _scores(subject: Subject) -> dict[str, Any]:
 
 CHECKS: tuple[Check, ...] = (
     returns_finite_json_values,
+    declares_its_columns,
     says_what_it_was_measured_with,
     gives_the_same_values_again,
     leaves_the_images_alone,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Metric, RequiredFile, Requirements, param
+from benchbench.plugins import Column, Context, DatasetInfo, ImageSet, Metric, RequiredFile, Requirements, param
+from benchbench.statistics.labels import heading, kernel_heading
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Fidelity(Metric):
     def __post_init__(self) -> None:
         if self.weights and self.extractor != "inception":
             raise ValueError("weights is for extractor=inception; the embedded extractor has its own")
+
+    def columns(self) -> Sequence[Column]:
+        """Return the two distances, the Fréchet distance of real images to real ones, and the four shares."""
+        return (
+            Column("fd", heading(self.extractor), 4, "less"),
+            Column("fd_real", "of real images", 4),
+            Column("kd", kernel_heading(self.extractor), 6, "less"),
+            *(Column(name, name, 4, "more") for name in ("precision", "recall", "density", "coverage")),
+        )
 
     def least_images(self) -> int:
         """Return one more than the neighbours that span a ball."""

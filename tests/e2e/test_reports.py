@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import subprocess
+import sys
+
 import pytest
 from PIL import Image
 from toy_plugins import BARE, MEANS
@@ -85,6 +89,40 @@ def test_a_sweep_leaves_pivots_and_plots_and_report_draws_them_again(toys):
     again = toys("report")
     assert {path: path.read_bytes() for path in before} == before
     assert all(f"plot  {path.relative_to(toys.folder)}" in again.out for path in plots)
+
+
+def test_the_numbers_of_a_new_metric_stand_in_every_table(toys):
+    """`bench new metric` writes a file; nothing else has to be edited for its columns to be seen."""
+    assert "wrote my_distance.py" in toys("new", "metric", "my-distance").out
+    run = ("run", "--gen", "./blend.py", *BARE, "--metric", "./my_distance.py", "--metric", "./spread.py")
+    done = toys(*run)
+    folder = toys.folder / "results"
+    with (folder / "leaderboard.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-2:] == ["nearest_mean", "nearest_least"]
+    assert all(row["fd"] for row in rows), "the columns that a table begins with are filled by another"
+    text = (folder / "leaderboard.md").read_text("utf-8")
+    for row in rows:
+        mean, least = row["nearest_mean"], row["nearest_least"]
+        assert float(mean) >= float(least) >= 0
+        for shown in (text, done.out):
+            part = shown[shown.index("Metric my_distance.py: ") :]
+            assert "mean distance ↑" in part
+            (line,) = (line for line in part.splitlines() if line.strip("| ").startswith(row["gen"]) and mean in line)
+            assert least in line
+    program = (
+        "import warnings, benchbench; warnings.simplefilter('error');"
+        "frame = benchbench.load_results(); print(*frame['nearest_mean'].round(3));"
+        "frame = benchbench.load_results(per_record=True); print(*frame['nearest_mean'].round(3))"
+    )
+    (toys.folder / "my_distance.py").unlink()  # tables are made of records alone
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(command, cwd=toys.folder, env=toys.env, capture_output=True, text=True, check=True).stdout
+    whole, single = (set(map(float, line.split())) for line in told.splitlines())
+    assert whole == single == {float(row["nearest_mean"]) for row in rows}
+    before = (folder / "leaderboard.csv").read_bytes()
+    assert "mean distance ↑" in toys("report").out
+    assert (folder / "leaderboard.csv").read_bytes() == before
 
 
 def test_one_setting_stays_one_detailed_table_without_a_plot(toys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchbench.planning.promises import own_entries
+from benchbench.planning.chains import own_entries
 from benchbench.plugins.catalog import Entry, load
 from benchbench.testing import conformance
 

@@ -8,7 +8,7 @@ import pytest
 from handmade import record, small_study
 
 from benchbench.reporting.leaderboard import write_leaderboard
-from benchbench.results.csv import COLUMNS, csv_text
+from benchbench.results.csv import LEADING, csv_text, table_columns
 from benchbench.results.folder import write_record
 from benchbench.results.frame import load_results
 from benchbench.results.table import build_table
@@ -48,7 +48,7 @@ def test_an_unreadable_record_is_told_and_the_others_are_shown(results):
 
 def test_the_frame_has_the_columns_of_the_file_in_numbers(results):
     frame = load_results(results)
-    assert list(frame.columns) == [name for name, _, _ in COLUMNS]
+    assert list(frame.columns) == [column.name for column in table_columns(build_table(small_study()))]
     failed = frame[frame["status"] != "done"].iloc[0]
     assert failed["status"] == "failed (out of memory)"
     assert math.isnan(failed["acc_mean"])
@@ -62,12 +62,14 @@ def test_the_frame_of_single_trainings_says_which_are_shown(results):
     frame = load_results(str(results), per_record=True)
     assert len(frame) == len(small_study())
     assert frame["shown"].sum() == len(small_study()) - 1
+    assert set(frame[frame["gen"] == "real"]["fd"]) == {3.125}
+    assert set(frame["colour"]) == {0.5}
     assert sorted(frame[frame["gen"] == "real"]["accuracy"]) == [60.0, 70.0, 71.0, 72.0]
     assert str(frame["created"].dt.tz) == "UTC"
 
 
 def test_an_absent_folder_is_an_empty_frame(tmp_path):
-    assert load_results(tmp_path / "absent").shape == (0, len(COLUMNS))
+    assert load_results(tmp_path / "absent").shape == (0, len(LEADING))
     assert load_results(tmp_path / "absent", per_record=True).empty
 
 

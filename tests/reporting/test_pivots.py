@@ -135,7 +135,7 @@ def test_rows_that_nothing_tells_apart_get_lines_of_their_own():
 
 @pytest.mark.parametrize(
     "records",
-    [[], trainings(), trainings(("real",), seeds=1), trainings(archs=(None,), augs=("-",))],
+    [[], trainings(), trainings(("real",), seeds=1), trainings(archs=("-",), augs=("-",))],
     ids=["nothing", "one setting", "one row", "no axis"],
 )
 def test_one_value_on_an_axis_is_no_pivot(records):

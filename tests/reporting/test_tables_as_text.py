@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (whole outputs, line by line)
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import random
@@ -8,19 +9,20 @@ import random
 import pytest
 from handmade import fidelity, record, small_study
 
-from benchbench.reporting.grid import Grid, aligned, distance, duration, width
+from benchbench.plugins import Column
+from benchbench.reporting.grid import Grid, aligned, duration, width
 from benchbench.reporting.markdown import PROTOCOL, markdown_text
 from benchbench.reporting.terminal import comparison_grids, print_table
 from benchbench.results.csv import csv_text
 from benchbench.results.table import build_table
 
 CSV = """\
-data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset
-digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,2263601f1915,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced
-digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,c6a5f36dba2d,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced
-digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,d2aeeca95ec6,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced
-digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,060881bd25d0,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced
-digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,356923875209,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced
+data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset,colour
+digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,865001a95725,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,0.50
+digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,f1aa5859b7ae,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,0.50
+digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,43464d227a93,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,0.50
+digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,ebf05b78088c,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,0.50
+digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,534097af7ae6,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,0.50
 """
 
 MARKDOWN = """\
@@ -53,12 +55,21 @@ PROTOCOL
 - These rows come from 2 environments: e1, e2.
 - Dataset: a regenerated split.
 
-## Fidelity: digits, 50 real images (5 per class), preset quick
+## Metric another: digits, 50 real images (5 per class), preset quick
 
-| generator | generated | draws | FD (glyphcnn-v1) | precision | recall | density | coverage | scored / reference |
-| --------- | --------: | ----: | ---------------: | --------: | -----: | ------: | -------: | -----------------: |
-| real      |         - |     1 |             3.12 |     0.750 |  0.500 |   0.900 |    0.625 |          400 / 899 |
-| diffinv   |       500 |     1 |            12.50 |     0.750 |  0.500 |   0.900 |    0.625 |          400 / 899 |
+| generator | generated | colour ↑ | draws | scored / reference |
+| --------- | --------: | -------: | ----: | -----------------: |
+| real      |         - |     0.50 |     1 |              1 / ? |
+| diffinv   |       500 |     0.50 |     1 |              1 / ? |
+
+- The row real scores real images against other real images: as good as it gets.
+
+## Metric fidelity: digits, 50 real images (5 per class), preset quick
+
+| generator | generated | FD (glyphcnn-v1) ↓ | KD (glyphcnn-v1) ↓ | precision ↑ | recall ↑ | density ↑ | coverage ↑ | draws | scored / reference |
+| --------- | --------: | -----------------: | -----------------: | ----------: | -------: | --------: | ---------: | ----: | -----------------: |
+| real      |         - |             3.1250 |           0.031250 |      0.7500 |   0.5000 |    0.9000 |     0.6250 |     1 |          400 / 899 |
+| diffinv   |       500 |            12.5000 |           0.125000 |      0.7500 |   0.5000 |    0.9000 |     0.6250 |     1 |          400 / 899 |
 
 - The row real scores real images against other real images: as good as it gets.
 
@@ -75,15 +86,28 @@ PROTOCOL
 
 PLAIN = """\
 digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
-architecture  real                generator  mix  generated  accuracy, %             difference    FD (glyphcnn-v1)
--------------------------------------------------------------------------------------------------------------------
-resnet18      71.00 ± 1.00 (n=3)  diffinv    0:1        500  77.00 ± 2.00 (n=3) [1]  +6.00 ± 1.00             12.50
-vgg16         60.00 (n=1)         diffinv    0:1        500  55.00 (n=1)             -5.00                    12.50
-vgg16         60.00 (n=1)         diffinv    1:1        500  failed (out of memory)                           12.50
+architecture  real                generator  mix  generated  accuracy, %             difference
+-------------------------------------------------------------------------------------------------
+resnet18      71.00 ± 1.00 (n=3)  diffinv    0:1        500  77.00 ± 2.00 (n=3) [1]  +6.00 ± 1.00
+vgg16         60.00 (n=1)         diffinv    0:1        500  55.00 (n=1)             -5.00
+vgg16         60.00 (n=1)         diffinv    1:1        500  failed (out of memory)
 [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
 These rows come from 2 environments: e1, e2.
 Dataset: a regenerated split.
-FD (glyphcnn-v1) of real images against other real images: 3.12.
+
+Metric another: digits, 50 real images (5 per class), preset quick
+generator  generated  colour ↑
+------------------------------
+real               -      0.50
+diffinv          500      0.50
+The row real scores real images against other real images: as good as it gets.
+
+Metric fidelity: digits, 50 real images (5 per class), preset quick
+generator  generated  FD (glyphcnn-v1) ↓  KD (glyphcnn-v1) ↓  precision ↑  recall ↑  density ↑  coverage ↑
+----------------------------------------------------------------------------------------------------------
+real               -              3.1250            0.031250       0.7500    0.5000     0.9000      0.6250
+diffinv          500             12.5000            0.125000       0.7500    0.5000     0.9000      0.6250
+The row real scores real images against other real images: as good as it gets.
 
 """
 
@@ -130,7 +154,7 @@ def test_plain_lines_when_not_a_terminal():
 
 
 def test_an_output_without_the_plus_minus_sign():
-    assert plain(build_table(small_study()), "ascii") == PLAIN.replace("±", "+-")
+    assert plain(build_table(small_study()), "ascii") == PLAIN.translate(str.maketrans({"±": "+-", "↓": "v", "↑": "^"}))
 
 
 def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
@@ -157,18 +181,19 @@ def test_a_terminal_gets_rules_and_colours_unless_told_otherwise(monkeypatch, no
 
 def test_fid_is_the_name_of_one_extractor_only():
     table = build_table([record(metrics=fidelity(7.5, extractor="inception"))])
-    assert " FID |" in markdown_text(table)
-    assert "FID" in plain(table)
+    assert " FID ↓ |" in markdown_text(table)
+    assert "FID ↓" in plain(table)
     assert "FID" not in MARKDOWN + PLAIN
 
 
 def test_distances_on_different_features_stand_in_different_tables():
     table = build_table([record("a", metrics=fidelity(7.5, "x")), record("b", metrics=fidelity(0.5, "y"))])
     text = markdown_text(table)
-    assert text.count("## Fidelity:") == 2
-    assert "FD (x)" in text
-    assert "FD (y)" in text
-    assert "FD" not in plain(table)
+    assert text.count("## Metric fidelity:") == 2
+    for shown in (text, plain(table)):
+        (line,) = (line for line in shown.splitlines() if "FD (x)" in line)
+        assert "FD (y)" not in line
+        assert "FD (y)" in shown
 
 
 def test_draws_on_different_features_are_told():
@@ -181,6 +206,45 @@ def test_draws_on_different_features_are_told():
 def test_different_numbers_of_scored_images_are_told():
     table = build_table([record("a", metrics=fidelity(7.5)), record("b", metrics=fidelity(0.5, n_score=100))])
     assert "do not rank them" in markdown_text(table)
+
+
+def of_two_metrics(**columns):
+    """Return a table of one record, scored by ``one`` and ``two`` with the given keys; ``two`` gives twice as much."""
+    scores = {
+        name: {key: by * place for place, key in enumerate(keys, 1)} | {"extractor": f"features of {name}"}
+        for (name, keys), by in zip(columns.items(), (1.0, 2.0), strict=True)
+    }
+    declared = {name: tuple(Column(key, key.upper(), 1) for key in keys) for name, keys in columns.items()}
+    return build_table([dataclasses.replace(record(metrics=scores), metric_columns=declared)])
+
+
+def csv_row(table):
+    (row,) = csv.DictReader(io.StringIO(csv_text(table)))
+    return row
+
+
+def test_a_key_that_metrics_share_has_a_column_for_each():
+    row = csv_row(of_two_metrics(one=["far", "near"], two=["near", "seeds"]))
+    assert list(row)[-4:] == ["far", "one.near", "two.near", "two.seeds"]
+    assert (row["far"], row["one.near"], row["two.near"], row["two.seeds"]) == ("1.0", "2.0", "2.0", "4.0")
+    assert row["seeds"] == "1", "a column of the harness is nobody else's"
+
+
+def test_the_leading_columns_come_from_the_metric_that_fills_most_of_them():
+    row = csv_row(of_two_metrics(one=["fd"], two=["fd", "precision"]))
+    assert ",".join(list(row)[:22]) == COLUMNS
+    assert (row["fd"], row["precision"], row["extractor"]) == ("2.0", "4.0", "features of two")
+    assert (row["two.fd"], row["one.fd"]) == ("2.0", "1.0")
+    assert "two.precision" not in row
+
+
+def test_every_column_of_every_metric_stands_in_text():
+    table = of_two_metrics(one=["far"], two=["far", "near"])
+    for text in (markdown_text(table), plain(table)):
+        for title, heading, value in (("one", "FAR", "1.0"), ("two", "FAR", "2.0"), ("two", "NEAR", "4.0")):
+            part = text[text.index(f"Metric {title}: ") :]
+            assert heading in part
+            assert value in part
 
 
 def test_a_failed_cell_keeps_its_place_on_the_terminal():
@@ -218,11 +282,6 @@ def test_wide_letters_line_up():
 )
 def test_durations(seconds, text):
     assert duration(seconds) == text
-
-
-@pytest.mark.parametrize(("value", "text"), [(None, ""), (0.01234, "0.0123"), (3.14159, "3.14"), (212.34, "212.3")])
-def test_distances(value, text):
-    assert distance(value) == text
 
 
 def noted(made, *notes):

@@ -1,0 +1,244 @@
+"""The one table of the experiment's options: ``Request`` declares each as one field, as ``param`` does for plugins.
+
+From it come the command line of ``run`` and ``plan`` with its help, the keys of a suite file and of
+``benchbench.run``, and the message for each mistake. An option that is declared with ``axis=True`` also multiplies the
+plan by its values, enters keys and identity, and has a field of the record, a column of ``leaderboard.csv`` and a
+pivot; what a step makes of it, it reads from ``body["more"]``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import UsageError, nearest
+from ..plugins.parameters import PRESETS
+from .spec import Spec, comma_list, integer, integers, parse_chain, parse_mix, parse_spec, parse_sweep
+
+#: Seeds times draws at most: beyond it a slip of the finger is likelier than a wish.
+MOST_TRAININGS = 10_000
+
+Chain = tuple[Spec, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """How one field of a request is given.
+
+    Attributes:
+        reader: makes the field's value of the texts of a list, or of the one value of another; it is given the
+            option's spelling for its message.
+        metavar: what stands for its value in ``--help``; empty for a switch, which turns off what is on by default.
+        help: one line for ``--help``.
+        missing: what a list lacks when its text holds nothing, as a script's unset variable does; ``None`` for an
+            option that is no list.
+        axis: whether it is an axis of the experiment that needs no code of its own in the plan.
+        name: of the field, and the key in a suite file.
+        default: value where it is not given.
+    """
+
+    reader: Callable[[Any, str], Any]
+    metavar: str
+    help: str
+    missing: str | None = None
+    axis: bool = False
+    name: str = ""
+    default: Any = None
+
+    @property
+    def spelling(self) -> str:
+        """The option on the command line, ``--n-syn``."""
+        return "--" + self.name.replace("_", "-")
+
+    def read(self, value: Any) -> Any:
+        """Return the field's value.
+
+        Raises:
+            UsageError: a value that cannot be read, or one that holds nothing.
+        """
+        if self.missing is None:
+            return self.reader(value, self.spelling)
+        texts = _texts(value, self.spelling)
+        if not comma_list(texts):
+            raise UsageError(f"{self.spelling}: {self.missing}")
+        return self.reader(texts, self.spelling)
+
+
+def option(default: Any, *declared: Any, **more: Any) -> Any:
+    """Declare a field of a request by its default, then reader, metavar, help and the rest of :class:`Option`."""
+    return field(default=default, metadata={"option": Option(*declared, **more)})
+
+
+def options_of(table: type) -> dict[str, Option]:
+    """Return the options of a request class by name, in the order of its fields."""
+    fields = dataclasses.fields(table)
+    return {item.name: replace(item.metadata["option"], name=item.name, default=item.default) for item in fields}
+
+
+# -- readers: of the texts of a list, or of one value, with the option as it is spelt
+
+
+def _texts(value: Any, spelling: str) -> list[str]:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return [str(value)]
+    listed = isinstance(value, (list, tuple))
+    if listed and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
+        return [str(item) for item in value]
+    raise UsageError(f"{spelling} {value!r}: must be text or a list of texts")
+
+
+def _each(reader: Callable[[str], Any]) -> Callable[[list[str], str], tuple[Any, ...]]:
+    return lambda texts, spelling: tuple(reader(text) for text in texts)
+
+
+def words(texts: list[str], spelling: str) -> tuple[str, ...]:
+    """Read a comma list of names."""
+    return tuple(comma_list(texts))
+
+
+def _numbers(texts: list[str], spelling: str) -> tuple[int, ...]:
+    return tuple(integers(texts, spelling, 1))
+
+
+def _metrics(texts: list[str], spelling: str) -> tuple[Spec, ...]:
+    return tuple(parse_spec(text) for text in texts if text != "none")
+
+
+def _chain_or_none(text: str) -> Chain:
+    return () if text == "none" else parse_chain(text)
+
+
+def _mixes(texts: list[str], spelling: str) -> tuple[tuple[int, int], ...]:
+    return tuple(parse_mix(text) for text in comma_list(texts))
+
+
+def _sweep(text: str) -> tuple[str, str, tuple[str, ...]]:
+    kind, parameter, values = parse_sweep(text)
+    return kind, parameter, tuple(values)
+
+
+def _augmentations(texts: Sequence[str], spelling: str) -> tuple[Chain, ...]:
+    """Split at commas, but not inside ``name:key=value,key=value``."""
+    found: list[str] = []
+    for text in texts:
+        for part in text.split(","):
+            if found and "=" in part and ":" not in part and ":" in found[-1]:
+                found[-1] += "," + part
+            elif part.strip():
+                found.append(part.strip())
+    return tuple(parse_chain(text) for text in dict.fromkeys(found))
+
+
+def _whole(value: Any, spelling: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise UsageError(f"{spelling} {value}: must be a whole number")
+    return integer(value, spelling, 1)
+
+
+def _truth(value: Any, spelling: str) -> bool:
+    if not isinstance(value, bool):
+        raise UsageError(f"{spelling} {value}: must be true or false")
+    return value
+
+
+def one_of(*known: str) -> Callable[[Any, str], str]:
+    """Return a reader of one of some words."""
+
+    def read(value: Any, spelling: str) -> str:
+        if str(value) not in known:
+            hint = nearest(str(value), known)
+            raise UsageError(f"{spelling} {value}: must be one of {', '.join(known)}{hint}")
+        return str(value)
+
+    return read
+
+
+@dataclass(frozen=True)
+class Request:
+    """A set of experiments, as asked for, before anything is looked up.
+
+    Where nothing is given, ``shots``, ``n_real``, ``n_syn`` follow the preset, ``mix`` is synthetic only, ``gen`` the
+    real baseline alone, and ``metric`` (``None``) every installed one; ``draws`` (``None``) is what the learners'
+    protocol averages over where nothing is generated, else one. Each item of ``gen``, ``aug`` and ``test_transform`` is
+    a chain, ``()`` for none; ``arch`` may hold aliases; ``sweep`` holds kind, parameter and values.
+    """
+
+    gen: tuple[Chain, ...] = option(
+        (), _each(parse_chain), "NAME[:KEY=VALUE,...]", "A generator; repeat for several rows.", "names no generator"
+    )
+    data: tuple[Spec, ...] = option(
+        (), _each(parse_spec), "NAME[:...]", "A dataset; repeat for several.", "names no dataset"
+    )
+    arch: tuple[str, ...] = option(
+        (), words, "NAME,...", "Architectures; `all` is the paper's five.", "names no architecture"
+    )
+    aug: tuple[Chain, ...] = option(
+        (), _augmentations, "NAME,...", "Augmentations; a+b applies both.", "names no augmentation"
+    )
+    seeds: int = option(1, _whole, "N", "Trainings per draw. [default: 1]")
+    draws: int | None = option(
+        None,
+        _whole,
+        "N",
+        "Few-shot draws, each with its own generation. [default: 1, or the learner's where nothing is generated]",
+    )
+    shots: tuple[int, ...] = option((), _numbers, "N,...", "Real images per class.", "no number given")
+    n_real: tuple[int, ...] = option((), _numbers, "N,...", "Real images in all.", "no number given")
+    subset: str = option(
+        "balanced",
+        one_of("balanced", "groups"),
+        "balanced|groups",
+        "How --n-real chooses: balanced classes, or the authors' random groups. [default: balanced]",
+    )
+    n_syn: tuple[int, ...] = option(
+        (), _numbers, "N,...", "Generated images. [default: 10 (quick) or 45 (paper) per real one]", "no number given"
+    )
+    mix: tuple[tuple[int, int], ...] = option(
+        (), _mixes, "R:S,...", "Real to synthetic in each batch. [default: 0:1, synthetic only]", "no ratio given"
+    )
+    test_transform: tuple[Chain, ...] = option(
+        (),
+        _each(_chain_or_none),
+        "NAME[:...]",
+        "Test images pass through this generator first, such as vae; `none` for none; repeat for several.",
+        "names no generator; `none` is for none",
+    )
+    preset: str = option("quick", one_of(*PRESETS), "quick|paper", "Defaults. [default: quick]")
+    learner: tuple[Spec, ...] = option(
+        (), _each(parse_spec), "NAME[:...]", "How classifiers are trained.", "names no learner"
+    )
+    metric: tuple[Spec, ...] | None = option(
+        None, _metrics, "NAME[:...]", "Metrics of the images; `none` for none.", "names no metric; `none` is for none"
+    )
+    sweep: tuple[tuple[str, str, tuple[str, ...]], ...] = option(
+        (), _each(_sweep), "gen.KEY=V,V", "One variant of each generator per value.", "names no parameter"
+    )
+    baseline: bool = option(True, _truth, "", "Leave out the row trained on the real images.")
+    device: str = option("auto", one_of("auto", "cpu", "cuda"), "auto|cpu|cuda", "Where to compute.")
+    precision: str = option(
+        "auto", one_of("auto", "fp32", "bf16"), "auto|fp32|bf16", "bf16 on an accelerator, else fp32."
+    )
+
+    def __post_init__(self) -> None:
+        trainings = {"--seeds": self.seeds, "--draws": 1 if self.draws is None else self.draws}
+        if math.prod(trainings.values()) > MOST_TRAININGS:
+            asked = " and ".join(f"{name} {value}" for name, value in trainings.items() if value > 1)
+            raise UsageError(f"{asked}: more than {MOST_TRAININGS:,} trainings of one row; ask for fewer")
+        if self.shots and self.n_real:
+            raise UsageError("--shots and --n-real: give one of them; both set the number of real images")
+
+    def further(self) -> list[dict[str, str]]:
+        """Return each combination of values of the axes that the plan does not know, defaults left out.
+
+        Such an axis is a list of words; its default is the one word that steps without it were made with.
+        """
+        axes = [item for item in options_of(type(self)).values() if item.axis]
+        values = itertools.product(*(getattr(self, item.name) for item in axes))
+        return [
+            {item.name: word for item, word in zip(axes, words, strict=True) if (word,) != item.default}
+            for words in values
+        ]
