@@ -1,14 +1,11 @@
-"""Published archives: found, verified against the publisher's checksum, checked member by member, unpacked.
+"""Published archives: downloaded, verified against the publisher's checksum, checked member by member, unpacked.
 
 Nothing is unpacked before every member was looked at. An archive may hold regular files and folders with relative
 names below the folder it is unpacked into, and nothing else: no absolute names, no ``..``, no links (none of the
 published archives has one, and a link is the usual way out of a folder), no devices, no more bytes than a limit.
 
-Two ways to use one, for an archive that :func:`verify` has passed::
-
-    digest = verify(archive, CHECKSUM, subject, remedy="fetch it again from URL")
-    folder = unpacked(archive, digest, subject, limit=2**32)      # stays below the cache, for trees of images
-    extract(archive, scratch, subject, limit=2**32, only=wanted)  # into a folder of the caller's own
+Two ways to use one that :func:`verify` has passed: :func:`unpacked` keeps it unpacked below the cache, for trees of
+images; :func:`extract` unpacks members into a folder of the caller's own.
 """
 
 from __future__ import annotations
@@ -19,69 +16,105 @@ import lzma
 import os
 import re
 import shutil
+import socket
 import stat
 import tarfile
+import threading
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from benchbench.errors import BenchError, UsageError
+from benchbench.errors import BenchError, MissingError, UsageError
 from benchbench.files import cache_root
 from benchbench.store.lock import Lock
 
-from ._memo import digest_of
+from ._cache import digest_of
 
-#: Bytes that an archive may unpack to when the caller says nothing: STL-10, the largest here, takes 3.1e9.
-LIMIT = 8 * 2**30
+#: Seconds in which a host has to answer, its name lookup included.
+ANSWER_S = 8.0
+#: HTTP statuses by which a host that is there refuses the question and not necessarily the download.
+NO_HEAD = (403, 405, 501)
+#: Seconds without a byte after which a download is given up.
+STALL_S = 60.0
 #: Members that an archive may have.
 MOST_MEMBERS = 2_000_000
 #: What a damaged archive makes the standard library raise.
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError)
-DAMAGED = (*BROKEN, ValueError, RuntimeError, NotImplementedError, OverflowError, UnicodeError)
+#: What other damage makes it raise.
+DAMAGED = (ValueError, RuntimeError, NotImplementedError, OverflowError, UnicodeError)
 
 #: Whether a member of this name is wanted; it is checked in any case.
 Only = Callable[[str], bool]
 
 
-def find(base: Path, names: Sequence[str]) -> Path | None:
-    """Return the first of the files or folders ``names`` that lies below ``base``, or ``base`` if it is one itself.
+def fetch_file(url: str, md5: Callable[[], str], target: Path, archive: str, subject: str) -> None:
+    """Download ``url`` to ``target``, unless it is there with the right checksum.
+
+    The download lies beside the target under a hidden name until its checksum is the right one, and then takes the
+    target's name in one step: whatever fails, what was there is still there, and no part of a file has its name. Of
+    two processes that fetch the same file, the second waits for the first.
 
     Args:
-        base: what the user gave: the data folder, or directly the archive or the unpacked folder.
-        names: relative names, the preferred one first.
+        url: where the file is.
+        md5: returns its checksum in hex; called only for a file that is there, and once the host has answered:
+            finding it out may take the import of a large library.
+        target: where it belongs.
+        archive: the file's published name; a damaged file of this name is replaced, one of another name is not.
+        subject: the start of every message.
+
+    Raises:
+        MissingError: the host cannot be reached, or sent something else; one line that says what to do by hand.
+        UsageError: something else is there that may be the user's own, or the folder cannot be written.
     """
-    for name in names:
-        if (base / name).exists():
-            return base / name
-    return next((base for name in names if base.name == PurePosixPath(name).name and base.exists()), None)
+    by_hand = f"fetch it by hand from {url} and put it at {target}"
+    if _there(target, md5, subject):
+        return
+    if os.path.lexists(target) and (target.name != archive or target.is_dir()):
+        raise UsageError(f"{subject}: {target} is there and is not the published archive; remove it or give a folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise UsageError(f"{subject}: {target.parent} cannot be written: {error.strerror or error}") from None
+    if problem := _unreachable(url):
+        raise MissingError(f"{subject}: cannot reach {urllib.request.Request(url).host}: {problem}; {by_hand}")
+    try:
+        with _alone(target):
+            if not _there(target, md5, subject):  # another process was not faster
+                _download(url, md5(), target)
+    except BenchError:
+        raise
+    except Exception as error:  # the downloader passes on whatever its libraries raise
+        raise MissingError(f"{subject}: the download failed: {_reason(error)}; {by_hand}") from None
 
 
-def verify(path: Path, expected: str, subject: str, remedy: str, algorithm: str = "md5") -> str:
-    """Compare an archive with its published checksum, and return the checksum.
+def verify(path: Path, expected: str, subject: str, remedy: str) -> None:
+    """Compare an archive with its published checksum.
 
     What was computed is remembered by the file's size, times and inode, so that the second time takes milliseconds.
 
     Args:
         path: the archive.
-        expected: the published digest in hex.
+        expected: the published MD5 in hex.
         subject: the start of the message.
         remedy: what to do when they differ, such as ``"remove it and fetch it again: URL"``.
-        algorithm: ``"md5"`` or ``"sha256"``.
 
     Raises:
         UsageError: the checksum differs, or the file cannot be read.
     """
-    found = digest_of(path, algorithm, subject)
+    found = digest_of(path, subject)
     if found != expected.lower():
         raise UsageError(
-            f"{subject}: {path}: wrong checksum: {algorithm} {expected.lower()} is published, this file "
+            f"{subject}: {path}: wrong checksum: md5 {expected.lower()} is published, this file "
             f"({path.stat().st_size:,} bytes) has {found}; {remedy}"
         )
-    return found
 
 
-def unpacked(path: Path, digest: str, subject: str, limit: int = LIMIT, only: Only | None = None) -> Path:
+def unpacked(path: Path, digest: str, subject: str, limit: int) -> Path:
     """Return the folder below the cache that holds an archive's content, unpacked the first time.
 
     It appears under its name in one step, so that a kill leaves nothing half; the next attempt removes the rest.
@@ -91,7 +124,6 @@ def unpacked(path: Path, digest: str, subject: str, limit: int = LIMIT, only: On
         digest: its digest, which names the folder.
         subject: the start of every message.
         limit: bytes that it may unpack to.
-        only: which members are wanted; must always be the same for one archive.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive.
@@ -108,7 +140,7 @@ def unpacked(path: Path, digest: str, subject: str, limit: int = LIMIT, only: On
         shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir(parents=True)
-            extract(path, draft, subject, limit, only)
+            extract(path, draft, subject, limit)
             os.rename(draft, target)
         except OSError as error:
             raise BenchError(f"{subject}: cannot unpack {path.name} into {root}: {error.strerror or error}") from None
@@ -117,31 +149,53 @@ def unpacked(path: Path, digest: str, subject: str, limit: int = LIMIT, only: On
     return target
 
 
-def extract(path: Path, folder: Path, subject: str, limit: int = LIMIT, only: Only | None = None) -> None:
+def extract(path: Path, folder: Path, subject: str, limit: int, only: Only | None = None) -> None:
     """Unpack a tar (plain, gz, bz2, xz) or zip archive into an empty folder, after every member was checked.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive.
         OSError: the folder cannot be written.
     """
+    with path.open("rb") as stream:
+        is_zip = stream.read(2) == b"PK"
+    if is_zip:
+        with opened_zip(path, subject, limit) as packed:
+            packed.extractall(folder, [item for item in packed.infolist() if only is None or only(item.filename)])
+        return
+    with _explained(path, subject, "fetch it again"):
+        with tarfile.open(path, "r:*") as archive:
+            _check_tar(archive, path, subject, limit)
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                if only is None or member.isdir() or only(member.name):
+                    _extract_member(archive, member, folder)
+
+
+@contextlib.contextmanager
+def opened_zip(path: Path, subject: str, limit: int, remedy: str = "fetch it again") -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive after every member was checked, and say in one line what is wrong with a damaged one.
+
+    Raises:
+        UsageError: a member that must not be there (named), or a damaged archive, also while it is read.
+    """
+    with _explained(path, subject, remedy), zipfile.ZipFile(path) as archive:
+        _check_zip(archive, path, subject, limit)
+        yield archive
+
+
+@contextlib.contextmanager
+def _explained(path: Path, subject: str, remedy: str) -> Iterator[None]:
+    """Turn what a damaged archive makes the standard library raise into one line."""
     try:
-        if _starts_like_zip(path):
-            with zipfile.ZipFile(path) as archive:
-                check_zip(archive, path, subject, limit)
-                archive.extractall(folder, [item for item in archive.infolist() if only is None or only(item.filename)])
-            return
-        with _tar(path) as first:
-            check_tar(first, path, subject, limit)
-        with _tar(path) as second:
-            wanted = (item for item in second if only is None or item.isdir() or only(item.name))
-            for member in wanted:
-                _extract_member(second, member, folder)
+        yield
+    except BROKEN:  # the libraries' own words say nothing more
+        raise UsageError(f"{subject}: {path}: is not an archive, or damaged; {remedy}") from None
     except DAMAGED as error:
-        raise UsageError(f"{subject}: {path}: {what_is_wrong(error)}; fetch it again") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{subject}: {path}: damaged ({reason}); {remedy}") from None
 
 
-def check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int = LIMIT) -> None:
-    """Look at every member of a tar archive; raises ``UsageError`` that names the first that must not be there."""
+def _check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int) -> None:
     sizes = 0
     for count, member in enumerate(archive, 1):
         what = None
@@ -153,8 +207,7 @@ def check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int = L
         _check_member(member.name, what, count, sizes, path, subject, limit)
 
 
-def check_zip(archive: zipfile.ZipFile, path: Path, subject: str, limit: int = LIMIT) -> None:
-    """Look at every member of a zip archive; raises ``UsageError`` that names the first that must not be there."""
+def _check_zip(archive: zipfile.ZipFile, path: Path, subject: str, limit: int) -> None:
     sizes = 0
     for count, member in enumerate(archive.infolist(), 1):
         kind = stat.S_IFMT(member.external_attr >> 16)
@@ -185,26 +238,75 @@ def _check_member(name: str, what: str | None, count: int, sizes: int, path: Pat
         raise UsageError(f"{subject}: {path}: member {name!r} {what}; nothing was unpacked; fetch the archive again")
 
 
-def what_is_wrong(error: Exception) -> str:
-    """Return what to say of one of ``DAMAGED``; of broken bytes the libraries' own words say nothing more."""
-    if isinstance(error, BROKEN):
-        return "is not an archive, or damaged"
-    return f"damaged ({' '.join(str(error).split()) or type(error).__name__})"
-
-
-def _starts_like_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(2) == b"PK"
-
-
-@contextlib.contextmanager
-def _tar(path: Path) -> Iterator[tarfile.TarFile]:
-    with tarfile.open(path, "r:*") as archive:
-        yield archive
-
-
 def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     if hasattr(tarfile, "data_filter"):
         archive.extract(member, folder, set_attrs=False, filter="data")
     else:  # Python 3.11.0 to 3.11.3; members were checked by the rules of this module
         archive.extract(member, folder, set_attrs=False)
+
+
+def _there(target: Path, md5: Callable[[], str], subject: str) -> bool:
+    return target.is_file() and digest_of(target, subject) == md5()
+
+
+def _download(url: str, md5: str, target: Path) -> None:
+    # Imported late: on a busy machine torch takes longer than a host that does not answer.
+    from torchvision.datasets.utils import download_url
+
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with _timeout(STALL_S):
+            download_url(url, str(part.parent), part.name, md5)  # raises when the checksum is another one
+        os.replace(part, target)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other processes from downloading the same file, where the file system has locks."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(BenchError):
+            stack.enter_context(Lock(target.with_name(f".{target.name}.lock")).hold())
+        yield
+
+
+def _unreachable(url: str) -> str:
+    """Return why a host does not answer, or ``""``; asked in a thread, as a name lookup has no timeout of its own.
+
+    A host that refuses to be asked (HEAD) has answered: the download decides.
+    """
+    answer: list[str] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "pytorch/vision"})
+            with urllib.request.urlopen(request, timeout=ANSWER_S):
+                answer.append("")
+        except Exception as error:  # whatever it is, it is the reason
+            refused = isinstance(error, urllib.error.HTTPError) and error.code in NO_HEAD
+            answer.append("" if refused else _reason(error))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_S)
+    return answer[0] if answer else f"no answer in {ANSWER_S:.0f} s"
+
+
+def _reason(error: Exception) -> str:
+    inner = getattr(error, "reason", error)
+    text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    if isinstance(error, urllib.error.HTTPError):
+        text = f"HTTP {error.code} {error.reason}"
+    return " ".join(str(text).split())
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -21,7 +21,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -32,8 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-#: Endings of file names that count as images.
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Pillow's decoders that may see the content; JPEG includes MPO, which some cameras write into ``.jpg``.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 #: 64 megapixels: a phone's largest photo, and 192 MiB decoded.
@@ -248,10 +246,3 @@ def in_threads(function: Callable[[In], Out], items: Sequence[In]) -> Iterator[O
                 warnings.simplefilter("ignore")
                 done = list(pool.map(function, items[start : start + step]))
             yield from done
-
-
-def listed(names: Iterable[str], shown: int = 3) -> str:
-    """Return ``'a', 'b', 'c' and 4 more``."""
-    every = list(names)
-    text = ", ".join(f"'{name}'" for name in every[:shown])
-    return text + (f" and {len(every) - shown} more" if len(every) > shown else "")

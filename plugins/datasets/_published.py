@@ -1,23 +1,22 @@
-"""What the published datasets that come as arrays share: where their files lie, and how they answer.
+"""What the published datasets share: where the archive lies or belongs, and how it gets there.
 
-A class below gives its :class:`Release` and a decoder. Without files it answers from the published facts; with files,
-from what was decoded, and what differs from the published counts is in the notes. Nothing here imports an array.
+Nothing here imports an array or a library.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
+from benchbench.errors import UsageError
+from benchbench.files import data_root
+from benchbench.plugins import Dataset, DatasetInfo, RequiredFile, Requirements, param
 
-from ._place import Place
-
-if TYPE_CHECKING:
-    from ._decoded import Decoded
+#: Endings by which a ``path=`` that is not there names an archive and not a folder.
+ARCHIVES = (".gz", ".tgz", ".tar", ".npz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -26,41 +25,38 @@ class Release:
 
     Attributes:
         info: the published facts, counts and class counts among them.
-        title: its name in print.
-        library: the package that reads it.
+        title: what messages call it.
         url: where the archive is.
         archive: file name of the archive.
         folder: the folder that it unpacks to; ``""`` for a file that is read as it is.
-        files: files of that folder that are read, all needed.
-        optional: files of that folder that are read when they are there.
+        md5: checksum of the archive in hex; ``""`` where the library that reads it gives one.
+        limit: bytes that the archive may unpack to; by default above what any of them takes.
+        inside: folders below ``path`` in which the archive is looked for.
+        library: of arrays: the package that reads them.
+        version: of arrays: changes whenever the pixels, the labels or the facts made of the same files do.
+        files: of arrays: files of ``folder`` that are read, all needed.
+        optional: of arrays: files of ``folder`` that are read when they are there.
+        first_label: of arrays: the number from which the files count labels.
     """
 
     info: DatasetInfo
     title: str
-    library: str
     url: str
     archive: str
     folder: str = ""
+    md5: str = ""
+    limit: int = 8 * 2**30
+    inside: tuple[str, ...] = ("",)
+    library: str = ""
+    version: int = 2
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    first_label: int = 0
 
 
 @dataclass(frozen=True)
-class Found:
-    """What of a release lies on this machine.
-
-    Attributes:
-        files: what is read: the archive, or the files of the unpacked folder, in the order of the release.
-        folder: the unpacked folder; ``None`` for an archive.
-    """
-
-    files: tuple[Path, ...]
-    folder: Path | None
-
-
-@dataclass(frozen=True)
-class PublishedArrays(Dataset):
-    """A published dataset whose files hold arrays; subclasses give ``release`` and ``_decoded``."""
+class Published(Dataset):
+    """A published dataset; subclasses give ``release`` and what is read of it."""
 
     release: ClassVar[Release]
 
@@ -71,114 +67,101 @@ class PublishedArrays(Dataset):
     )
 
     def needs(self) -> Requirements:
-        """Return the library, and the archive or what was found of it.
+        """Return the library, if one reads it, and what is here of the files, or where they belong.
 
         Raises:
-            UsageError: a folder has the archive's name, and nothing else is there.
+            UsageError: a folder, or whatever else is no file, has the archive's name, and nothing else is there.
         """
-        found = self._found()
-        if found is None:
-            self._place.check()
-        where = self._place.wanted() if found is None else found.folder or found.files[0]
-        file = RequiredFile(where, self.release.title, self._source())
-        return Requirements(packages=(self.release.library,), files=(file,))
-
-    def external(self) -> tuple[Path, ...]:
-        """Return the files that are read."""
-        found = self._found()
-        return found.files if found else ()
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading what was decoded when the plan was made."""
-        return 1.0 + 1e-5 * images if stage == "data" else None
-
-    def info(self) -> DatasetInfo:
-        """Return the published facts, or with files the facts of what they hold; decodes them the first time.
-
-        Raises:
-            UsageError: the files are there and wrong: a checksum, a missing or damaged file, shapes or labels.
-        """
-        published, found = self.release.info, self._found()
-        if found is None:
-            return published
-        facts = self._decoded(self._complete(found)).facts
-        notes = (*published.notes, *facts["notes"])
-        return replace(published, counts=facts["counts"], class_counts=tuple(facts["class_counts"]), notes=notes)
-
-    def load(self, split: str, context: Context) -> ImageSet:
-        """Return one part as uint8 ``(N, R, R, 3)``, memory-mapped; ``source`` of an origin is the published index.
-
-        Raises:
-            MissingError: the files are not there.
-            UsageError: as :meth:`info`; or there is no such split.
-        """
-        from ._arrays import image_set
-
-        found = self._found()
-        if found is None:
-            raise MissingError(
-                f"{self._subject}: not found: {self.release.title}; looked for {self._place.wanted()}; {self._source()}"
-            )
-        return image_set(self._decoded(self._complete(found)), split, self.release.info.classes, self._subject)
+        here = self._here()
+        if here is None:
+            self._refuse_folder()
+        packages = (self.release.library,) if self.release.library else ()
+        return Requirements(
+            packages=packages, files=(RequiredFile(here or self._place, self.release.title, self._source()),)
+        )
 
     def fetch(self) -> None:
         """Download the archive with torchvision's downloader, verified; nothing is done for what is there and whole.
 
         Raises:
-            MissingError: the host cannot be reached; the message says what to fetch by hand and where to put it.
-            UsageError: ``path=`` names another file.
+            MissingError: it cannot be downloaded; the message says what to fetch by hand and where to put it.
+            UsageError: ``path=`` names another file, or the folder cannot be written.
         """
-        found = self._found()
-        if found and found.folder and all(os.path.isfile(file) for file in found.files):
-            return
-        self._place.fetch(self._checksum)
+        from ._archives import fetch_file
 
-    def _decoded(self, found: Found) -> Decoded:
-        """Return what the files hold, from the cache when they were decoded before."""
+        if not self._is_unpacked():
+            fetch_file(self.release.url, self._checksum, self._wanted, self.release.archive, self._subject)
+
+    def _here(self) -> Path | None:
+        """Return what is read: a folder or the archive; ``None`` when neither is here."""
+        raise NotImplementedError
+
+    def _is_unpacked(self) -> bool:
+        """Return whether the folder that the archive unpacks to is here, complete."""
         raise NotImplementedError
 
     def _checksum(self) -> str:
-        """Return the archive's MD5 as the library gives it."""
-        raise NotImplementedError
+        """Return the archive's published MD5 in hex."""
+        return self.release.md5
+
+    def _verify(self, archive: Path) -> None:
+        """Raise ``UsageError`` where an archive is not the published one."""
+        from ._archives import verify
+
+        verify(archive, self._checksum(), self._subject, self._remedy)
 
     @property
     def _remedy(self) -> str:
         """What to do about an archive that is not the published one."""
-        return f"remove it and run `bench fetch {self._subject}`, or fetch {self.release.url} by hand"
+        raise NotImplementedError
+
+    def _source(self) -> str:
+        """Return how to get the files."""
+        raise NotImplementedError
 
     @property
     def _subject(self) -> str:
-        return self._place.subject
+        """The start of every message."""
+        name = self.release.info.name
+        return f"{name}:path={self.path}" if self.path else name
 
     @property
-    def _place(self) -> Place:
-        return Place(self.release.info.name, self.path, self.release.archive, self.release.url)
+    def _base(self) -> Path:
+        """What ``path=`` says, or its default, absolute: ``"."`` has no parent to look for anything in."""
+        given = Path(self.path).expanduser() if self.path else data_root() / self.release.info.name
+        return Path(os.path.abspath(given))
 
-    def _source(self) -> str:
-        return f"`bench fetch {self._subject}` gets it, or by hand {self.release.url}"
+    @property
+    def _place(self) -> Path:
+        """Where the files belong when none is here."""
+        return self._wanted
 
-    def _found(self) -> Found | None:
-        """Return a complete unpacked folder, else the archive, else an incomplete folder, else ``None``."""
-        base, release = self._place.base, self.release
-        if os.path.isfile(base):
-            return Found((base,), None)
-        folders = (base / release.folder, base) if release.folder else ()
-        held = {folder: [os.path.isfile(folder / name) for name in release.files] for folder in folders}
-        for folder, there in held.items():
-            if all(there):
-                return self._in(folder)
-        if archive := self._place.found():
-            return Found((archive,), None)
-        return next((self._in(folder) for folder, there in held.items() if any(there)), None)
+    @property
+    def _wanted(self) -> Path:
+        """Where the archive is, or belongs."""
+        named = self._base.suffix in ARCHIVES and not self._base.is_dir()
+        return self._archive() or (self._base if named else self._base / self.release.archive)
 
-    def _in(self, folder: Path) -> Found:
-        more = (name for name in self.release.optional if os.path.isfile(folder / name))
-        return Found(tuple(folder / name for name in (*self.release.files, *more)), folder)
+    def _archive(self) -> Path | None:
+        """Return the archive, or ``None``; of a file that ``path=`` names the content is not looked at."""
+        return next((place for place in (self._base, *self._archive_places()) if os.path.isfile(place)), None)
 
-    def _complete(self, found: Found) -> Found:
-        if lacking := [file.name for file in found.files if not os.path.isfile(file)]:
-            raise UsageError(
-                f"{self._subject}: {found.folder}: missing {', '.join(lacking)}; {self.release.title} consists of "
-                f"{', '.join(self.release.files)}; {self._source()}"
-            )
-        return found
+    def _archive_places(self) -> Iterator[Path]:
+        for folder in self.release.inside:
+            yield self._base / folder / self.release.archive
+
+    def _refuse_folder(self) -> None:
+        """Refuse a folder, or whatever else is no file, that has the archive's name where the archive is nowhere."""
+        named = (self._base,) if self._base.name == self.release.archive else ()
+        for place in (*named, *self._archive_places()):
+            if os.path.exists(place):
+                what = "a folder" if os.path.isdir(place) else "no regular file"
+                raise UsageError(
+                    f"{self._subject}: {place} is {what}, not the archive; move it away and fetch {self.release.url}, "
+                    "or give path= of another folder"
+                )
+
+
+def with_article(name: str) -> str:
+    """Return a class as it reads inside a prompt: ``"an airplane"``."""
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"

@@ -1,8 +1,8 @@
-"""Reads every image of a folder once, before any work begins, and remembers what it found.
+"""Reads the image files of a dataset: every one once before any work begins, and a part at a time as an array.
 
-What is remembered lies below :func:`benchbench.files.cache_root`, one JSON file for each folder, and holds
-for a file as long as its size and modification time do. Files that could not be used are not remembered. A
-cache that cannot be read or written costs time only.
+What :func:`scan` found is remembered below :func:`benchbench.files.cache_root`, one JSON file for each folder, and
+holds for a file as long as its size and modification time do. Files that could not be used are not remembered. A cache
+that cannot be read or written costs time only.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import json
 import logging
 import os
 import statistics
-import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root
+from benchbench.files import cache_root, hash_file, is_settled, signature
+from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
-from ._images import ImageError, ImageFacts, in_threads, inspect, listed, read
-from ._listing import Listing
+from . import _images
+from ._cache import Part, Source, decoded, recalled, remember
+from ._images import ImageError, ImageFacts, in_threads, inspect, read
+from ._listing import Listing, listed
 
 #: Changes whenever what is remembered, or the rule behind it, does.
 VERSION = 4
@@ -77,7 +81,8 @@ def scan(listing: Listing, subject: str) -> FolderScan:
     Raises:
         UsageError: files that cannot be used: how many, and the first three with the reason.
     """
-    known = _remembered(listing.root)["files"]
+    memory = cache_root() / "scans" / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:32]}.json"
+    known = _remembered(memory)
     facts: dict[str, ImageFacts] = {}
     stamps: dict[str, list[int]] = {}
     for name in listing.names:
@@ -96,7 +101,7 @@ def scan(listing: Listing, subject: str) -> FolderScan:
             problems[name] = str(found)
     if fresh or len(known) != len(facts):
         rows = {name: [*stamps[name], *astuple(item)] for name, item in facts.items()}
-        _remember(listing.root, "files", rows)
+        remember(memory, {"version": VERSION, "files": rows})
     if problems:
         few = ", ".join(f"'{name}' ({why})" for name, why in list(problems.items())[:3])
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -114,22 +119,21 @@ def moments(found: FolderScan, side: int, subject: str) -> tuple[Triple, Triple]
     names = [name for name, _ in found.listing.parts["train"]]
     names = sorted(sorted(names, key=lambda name: derive_seed("moments", name))[:SAMPLE])
     content = "".join(found.facts[name].digest for name in names)
-    key = hashlib.sha256(f"{side} {content}".encode()).hexdigest()[:32]
-    row = _remembered(found.listing.root)["moments"].get(key)
-    if isinstance(row, list) and len(row) == 6 and all(isinstance(value, float) for value in row):
-        return (row[0], row[1], row[2]), (row[3], row[4], row[5])
-    # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
-    total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-    for pixels in load_files(found.listing.root, names, side, subject):
-        flat = pixels.reshape(-1, 3).astype(np.int64)
-        total += flat.sum(axis=0)
-        squares += (flat * flat).sum(axis=0)
-    count = len(names) * side * side
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
-    row = [round(float(value) / 255, 4) for value in (*mean, *std)]
-    row[3:] = [value or 1.0 for value in row[3:]]
-    _remember(found.listing.root, "moments", {key: row})
+
+    def compute() -> list[float]:
+        # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
+        total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
+        for pixels in load_files(found.listing.root, names, side, subject):
+            flat = pixels.reshape(-1, 3).astype(np.int64)
+            total += flat.sum(axis=0)
+            squares += (flat * flat).sum(axis=0)
+        count = len(names) * side * side
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
+        row = [round(float(value) / 255, 4) for value in (*mean, *std)]
+        return row[:3] + [value or 1.0 for value in row[3:]]
+
+    row = recalled("moments", [VERSION, side, hashlib.sha256(content.encode()).hexdigest()], compute)
     return (row[0], row[1], row[2]), (row[3], row[4], row[5])
 
 
@@ -147,6 +151,51 @@ def load_files(root: Path, names: Sequence[str], side: int, subject: str) -> Ite
             raise UsageError(f"{subject}: {listed([name])} cannot be used ({problem}); repair or remove it") from None
 
     return in_threads(one, list(names))
+
+
+def load_items(
+    listing: Listing, split: str, side: int, context: Context, subject: str, content: str | None = None
+) -> ImageSet:
+    """Return one part of a listing, in its order; an origin's ``source`` is the path relative to its root.
+
+    The pixels are decoded the first time only: they are kept under the content of the files, their order, ``side``
+    and the code and library that decode them. A cache that cannot be written is done without.
+
+    Args:
+        listing: the files.
+        split: the part.
+        side: height and width in px.
+        context: is told the progress.
+        subject: the start of every message.
+        content: a hash that stands for the content of all files; by default those of the part are read and hashed,
+            which is remembered for as long as their sizes, times and inodes stay.
+
+    Raises:
+        UsageError: a file that can no longer be used, named.
+    """
+    items = listing.parts[split]
+    labels = np.array([label for _, label in items], dtype=np.int64)
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        files = load_files(listing.root, names, side, subject)
+        for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
+            yield pixels[None]
+
+    def read(scratch: Path) -> dict[str, Source]:
+        return {split: Source(labels, side, blocks())}
+
+    names = [name for name, _ in items]
+    before = content or _content(listing.root, names, subject)
+
+    def check(parts: Mapping[str, Part]) -> dict[str, Any]:
+        if content is None and _content(listing.root, names, subject) != before:
+            raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
+        return {}
+
+    order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+    found = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
+    images = found.parts[split].images
+    return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 
 def _try(path: Path) -> ImageFacts | ImageError:
@@ -168,35 +217,41 @@ def _usable(row: list[Any]) -> bool:
     return [type(value) for value in row] == [int, int, int, int, str]
 
 
-def _file(root: Path) -> Path:
-    return cache_root() / "scans" / (hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:32] + ".json")
-
-
-def _remembered(root: Path) -> dict[str, dict[str, Any]]:
+def _remembered(memory: Path) -> dict[str, Any]:
+    """Return the row of each file that is remembered; two processes at once cost one of them its work, nothing else."""
     try:
-        found = json.loads(_file(root).read_text("utf-8"))
+        found = json.loads(memory.read_text("utf-8"))
     except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict) or found.get("version") != VERSION:
-        found = {}
-    return {name: found[name] if isinstance(found.get(name), dict) else {} for name in ("files", "moments")}
+        return {}
+    if not isinstance(found, dict) or found.get("version") != VERSION or not isinstance(found.get("files"), dict):
+        return {}
+    return dict(found["files"])
 
 
-def _remember(root: Path, what: str, rows: dict[str, Any]) -> None:
-    """Replace one section of what is remembered; two processes at once cost one of them its work, nothing
-    else.
-    """
-    target = _file(root)
-    content = {"version": VERSION, **_remembered(root), what: rows}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".tmp-")
+def _content(root: Path, names: Sequence[str], subject: str) -> str:
+    """Return a hash of the files' bytes, in their order; changing the place or the times of a file changes nothing."""
+    begun = time.time_ns()
+    marks = []
+    for name in names:
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                json.dump(content, out)
-            os.replace(temporary, target)
+            marks.append(signature(os.stat(f"{root}/{name}")))  # a Path for each costs more than the question
         except OSError:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        log.debug("%s: not remembered: %s", target, error)
+            raise UsageError(f"{subject}: {listed([name])} is no longer there; run again") from None
+
+    def read() -> str:
+        tree = hashlib.sha256()
+        for name in names:
+            try:
+                tree.update(bytes.fromhex(hash_file(root / name)))
+            except OSError as error:
+                raise UsageError(f"{subject}: {listed([name])} cannot be read: {error.strerror}") from None
+        return tree.hexdigest()
+
+    if not all(is_settled(mark, begun) for mark in marks):
+        return read()
+    return str(recalled("contents", [hashlib.sha256(json.dumps(marks).encode()).hexdigest()], read))
+
+
+def _rule() -> list[str]:
+    """Return what decides the pixels of a file: the module of the rule itself, and the version of Pillow."""
+    return [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]

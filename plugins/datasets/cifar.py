@@ -1,17 +1,29 @@
-"""``cifar10`` and ``cifar100``: small photos of ten and of a hundred kinds of things."""
+"""``cifar10`` and ``cifar100``: small photos of ten and of a hundred kinds of things.
+
+The published files are pickles. A pickle names functions and calls them; whoever opens one with ``pickle`` runs the
+code of its author. Here only the names that an array of numbers is built from can be found, and anything else ends the
+reading; torchvision then reads the bytes that were looked through.
+"""
 
 from __future__ import annotations
 
+import io
+import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._published import Found, PublishedArrays, Release
+from ._arrays import Found, PublishedArrays, blocks, no_images, reading
+from ._published import Release, with_article
 
 if TYPE_CHECKING:
-    from ._decoded import Decoded
+    from ._cache import Source
 
+SIDE = 32
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 #: The fine labels, in the order of the published file: alphabetical.
 # fmt: off
@@ -30,12 +42,18 @@ CIFAR100_CLASSES = (
 # fmt: on
 #: Classes whose name takes no article, or the definite one.
 ARTICLES = {"cattle": "cattle", "sea": "the sea"}
-
-
-def with_article(name: str) -> str:
-    """Return a class as it reads inside a prompt: ``"an aquarium fish"``."""
-    plain = name.replace("_", " ")
-    return ARTICLES.get(name, f"{'an' if plain[0] in 'aeiou' else 'a'} {plain}")
+#: What arrays, and byte strings in pickles for Python 2, are built from; none of it runs code or opens a file.
+ALLOWED = frozenset(
+    {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("_codecs", "encode"),
+    }
+)
+#: Bytes of the largest file that is read; the published ones have at most 155 MB.
+LARGEST = 2**30
 
 
 def _release(
@@ -43,7 +61,6 @@ def _release(
     title: str,
     classes: tuple[str, ...],
     moments: tuple[tuple[float, float, float], tuple[float, float, float]],
-    paper: str,
     folder: str,
     files: tuple[str, ...],
 ) -> Release:
@@ -53,25 +70,44 @@ def _release(
         classes=classes,
         counts={"train": 50000, "validation": 0, "test": 10000},
         class_counts=(50000 // len(classes),) * len(classes),
-        resolution=32,
-        classify_resolution=32,
+        resolution=SIDE,
+        classify_resolution=SIDE,
         generate_resolution=128,
         mean=moments[0],
         std=moments[1],
         flip_keeps_class=True,
         foundation="CompVis/stable-diffusion-v1-4",
         prompt="a photo of {}.",
-        prompt_names=tuple(with_article(item) for item in classes),
+        prompt_names=tuple(ARTICLES.get(item) or with_article(item.replace("_", " ")) for item in classes),
         group_size=1000,
         licence="none stated by the authors",
         source=f"{title} (Krizhevsky 2009), the Python version, as torchvision.datasets.{name.upper()} fetches it",
-        paper=paper,
+        paper="Diffusion Inversion, Zhou et al. 2023, Fig. 5 and 6, Tables 1, 6 and 7",
     )
-    return Release(info, title, "torchvision", f"https://www.cs.toronto.edu/~kriz/{archive}", archive, folder, files)
+    url = f"https://www.cs.toronto.edu/~kriz/{archive}"
+    return Release(info, title, url, archive, folder, library="torchvision", files=files)
 
 
 @dataclass(frozen=True)
-class CIFAR10(PublishedArrays):
+class _CIFAR(PublishedArrays):
+    """Either dataset, by torchvision's readers, whose pickles are looked through first."""
+
+    def _checksum(self) -> str:
+        return str(_library(self.release).tgz_md5)
+
+    def _file_checksums(self) -> Mapping[str, str]:
+        library = _library(self.release)
+        return dict([*library.train_list, *library.test_list, (library.meta["filename"], library.meta["md5"])])
+
+    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
+        library, folder, root = _library(self.release), self._folder(found, scratch), scratch / "checked"
+        _copy_checked(folder, root / library.base_folder, library, self.release, self._subject)
+        parts = {name: _part(library, root, name == "train", self._subject) for name in ("train", "test")}
+        return {**parts, "validation": no_images(SIDE)}
+
+
+@dataclass(frozen=True)
+class CIFAR10(_CIFAR):
     """Photos of ten kinds of animals and vehicles, 32x32 RGB; 50,000 train, 10,000 test, balanced.
 
     Read from ``cifar-10-python.tar.gz``, whose checksum is verified, or from ``cifar-10-batches-py``, whose files are
@@ -86,24 +122,13 @@ class CIFAR10(PublishedArrays):
         "CIFAR-10",
         CIFAR10_CLASSES,
         ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-        "Diffusion Inversion, Zhou et al. 2023, Fig. 5 and 6, Tables 1, 6 and 7",
         "cifar-10-batches-py",
         (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._cifar import decode
-
-        return decode("CIFAR10", found, self.release, self._subject, self._remedy)
-
-    def _checksum(self) -> str:
-        from ._cifar import checksum
-
-        return checksum("CIFAR10")
-
 
 @dataclass(frozen=True)
-class CIFAR100(PublishedArrays):
+class CIFAR100(_CIFAR):
     """Photos of a hundred kinds of things (the fine labels), 32x32 RGB; 50,000 train, 10,000 test, balanced.
 
     Read from ``cifar-100-python.tar.gz`` or ``cifar-100-python`` as ``cifar10`` is. There is no validation part.
@@ -116,17 +141,113 @@ class CIFAR100(PublishedArrays):
         "CIFAR-100",
         CIFAR100_CLASSES,
         ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
-        "Diffusion Inversion, Zhou et al. 2023, Fig. 5 and 6, Tables 1, 6 and 7",
         "cifar-100-python",
         ("train", "test", "meta"),
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._cifar import decode
 
-        return decode("CIFAR100", found, self.release, self._subject, self._remedy)
+def _library(release: Release) -> Any:
+    from torchvision import datasets
 
-    def _checksum(self) -> str:
-        from ._cifar import checksum
+    return getattr(datasets, release.info.name.upper())
 
-        return checksum("CIFAR100")
+
+def _part(library: Any, root: Path, train: bool, subject: str) -> Source:
+    import numpy as np
+
+    from ._cache import Source
+
+    class Reader(library):  # type: ignore[misc]
+        """torchvision's reader for files whose checksums were compared here."""
+
+        train_list = [[name, None] for name, _ in library.train_list]
+        test_list = [[name, None] for name, _ in library.test_list]
+        meta = {**library.meta, "md5": None}
+
+    with reading("torchvision", "the train batches" if train else "the test batch", subject):
+        found = Reader(str(root), train=train)
+        return Source(np.asarray(found.targets, dtype=np.int64), SIDE, blocks(found.data))
+
+
+def _copy_checked(folder: Path, target: Path, library: Any, release: Release, subject: str) -> None:
+    """Copy the files whose pickles hold plain arrays of the right shape: the library reads these very bytes."""
+    target.mkdir(parents=True)
+    for name in release.files:
+        content, held = plain(folder / name, subject)
+        if name == library.meta["filename"]:
+            problem = _problem_of_meta(held, library.meta["key"], release.info.classes)
+        else:
+            problem = _problem_of_batch(held, len(release.info.classes))
+        if problem:
+            raise UsageError(f"{subject}: {folder / name}: {problem}; remove it and fetch it again")
+        (target / name).write_bytes(content)
+
+
+def _problem_of_batch(held: Any, classes: int) -> str:
+    import numpy as np
+
+    if not isinstance(held, dict):
+        return f"holds no batch but a {type(held).__name__}"
+    data = held.get("data")
+    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072):
+        got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
+        return f"the pixels must be uint8 (N, 3072); got {got}"
+    labels = held.get("labels", held.get("fine_labels"))
+    if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
+        return "has no list of labels"
+    if len(labels) != len(data):
+        return f"has {len(labels):,} label{'s' * (len(labels) != 1)} for {len(data):,} image{'s' * (len(data) != 1)}"
+    wrong = [index for index, label in enumerate(labels) if not 0 <= label < classes]
+    if wrong:
+        first = labels[wrong[0]]
+        shown = str(first) if first.bit_length() < 64 else f"a number of {first.bit_length():,} bits"
+        many = "1 label is" if len(wrong) == 1 else f"{len(wrong):,} labels are"
+        return f"{many} out of range, the first is {shown} of image {wrong[0]}; they go from 0 to {classes - 1}"
+    return ""
+
+
+def _problem_of_meta(held: Any, key: str, classes: tuple[str, ...]) -> str:
+    names = held.get(key) if isinstance(held, dict) else None
+    if not isinstance(names, list) or tuple(names) != classes:
+        return f"does not name the {len(classes)} published classes in their order"
+    return ""
+
+
+class _ForeignError(Exception):
+    """The pickle asks for something else than numbers and text."""
+
+
+class _Plain(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise _ForeignError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def plain(path: Path, subject: str) -> tuple[bytes, Any]:
+    """Return a pickle's bytes and what it holds: numbers, texts (bytes as Latin-1), lists, dictionaries and arrays.
+
+    Hand on the bytes and not the file: it may have changed since.
+
+    Args:
+        path: the file.
+        subject: the start of every message.
+
+    Raises:
+        UsageError: the pickle names anything but what arrays are made of (the name is in the message), or is damaged.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{subject}: {path}: larger than {LARGEST:,} bytes; fetch it again")
+        content = path.read_bytes()
+        return content, _Plain(io.BytesIO(content), encoding="latin1").load()
+    except UsageError:
+        raise
+    except _ForeignError as error:
+        raise UsageError(
+            f"{subject}: {path}: refused: this pickle asks for {error}, which no array needs and which may run "
+            "foreign code; remove it and fetch the published file"
+        ) from None
+    except Exception as error:  # damaged bytes make the unpickler raise nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{subject}: {path}: damaged ({reason}); remove it and fetch it again") from None

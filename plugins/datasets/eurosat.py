@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
-from benchbench.errors import MissingError
-from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
+from benchbench.errors import UsageError
+from benchbench.plugins import DatasetInfo, param
 
-from ._place import Place
-
-if TYPE_CHECKING:
-    from ._listing import Listing
+from ._image_files import PublishedImages, check_folders
+from ._listing import Item, Listing, class_folders, listed, stratified, subfolders
+from ._published import Release
 
 #: Class folders, sorted, and the names that the published split gives the classes.
 CLASSES = {
@@ -28,19 +28,24 @@ CLASSES = {
     "River": "River",
     "SeaLake": "Sea or Lake",
 }
+#: The folder of the class folders, in the archive and beside it.
+FOLDER = "2750"
 SPLIT_FILE = "split_zhou_EuroSAT.json"
-ARCHIVE = "EuroSAT.zip"
-#: Where torchvision's EuroSAT fetches the archive, and its checksum.
-URL = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
-MD5 = "c8fa014336c82ac7804f0398fcb19387"
-SIDE = 64
+#: Names of the parts in the published file.
+PARTS = {"train": "train", "validation": "val", "test": "test"}
+#: What the record says of a split that is not the published one.
+REGENERATED = f"split regenerated, differs from {SPLIT_FILE}"
+#: Images of the complete dataset.
+COMPLETE = 27000
 #: The parts of the complete dataset, published or drawn again.
 COUNTS = {"train": 13500, "validation": 5400, "test": 8100}
-TRAIN_COUNTS = (1500, 1500, 1500, 1250, 1250, 1000, 1250, 1500, 1250, 1500)
+#: Where torchvision's EuroSAT fetches the archive.
+URL = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip"
+SIDE = 64
 
 
 @dataclass(frozen=True)
-class EuroSAT(Dataset):
+class EuroSAT(PublishedImages):
     """Satellite images of ten kinds of land use, 64x64 RGB; 13,500 train, 5,400 validation, 8,100 test.
 
     The parts are those of ``split_zhou_EuroSAT.json`` (Zhou et al. 2022, CoOp) where that file lies beside
@@ -53,101 +58,12 @@ class EuroSAT(Dataset):
     below the cache when its images are first needed. Decoded images are kept there too.
     """
 
-    path: str | None = param(
-        None,
-        help="Folder with eurosat/2750, 2750 or EuroSAT.zip, or one of the two itself; by default 'eurosat' in the "
-        "data folder.",
-    )
-
-    def needs(self) -> Requirements:
-        """Return the folder of images, or the archive.
-
-        Raises:
-            UsageError: a folder has the archive's name, and nothing else is there.
-        """
-        images = self._images()
-        if images is None:
-            self._place.check()
-        where = images or self._place.found() or self._place.base / "2750"
-        what = "the EuroSAT images (RGB, ten class folders)"
-        return Requirements(files=(RequiredFile(where, what, self._source()),))
-
-    def external(self) -> tuple[Path, ...]:
-        """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""
-        held = self._images() or self._place.found()
-        if held is None:
-            return (self._place.base,)
-        split = self._split_file(held)
-        return (held,) if split is None else (held, split)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading, as measured on 64x64 JPEG files."""
-        return 1.0 + 0.0003 * images if stage == "data" else None
-
-    def info(self) -> DatasetInfo:
-        """Return the facts, the published ones where no files are; reads every image of a folder the first time.
-
-        Raises:
-            UsageError: other folders than the ten classes, a damaged split file, files that are no images, an
-                archive with another checksum than the published one.
-        """
-        listing = self._listing()
-        if listing is None:
-            from ._eurosat import REGENERATED
-
-            return self._facts(COUNTS, TRAIN_COUNTS, (f"without {SPLIT_FILE} beside the images: {REGENERATED}",))
-        notes = list(listing.notes)
-        if listing.root.is_dir():  # of an archive with the right checksum the images are known
-            from ._scan import scan
-
-            found = scan(listing, self._subject)
-            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in found.facts.values()):
-                notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
-            notes += found.leaks
-        counts = {part: len(items) for part, items in listing.parts.items()}
-        return self._facts(counts, listing.train_counts, tuple(notes))
-
-    def load(self, split: str, context: Context) -> ImageSet:
-        """Return one part as uint8 ``(N, 64, 64, 3)``; ``source`` of an origin is the path below ``2750``.
-
-        Raises:
-            MissingError: no images are there.
-            UsageError: as :meth:`info`, for what has changed since.
-        """
-        from ._load import load_items
-
-        listing = self._listing()
-        if listing is None:
-            given = self._place.base
-            raise MissingError(
-                f"{self._subject}: the EuroSAT images are not here; looked for {given / 'eurosat' / '2750'}, "
-                f"{given / '2750'}, the ten class folders in {given} and {self._place.wanted()}; {self._source()}"
-            )
-        if listing.root.is_dir():
-            return load_items(listing, split, SIDE, context, self._subject)
-        from ._archives import unpacked
-        from ._eurosat import FOLDER, LIMIT
-
-        images = unpacked(listing.root, MD5, self._subject, LIMIT) / FOLDER
-        return load_items(replace(listing, root=images), split, SIDE, context, self._subject, content=MD5)
-
-    def fetch(self) -> None:
-        """Download the archive through torchvision's downloader, verified; does nothing where the images are here.
-
-        Raises:
-            MissingError: it cannot be downloaded; says what to fetch by hand, and where to put it.
-            UsageError: ``path=`` names another file.
-        """
-        if self._images() is None:
-            self._place.fetch(MD5)
-
-    @staticmethod
-    def _facts(counts: Mapping[str, int], train_counts: tuple[int, ...], notes: tuple[str, ...]) -> DatasetInfo:
-        return DatasetInfo(
+    release: ClassVar[Release] = Release(
+        info=DatasetInfo(
             name="eurosat",
             classes=tuple(CLASSES.values()),
-            counts=dict(counts),
-            class_counts=train_counts,
+            counts=COUNTS,
+            class_counts=(1500, 1500, 1500, 1250, 1250, 1000, 1250, 1500, 1250, 1500),
             resolution=SIDE,
             classify_resolution=SIDE,
             generate_resolution=256,
@@ -160,49 +76,198 @@ class EuroSAT(Dataset):
             licence="MIT",
             source=f"EuroSAT RGB (Helber et al. 2019), {URL}",
             paper="Diffusion Inversion, Zhou et al. 2023, Fig. 7a",
-            notes=notes,
-        )
+        ),
+        title="the EuroSAT images (RGB, ten class folders)",
+        url=URL,
+        archive="EuroSAT.zip",
+        folder=FOLDER,
+        md5="c8fa014336c82ac7804f0398fcb19387",
+        limit=2**30,  # it takes 9e7
+        inside=("eurosat", ""),
+    )
 
-    @property
-    def _place(self) -> Place:
-        return Place("eurosat", self.path, ARCHIVE, URL, ("eurosat", ""))
+    path: str | None = param(
+        None,
+        help="Folder with eurosat/2750, 2750 or EuroSAT.zip, or one of the two itself; by default 'eurosat' in the "
+        "data folder.",
+    )
 
-    @property
-    def _subject(self) -> str:
-        return self._place.subject
+    def external(self) -> tuple[Path, ...]:
+        """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""
+        split = self._split_file()
+        return super().external() if split is None else (*super().external(), split)
+
+    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
+        """Estimate the CPU seconds of loading, as measured on 64x64 JPEG files."""
+        return 1.0 + 0.0003 * images if stage == "data" else None
+
+    def info(self) -> DatasetInfo:
+        """Return the facts, the published ones where no files are; reads every image of a folder the first time.
+
+        Raises:
+            UsageError: other folders than the ten classes, a damaged split file, files that are no images, an
+                archive with another checksum than the published one.
+        """
+        published, here = self.release.info, self._here()
+        if here is None:
+            return replace(published, notes=(f"without {SPLIT_FILE} beside the images: {REGENERATED}",))
+        if not here.is_dir():
+            self._verify(here)
+        listing = self._listing(here)
+        notes = list(listing.notes)
+        if here.is_dir():  # of an archive with the right checksum the images are known
+            from ._scan import scan
+
+            found = scan(listing, self._subject)
+            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in found.facts.values()):
+                notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
+            notes += found.leaks
+        counts = {part: len(items) for part, items in listing.parts.items()}
+        return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
 
     def _images(self) -> Path | None:
         """Return the folder of the class folders, or ``None``."""
-        base = self._place.base
-        for folder in (base / "eurosat" / "2750", base / "2750"):
+        base = self._base
+        for folder in (base / "eurosat" / FOLDER, base / FOLDER):
             if folder.is_dir():
                 return folder
         return base if any((base / name).is_dir() for name in CLASSES) else None
 
-    def _split_file(self, held: Path) -> Path | None:
-        places = (held.parent / SPLIT_FILE, self._place.base / SPLIT_FILE)
+    def _listing(self, root: Path) -> Listing:
+        """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
+        files = (names_in_folder if root.is_dir() else names_in_archive)(root, self._subject)
+        return list_eurosat(root, files, self._split_file(), self._subject)
+
+    def _split_file(self) -> Path | None:
+        here = self._here()
+        places = (here.parent / SPLIT_FILE, self._base / SPLIT_FILE) if here else ()
         return next((place for place in places if place.is_file()), None)
 
+    def _looked_for(self) -> str:
+        base = self._base
+        return f"{base / 'eurosat' / FOLDER}, {base / FOLDER}, the ten class folders in {base}"
+
     def _source(self) -> str:
-        root = self._place.base if self.path else self._place.base.parent
+        root = self._base if self.path else self._base.parent
         return (
             f"`bench fetch {self._subject}` or torchvision.datasets.EuroSAT('{root}', download=True) gets them, or by "
-            f"hand {URL} as {self._place.wanted()}"
+            f"hand {self.release.url} as {self._wanted}"
         )
 
-    def _listing(self) -> Listing | None:
-        """Return what is here, by names alone; ``root`` is the folder ``2750`` or the archive, ``None`` for nothing."""
-        images, archive = self._images(), self._place.found()
-        if images is None and archive is None:
-            return None
-        from ._archives import verify
-        from ._eurosat import list_eurosat, names_in_archive, names_in_folder
 
-        if images is not None:
-            files = names_in_folder(images, CLASSES, self._subject)
-            return list_eurosat(images, files, self._split_file(images), CLASSES, COUNTS, self._subject)
-        assert archive is not None
-        remedy = f"fetch {URL} again, or unpack the archive that you trust and give the folder"
-        verify(archive, MD5, self._subject, remedy)
-        files = names_in_archive(archive, CLASSES, self._subject)
-        return list_eurosat(archive, files, self._split_file(archive), CLASSES, COUNTS, self._subject)
+def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None, subject: str) -> Listing:
+    """List the three parts.
+
+    Args:
+        root: the folder that names are relative to: ``2750``, or the archive that holds it.
+        files: sorted names ``Class/file`` of each class folder, in the order of ``CLASSES``.
+        split_file: the published split, ``None`` to draw one with the same counts.
+        subject: the start of every message.
+
+    Raises:
+        UsageError: a damaged split file, a class that has no image to train on or to test with.
+    """
+    if split_file is None:
+        parts, notes = _draw(files, subject)
+    else:
+        parts, notes = _published(files, split_file, subject)
+    total = sum(len(members) for members in files.values())
+    if total != COMPLETE:
+        notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
+    other = [f"{part} {len(parts[part]):,} of {count:,}" for part, count in COUNTS.items() if len(parts[part]) != count]
+    if split_file is not None and other:
+        notes.append(f"parts of {split_file.name} that differ from the published ones: {', '.join(other)}")
+    return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
+
+
+def names_in_folder(images: Path, subject: str) -> dict[str, list[str]]:
+    """Return the names ``Class/file`` of each class folder below ``images``.
+
+    Raises:
+        UsageError: other folders than the ten classes, one without images, the multispectral edition.
+    """
+    check_folders(subfolders(images, subject), {name: name for name in CLASSES}, images.name, "EuroSAT", subject)
+    files = class_folders(images, list(CLASSES), "", subject)
+    if all(name.lower().endswith((".tif", ".tiff")) for members in files.values() for name in members):
+        raise UsageError(
+            f"{subject}: these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
+            "JPEG files of 64 x 64 px"
+        )
+    return files
+
+
+def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
+    """Return the names ``Class/file`` below the folder ``2750`` of a zip archive, without unpacking it.
+
+    Raises:
+        UsageError: a member that must not be there, other class folders than the ten, a damaged archive.
+    """
+    from ._archives import opened_zip
+
+    with opened_zip(archive, subject, EuroSAT.release.limit, "fetch it again") as opened:
+        members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
+    files: dict[str, list[str]] = {}
+    for _, name, file in sorted(parts for parts in members if len(parts) == 3 and parts[0] == FOLDER):
+        if not file.startswith("."):
+            files.setdefault(name, []).append(f"{name}/{file}")
+    check_folders(files, {name: name for name in CLASSES}, f"{archive.name}/{FOLDER}", "EuroSAT", subject)
+    return files
+
+
+def _draw(files: Mapping[str, list[str]], subject: str) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
+    """Split each class 50/20/30 %, which gives the published counts on the complete dataset."""
+    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
+    for label, (name, members) in enumerate(files.items()):
+        if len(members) < 2:
+            raise UsageError(f"{subject}: class folder '{name}' has 1 image; a split needs at least 2")
+        order = stratified(members, 0)
+        train, validation = (len(members) + 1) // 2, len(members) // 5
+        cut = {"train": order[:train], "validation": order[train : train + validation]}
+        cut["test"] = order[train + validation :]
+        for part, chosen in cut.items():
+            parts[part] += [(file, label) for file in sorted(chosen)]
+    return {part: tuple(items) for part, items in parts.items()}, [REGENERATED]
+
+
+def _published(
+    files: Mapping[str, list[str]], split_file: Path, subject: str
+) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
+    """Read the published file: ``{"train": [[path, label, name], ...], "val": ..., "test": ...}``."""
+    place = {file: label for label, members in enumerate(files.values()) for file in members}
+    named = _read(split_file, subject)
+    parts: dict[str, tuple[Item, ...]] = {}
+    seen: dict[str, str] = {}
+    for part, paths in named.items():
+        for path in paths:
+            if path in seen:
+                raise UsageError(f"{subject}: {split_file.name} names '{path}' twice ({seen[path]} and {part})")
+            seen[path] = part
+        parts[part] = tuple(
+            sorted(((path, place[path]) for path in paths if path in place), key=lambda i: (i[1], i[0]))
+        )
+    for part in ("train", "test"):
+        held = {label for _, label in parts[part]}
+        if lacking := [name for label, name in enumerate(files) if label not in held]:
+            raise UsageError(f"{subject}: {split_file.name} gives no {part} images here to {listed(lacking)}")
+    notes = [f"split of {split_file.name}"]
+    if absent := sum(path not in place for path in seen):
+        notes.append(f"images that {split_file.name} names and that are not here: {absent:,} of {len(seen):,}")
+    if unused := sum(path not in seen for path in place):
+        notes.append(f"images here that {split_file.name} does not name, not used: {unused:,}")
+    return parts, notes
+
+
+def _read(split_file: Path, subject: str) -> dict[str, list[str]]:
+    """Return the paths of each part, relative to the class folders; labels and names in the file repeat the
+    folder.
+    """
+    try:
+        content: Any = json.loads(split_file.read_text("utf-8"))
+        return {part: [str(row[0]).removeprefix("2750/") for row in content[name]] for part, name in PARTS.items()}
+    except OSError as error:
+        raise UsageError(f"{subject}: cannot read {split_file.name}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, IndexError):
+        raise UsageError(
+            f"{subject}: {split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
+            "train, val and test; fetch it again, or remove it to have a split drawn"
+        ) from None

@@ -1,17 +1,30 @@
-"""``folder``: the user's own images, one folder for each class."""
+"""``folder``: the user's own images, one folder for each class.
+
+Two layouts: ``train/`` with ``test/`` and/or ``val/``, each of class folders, or class folders alone, which are split
+by a seed.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
-if TYPE_CHECKING:
-    from ._listing import Listing
+from ._listing import Item, Listing, class_folders, entries, listed, stratified
+
+#: Spellings of the parts of a dataset, whatever their case.
+PARTS = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+#: The end of every message about a layout.
+LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Folder(Dataset):
             name="folder",
             classes=listing.classes,
             counts={part: len(items) for part, items in listing.parts.items()},
-            class_counts=listing.train_counts,
+            class_counts=listing.class_counts("train"),
             resolution=side,
             classify_resolution=side,
             generate_resolution=128 if side <= 48 else 256,
@@ -93,7 +106,7 @@ class Folder(Dataset):
         Raises:
             UsageError: as :meth:`info`, for what has changed since.
         """
-        from ._load import load_items
+        from ._scan import load_items
 
         return load_items(self._listing(), split, context.info.resolution, context, self._subject)
 
@@ -102,8 +115,6 @@ class Folder(Dataset):
         return f"folder:path={self.path}"
 
     def _listing(self) -> Listing:
-        from ._listing import LAYOUT, list_dataset
-
         if not self.path:
             raise UsageError(f"folder: path is missing: folder:path=FOLDER; {LAYOUT}")
         root = Path(self.path).expanduser()
@@ -121,3 +132,111 @@ class Folder(Dataset):
         if self.resolution is not None:
             return self.resolution
         return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
+
+
+def list_dataset(root: Path, subject: str, test_fraction: float, split_seed: int) -> Listing:
+    """Find the layout of ``root`` and list its files.
+
+    Args:
+        root: a folder that exists.
+        subject: the start of every message, as the user wrote the dataset.
+        test_fraction: share of each class that tests, in (0, 1), when there are class folders alone.
+        split_seed: which images these are.
+
+    Raises:
+        UsageError: no layout is found, fewer than two classes, a class without images, a test class that train lacks.
+    """
+    folders, images = entries(root, "", subject)
+    if not folders and not images and not any(root.iterdir()):
+        raise UsageError(f"{subject}: the folder is empty; {LAYOUT}")
+    if images:
+        raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
+    if not folders:
+        raise UsageError(f"{subject}: no class folders; {LAYOUT}")
+    places = _parts(root, folders, subject)
+    if places:
+        extra = [name for name in folders if name not in places.values()]
+        return _from_parts(root, places, subject, extra)
+    classes = class_folders(root, folders, "", subject)
+    _check_two(list(classes), subject)
+    return _split(root, classes, subject, test_fraction, split_seed)
+
+
+def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
+    """Return the folder of each part, or nothing where ``root`` holds class folders alone."""
+    places: dict[str, str] = {}
+    sure = False
+    for name in folders:
+        part = PARTS.get(name.lower())
+        if part is None:
+            continue
+        if part in places:
+            raise UsageError(f"{subject}: both '{places[part]}' and '{name}' could be the {part} part; rename one")
+        places[part] = name
+        inner, images = entries(root / name, name + "/", subject)
+        sure = sure or bool(inner) or not images
+    # A class may be called "train": it holds images, and no other part is there.
+    if not sure and not ("train" in places and len(places) > 1):
+        return {}
+    if "train" not in places:
+        raise UsageError(f"{subject}: has '{next(iter(places.values()))}' but no train/; {LAYOUT}")
+    if len(places) == 1:
+        raise UsageError(
+            f"{subject}: has '{places['train']}' but neither test/ nor val/; add one, or give the path of "
+            f"'{places['train']}' itself to have it split"
+        )
+    if "test" not in places:
+        places["test"] = places.pop("validation")
+    return places
+
+
+def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[str]) -> Listing:
+    found: dict[str, dict[str, list[str]]] = {}
+    for part in ("train", "validation", "test"):
+        if part not in places:
+            continue
+        name = places[part]
+        folders, images = entries(root / name, name + "/", subject)
+        if images:
+            raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
+        if not folders:
+            raise UsageError(f"{subject}: '{name}' has no class folders; {LAYOUT}")
+        if part == "train":
+            _check_two(folders, subject)
+        elif lacking := sorted(set(folders) - set(found["train"])):
+            what = "a class" if len(lacking) == 1 else f"{len(lacking)} classes"
+            raise UsageError(
+                f"{subject}: '{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
+                f"add training images or remove {'it' if len(lacking) == 1 else 'them'}"
+            )
+        found[part] = class_folders(root, folders, name + "/", subject)
+    classes = tuple(found["train"])
+    notes = []
+    if PARTS[places["test"].lower()] == "validation":
+        notes.append(f"'{places['test']}' is the test part: there is no test/")
+    if absent := [name for name in classes if name not in found["test"]]:
+        notes.append(f"the test part has no images of {listed(absent)}")
+    if extra:
+        notes.append(f"not used: {listed(sorted(extra))}")
+    parts = {
+        part: tuple((name, label) for label, cls in enumerate(classes) for name in found.get(part, {}).get(cls, []))
+        for part in ("train", "validation", "test")
+    }
+    return Listing(root, classes, parts, tuple(notes))
+
+
+def _check_two(classes: list[str], subject: str) -> None:
+    if len(classes) == 1:
+        raise UsageError(f"{subject}: only one class ('{classes[0]}'); a classifier needs at least two")
+
+
+def _split(root: Path, classes: dict[str, list[str]], subject: str, test_fraction: float, seed: int) -> Listing:
+    parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
+    for label, (name, files) in enumerate(classes.items()):
+        if len(files) < 2:
+            raise UsageError(f"{subject}: class '{name}' has 1 image; a split into train and test needs at least 2")
+        test = set(stratified(files, seed)[: min(max(1, round(test_fraction * len(files))), len(files) - 1)])
+        parts["train"] += [(file, label) for file in files if file not in test]
+        parts["test"] += [(file, label) for file in files if file in test]
+    notes = (f"split by seed {seed}: {test_fraction:.0%} of each class test",)
+    return Listing(root, tuple(classes), {part: tuple(items) for part, items in parts.items()}, notes)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from benchbench.errors import MissingError
-from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
+from benchbench.errors import UsageError
+from benchbench.plugins import DatasetInfo, param
 
-from ._place import Place
+from ._image_files import PublishedImages, check_folders
+from ._listing import Item, Listing, class_folders, listed, subfolders
+from ._published import Release, with_article
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
 CLASSES = {
@@ -24,18 +27,19 @@ CLASSES = {
     "n03888257": "parachute",
 }
 FOLDER = "imagenette2"
-ARCHIVE = "imagenette2.tgz"
-#: Where torchvision's Imagenette fetches the full edition, and its checksum.
+#: Folder of each part; the published ``val`` is what everyone tests on.
+PARTS = {"train": "train", "test": "val"}
+#: What the smaller editions are called.
+REDUCED = {"imagenette2-160": 160, "imagenette2-320": 320}
+#: Where torchvision's Imagenette fetches the full edition.
 URL = "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2.tgz"
-MD5 = "fe2fc210e6bb7c5664d602c3cd71e612"
-SIDE = 256
 #: Published images of each class.
 TRAIN_COUNTS = (963, 955, 993, 858, 941, 956, 961, 931, 951, 960)
 TEST_COUNTS = (387, 395, 357, 386, 409, 394, 389, 419, 399, 390)
 
 
 @dataclass(frozen=True)
-class Imagenette(Dataset):
+class Imagenette(PublishedImages):
     """Photos of ten classes of ImageNet, 256x256 RGB; 9,469 train, 3,925 test (the published ``val``).
 
     The full edition, version 2 (``imagenette2``). Photos come in many sizes: the centre square is cut out and resized
@@ -49,28 +53,39 @@ class Imagenette(Dataset):
     images are first needed. Decoded images are kept there too: 2.6 GB.
     """
 
+    release: ClassVar[Release] = Release(
+        info=DatasetInfo(
+            name="imagenette",
+            classes=tuple(CLASSES.values()),
+            counts={"train": sum(TRAIN_COUNTS), "validation": 0, "test": sum(TEST_COUNTS)},
+            class_counts=TRAIN_COUNTS,
+            resolution=256,
+            classify_resolution=256,
+            generate_resolution=256,
+            mean=(0.4608, 0.4570, 0.4233),
+            std=(0.2838, 0.2789, 0.3012),
+            flip_keeps_class=True,
+            foundation="CompVis/stable-diffusion-v1-4",
+            prompt="a photo of {}.",
+            prompt_names=tuple(with_article(name) for name in CLASSES.values()),
+            group_size=100,
+            licence="ImageNet's terms: non-commercial research and education; fast.ai's selection Apache-2.0",
+            source=f"ImageNette version 2, full size (fast.ai; ImageNet, Deng et al. 2009), {URL}",
+            paper="Diffusion Inversion, Zhou et al. 2023, Fig. 6, Tables 6 and 7",
+        ),
+        title="the ImageNette images (imagenette2, full size)",
+        url=URL,
+        archive="imagenette2.tgz",
+        folder=FOLDER,
+        md5="fe2fc210e6bb7c5664d602c3cd71e612",
+        limit=2**32,  # it takes 1.6e9
+    )
+
     path: str | None = param(
         None,
         help="Folder with imagenette2 or imagenette2.tgz, or one of the two itself; by default 'imagenette' in the "
         "data folder.",
     )
-
-    def needs(self) -> Requirements:
-        """Return the folder of images, or the archive.
-
-        Raises:
-            UsageError: a folder has the archive's name, and nothing else is there.
-        """
-        images = self._images()
-        if images is None:
-            self._place.check()
-        where = images or self._place.found() or self._place.base / FOLDER
-        what = "the ImageNette images (imagenette2, full size)"
-        return Requirements(files=(RequiredFile(where, what, self._source()),))
-
-    def external(self) -> tuple[Path, ...]:
-        """Return the images or the archive; where neither is, where to look."""
-        return (self._images() or self._place.found() or self._place.base,)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of loading, as measured on photos of 500 x 375 px."""
@@ -83,105 +98,64 @@ class Imagenette(Dataset):
             UsageError: a part or a class that is missing, folders or files that do not belong there, an archive with
                 another checksum than the published one.
         """
-        images, archive = self._images(), self._place.found()
-        if images is None:
-            if archive is not None:
-                self._verify(archive)
-            return self._facts(TRAIN_COUNTS, TEST_COUNTS, ())
-        from ._imagenette import list_imagenette
-
-        listing = list_imagenette(images, CLASSES, self._subject)
+        published, here = self.release.info, self._here()
+        if here is None or not here.is_dir():
+            if here is not None:
+                self._verify(here)
+            return published
+        listing = self._listing(here)
         notes = list(listing.notes)
         train, test = listing.class_counts("train"), listing.class_counts("test")
-        for part, here, published in (("training", train, TRAIN_COUNTS), ("test", test, TEST_COUNTS)):
+        for part, held, known in (("training", train, TRAIN_COUNTS), ("test", test, TEST_COUNTS)):
             odd = [
                 f"{name} {count:,} of {wanted:,}"
-                for name, count, wanted in zip(listing.classes, here, published, strict=True)
+                for name, count, wanted in zip(listing.classes, held, known, strict=True)
                 if count != wanted
             ]
             if odd:
-                notes.append(f"{sum(here):,} {part} images here, {sum(published):,} published: {', '.join(odd)}")
-        return self._facts(train, test, tuple(notes))
-
-    def load(self, split: str, context: Context) -> ImageSet:
-        """Return one part as uint8 ``(N, 256, 256, 3)``; ``source`` of an origin is the path below ``imagenette2``.
-
-        Raises:
-            MissingError: no images are there.
-            UsageError: as :meth:`info`; a file that cannot be used as an image, named.
-        """
-        from ._imagenette import LIMIT, list_imagenette
-        from ._load import load_items
-
-        images, archive = self._images(), self._place.found()
-        if images is not None:
-            listing = list_imagenette(images, CLASSES, self._subject)
-            return load_items(listing, split, SIDE, context, self._subject)
-        if archive is None:
-            base = self._place.base
-            raise MissingError(
-                f"{self._subject}: the ImageNette images are not here; looked for {base / FOLDER}, train/ and val/ in "
-                f"{base} and {self._place.wanted()}; {self._source()}"
-            )
-        from ._archives import unpacked
-
-        self._verify(archive)
-        listing = list_imagenette(unpacked(archive, MD5, self._subject, LIMIT) / FOLDER, CLASSES, self._subject)
-        return load_items(listing, split, SIDE, context, self._subject, content=MD5)
-
-    def fetch(self) -> None:
-        """Download the archive through torchvision's downloader, verified; does nothing where the images are here.
-
-        Raises:
-            MissingError: it cannot be downloaded; says what to fetch by hand, and where to put it.
-            UsageError: ``path=`` names another file.
-        """
-        if self._images() is None:
-            self._place.fetch(MD5)
-
-    @staticmethod
-    def _facts(train: tuple[int, ...], test: tuple[int, ...], notes: tuple[str, ...]) -> DatasetInfo:
-        return DatasetInfo(
-            name="imagenette",
-            classes=tuple(CLASSES.values()),
-            counts={"train": sum(train), "validation": 0, "test": sum(test)},
-            class_counts=train,
-            resolution=SIDE,
-            classify_resolution=SIDE,
-            generate_resolution=256,
-            mean=(0.4608, 0.4570, 0.4233),
-            std=(0.2838, 0.2789, 0.3012),
-            flip_keeps_class=True,
-            foundation="CompVis/stable-diffusion-v1-4",
-            prompt="a photo of {}.",
-            prompt_names=tuple(f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}" for name in CLASSES.values()),
-            group_size=100,
-            licence="ImageNet's terms: non-commercial research and education; fast.ai's selection Apache-2.0",
-            source=f"ImageNette version 2, full size (fast.ai; ImageNet, Deng et al. 2009), {URL}",
-            paper="Diffusion Inversion, Zhou et al. 2023, Fig. 6, Tables 6 and 7",
-            notes=notes,
-        )
-
-    @property
-    def _place(self) -> Place:
-        return Place("imagenette", self.path, ARCHIVE, URL)
-
-    @property
-    def _subject(self) -> str:
-        return self._place.subject
+                notes.append(f"{sum(held):,} {part} images here, {sum(known):,} published: {', '.join(odd)}")
+        counts = {"train": sum(train), "validation": 0, "test": sum(test)}
+        return replace(published, counts=counts, class_counts=train, notes=tuple(notes))
 
     def _images(self) -> Path | None:
         """Return the folder that holds the parts, or ``None``."""
-        base = self._place.base
+        base = self._base
         if (base / FOLDER).is_dir():
             return base / FOLDER
-        return base if any((base / part).is_dir() for part in ("train", "val")) else None
+        return base if any((base / part).is_dir() for part in PARTS.values()) else None
 
-    def _verify(self, archive: Path) -> None:
-        from ._archives import verify
+    def _listing(self, root: Path) -> Listing:
+        return list_imagenette(root, self._subject)
 
-        remedy = f"fetch {URL} again, or unpack the archive that you trust and give the folder"
-        verify(archive, MD5, self._subject, remedy)
+    def _looked_for(self) -> str:
+        return f"{self._base / FOLDER}, train/ and val/ in {self._base}"
 
-    def _source(self) -> str:
-        return f"`bench fetch {self._subject}` gets them, or by hand {URL} as {self._place.wanted()}"
+
+def list_imagenette(root: Path, subject: str) -> Listing:
+    """List the parts below ``root``, the folder called ``imagenette2`` in the archive.
+
+    Only ``.JPEG`` files count, in whatever case, as for ``torchvision.datasets.Imagenette``; hidden ones do not, which
+    some operating systems leave beside every image. Labels are the places of the folders in ``CLASSES`` and never
+    depend on which folders are there.
+
+    Raises:
+        UsageError: a part or a class that is missing, folders or files that do not belong there.
+    """
+    parts: dict[str, tuple[Item, ...]] = {"train": (), "validation": (), "test": ()}
+    unused = 0
+    expected = {wnid: f"{wnid} ({name})" for wnid, name in CLASSES.items()}
+    for part, folder in PARTS.items():
+        if not (root / folder).is_dir():
+            raise UsageError(f"{subject}: {root} has no folder '{folder}'; ImageNette has train/ and val/")
+        check_folders(subfolders(root / folder, subject), expected, folder, "ImageNette", subject)
+        files = class_folders(root, list(CLASSES), f"{folder}/", subject)
+        items = [(name, label) for label, wnid in enumerate(CLASSES) for name in files[wnid]]
+        parts[part] = tuple(item for item in items if item[0].lower().endswith(".jpeg"))
+        unused += len(items) - len(parts[part])
+        if empty := sorted(set(range(len(CLASSES))) - {label for _, label in parts[part]}):
+            names = listed(tuple(CLASSES)[label] for label in empty)
+            raise UsageError(f"{subject}: '{folder}' has no .JPEG images of {names}")
+    notes = [f"images that do not end in .JPEG, not used: {unused:,}"] if unused else []
+    if root.name in REDUCED:
+        notes.append(f"the edition reduced to a shorter side of {REDUCED[root.name]} px, not the full one")
+    return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))

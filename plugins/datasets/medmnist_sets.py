@@ -7,15 +7,23 @@ differs: the authors' code takes the first 500 of each class for its embeddings,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._published import Found, PublishedArrays, Release
+from ._arrays import Found, PublishedArrays, blocks, check_labels, reading
+from ._published import Release
 
 if TYPE_CHECKING:
-    from ._decoded import Decoded
+    import numpy as np
 
+    from ._cache import Source
+
+SIDE = 28
+#: Part of a dataset by the package's name for it.
+PARTS = {"train": "train", "val": "validation", "test": "test"}
 RECORD = "https://zenodo.org/records/10519652/files"
 
 
@@ -34,8 +42,8 @@ def _release(
         classes=tuple(named),
         counts=dict(zip(("train", "validation", "test"), parts, strict=True)),
         class_counts=class_counts,
-        resolution=28,
-        classify_resolution=28,
+        resolution=SIDE,
+        classify_resolution=SIDE,
         generate_resolution=128,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
@@ -50,11 +58,33 @@ def _release(
         paper="Diffusion Inversion, Zhou et al. 2023, Tables 3 and 7",
         notes=("the prompt is this project's own",),
     )
-    return Release(info, title, "medmnist", f"{RECORD}/{name}.npz?download=1", f"{name}.npz")
+    url = f"{RECORD}/{name}.npz?download=1"
+    return Release(info, title, url, f"{name}.npz", limit=2**30, library="medmnist")  # PathMNIST takes 252 MB
 
 
 @dataclass(frozen=True)
-class PathMNIST(PublishedArrays):
+class _MedMNIST(PublishedArrays):
+    """Any of them, by the reader of the authors' package."""
+
+    def _checksum(self) -> str:
+        return str(_published(self.release)["MD5"])
+
+    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
+        import medmnist
+
+        (file,) = found.files
+        self._verify(file)
+        _check_arrays(file, self.release, self._subject)
+        (scratch / self.release.archive).symlink_to(file.absolute())  # the package looks for this name
+        library = getattr(medmnist, _published(self.release)["python_class"])
+        parts = {ours: _part(library, theirs, file, scratch, self._subject) for theirs, ours in PARTS.items()}
+        for name, part in parts.items():
+            check_labels(part.labels, name, self.release, f"{self._subject}: {file}")
+        return parts
+
+
+@dataclass(frozen=True)
+class PathMNIST(_MedMNIST):
     """Histology of colorectal cancer in nine kinds of tissue, 28x28 RGB; 89,996 train, 10,004 validation, 7,180 test.
 
     Read by the package medmnist from ``pathmnist.npz``, whose checksum is verified. The test images come from another
@@ -84,19 +114,9 @@ class PathMNIST(PublishedArrays):
         "images of Kather et al. 2019",
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._medmnist import decode
-
-        return decode("pathmnist", found, self.release, self._subject, self._remedy)
-
-    def _checksum(self) -> str:
-        from ._medmnist import checksum
-
-        return checksum("pathmnist")
-
 
 @dataclass(frozen=True)
-class DermaMNIST(PublishedArrays):
+class DermaMNIST(_MedMNIST):
     """Dermatoscopic images of seven kinds of skin lesions, 28x28 RGB; 7,007 train, 1,003 validation, 2,005 test.
 
     Read by the package medmnist from ``dermamnist.npz``, whose checksum is verified. Classes are very unbalanced: two
@@ -124,19 +144,9 @@ class DermaMNIST(PublishedArrays):
         "images of HAM10000 (Tschandl et al. 2018)",
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._medmnist import decode
-
-        return decode("dermamnist", found, self.release, self._subject, self._remedy)
-
-    def _checksum(self) -> str:
-        from ._medmnist import checksum
-
-        return checksum("dermamnist")
-
 
 @dataclass(frozen=True)
-class BloodMNIST(PublishedArrays):
+class BloodMNIST(_MedMNIST):
     """Microscope images of eight kinds of blood cells, 28x28 RGB; 11,959 train, 1,712 validation, 3,421 test.
 
     Read by the package medmnist from ``bloodmnist.npz``, whose checksum is verified. Classes are unbalanced. Under
@@ -164,12 +174,57 @@ class BloodMNIST(PublishedArrays):
         "images of Acevedo et al. 2020",
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._medmnist import decode
 
-        return decode("bloodmnist", found, self.release, self._subject, self._remedy)
+def _published(release: Release) -> Any:
+    """Return what the package knows of a dataset: its checksum, the name of its class."""
+    import medmnist
 
-    def _checksum(self) -> str:
-        from ._medmnist import checksum
+    return medmnist.INFO[release.info.name]
 
-        return checksum("bloodmnist")
+
+def _part(library: Any, split: str, file: Path, root: Path, subject: str) -> Source:
+    from ._cache import Source
+
+    with reading("medmnist", f"the {split} part of {file}", subject):
+        found = library(split=split, root=str(root), download=False)
+        return Source(found.labels[:, 0], SIDE, blocks(found.imgs))
+
+
+def _check_arrays(file: Path, release: Release, subject: str) -> None:
+    """Look at the names, types and shapes of a file's arrays before any is read; refuses Python objects."""
+    from ._archives import opened_zip
+
+    with opened_zip(file, subject, release.limit, "remove it and fetch it again") as archive:
+        names = set(archive.namelist())
+        for split in PARTS:
+            found = []
+            for what in ("images", "labels"):
+                name = f"{split}_{what}.npy"
+                if name not in names:
+                    raise UsageError(f"{subject}: {file}: has no array {split}_{what}; fetch it again")
+                with archive.open(name) as stream:
+                    found.append(_header(stream))
+            if problem := _problem(*found):
+                raise UsageError(f"{subject}: {file}: {split}_{problem}; fetch it again")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    import numpy as np
+
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _problem(images: tuple[tuple[int, ...], np.dtype[Any]], labels: tuple[tuple[int, ...], np.dtype[Any]]) -> str:
+    import numpy as np
+
+    if images[1].hasobject or labels[1].hasobject:
+        which = "images" if images[1].hasobject else "labels"
+        return f"{which} holds Python objects, which are not read: loading them can run foreign code"
+    if images[1] != np.uint8 or images[0][1:] != (SIDE, SIDE, 3):
+        return f"images must be uint8 (N, 28, 28, 3); got {images[1]} {images[0]}"
+    if labels[1].kind not in "iu" or labels[0] != (images[0][0], 1):
+        return f"labels must be whole numbers ({images[0][0]}, 1); got {labels[1]} {labels[0]}"
+    return ""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._published import Found, PublishedArrays, Release
+from ._arrays import Found, PublishedArrays, blocks, no_images, reading
+from ._published import Release, with_article
 
 if TYPE_CHECKING:
-    from ._decoded import Decoded
+    from ._cache import Source
 
+SIDE = 96
+#: Bytes of one image: three channels, each column after column.
+IMAGE = 3 * SIDE * SIDE
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 
@@ -32,35 +40,87 @@ class STL10(PublishedArrays):
             classes=CLASSES,
             counts={"train": 5000, "validation": 0, "test": 8000},
             class_counts=(500,) * 10,
-            resolution=96,
-            classify_resolution=96,
+            resolution=SIDE,
+            classify_resolution=SIDE,
             generate_resolution=256,
             mean=(0.4467, 0.4398, 0.4066),
             std=(0.2603, 0.2566, 0.2713),
             flip_keeps_class=True,
             foundation="CompVis/stable-diffusion-v1-4",
             prompt="a photo of {}.",
-            prompt_names=tuple(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in CLASSES),
+            prompt_names=tuple(with_article(name) for name in CLASSES),
             group_size=100,
             licence="none stated by the authors (images from ImageNet)",
             source="STL-10 (Coates, Lee and Ng 2011), as torchvision.datasets.STL10 fetches it",
             paper="Diffusion Inversion, Zhou et al. 2023, Fig. 1, 6, 7b, 7c and 8, Tables 2 to 10",
         ),
         title="STL-10",
-        library="torchvision",
         url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
         archive="stl10_binary.tar.gz",
         folder="stl10_binary",
+        library="torchvision",
         files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),
         optional=("class_names.txt",),
+        first_label=1,
     )
 
-    def _decoded(self, found: Found) -> Decoded:
-        from ._stl10 import decode
-
-        return decode(found, self.release, self._subject, self._remedy)
-
     def _checksum(self) -> str:
-        from ._stl10 import checksum
+        return str(_library().tgz_md5)
 
-        return checksum()
+    def _file_checksums(self) -> Mapping[str, str]:
+        library = _library()
+        return dict([*library.train_list, *library.test_list])
+
+    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
+        library, folder = _library(), self._folder(found, scratch)
+        _check_files(folder, self.release, self._subject)
+        if folder.name != library.base_folder:  # a renamed folder
+            (scratch / library.base_folder).symlink_to(folder.absolute(), target_is_directory=True)
+            folder = scratch / library.base_folder
+        parts = {name: _part(folder.parent, name, self._subject) for name in ("train", "test")}
+        return {**parts, "validation": no_images(SIDE)}
+
+
+def _library() -> Any:
+    from torchvision import datasets
+
+    return datasets.STL10
+
+
+def _part(root: Path, name: str, subject: str) -> Source:
+    import numpy as np
+
+    from ._cache import Source
+
+    library: Any = _library()
+
+    class Reader(library):  # type: ignore[misc]
+        """torchvision's reader for files whose checksums were compared here; unlabeled images are not needed."""
+
+        train_list = [[file, None] for file, _ in library.train_list[:2]]
+        test_list = [[file, None] for file, _ in library.test_list]
+
+    with reading("torchvision", f"{name}_X.bin and {name}_y.bin", subject):
+        found = Reader(str(root), split=name)
+        labels = np.asarray(found.labels).astype(np.int64)
+        labels[labels == 255] = -1  # the library counts from 0 in uint8, so that a label 0 in the file wraps around
+        return Source(labels, SIDE, (block.transpose(0, 2, 3, 1) for block in blocks(found.data)))
+
+
+def _check_files(folder: Path, release: Release, subject: str) -> None:
+    """Compare sizes, which say more than a reader's failure to reshape, and class names."""
+    for name in ("train", "test"):
+        pixels, labels = (os.path.getsize(folder / f"{name}_{axis}.bin") for axis in "Xy")
+        if pixels % IMAGE:
+            raise UsageError(
+                f"{subject}: {folder / f'{name}_X.bin'}: {pixels:,} bytes are not a whole number of 96 x 96 images "
+                f"({IMAGE:,} bytes each): truncated; remove it and fetch it again"
+            )
+        if pixels // IMAGE != labels:
+            raise UsageError(
+                f"{subject}: {folder}: {name}_y.bin has {labels:,} labels for the {pixels // IMAGE:,} images in "
+                f"{name}_X.bin; remove both and fetch them again"
+            )
+    names = folder / release.optional[0]
+    if names.is_file() and tuple(names.read_text("utf-8", "replace").split()) != release.info.classes:
+        raise UsageError(f"{subject}: {names}: does not name the 10 published classes in their order; fetch it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from PIL import Image
 from benchbench.errors import BenchError
 from benchbench.plugins.parameters import build
 from benchbench.testing import conformance
-from benchbench_plugins.datasets import _digits
+from benchbench_plugins.datasets import digits
 from benchbench_plugins.datasets.digits import Digits
 
 
@@ -69,13 +70,22 @@ def test_classify_resolution_follows_the_preset():
     assert build(Digits, {}, subject="digits", preset="paper").info().classify_resolution == 32
 
 
-def test_planning_imports_no_heavy_package():
-    code = (
-        "import sys; from benchbench_plugins.datasets import digits, eurosat, folder; digits.Digits().info();"
-        "heavy = ('sklearn', 'torch', 'torchvision', 'PIL', 'scipy', 'pandas');"
-        "print([name for name in heavy if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+PLANNING = """
+import sys
+from benchbench_plugins.datasets import cifar, digits, eurosat, folder, imagenette, medmnist_sets, stl10
+
+published = cifar.CIFAR100, eurosat.EuroSAT, imagenette.Imagenette, medmnist_sets.PathMNIST, stl10.STL10
+for kind in (digits.Digits, *published):
+    kind().info()
+    kind().needs()
+heavy = ("sklearn", "torch", "torchvision", "medmnist", "PIL", "scipy", "pandas", "numpy")
+print([name for name in heavy if name in sys.modules])
+"""
+
+
+def test_planning_without_files_imports_no_library(tmp_path):
+    command, environment = [sys.executable, "-c", PLANNING], {**os.environ, "BENCH_DATA": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -84,9 +94,9 @@ def test_keeps_the_promises_of_a_dataset():
 
 
 def test_other_digits_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(_digits, "CONTENT", "0" * 64)
+    monkeypatch.setattr(digits, "CONTENT", "0" * 64)
     with pytest.raises(BenchError) as raised:
-        _digits.read(32)
+        digits.read(32)
     assert str(raised.value) == (
         "digits: the installed scikit-learn holds other digits than the 1,797 that the parts were fixed on; "
         "install another version of scikit-learn"

@@ -13,10 +13,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from releases import publish, reason
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
-from benchbench_plugins.datasets import _eurosat, _load, eurosat
+from benchbench_plugins.datasets import _scan, eurosat
 from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
 from benchbench_plugins.datasets.imagenette import Imagenette
 
@@ -122,7 +123,7 @@ def test_a_complete_dataset_gets_the_published_counts():
         name: [f"{name}/{name}_{number}.jpg" for number in range(1, count + 1)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts, notes = _eurosat._draw(files, "eurosat")
+    parts, notes = eurosat._draw(files, "eurosat")
     assert {part: len(items) for part, items in parts.items()} == {
         "train": 13500,
         "validation": 5400,
@@ -184,13 +185,13 @@ def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
         name: [f"{name}/{name}_{number}.jpg" for number in range(count)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts, _ = _eurosat._draw(files, "eurosat")
-    content = {theirs: [[path, label, ""] for path, label in parts[ours]] for ours, theirs in _eurosat.PARTS.items()}
+    parts, _ = eurosat._draw(files, "eurosat")
+    content = {theirs: [[path, label, ""] for path, label in parts[ours]] for ours, theirs in eurosat.PARTS.items()}
     place = tmp_path / eurosat.SPLIT_FILE
 
     def notes():
         place.write_text(json.dumps(content))
-        return _eurosat.list_eurosat(tmp_path, files, place, CLASSES, eurosat.COUNTS, "eurosat").notes
+        return eurosat.list_eurosat(tmp_path, files, place, "eurosat").notes
 
     assert notes() == ("split of split_zhou_EuroSAT.json",)
     content["test"] = content["test"][:-100]
@@ -227,14 +228,14 @@ def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkey
     assert need.path == here / "2750"
     assert need.source == (
         f"`bench fetch eurosat` or torchvision.datasets.EuroSAT('{tmp_path}', download=True) gets them, or by hand "
-        f"{eurosat.URL} as {here}/EuroSAT.zip"
+        f"{EuroSAT.release.url} as {here}/EuroSAT.zip"
     )
     dataset = EuroSAT()
     with pytest.raises(MissingError) as raised:
         dataset.load("train", context_of(dataset))
     assert str(raised.value) == (
-        f"eurosat: the EuroSAT images are not here; looked for {here}/eurosat/2750, {here}/2750, "
-        f"the ten class folders in {here} and {here}/EuroSAT.zip; {need.source}"
+        f"eurosat: the EuroSAT images (RGB, ten class folders) are not here; looked for {here}/eurosat/2750, "
+        f"{here}/2750, the ten class folders in {here} and {here}/EuroSAT.zip; {need.source}"
     )
     assert EuroSAT().external() == (here,)
 
@@ -253,10 +254,10 @@ def test_published_facts_are_known_without_files(tmp_path, monkeypatch):
 def test_url_and_checksum_are_those_of_torchvision():
     from torchvision.datasets import EuroSAT as Reference
 
-    code = inspect.getsource(Reference)
-    assert f'md5="{eurosat.MD5}"' in code
+    code, release = inspect.getsource(Reference), EuroSAT.release
+    assert f'md5="{release.md5}"' in code
     # Older versions fetch the same file from other places.
-    assert f'"{eurosat.URL}"' in code or "c877bcd43f09" not in code
+    assert f'"{release.url}"' in code or "c877bcd43f09" not in code
 
 
 def packed(root, monkeypatch, extra=()):
@@ -268,7 +269,7 @@ def packed(root, monkeypatch, extra=()):
                 out.write(path, path.relative_to(root / "eurosat"))
         for name in extra:
             out.writestr(name, b"x")
-    monkeypatch.setattr(eurosat, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    publish(monkeypatch, EuroSAT, md5=hashlib.md5(archive.read_bytes()).hexdigest())
     return archive
 
 
@@ -297,12 +298,13 @@ def test_the_archive_is_the_same_as_the_folder(root, context_of, monkeypatch, wi
 
 def test_another_checksum_is_refused(root, monkeypatch, tmp_path):
     archive = packed(root, monkeypatch)
-    monkeypatch.setattr(eurosat, "MD5", "c8fa014336c82ac7804f0398fcb19387")
+    publish(monkeypatch, EuroSAT, md5="c8fa014336c82ac7804f0398fcb19387")
     (root / "eurosat").rename(tmp_path / "elsewhere")
     found = hashlib.md5(archive.read_bytes()).hexdigest()
     assert said(root) == (
-        f"{archive}: wrong checksum: md5 {eurosat.MD5} is published, this file ({archive.stat().st_size:,} bytes) has "
-        f"{found}; fetch {eurosat.URL} again, or unpack the archive that you trust and give the folder"
+        f"{archive}: wrong checksum: md5 {EuroSAT.release.md5} is published, this file ({archive.stat().st_size:,} "
+        f"bytes) has {found}; fetch {EuroSAT.release.url} again, or "
+        "unpack the archive that you trust and give the folder"
     )
 
 
@@ -344,15 +346,12 @@ def test_images_are_decoded_once(root, context_of, monkeypatch):
     dataset = EuroSAT(path=str(root))
     context = context_of(dataset)
     first = dataset.load("train", context)
-    monkeypatch.setattr(_load, "load_files", None)
+    monkeypatch.setattr(_scan, "load_files", None)
     np.testing.assert_array_equal(dataset.load("train", context).images, first.images)
 
 
 def said(root):
-    with pytest.raises(UsageError) as raised:
-        EuroSAT(path=str(root)).info()
-    assert "\n" not in str(raised.value)
-    return str(raised.value).removeprefix(f"eurosat:path={root}: ")
+    return reason(EuroSAT(path=str(root)))
 
 
 def test_other_class_folders(root):

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from releases import publish, reason
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
-from benchbench_plugins.datasets import _decoded, _load, imagenette
+from benchbench_plugins.datasets import _cache, _scan, imagenette
 from benchbench_plugins.datasets._images import read
 from benchbench_plugins.datasets.imagenette import CLASSES, Imagenette
 
@@ -41,7 +42,7 @@ def root(tmp_path, draw):
 @pytest.fixture
 def small(monkeypatch):
     """Read images at 32 px, as 256 px only cost time here."""
-    monkeypatch.setattr(imagenette, "SIDE", 32)
+    publish(monkeypatch, Imagenette, side=32)
 
 
 def packed(root, monkeypatch, members=()):
@@ -51,15 +52,12 @@ def packed(root, monkeypatch, members=()):
         out.add(root / "imagenette2", "imagenette2")
         for member, content in members:
             out.addfile(member, io.BytesIO(content))
-    monkeypatch.setattr(imagenette, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    publish(monkeypatch, Imagenette, md5=hashlib.md5(archive.read_bytes()).hexdigest())
     return archive
 
 
-def said(root, kind=UsageError):
-    with pytest.raises(kind) as raised:
-        Imagenette(path=str(root)).info()
-    assert "\n" not in str(raised.value)
-    return str(raised.value).removeprefix(f"imagenette:path={root}: ")
+def said(root):
+    return reason(Imagenette(path=str(root)))
 
 
 def test_images_and_labels_are_those_of_torchvisions_reader(root, context_of):
@@ -87,7 +85,7 @@ def test_images_and_labels_are_those_of_torchvisions_reader(root, context_of):
 def test_url_checksum_and_names_are_those_of_torchvision():
     from torchvision.datasets import Imagenette as Reference
 
-    assert Reference._ARCHIVES["full"] == (imagenette.URL, imagenette.MD5)
+    assert Reference._ARCHIVES["full"] == (Imagenette.release.url, Imagenette.release.md5)
     assert {wnid: names[0] for wnid, names in Reference._WNID_TO_CLASS.items()} == CLASSES
 
 
@@ -170,13 +168,15 @@ def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkey
     (need,) = Imagenette().needs().files
     assert time.process_time() - start < 0.1
     assert need.path == here / "imagenette2"
-    assert need.source == (f"`bench fetch imagenette` gets them, or by hand {imagenette.URL} as {here}/imagenette2.tgz")
+    assert need.source == (
+        f"`bench fetch imagenette` gets them, or by hand {Imagenette.release.url} as {here}/imagenette2.tgz"
+    )
     dataset = Imagenette()
     with pytest.raises(MissingError) as raised:
         dataset.load("train", context_of(dataset))
     assert str(raised.value) == (
-        f"imagenette: the ImageNette images are not here; looked for {here}/imagenette2, train/ and val/ in {here} and "
-        f"{here}/imagenette2.tgz; {need.source}"
+        f"imagenette: the ImageNette images (imagenette2, full size) are not here; looked for {here}/imagenette2, "
+        f"train/ and val/ in {here} and {here}/imagenette2.tgz; {need.source}"
     )
 
 
@@ -201,12 +201,13 @@ def test_the_archive_is_the_same_as_the_folder(root, small, context_of, monkeypa
 
 def test_another_checksum_is_refused(root, monkeypatch):
     archive = packed(root, monkeypatch)
-    found = imagenette.MD5
-    monkeypatch.setattr(imagenette, "MD5", "fe2fc210e6bb7c5664d602c3cd71e612")
+    found = Imagenette.release.md5
+    publish(monkeypatch, Imagenette, md5="fe2fc210e6bb7c5664d602c3cd71e612")
     shutil.rmtree(root / "imagenette2")
     assert said(root) == (
-        f"{archive}: wrong checksum: md5 {imagenette.MD5} is published, this file ({archive.stat().st_size:,} bytes) "
-        f"has {found}; fetch {imagenette.URL} again, or unpack the archive that you trust and give the folder"
+        f"{archive}: wrong checksum: md5 {Imagenette.release.md5} is published, this file ({archive.stat().st_size:,} "
+        f"bytes) has {found}; fetch {Imagenette.release.url} again, or "
+        "unpack the archive that you trust and give the folder"
     )
 
 
@@ -280,8 +281,8 @@ def test_images_are_decoded_once(root, small, context_of, monkeypatch):
     context = context_of(dataset)
     first = dataset.load("train", context)
     assert isinstance(first.images, np.memmap)
-    monkeypatch.setattr(_load, "load_files", None)
-    monkeypatch.setattr(_decoded, "_make", None)
+    monkeypatch.setattr(_scan, "load_files", None)
+    monkeypatch.setattr(_cache, "_make", None)
     np.testing.assert_array_equal(dataset.load("train", context).images, first.images)
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from benchbench_plugins.datasets import _images
-from benchbench_plugins.datasets._images import ImageError, in_threads, inspect, listed, read
+from benchbench_plugins.datasets._images import ImageError, in_threads, inspect, read
+from benchbench_plugins.datasets._listing import listed
 
 
 def both(path, side=4):

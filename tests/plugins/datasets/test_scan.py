@@ -76,8 +76,9 @@ def test_damage_is_not_remembered_and_what_was_good_is(tree, reads):
 def test_a_damaged_cache_costs_time_only(tree, reads, cache, content):
     dataset = Folder(path=str(tree(PETS)))
     first = dataset.info()
-    (remembered,) = (cache / "scans").iterdir()
-    remembered.write_bytes(content)
+    (remembered,), (moments,) = (cache / "scans").iterdir(), (cache / "moments").rglob("*.json")
+    for file in (remembered, moments):
+        file.write_bytes(content)
     reads.clear()
     assert dataset.info() == first
     assert len(reads) == 8 + 6
@@ -85,7 +86,8 @@ def test_a_damaged_cache_costs_time_only(tree, reads, cache, content):
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(tree, reads, cache):
-    (cache / "scans").write_text("a file where the folder should be")
+    for topic in ("scans", "moments"):
+        (cache / topic).write_text("a file where the folder should be")
     dataset = Folder(path=str(tree(PETS)))
     assert dataset.info() == dataset.info()
     assert len(reads) == 2 * (8 + 6)
@@ -97,10 +99,11 @@ def test_a_full_disk_leaves_nothing_behind(tree, cache, monkeypatch):
 
     monkeypatch.setattr(os, "replace", full)
     Folder(path=str(tree(PETS))).info()
-    assert list((cache / "scans").iterdir()) == []
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
 
 
 def test_no_name_of_the_place_is_remembered(tree, cache, tmp_path):
     Folder(path=str(tree(PETS))).info()
-    (remembered,) = (cache / "scans").iterdir()
-    assert str(tmp_path) not in remembered.read_text()
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    assert {path.relative_to(cache).parts[0] for path in files} == {"scans", "moments"}
+    assert not [path for path in files if str(tmp_path) in path.read_text()]

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchbench.errors import BenchError, UsageError
 
-from ....datasets._images import EXTENSIONS
+from ....datasets._listing import EXTENSIONS
 
 #: Columns of a parquet file that hold encoded pictures: img2dataset names the column by the format.
 BYTES_COLUMNS = ("jpg", "png", "webp", "jpeg", "image")

@@ -13,8 +13,8 @@ import pytest
 
 from benchbench.errors import UsageError
 from benchbench.plugins.images import ImageSet
-from benchbench_plugins.datasets import _decoded
-from benchbench_plugins.datasets._decoded import Source, decoded
+from benchbench_plugins.datasets import _cache
+from benchbench_plugins.datasets._cache import Source, decoded
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), dtype=np.uint8)
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0])
@@ -87,7 +87,7 @@ def test_a_kill_or_a_refusal_leaves_nothing(cache):
 KILLED = """
 import os, signal
 import numpy as np
-from benchbench_plugins.datasets._decoded import Source, decoded
+from benchbench_plugins.datasets._cache import Source, decoded
 
 def blocks():
     yield np.zeros((3, 4, 4, 3), np.uint8)
@@ -142,7 +142,7 @@ def test_a_full_disk_is_done_without(cache, monkeypatch):
     def full(file, source):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_decoded, "_write", full)
+    monkeypatch.setattr(_cache, "_write", full)
     np.testing.assert_array_equal(decoded(["q"], reader).parts["train"].images, IMAGES)
     assert not list((cache / "decoded").iterdir())
 

@@ -1,16 +1,18 @@
-"""A dataset's images, decoded once into uint8 arrays that are opened memory-mapped ever after.
+"""What was found out once about a dataset's files and need not be found out again: digests, facts, decoded images.
 
-An entry lies below :func:`benchbench.files.cache_root` and is named by what decides its content: the digests of the
-files (or their stamps) and the rule that turned them into pixels, with its version. It appears in one step, so that
-a kill leaves nothing half, and nothing in place is changed afterwards::
+:func:`recalled` keeps one small JSON file for each answer, written in one step. :func:`decoded` keeps the images as
+uint8 arrays that are opened memory-mapped ever after. An entry of it is named by what decides its content: the digests
+of the files (or their stamps) and the rule that turned them into pixels, with its version. It appears in one step, so
+that a kill leaves nothing half, and nothing in place is changed afterwards. Both lie below
+:func:`benchbench.files.cache_root`::
 
     CACHE/decoded/KEY/train/images.npy   uint8 (N, R, R, 3)
     CACHE/decoded/KEY/train/labels.npy   int64 (N,)
     CACHE/decoded/KEY/facts.json         what the check found
 
 ``ImageSet.save`` links a whole ``images.npy`` instead of copying it where the file system is the same, so that an
-entry takes its space once. An entry can be deleted at any time; a cache that cannot be written costs time and memory
-only: the arrays are then made anew, in memory.
+entry takes its space once. Anything can be deleted at any time; a cache that cannot be read or written costs time and
+memory only: the arrays are then made anew, in memory.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +36,8 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from benchbench.errors import BenchError
-from benchbench.files import cache_root
+from benchbench.errors import BenchError, UsageError
+from benchbench.files import cache_root, is_settled, signature, write_atomic
 from benchbench.store.lock import Lock
 
 #: Bytes of one part that are held in memory at most where there is a folder to spill to.
@@ -196,3 +199,59 @@ def _blocks(source: Source) -> Iterator[NDArray[np.uint8]]:
         yield block
     if at != wanted[0]:
         raise ValueError(f"a reader gave {at} images for {wanted[0]} labels")
+
+
+def recalled(topic: str, question: list[Any], answer: Callable[[], Any]) -> Any:
+    """Return the answer to a question, from memory if it was asked before.
+
+    Args:
+        topic: folder below the cache that holds answers of this sort.
+        question: JSON values that decide the answer completely.
+        answer: finds it; a JSON value. What it raises is passed on and not remembered.
+    """
+    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
+    file = cache_root() / topic / name[:2] / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(file.read_bytes())
+        if known["question"] == json.loads(json.dumps(question)):
+            return known["answer"]
+    found = answer()
+    remember(file, {"question": question, "answer": found})
+    return found
+
+
+def remember(file: Path, content: Any) -> None:
+    """Write JSON content to a file of the cache in one step, where the cache can be written."""
+    try:
+        write_atomic(file, json.dumps(content))
+    except BenchError as error:
+        log.debug("not remembered: %s", error)
+
+
+def digest_of(path: Path, subject: str) -> str:
+    """Return the MD5 of a file's bytes in hex, remembered for as long as its size, times and inode stay.
+
+    A file that was changed within the last two seconds is hashed and not remembered, as on a coarse clock the
+    same signature may then stand for other bytes.
+
+    Args:
+        path: a file.
+        subject: the start of every message.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        begun = time.time_ns()
+        mark = signature(path.stat())
+        question = [str(path.absolute()), list(mark), "md5"]
+        if is_settled(mark, begun):
+            return str(recalled("digests", question, lambda: _md5(path)))
+        return _md5(path)
+    except OSError as error:
+        raise UsageError(f"{subject}: {path}: cannot be read: {error.strerror or error}") from None
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
