@@ -48,7 +48,7 @@ def arrows(package: Path) -> Iterator[tuple[str, str, str]]:
 def wrong_arrows(package: Path, picture: list[list[str]]) -> list[str]:
     """Return one line for each import that does not go down."""
     level = {room: place for place, row in enumerate(picture) for room in row}
-    every = (arrow for arrow in arrows(package) if arrow[1] != "__init__")
+    every = (arrow for arrow in arrows(package) if arrow[1] not in ("__init__", "__main__"))
     return [f"{where}: {here} imports {there}, which is not below it" for where, here, there in every
             if level.get(there, -1) <= level.get(here, len(level))]  # fmt: skip
 

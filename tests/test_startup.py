@@ -63,3 +63,12 @@ def test_the_embedded_default_is_planned_without_torch(environment, tmp_path):
     assert told["cells"]
     heavy = done.stderr.rpartition("HEAVY ")[2]
     assert not {"torch", "pandas", "diffusers", "timm", "transformers"} & set(json.loads(heavy.replace("'", '"')))
+
+
+@pytest.mark.parametrize("module", ["benchbench", "benchbench.cli"])
+def test_python_starts_the_command_by_its_module(module, environment):
+    for arguments, code in ((["--version"], 0), (["rum"], 2)):
+        command = [sys.executable, "-m", module, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stderr
+        assert (done.stdout or done.stderr).startswith("bench")

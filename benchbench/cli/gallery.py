@@ -89,8 +89,8 @@ class _Gallery:
         self.preset: str = request.preset
         self.data = self._bind("dataset", data)
         self.info: DatasetInfo = self.data.plugin.info()
-        bound = [tuple(self._bind("augmentation", link) for link in chain) for chain in expand_augs(request.aug)]
-        self.chains = [_Chain(aug_text(links), links) for links in bound]
+        resolved = [tuple(self._bind("augmentation", link) for link in chain) for chain in expand_augs(request.aug)]
+        self.chains = [_Chain(aug_text(links), links) for links in resolved]
         self.count, self.versions, self.seed = count, versions, seed
         self.growing = any(_grows(link.plugin) for chain in self.chains for link in chain.links)
         if self.growing:
@@ -101,9 +101,9 @@ class _Gallery:
         from ..planning.resolved import resolve, with_hashed_paths
 
         info = None if kind == "dataset" else self.info
-        bound = resolve(kind, spec, preset or self.preset, info)
-        check_needs(bound, "cpu", download=False)
-        return with_hashed_paths(bound) if kind == "augmentation" else bound
+        resolved = resolve(kind, spec, preset or self.preset, info)
+        check_needs(resolved, "cpu", download=False)
+        return with_hashed_paths(resolved) if kind == "augmentation" else resolved
 
     def _trainer(self, request: Any) -> tuple[ResolvedPlugin, str | None]:
         """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""

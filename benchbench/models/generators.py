@@ -10,7 +10,12 @@ says what each image is made of::
         def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
             prompts = [f"{prompt}, in the snow" for prompt in self.prompts(context.info)]
             labels = np.arange(context.n_syn) % len(prompts)
-            yield from self.sampled(train, context, labels, lambda n: {"prompt": prompts[labels[n]], "seed": n})
+
+            def origin(number: int) -> dict[str, Any]:
+                seed = derive_seed(context.seed, number)  # another draw, other images
+                return {"prompt": prompts[labels[number]], "seed": seed}
+
+            yield from self.sampled(train, context, labels, origin)
 """
 
 from __future__ import annotations
@@ -38,7 +43,7 @@ CHUNK = 50
 class DiffusionGenerator(Generator):
     """A generator on a latent diffusion model, or on a part of one."""
 
-    #: The registered name, the start of messages.
+    #: The registered name, the start of messages; the class's name stands in for it.
     registered: ClassVar[str] = ""
 
     model: str | None = param(
@@ -56,15 +61,7 @@ class DiffusionGenerator(Generator):
     )
 
     def needs(self) -> Requirements:
-        """Return the foundation, and at 128 px or more that a CPU would take long.
-
-        Raises:
-            UsageError: a ``scheduler`` among the parameters is no diffusers scheduler that can sample here.
-        """
-        from .diffusion.schedulers import check_scheduler
-
-        if scheduler := getattr(self, "scheduler", None):
-            check_scheduler(scheduler, self.registered)
+        """Return the foundation, and at 128 px or more that a CPU would take long."""
         large = (self.resolution or 0) >= 128
         foundations = (self.model,) if self.model else ()
         return Requirements(foundations=foundations, memory_gib=8.0 if large else 0.0, accelerator=large)
@@ -78,8 +75,13 @@ class DiffusionGenerator(Generator):
         from .diffusion.layout import check_at_plan
 
         model, resolution = self.model_and_side(info)
-        check_at_plan(model, resolution, self.registered, text=self.reads_text())
+        check_at_plan(model, resolution, self.subject(), text=self.reads_text())
         return replace(self, model=model, resolution=resolution)
+
+    @classmethod
+    def subject(cls) -> str:
+        """Return what messages begin with."""
+        return cls.registered or cls.__name__
 
     def reads_text(self) -> bool:
         """Return whether the foundation's text encoder is used, so that it has to be there."""
@@ -123,6 +125,17 @@ class TextToImageGenerator(DiffusionGenerator):
 
         check_template(self.template)
 
+    def needs(self) -> Requirements:
+        """Return the foundation, and at 128 px or more that a CPU would take long.
+
+        Raises:
+            UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
+        """
+        from .diffusion.schedulers import check_scheduler
+
+        check_scheduler(self.scheduler, self.subject())
+        return super().needs()
+
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution and the template.
 
@@ -153,7 +166,7 @@ class TextToImageGenerator(DiffusionGenerator):
             device=context.device,
             precision=context.precision,
             scheduler=self.scheduler,
-            subject=self.registered or type(self).__name__,
+            subject=self.subject(),
         )
 
     def images(
@@ -172,8 +185,12 @@ class TextToImageGenerator(DiffusionGenerator):
             guidance_scale=self.guidance_scale,
             num_inference_steps=self.num_inference_steps,
             resolution=self.resolution or 0,
-            negative_prompt=getattr(self, "negative_prompt", ""),
+            **self.generate_options(),
         )
+
+    def generate_options(self) -> dict[str, Any]:
+        """Return further keywords of :meth:`TextToImage.generate`, such as ``negative_prompt``."""
+        return {}
 
     def sampled(
         self,
@@ -209,7 +226,7 @@ class TextToImageGenerator(DiffusionGenerator):
 class ClipUser(Generator):
     """A generator that asks a CLIP by one prompt per class; a subclass declares which, as its parameter ``clip``."""
 
-    #: The registered name, the start of messages.
+    #: The registered name, the start of messages; the class's name stands in for it.
     registered: ClassVar[str] = ""
 
     template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
@@ -229,4 +246,5 @@ class ClipUser(Generator):
         from .clip.needs import EXTRAS, clip_packages
 
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
-        return Requirements(packages=clip_packages(clip, self.registered), foundations=(clip,), extras=EXTRAS)
+        packages = clip_packages(clip, self.registered or type(self).__name__)
+        return Requirements(packages=packages, foundations=(clip,), extras=EXTRAS)

@@ -83,7 +83,7 @@ class _Planner:
         return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
 
     def _asked_metrics(self, specs: Iterable[Spec]) -> list[ResolvedPlugin]:
-        return list({bound.text: bound for bound in (self._bind("metric", spec) for spec in specs)}.values())
+        return list({resolved.text: resolved for resolved in (self._bind("metric", spec) for spec in specs)}.values())
 
     def _installed_metrics(self) -> list[ResolvedPlugin]:
         """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
@@ -104,19 +104,19 @@ class _Planner:
             self.warnings.append(line)
 
     def _checked(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> ResolvedPlugin:
-        bound = resolve(kind, spec, self.request.preset, info)
-        fetched = absent_models(bound)
-        warnings = check_needs(bound, self.device, download=self.download)
+        resolved = resolve(kind, spec, self.request.preset, info)
+        fetched = absent_models(resolved)
+        warnings = check_needs(resolved, self.device, download=self.download)
         if fetched:  # what a model says of itself, now that it is here, may need another package or refuse the dataset
-            bound = resolve(kind, spec, self.request.preset, info)
-            warnings = check_needs(bound, self.device, download=self.download)
+            resolved = resolve(kind, spec, self.request.preset, info)
+            warnings = check_needs(resolved, self.device, download=self.download)
         for line in warnings:
             self._warn(line)
-        if bound.entry.file is not None:
-            other = self.files.setdefault((kind, bound.place), bound.entry.file)
-            if other != bound.entry.file:
-                raise UsageError(f"{spec.name}: another {kind} file is called {bound.place} too; rename one of them")
-        return bound
+        if resolved.entry.file is not None:
+            other = self.files.setdefault((kind, resolved.place), resolved.entry.file)
+            if other != resolved.entry.file:
+                raise UsageError(f"{spec.name}: another {kind} file is called {resolved.place} too; rename one of them")
+        return resolved
 
     # -- one dataset -------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,11 @@ from .resolved import ResolvedPlugin
 from .spec import Spec
 
 
-def check_needs(bound: ResolvedPlugin, device: str, *, download: bool = True) -> list[str]:
+def check_needs(resolved: ResolvedPlugin, device: str, *, download: bool = True) -> list[str]:
     """Check what a plugin declares that it needs; returns warnings.
 
     Args:
-        bound: the plugin.
+        resolved: the plugin.
         device: ``"cpu"`` or ``"cuda"``.
         download: fetch a pretrained model that is not here; otherwise its absence is an error.
 
@@ -25,38 +25,40 @@ def check_needs(bound: ResolvedPlugin, device: str, *, download: bool = True) ->
         UsageError: a place that may not be looked into.
     """
     try:
-        needs = bound.plugin.needs()
+        needs = resolved.plugin.needs()
         absent = next((file for file in needs.files if not file.path.exists()), None)
     except PermissionError as error:
-        raise UsageError(f"{_subject(bound)}: cannot read {error.filename}: permission denied") from None
+        raise UsageError(f"{_subject(resolved)}: cannot read {error.filename}: permission denied") from None
     for package in needs.packages:
         if importlib.util.find_spec(package.partition(".")[0]) is None:
             extra = needs.extras.get(package)
             how = f"pip install 'benchbench[{extra}]'" if extra else f"pip install {package}"
-            raise MissingError(f"{bound.name}: needs the package {package}, which is not installed; {how}")
+            raise MissingError(f"{resolved.name}: needs the package {package}, which is not installed; {how}")
     if absent is not None:
         where = f"looked for {absent.path}; put it there; source: {absent.source}"
-        raise MissingError(f"{_subject(bound)}: not found: {absent.what}; {where}")
+        raise MissingError(f"{_subject(resolved)}: not found: {absent.what}; {where}")
     for name in needs.foundations:
-        check_foundation(name, bound, download)
+        check_foundation(name, resolved, download)
     warnings = []
     if needs.accelerator and device == "cpu":
         hint = "; --device cuda would use the one here" if has_cuda() else ""
-        warnings.append(f"{bound.name}: made for an accelerator; on a CPU this takes very long{hint}")
+        warnings.append(f"{resolved.name}: made for an accelerator; on a CPU this takes very long{hint}")
     if needs.memory_gib > memory_gib():
-        warnings.append(f"{bound.name}: may need {needs.memory_gib:g} GiB of memory; {memory_gib():.1f} GiB are free")
+        warnings.append(
+            f"{resolved.name}: may need {needs.memory_gib:g} GiB of memory; {memory_gib():.1f} GiB are free"
+        )
     return warnings
 
 
-def _subject(bound: ResolvedPlugin) -> str:
+def _subject(resolved: ResolvedPlugin) -> str:
     """Return the plugin as the user wrote it, so that of two that differ in a path the right one is named."""
-    set_values = {name: getattr(bound.plugin, name) for name in bound.set_values}
-    return str(Spec(bound.name, set_values))
+    set_values = {name: getattr(resolved.plugin, name) for name in resolved.set_values}
+    return str(Spec(resolved.name, set_values))
 
 
-def absent_models(bound: ResolvedPlugin) -> bool:
+def absent_models(resolved: ResolvedPlugin) -> bool:
     """Return whether a pretrained model that a plugin needs is not on this machine yet."""
-    for name in bound.plugin.needs().foundations:
+    for name in resolved.plugin.needs().foundations:
         try:
             locate(name)
         except MissingError:
@@ -66,14 +68,14 @@ def absent_models(bound: ResolvedPlugin) -> bool:
     return False
 
 
-def check_foundation(name: str, bound: ResolvedPlugin, download: bool) -> None:
+def check_foundation(name: str, resolved: ResolvedPlugin, download: bool) -> None:
     """Make sure that a pretrained model is on this machine, fetching it where that is allowed.
 
     Raises:
         MissingError: it is neither here nor reachable.
         UsageError: neither a known name, nor a folder, nor a hub id.
     """
-    names = (item.name for item in parameters(type(bound.plugin)) if getattr(bound.plugin, item.name) == name)
+    names = (item.name for item in parameters(type(resolved.plugin)) if getattr(resolved.plugin, item.name) == name)
     subject = next((f"{item}=" for item in names), " ")
     try:
         if download:
@@ -82,6 +84,6 @@ def check_foundation(name: str, bound: ResolvedPlugin, download: bool) -> None:
             locate(name)
     except MissingError as error:
         hint = "" if download else "; or let `bench run` fetch it where the hub can be reached"
-        raise MissingError(f"{bound.name}:{subject}{error}{hint}") from None
+        raise MissingError(f"{resolved.name}:{subject}{error}{hint}") from None
     except UsageError as error:
-        raise UsageError(f"{bound.name}:{subject}{error}") from None
+        raise UsageError(f"{resolved.name}:{subject}{error}") from None

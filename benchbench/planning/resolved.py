@@ -157,13 +157,13 @@ def check_paths(plugin: Plugin, spec: Spec) -> None:
                 raise UsageError(f"{spec.name}:{item.name}={typed}: no such file or folder{which}")
 
 
-def with_hashed_paths(bound: ResolvedPlugin) -> ResolvedPlugin:
+def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, tuple[str, str]] = {}
-    outside = [path.expanduser().resolve() for path in bound.plugin.external()]
-    models = set(bound.plugin.needs().foundations)
-    for item in parameters(type(bound.plugin)):
-        value = getattr(bound.plugin, item.name)
+    outside = [path.expanduser().resolve() for path in resolved.plugin.external()]
+    models = set(resolved.plugin.needs().foundations)
+    for item in parameters(type(resolved.plugin)):
+        value = getattr(resolved.plugin, item.name)
         for declared in item.paths(value):
             places[str(declared)] = declared.name, hash_of(declared) if os.path.exists(declared) else "absent"
         if item.is_path or not isinstance(value, str) or not value:
@@ -176,7 +176,7 @@ def with_hashed_paths(bound: ResolvedPlugin) -> ResolvedPlugin:
         elif below:
             content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
             places[value] = path.name, content
-    return replace(bound, places=places)
+    return replace(resolved, places=places)
 
 
 def instantiate(location: Mapping[str, Any]) -> Any:

@@ -1,7 +1,7 @@
 """``Record``: what is known about one cell, finished or failed, and its JSON; never an absolute path inside.
 
 Every record carries the version of its schema; an older one is migrated when it is read, a newer one is
-refused with a clear line. The files are the matter of ``records.py``.
+refused with a clear line. The files are the matter of :mod:`benchbench.results.folder`.
 """
 
 from __future__ import annotations

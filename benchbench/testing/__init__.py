@@ -1,6 +1,6 @@
 """What a plugin's test needs: the conformance suite, small images, a context.
 
-One line tests a plugin of any kind against what ``plugins.py`` says it promises; our own plugins' tests,
+One line tests a plugin of any kind against what its page in ``benchbench.plugins`` promises; our own plugins' tests,
 the test that ``bench new`` writes and ``bench check`` all call the same checks::
 
     from benchbench.testing import conformance

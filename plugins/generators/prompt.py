@@ -44,6 +44,10 @@ class Prompt(TextToImageGenerator):
 
         yield from self.sampled(train, context, labels, origin)
 
+    def generate_options(self) -> dict[str, Any]:
+        """Return the negative prompt."""
+        return {"negative_prompt": self.negative_prompt}
+
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
         model, resolution = self.model_and_side(info)

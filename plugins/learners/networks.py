@@ -20,7 +20,7 @@ SMALL = 64
 SIDES = (8, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
 
 
-class TimmClassifier(nn.Module):
+class TimmNetwork(nn.Module):
     """A timm network with its penultimate features by name."""
 
     def __init__(self, net: Any) -> None:
@@ -58,7 +58,7 @@ def canonical(name: str) -> str:
     return base
 
 
-def build(name: str, resolution: int, classes: int, **options: Any) -> TimmClassifier:
+def build(name: str, resolution: int, classes: int, **options: Any) -> TimmNetwork:
     """Return a timm network for images of ``resolution`` px.
 
     Args:
@@ -74,7 +74,7 @@ def build(name: str, resolution: int, classes: int, **options: Any) -> TimmClass
     net = timm.create_model(name, num_classes=classes, **options)
     if resolution < SMALL and not fixed(name):
         _keep_small(net)
-    return TimmClassifier(net)
+    return TimmNetwork(net)
 
 
 def fixed(name: str) -> bool:
@@ -179,5 +179,5 @@ def _logits(name: str, resolution: int, classes: int, device: str) -> tuple[int,
 
 
 @lru_cache(maxsize=2)
-def _tried(name: str, side: int, classes: int, device: str) -> TimmClassifier:
+def _tried(name: str, side: int, classes: int, device: str) -> TimmNetwork:
     return build(name, side, classes).eval()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from benchbench.errors import BenchError, UsageError
 
 if TYPE_CHECKING:
-    from .networks import TimmClassifier
+    from .networks import TimmNetwork
 
 #: timm's own network behind a name of the paper, with the tag of its default weights and the smallest side in px that
 #: it takes; timm has no ShuffleNetV2. From scratch these names mean the paper's variants, which no published weights
@@ -201,7 +201,7 @@ def _check_header(checkpoint: Checkpoint, name: str) -> None:
         raise UsageError(f"{name}: {WEIGHTS} holds no weights")
 
 
-def build(checkpoint: Checkpoint, resolution: int, classes: int) -> TimmClassifier:
+def build(checkpoint: Checkpoint, resolution: int, classes: int) -> TimmNetwork:
     """Return the checkpoint's network with its weights and a new head.
 
     Every weight is loaded, the old head too: a name or shape that does not fit is an error. Tables of positions are

@@ -9,11 +9,9 @@ not depend on having been interrupted.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from benchbench.errors import BenchError
+from benchbench.files import write_atomic
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet, batches
@@ -89,11 +88,11 @@ def invert(
             continue
         inverter.step(latents)
         if latents.steps == settings.steps:
-            replace_file(inverter.result(latents), finished[number])
+            write_atomic(finished[number], save(inverter.result(latents)))
             state.unlink(missing_ok=True)
             latents = None
         elif clock() - saved_at >= save_every:
-            replace_file(latents.state(number), state)
+            write_atomic(state, save(latents.state(number)))
             saved_at = clock()
     _publish(context, settings, [load_file(path) for path in finished])
 
@@ -194,7 +193,7 @@ class _Inverter:
             return open_features(folder, subject, lambda x: x * self._std + self._mean, self.context.device)
         trained = self.context.scratch / "psi.safetensors"
         if not trained.exists():
-            replace_file(self._trained(), trained)
+            write_atomic(trained, save(self._trained()))
         weights = load_file(trained)
         self.context.report(psi_loss=round(float(weights.pop("loss")[0]), 6))
         return restored_features(weights, self.generator.resolution, self.context.device)
@@ -226,18 +225,8 @@ def _publish(context: Context, settings: InversionSettings, results: list[dict[s
         )
     facts = {f"mean_{name}": round(float(joined[name].mean()), 6) for name in ("feature_loss", "pixel_loss")}
     context.report(**facts)
-    replace_file(joined, context.folder / RESULT)
+    write_atomic(context.folder / RESULT, save(joined))
     (context.folder / FACTS).write_text(json.dumps({"steps": settings.steps, **facts}, indent=2) + "\n", "utf-8")
-
-
-def replace_file(tables: dict[str, NDArray], path: Path) -> None:
-    """Write a safetensors file whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        file.write(save(tables))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _array(tensor: Tensor) -> NDArray:

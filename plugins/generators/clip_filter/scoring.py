@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from benchbench.errors import BenchError
+from benchbench.files import atomic_file
 from benchbench.models.prompts import class_prompts
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import batches
@@ -36,8 +35,7 @@ def score_upstream(context: Context, clip: str, template: str | None) -> None:
                 prompts = class_prompts(context.info, template)
                 scorer = Scorer(context.foundation(clip), clip, prompts, context.device)
             found = scorer.probabilities(images[rows.start + block.start : rows.start + block.stop])
-            draft = file.with_suffix(".tmp.npy")
-            np.save(draft, found, allow_pickle=False)
-            os.replace(draft, file)
+            with atomic_file(file) as stream:
+                np.save(stream, found, allow_pickle=False)
         parts.append(np.load(file, allow_pickle=False))
     np.save(context.folder / PROBABILITIES, np.concatenate(parts), allow_pickle=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,13 +54,3 @@ def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray
             "remove them with `bench cache gc` and fit again"
         )
     return np.concatenate([part["embeddings"] for part in parts])[np.argsort(index)]
-
-
-def replace_file(tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write tensors so that a kill at any moment leaves either the old file or the new one, whole."""
-    half = path.with_suffix(".tmp")
-    with half.open("wb") as handle:
-        handle.write(save(dict(tensors)))
-        handle.flush()
-        os.fsync(handle.fileno())
-    half.replace(path)

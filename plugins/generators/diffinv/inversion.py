@@ -15,16 +15,17 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from benchbench.errors import BenchError
+from benchbench.files import write_atomic
 from benchbench.models.autoencoder import signed
 from benchbench.models.diffusion.parts import Parts, encode_prompts, load_parts
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet, batches
 
-from .embeddings import replace_file, write_embeddings
+from .embeddings import write_embeddings
 from .noise import WINDOW, Draws, draw_window
 from .objective import Objective
 
@@ -96,11 +97,11 @@ def invert(
             continue
         learner.visit(unit)
         if unit.visits == visits:
-            replace_file(unit.result(), finished[number])
+            write_atomic(finished[number], save(unit.result()))
             state.unlink(missing_ok=True)
             unit = None
         elif clock() - saved_at >= save_every:
-            replace_file(unit.state(number), state)
+            write_atomic(state, save(unit.state(number)))
             saved_at = clock()
     _publish(context, settings, parts, [load_file(path) for path in finished])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from benchbench.models.generators import DiffusionGenerator
-from benchbench.plugins import Context, DatasetInfo, ImageSet, param
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Requirements, param
 
 if TYPE_CHECKING:
     from typing import Self
@@ -133,6 +133,17 @@ class DiffusionInversion(DiffusionGenerator):
         if unknown:
             kept = "/".join(map(str, self.checkpoints))
             raise ValueError(f"mixed_checkpoints={unknown[0]}: must be among the checkpoints, {kept}")
+
+    def needs(self) -> Requirements:
+        """Return the foundation, and at 128 px or more that a CPU would take days.
+
+        Raises:
+            UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
+        """
+        from benchbench.models.diffusion.schedulers import check_scheduler
+
+        check_scheduler(self.scheduler, self.registered)
+        return super().needs()
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Fill in the model, the resolution, and the sizes of groups and batches.

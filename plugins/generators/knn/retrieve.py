@@ -13,11 +13,12 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
+from benchbench.files import one_step_folder
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 
-from .files import read_lines, whole, write_lines
+from .files import read_lines, write_lines
 from .pools import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
 from .pools.build import index_of
 from .pools.pictures import embed_pictures, fit_into, open_clip, pixel_digest
@@ -152,8 +153,7 @@ class _Work:
             pictures.append({**told, "copy": fit_into(item.pixels, self.side, "crop") in known})
         self.seen |= set(wanted)
         stacked = np.stack(images) if images else np.zeros((0, self.side, self.side, 3), dtype=np.uint8)
-        with whole(self._part(number)) as draft:
-            draft.mkdir()
+        with one_step_folder(self._part(number)) as draft:
             np.save(draft / IMAGES, stacked, allow_pickle=False)
             write_lines(draft / PICTURES, pictures)
             write_lines(draft / BROKEN, broken)

@@ -7,8 +7,6 @@ image depends on its sentence, its seed and the settings alone, and a killed run
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchbench.files import one_step_folder, write_atomic
 from benchbench.models.prompts import class_prompts
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context, derive_seed
@@ -152,12 +151,10 @@ class _Maker:
         parts = [self._settings.images(self._images, origins[start : start + size]) for start in starts]
         images = resized(np.concatenate(parts), info.resolution, self._settings.interpolation)
         labels = np.array([item.label for item in candidates], np.int64)
-        draft = folder.with_name(".chunk")
-        shutil.rmtree(draft, ignore_errors=True)
-        ImageSet(images, labels, info.classes, origins).save(draft)
-        if self._scorer is not None:
-            np.save(draft / PROBABILITIES, self._scorer.probabilities(images), allow_pickle=False)
-        draft.rename(folder)
+        with one_step_folder(folder) as draft:
+            ImageSet(images, labels, info.classes, origins).save(draft)
+            if self._scorer is not None:
+                np.save(draft / PROBABILITIES, self._scorer.probabilities(images), allow_pickle=False)
 
     def _origin(self, item: Candidate) -> dict[str, Any]:
         return {
@@ -169,6 +166,4 @@ class _Maker:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(draft, path)
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

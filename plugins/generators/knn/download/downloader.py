@@ -30,7 +30,8 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urljoin
 
-from ..files import whole
+from benchbench.files import write_atomic
+
 from .address import Link, LinkError, judge, parse_link, resolve
 from .connection import Limits, Reply, RequestError, request
 
@@ -147,11 +148,9 @@ class Downloader:
         except RequestError as trouble:
             # What another limit or another day may change is tried again by a run that continues.
             if trouble.reason == "opted out" or (trouble.reason.startswith("HTTP 4") and not trouble.again):
-                with whole(given_up) as draft:
-                    draft.write_text(trouble.reason, "utf-8")
+                write_atomic(given_up, trouble.reason, durable=False)
             return trouble
-        with whole(kept) as draft:
-            draft.write_bytes(content)
+        write_atomic(kept, content, durable=False)
         return kept
 
     def _follow(self, url: str, gates: dict[str, threading.Semaphore], clock: _Clock) -> bytes:

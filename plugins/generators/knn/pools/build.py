@@ -23,12 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root
+from benchbench.files import atomic_file, cache_root, write_atomic
 from benchbench.keys.content import content_hash
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 
-from ..files import whole
 from . import MOST_BYTES, layout
 from .pictures import PictureError, decode, digest_of, embed_pictures, open_clip
 from .sources import Entry, Listing, Reader, list_pool
@@ -105,7 +104,7 @@ def build_index(
         lock = out / ".build.lock"
         with FileLock(lock, timeout=-1 if wait else 0):
             work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
-            for left in out.glob(".draft-*"):  # by a build that was killed
+            for left in out.glob(".*.tmp-*"):  # by a build that was killed
                 left.unlink()
             found = _up_to_date(listing, out, clip, content)
             if found is None:
@@ -197,8 +196,7 @@ def _begin(work: Path, plan: list[Any]) -> None:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    with whole(path) as draft:
-        draft.write_bytes(content)
+    write_atomic(path, content)
 
 
 def _embed_part(
@@ -221,8 +219,8 @@ def _embed_part(
             text = reader.caption(entry) if captions else None
             rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])
         vectors.append(embed_pictures(model, pictures, batch))
-    with whole(part.with_suffix(".npy")) as draft:
-        np.save(draft, np.concatenate(vectors), allow_pickle=False)
+    with atomic_file(part.with_suffix(".npy")) as stream:
+        np.save(stream, np.concatenate(vectors), allow_pickle=False)
     _write_bytes(part, json.dumps({"rows": rows, "broken": broken}).encode())
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, MissingError, UsageError
-
-from ..files import whole
+from benchbench.files import atomic_file
 
 FORMAT = "benchbench picture index"
 VERSION = 1
@@ -142,9 +141,9 @@ def write_vectors(path: Path, vectors: NDArray[np.float32]) -> None:
 
     index = faiss.IndexFlatIP(int(vectors.shape[1]))
     index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-    with whole(path) as draft:
+    with atomic_file(path) as stream:
         try:
-            faiss.write_index(index, str(draft))
+            faiss.write_index(index, stream.name)
         except RuntimeError as error:  # a full disk, among others, with faiss' whole call stack
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise BenchError(f"{path}: cannot be written ({lines[-1][:160]})") from None
@@ -158,8 +157,8 @@ def write_metadata(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     kinds = [pa.int64() if name in ("at", "size") else pa.string() for name in COLUMNS]
     columns = list(zip(*rows, strict=True))
     table = pa.table({name: pa.array(values, kind) for name, values, kind in zip(COLUMNS, columns, kinds, strict=True)})
-    with whole(path) as draft:
-        pq.write_table(table, draft, compression="zstd")
+    with atomic_file(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
 
 
 def read_vectors(path: Path, subject: str, flag: str = "") -> Any:

@@ -27,9 +27,9 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import BenchError, MissingError, UsageError, nearest
+from benchbench.files import write_atomic
 
 from ..download import Downloader, RequestError
-from ..files import whole
 from . import Hit, Missing, Options, Picture, decoded
 
 if TYPE_CHECKING:
@@ -219,8 +219,7 @@ class ServerPool:
             sent = row.get("image")
             if isinstance(sent, str) and len(sent) < 1.4 * self.options.max_bytes and not self._kept(hit).is_file():
                 try:
-                    with whole(self._kept(hit)) as draft:
-                        draft.write_bytes(base64.b64decode(sent, validate=True))
+                    write_atomic(self._kept(hit), base64.b64decode(sent, validate=True), durable=False)
                 except ValueError:
                     raise BenchError(f"{self.name}: answered a picture that is no base64") from None
             hits.append(hit)

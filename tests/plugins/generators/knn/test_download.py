@@ -21,7 +21,6 @@ from PIL import Image
 
 from benchbench_plugins.generators.knn.download import connection, downloader
 from benchbench_plugins.generators.knn.download.address import judge
-from benchbench_plugins.generators.knn.files import whole
 from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
 from benchbench_plugins.generators.knn.pools.server import linked_pictures
 
@@ -394,7 +393,7 @@ def test_a_run_that_stops_half_way_fetches_the_rest(web, tmp_path):
     time.sleep(0.3)
     before = web.asked.total()
     assert before < 20
-    assert not list(tmp_path.glob(".draft-*"))
+    assert not list(tmp_path.glob(".*.tmp-*"))
     assert len(get(urls, scratch=tmp_path)) == 20
     assert web.asked.total() == 20
 
@@ -414,7 +413,7 @@ def imported(path) -> set[str]:
 def test_the_downloader_stands_alone_behind_the_server():
     """It knows nothing of pools and pictures, and the server's module alone opens its one door."""
     package = Path(downloader.__file__).parent
-    assert set().union(*map(imported, package.glob("*.py"))) == {".address", ".connection", ".downloader", "..files"}
+    assert set().union(*map(imported, package.glob("*.py"))) == {".address", ".connection", ".downloader"}
     users = {
         path.name
         for path in package.parent.rglob("*.py")
@@ -422,24 +421,3 @@ def test_the_downloader_stands_alone_behind_the_server():
     }
     assert users == {"server.py"}
     assert "..download" in imported(package.parent / "pools" / "server.py")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path, folder = tmp_path / "a.npy", tmp_path / "folder"
-    for content in (b"one", b"two"):
-        with whole(path) as draft:
-            draft.write_bytes(content)
-            assert draft.suffix == ".npy"
-    with pytest.raises(FileNotFoundError), whole(path) as draft:
-        draft.write_bytes(b"half") and (tmp_path / "gone").read_bytes()
-    with whole(folder) as left:
-        left.mkdir()
-    folder.rmdir()
-    left.mkdir()  # as a process that was killed leaves it
-    (left / "half").write_bytes(b"x")
-    with whole(folder) as draft:
-        assert not draft.exists()
-        draft.mkdir()
-        (draft / "b").write_bytes(b"b")
-    assert {item.name for item in tmp_path.rglob("*")} == {"a.npy", "folder", "b"}
-    assert path.read_bytes() == b"two"

@@ -137,7 +137,7 @@ def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, 
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert len(list((tmp_path / "out" / ".building").glob("part-*.json"))) == 3
-    (tmp_path / "out" / ".draft-1-2-vectors.faiss").write_bytes(b"half of it")
+    (tmp_path / "out" / ".vectors.faiss.tmp-0123456789abcdef").write_bytes(b"half of it")
     build(pool, tmp_path / "out", clip)
     build(pool, tmp_path / "whole", clip)
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
