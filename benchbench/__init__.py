@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .plugins import Task as Task
     from .plugins import TrainResult as TrainResult
     from .plugins.context import Context as Context
+    from .plugins.images import Images as Images
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
     from .results.folder import Record as Record
@@ -36,6 +37,7 @@ _PLACES = {
     "Record": "results.folder",
     "param": "plugins.parameters",
     "ImageSet": "plugins.images",
+    "Images": "images",
     "Context": "plugins.context",
     **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
     **dict.fromkeys(

@@ -22,6 +22,10 @@ class MissingError(UsageError):
     """A dataset, a model or a package is neither here nor reachable: says what, where it goes and its source."""
 
 
+class OldFormError(UsageError, AttributeError):
+    """A plugin written for an earlier version; the text is the line to change."""
+
+
 class CorruptError(BenchError):
     """An artifact whose bytes differ from its checksums."""
 

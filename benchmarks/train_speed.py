@@ -47,11 +47,11 @@ from usual_training import (
 
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
 from benchbench.plugins.context import derive_seed
-from benchbench.training.evaluate import hits
+from benchbench.training.evaluate import logits_of
 from benchbench.training.loop import Training
 from benchbench.training.recipes import Recipe
 from benchbench_plugins.augmentations.default import CropFlip
-from benchbench_plugins.learners.architectures import build
+from benchbench_plugins.learners.timm.architectures import build
 
 CLASSES = tuple("abcdefghij")
 SEED = 3
@@ -93,7 +93,7 @@ class Ours:
         self, arch: str, train: ImageSet, info: DatasetInfo, batch: int, precision: str, seed: int = SEED
     ) -> None:
         nothing = make_set(0, info.resolution, 0)
-        task = Task(train, None, None, nothing, nothing, info, arch, (CropFlip(),), "paper")
+        task = Task(train, None, None, nothing, nothing.without_labels(), info, arch, (CropFlip(),), "paper")
         folder = Path(tempfile.gettempdir()) / "train_speed"  # never written to
         context = Context(seed=seed, folder=folder, scratch=folder, info=info, precision=precision)
         self.training = Training(
@@ -276,7 +276,7 @@ def evaluation_row(side: int, count: int, pairs: int) -> dict[str, Any]:
     labels, precision = torch.from_numpy(test.labels), torch.autocast("cpu", enabled=False)
     sides = {
         "authors": lambda: authors_score(model, test.images, test.labels, info),
-        "ours": lambda: int(hits(fast, images, labels, info, precision).sum()),
+        "ours": lambda: int((logits_of(fast, images, info, precision).argmax(1) == labels).sum()),
     }
     agreement = {"hits": float(abs(sides["authors"]() - sides["ours"]())) / count}
     facts = {"kind": "evaluation", "arch": "shufflenetv2", "resolution": side, "agreement": agreement}

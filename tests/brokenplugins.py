@@ -202,6 +202,11 @@ class GrowsFloats(Augmentation):
 # Learners ------------------------------------------------------------------------------------------
 
 
+def certain(task: Task, classes: Any) -> Any:
+    """Probabilities float32 ``(N, classes)`` of 1 for the class of each test image."""
+    return np.eye(len(task.info.classes), dtype=np.float32)[np.asarray(classes)]
+
+
 @dataclass(frozen=True)
 class Guesser(Learner):
     """A learner that keeps its promises: always the most frequent class."""
@@ -211,7 +216,7 @@ class Guesser(Learner):
     def train(self, task: Task, context: Context) -> TrainResult:
         seen = [images for images in (task.real, task.synthetic) if images is not None]
         counts = np.sum([images.counts for images in seen], axis=0)
-        return TrainResult(task.test.labels == counts.argmax(), steps=1)
+        return TrainResult(certain(task, np.full(len(task.test), counts.argmax())), steps=1)
 
 
 @breaks("names what it starts from", "foundations(arch, info) must return a tuple of names; got 'my-weights'")
@@ -223,7 +228,7 @@ class StartsFromText(Guesser):
         return "my-weights"
 
 
-@breaks("ignores the images if it says so", "trains is False, but other training images gave other hits")
+@breaks("ignores the images if it says so", "trains is False, but other training images gave other probabilities")
 @dataclass(frozen=True)
 class SecretlyTrains(Guesser):
     """Says that no training image matters, and guesses the class that their brightness names."""
@@ -232,7 +237,8 @@ class SecretlyTrains(Guesser):
 
     def train(self, task: Task, context: Context) -> TrainResult:
         seen = task.real or task.synthetic
-        return TrainResult(task.test.labels == int(seen.images[..., 0].sum()) % len(task.test.classes), steps=1)
+        named = int(seen.images[..., 0].sum()) % len(task.test.classes)
+        return TrainResult(certain(task, np.full(len(task.test), named)), steps=1)
 
 
 @breaks("declares known axes", "axes must be a frozenset out of ['arch', 'aug', 'mix']")
@@ -254,31 +260,60 @@ class AnyArchitecture(Guesser):
         return tuple(name for name in names)
 
 
-@breaks("reports a hit for each test image", "hits must be a bool array of shape (20,); got float64")
+@breaks(
+    "reports probabilities for each test image", "probabilities must be a float32 array of shape (20, 4); got float64"
+)
 @dataclass(frozen=True)
-class FloatHits(Guesser):
-    """Reports hits as numbers."""
+class Doubles(Guesser):
+    """Reports probabilities in double precision."""
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        return TrainResult(super().train(task, context).hits.astype(float))  # type: ignore[arg-type]
+        return TrainResult(super().train(task, context).probabilities.astype(float))  # type: ignore[arg-type]
 
 
-@breaks("gives the same hits again", "seed everything from context")
+@breaks("reports probabilities for each test image", "must sum to 1 (a softmax of logits does); one sum is 3")
+@dataclass(frozen=True)
+class Logits(Guesser):
+    """Reports logits in the place of probabilities."""
+
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(super().train(task, context).probabilities * 3)
+
+
+@breaks("reports probabilities for each test image", "TrainResult(hits=...) is the old form; return probabilities=...")
+@dataclass(frozen=True)
+class Hits(Guesser):
+    """Reports hits, as learners did once."""
+
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(hits=np.ones(len(task.test), dtype=bool))  # type: ignore[call-arg]
+
+
+@breaks("reports probabilities for each test image", "task.test has no labels; return probabilities=...")
+@dataclass(frozen=True)
+class ReadsLabels(Guesser):
+    """Compares with labels, as learners did once."""
+
+    def train(self, task: Task, context: Context) -> TrainResult:
+        return TrainResult(task.test.labels == 0)  # type: ignore[arg-type]
+
+
+@breaks("gives the same probabilities again", "seed everything from context")
 @dataclass(frozen=True)
 class Flips(Guesser):
     """Guesses from a global random state."""
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        return TrainResult(task.test.labels == np.random.randint(len(task.info.classes), size=len(task.test)))
+        return TrainResult(certain(task, np.random.randint(len(task.info.classes), size=len(task.test))))
 
 
-@breaks("does not learn from the test labels", "test labels decide what is learned")
+@breaks("does not learn from the order of the test images", "their order decides what is answered")
 @dataclass(frozen=True)
 class Peeks(Guesser):
-    """Learns on the test set."""
+    """Knows that test images come class by class."""
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        return TrainResult(np.ones(len(task.test), dtype=bool))
+        return TrainResult(certain(task, np.arange(len(task.test)) * len(task.info.classes) // len(task.test)))
 
 
 @breaks("trains on generated images", "AttributeError")
@@ -287,7 +322,7 @@ class RealOnly(Guesser):
     """Cannot do without real images."""
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        return TrainResult(task.test.labels == task.real.counts.argmax())  # type: ignore[union-attr]
+        return TrainResult(certain(task, np.full(len(task.test), task.real.counts.argmax())))  # type: ignore[union-attr]
 
 
 # Metrics -------------------------------------------------------------------------------------------

@@ -26,10 +26,8 @@ def text(page: Path) -> str:
     return page.read_text("utf-8")
 
 
-def generator_block() -> str:
-    blocks = [
-        body for language, body in BLOCK.findall(text(ROOT / "docs/write-a-generator.md")) if language == "python"
-    ]
+def generator_block(kind: str = "generator") -> str:
+    blocks = [body for language, body in BLOCK.findall(text(ROOT / f"docs/write-a-{kind}.md")) if language == "python"]
     assert len(blocks) == 1
     return blocks[0]
 
@@ -51,6 +49,12 @@ def test_the_generator_of_the_page_keeps_its_promises(tmp_path):
     conformance(load(catalog().get("generator", str(path))), name="page", strict=True)
     code = [line for line in generator_block().splitlines() if line.strip()]
     assert len(code) <= 32
+
+
+def test_the_learner_of_the_page_is_what_bench_new_writes_and_keeps_its_promises(tmp_path):
+    plugin, _ = create("learner", "nearest", tmp_path)
+    assert generator_block("learner") == plugin.read_text("utf-8")
+    conformance(load(catalog().get("learner", str(plugin))), name="nearest", strict=True)
 
 
 def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):

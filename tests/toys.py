@@ -166,9 +166,9 @@ class ToyLearner(Learner):
         means = np.array([images[labels == c].mean() if (labels == c).any() else 1e9 for c in range(3)])
         noise = context.rng("noise").normal(0, 25, len(task.test)) + self.shift
         seen = task.test.images.mean(axis=(1, 2, 3)) + noise
-        hits = np.abs(seen[:, None] - means).argmin(axis=1) == task.test.labels
+        found = np.abs(seen[:, None] - means).argmin(axis=1)
         details = {"noise": np.float32(noise[0]), "real": len(task.real) if task.real else 0, "means": means}
-        return TrainResult(hits, None, 5, 50, 3, [(5, float("nan"), 0.5)], details)
+        return TrainResult(np.eye(len(task.info.classes), dtype=np.float32)[found], 5, 50, 3, [(5, float("nan"))], details)
 '''
 
 HUB = """

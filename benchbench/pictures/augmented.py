@@ -109,7 +109,7 @@ def grown_groups(
         synthetic=None,
         mix=None,
         validation=train.subset([]),
-        test=shown,  # nothing is measured: the test images stay unseen
+        test=shown.without_labels(),  # nothing is measured: the test images stay unseen
         info=context.info,
         arch=arch,
         augmentations=tuple(watched),

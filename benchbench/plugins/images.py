@@ -13,11 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OldFormError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Origin = Mapping[str, Any]
+#: What a learner of an earlier version has to do instead of comparing with labels.
+NEW_FORM = "return probabilities=..., float32 (N, classes), and the harness counts the hits"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class ImageSet:
     def with_images(self, images: NDArray[np.uint8]) -> ImageSet:
         """Return the same labels and origins with other pixels."""
         return replace(self, images=images)
+
+    def without_labels(self) -> Images:
+        """Return the images alone, as a learner is given those of the test part."""
+        return Images(self.images, self.classes)
 
     def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> ImageSet:
         """Return the images at ``indices``, in that order."""
@@ -111,14 +119,42 @@ class ImageSet:
         """Open a folder that ``save`` wrote; images stay on disk until they are read."""
         import numpy as np
 
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        opened = Images.load(folder)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        classes = tuple(json.loads((folder / "classes.json").read_text("utf-8")))
         listed = folder / "origins.jsonl"
         origins: Sequence[Origin] = ()
         if listed.exists():
             origins = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
-        return ImageSet(images, labels, classes, origins)
+        return ImageSet(opened.images, labels, opened.classes, origins)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one size whose labels are not given away.
+
+    Attributes:
+        images: uint8 ``(N, H, W, 3)``, RGB, 0 to 255; may be memory-mapped and must not be written to.
+        classes: class names, in the order of the labels that they have elsewhere.
+    """
+
+    images: NDArray[np.uint8]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Raise ``OldFormError``: learners of earlier versions read labels here."""
+        raise OldFormError(f"task.test has no labels; {NEW_FORM}")
+
+    @staticmethod
+    def load(folder: Path) -> Images:
+        """Open the images of a folder that ``ImageSet.save`` wrote; they stay on disk until they are read."""
+        import numpy as np
+
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        return Images(images, tuple(json.loads((folder / "classes.json").read_text("utf-8"))))
 
 
 def _linked(images: NDArray[np.uint8], target: Path) -> bool:

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import OldFormError
 from .base import Plugin
 from .context import Context
-from .images import ImageSet
+from .images import NEW_FORM, Images, ImageSet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -27,22 +31,44 @@ class Task:
         synthetic: generated images, or ``None`` for the real baseline.
         mix: images of ``(real, synthetic)`` per group in a batch (``--mix 1:3``), ``None`` when one source is used.
         validation: held-out real images for choices that must not see the test set; may be empty.
-        test: the images that are scored once, at the end.
+        test: the images to classify, without labels.
         info: the dataset.
         arch: architecture name, ``None`` for a learner without that axis.
         augmentations: the chain, in order; empty for a learner without that axis.
         preset: ``"quick"`` or ``"paper"``.
+        answers: what ``evaluate`` was given; the harness reads it when the training is over.
     """
 
     real: ImageSet | None
     synthetic: ImageSet | None
     mix: tuple[int, int] | None
     validation: ImageSet
-    test: ImageSet
+    test: Images
     info: DatasetInfo
     arch: str | None
     augmentations: tuple[Augmentation, ...]
     preset: str
+    answers: dict[int | str, Any] = field(default_factory=dict, repr=False)
+
+    def evaluate(self, at: int | str, predict: Callable[[], Any]) -> None:
+        """Have the test images scored on the way, for the curve and ``best_on_test``; nothing comes back.
+
+        The labels are compared after ``train`` has returned, so that an accelerator is not waited for here. A training
+        that continues after a kill gives its earlier answers again.
+
+        Args:
+            at: finished optimiser steps; or the name of another classifier, such as ``"zero_shot"``, whose accuracy
+                is kept as ``details["zero_shot_accuracy"]``.
+            predict: is called once, and returns an array or tensor in the order of ``test``: probabilities or logits
+                ``(N, classes)``, or the most probable class of each image, int64 ``(N,)``.
+
+        Raises:
+            ValueError: there is not one answer for each test image.
+        """
+        found = predict()
+        if len(found) != len(self.test):
+            raise ValueError(f"task.evaluate({at!r}, ...) got answers for {len(found)} of {len(self.test)} test images")
+        self.answers[at] = found.argmax(1) if found.ndim == 2 else found
 
 
 @dataclass(frozen=True)
@@ -50,32 +76,35 @@ class TrainResult:
     """What a learner reports.
 
     Attributes:
-        hits: bool ``(N_test,)``, whether each test image was classified correctly at the last step.
-        best_on_test: best accuracy in [0, 1] over periodic evaluations on the test set; ``None`` if not evaluated.
+        probabilities: float32 ``(N_test, classes)``, of each test image after the last step; rows sum to 1. The first
+            of the largest is the answer.
         steps: optimiser steps taken.
         images_seen: training images processed.
         parameters: trainable parameters.
-        curve: ``(step, loss, test accuracy in [0, 1] or None)`` triples.
+        curve: ``(step, loss)`` pairs; the harness adds accuracies, from ``probabilities`` and ``Task.evaluate``.
         details: further JSON facts (the recipe as realised).
+
+    Raises:
+        OldFormError: it is filled as in earlier versions, by ``hits``.
     """
 
-    hits: NDArray[np.bool_]
-    best_on_test: float | None = None
+    probabilities: NDArray[np.float32]
     steps: int = 0
     images_seen: int = 0
     parameters: int = 0
-    curve: Sequence[tuple[int, float, float | None]] = ()
+    curve: Sequence[tuple[int, float]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def accuracy(self) -> float:
-        """Share of test images classified correctly at the last step, in [0, 1]."""
-        return float(self.hits.mean())
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        """Refuse the form of earlier versions, which Python would refuse without saying what to do."""
+        if "hits" in named or (values and str(getattr(values[0], "dtype", "")) == "bool"):
+            raise OldFormError(f"{cls.__name__}(hits=...) is the old form; {NEW_FORM}")
+        return super().__new__(cls)
 
 
 @dataclass(frozen=True)
 class Learner(Plugin):
-    """Turns a :class:`Task` into test hits."""
+    """Turns a :class:`Task` into probabilities of the classes for each test image."""
 
     kind: ClassVar[str] = "learner"
     #: Which of ``arch``, ``aug``, ``mix`` change what it does; the plan does not multiply by the others.
@@ -109,5 +138,5 @@ class Learner(Plugin):
         return None
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        """Train on the task and score every test image once."""
+        """Train on the task and classify every test image after the last step."""
         raise NotImplementedError

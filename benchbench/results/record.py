@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
 SCHEMA = 4
 

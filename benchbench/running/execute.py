@@ -30,10 +30,10 @@ from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
-from ..plugins.images import ImageSet, merge_shards
-from ..results.folder import pack_hits
+from ..plugins.images import Images, ImageSet, merge_shards
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.store import Store
+from ..training.scoring import answer, score
 
 SPLITS = ("train", "validation", "test")
 
@@ -151,10 +151,10 @@ class _Job:
             return train
         return train.subset(subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted))
 
-    def test(self) -> ImageSet:
-        """Return the test images, transformed where the cell says so."""
+    def test_folder(self) -> Path:
+        """Return the folder of the test images, transformed where the cell says so."""
         key = self.inputs.get("test")
-        return ImageSet.load(self.store.path(key)) if key else self.real("test")
+        return self.store.path(key) if key else self.store.path(self.inputs["data"]) / "test"
 
     def synthetic(self) -> ImageSet | None:
         """Return the generated images, if any."""
@@ -250,25 +250,22 @@ def _train(job: _Job) -> dict[str, Any]:
         if fingerprint(CodeSource.from_class(type(aug)), "train") != planned["code"]:
             raise BenchError(f"the code of {planned['name']} changed since the plan; run again")
     real_share, synthetic_share = job.body["mix"]
+    folder = job.test_folder()
     task = Task(
         real=job.subset() if real_share else None,
         synthetic=job.synthetic() if synthetic_share else None,
         mix=(real_share, synthetic_share) if real_share and synthetic_share else None,
         validation=job.real("validation"),
-        test=job.test(),
+        test=Images.load(folder),
         info=job.info,
         arch=job.body["arch"],
         augmentations=tuple(augs),
         preset=job.run["preset"],
     )
-    outcome = learner.train(task, job.context)
-    if len(outcome.hits) != len(task.test):
-        raise BenchError(f"{job.body['name']}: scored {len(outcome.hits)} of {len(task.test)} test images")
-    result = {name: value for name, value in asdict(outcome).items() if name != "hits"}
-    result |= {"accuracy": outcome.accuracy, "n_test": len(outcome.hits), "hits": pack_hits(outcome.hits)}
-    result["curve"] = [list(point) for point in outcome.curve]
+    outcome = answer(learner, task, job.context, job.body["name"])
+    result = asdict(score(outcome, task, ImageSet.load(folder).labels))  # labels are read when the training is over
     if learner.trains and (copies := _copies(job, task)):
-        result["details"] = {**result["details"], "test_copies": copies}
+        result["details"]["test_copies"] = copies
     _write_json(job.folder / "outcome.json", result)
     return {"images": outcome.images_seen}
 

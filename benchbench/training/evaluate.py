@@ -1,4 +1,4 @@
-"""Normalisation, and scoring a classifier on held-out images."""
+"""Normalisation, and what a classifier says of held-out images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import torch
 from ..plugins.images import batches
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..plugins import DatasetInfo
 
 #: Numbers that are normalised at once on the CPU, so that three passes over large images meet them in the cache.
@@ -58,21 +61,16 @@ def scoring_batch(resolution: int, device: str) -> int:
     return max(8, min(4096, pixels // resolution**2))
 
 
-def hits(
-    model: torch.nn.Module,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    info: DatasetInfo,
-    autocast: torch.autocast,
+def logits_of(
+    model: torch.nn.Module, images: torch.Tensor, info: DatasetInfo, autocast: torch.autocast
 ) -> torch.Tensor:
-    """Return which images ``model`` classifies correctly, bool ``(N,)`` on their device, without waiting for it.
+    """Return the logits of images, float32 ``(N, C)`` on their device, without waiting for it.
 
     The model is left in training mode or not, as found.
 
     Args:
         model: takes normalised float batches and returns logits ``(B, C)``.
         images: uint8 ``(N, 3, R, R)`` on the device, each scored once.
-        labels: int64 ``(N,)`` on the device.
         info: the dataset, for the normalisation.
         autocast: the precision in which to run.
     """
@@ -81,8 +79,20 @@ def hits(
     found = []
     normalise = Normalise(info, images.device.type)  # its buffer is an inference tensor: never shared with training
     with torch.inference_mode(), autocast:
-        for part in batches(len(labels), scoring_batch(images.shape[-1], images.device.type)):
-            logits = model(normalise(images[part.start : part.stop]))
-            found.append(logits.argmax(dim=1) == labels[part.start : part.stop])
+        for part in batches(len(images), scoring_batch(images.shape[-1], images.device.type)):
+            found.append(model(normalise(images[part.start : part.stop])).float())
     model.train(training)
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.bool, device=images.device)
+    return torch.cat(found) if found else torch.zeros((0, len(info.classes)), device=images.device)
+
+
+def probabilities(logits: torch.Tensor) -> NDArray[np.float32]:
+    """Return the softmax of logits ``(N, C)`` as a float32 array ``(N, C)``.
+
+    The class of the largest logit, of equal ones the first, gets the largest probability by itself, also where float32
+    would give two classes the same or where logits are not finite: accuracies are those of the logits.
+    """
+    logits = logits.float()
+    best = logits.argmax(dim=1, keepdim=True)
+    shares = torch.softmax(logits.nan_to_num(nan=torch.finfo(torch.float32).max), dim=1)
+    largest = shares.amax(dim=1, keepdim=True)
+    return shares.scatter(1, best, torch.nextafter(largest, largest + 1)).cpu().numpy()

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -24,7 +23,7 @@ from ..plugins import Task, TrainResult
 from ..plugins.context import Context, derive_seed
 from . import checkpoint
 from .data import Batches, Source, make_batches, resized
-from .evaluate import hits
+from .evaluate import logits_of, probabilities
 from .inputs import Inputs
 from .recipes import Recipe, learning_rates, make_optimizer
 
@@ -41,7 +40,7 @@ def train_classifier(
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainResult:
-    """Train a classifier on a task and score every test image once, after the last step.
+    """Train a classifier on a task and classify every test image after the last step.
 
     Args:
         build: makes the model, at random from torch's global generator, which is seeded for it. It maps normalised
@@ -88,7 +87,6 @@ class Training:
         self.device = context.device
         self.batches: Batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device)
         self.test = resized(task.test.images, resolution).to(self.device)
-        self.test_labels = torch.from_numpy(np.array(task.test.labels)).to(self.device)
         torch.manual_seed(derive_seed(context.seed, "initialisation"))
         # Channels last suits tensor cores, and on a CPU the depthwise convolutions and batch norms of light networks.
         self.model = build().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -99,8 +97,8 @@ class Training:
         self.rng = torch.Generator(device=self.device)
         self.phases = _phases(task, recipe.steps)
         self.step = 0
-        self.curve: list[tuple[int, float, float | None]] = []
-        self._pending: list[tuple[int, torch.Tensor, int, torch.Tensor]] = []
+        self.curve: list[tuple[int, float]] = []
+        self._pending: list[tuple[int, torch.Tensor, int]] = []
         self.loss_sum = torch.zeros((), device=self.device)
         self.loss_steps = 0
 
@@ -123,18 +121,17 @@ class Training:
         self.loss_steps += 1
         self.step = step + 1
         if self.step in self.recipe.evaluation_steps:
-            self._record(self._score())
+            self.task.evaluate(self.step, self._logits)
+            self._record()
 
     def finish(self) -> TrainResult:
-        """Score the test set after the last step and return the outcome."""
-        found = self._score()
-        self._record(found)
+        """Classify the test images after the last step and return the outcome."""
+        logits = self._logits()
+        self._record()
         self._settle()
-        scored = [accuracy for _, _, accuracy in self.curve if accuracy is not None]
         weights = (weight.numel() for weight in self.model.parameters() if weight.requires_grad)
         return TrainResult(
-            hits=found.cpu().numpy(),
-            best_on_test=max(scored) if len(scored) > 1 else None,
+            probabilities=probabilities(logits),
             steps=self.step,
             images_seen=self.step * self.recipe.batch_size,
             parameters=sum(weights),
@@ -163,6 +160,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [list(point) for point in self.curve],
+            "answers": [[at, classes] for at, classes in self.task.answers.items()],
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
             "sources": [source.state() for source in self.batches.sources],
@@ -176,7 +174,9 @@ class Training:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.curve = [(step, loss, accuracy) for step, loss, accuracy in state["curve"]]
+        self.curve = [(step, loss) for step, loss in state["curve"]]
+        for step, classes in state["answers"]:
+            self.task.evaluate(step, lambda classes=classes: classes)  # type: ignore[misc]
         self.loss_sum, self.loss_steps = state["loss_sum"], state["loss_steps"]
         for source, grown in zip(self.batches.sources, state["sources"], strict=True):
             source.restore(grown)
@@ -205,21 +205,21 @@ class Training:
                 return loss
         return F.cross_entropy(logits, targets)
 
-    def _score(self) -> torch.Tensor:
-        return hits(self.model, self.test, self.test_labels, self.task.info, self._autocast())
+    def _logits(self) -> torch.Tensor:
+        return logits_of(self.model, self.test, self.task.info, self._autocast())
 
-    def _record(self, found: torch.Tensor) -> None:
+    def _record(self) -> None:
         """Note a point of the curve; an accelerator goes on training, and its numbers are read at the next point."""
         if self.device != "cpu":
             self._settle()
-        self._pending.append((self.step, self.loss_sum, self.loss_steps, found.sum()))
+        self._pending.append((self.step, self.loss_sum, self.loss_steps))
         self.loss_sum, self.loss_steps = torch.zeros((), device=self.device), 0
         if self.device == "cpu":
             self._settle()
 
     def _settle(self) -> None:
         """Read the noted points, the one place that waits for the device, and refuse a training that diverged."""
-        for step, total, steps, right in self._pending:
+        for step, total, steps in self._pending:
             loss = float(total) / max(1, steps)
             if not math.isfinite(loss):
                 rate = self.recipe.learning_rate
@@ -227,8 +227,7 @@ class Training:
                     f"{self.task.arch or 'classifier'}: the training diverged before step {step} "
                     f"(loss {loss}); lower learning_rate={rate:g} or raise warmup_steps"
                 )
-            count = len(self.test_labels)
-            self.curve.append((step, loss, int(right) / count if count else None))
+            self.curve.append((step, loss))
         self._pending.clear()
 
     def _grow(self, step: int, which: int) -> None:

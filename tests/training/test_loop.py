@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from tiny import TinyNet, tiny_context, tiny_info, tiny_recipe, tiny_set, tiny_task
+from tiny import TinyNet, tiny_context, tiny_info, tiny_recipe, tiny_score, tiny_set, tiny_task
 
 from benchbench.errors import BenchError
 from benchbench.plugins import Augmentation, Learner, TrainResult
 from benchbench.training import loop
-from benchbench.training.evaluate import Normalise, hits
+from benchbench.training.evaluate import Normalise, logits_of, probabilities
 from benchbench.training.loop import Training, train_classifier
 
 
@@ -86,15 +86,17 @@ class Squared(Augmentation):
 
 
 def test_a_label_mixing_augmentation_fits(tmp_path):
-    _, outcome = weights(tiny_task(augmentations=[MixUp()]), tmp_path, tiny_recipe(60))
-    assert outcome.accuracy > 0.9
+    task = tiny_task(augmentations=[MixUp()])
+    _, outcome = weights(task, tmp_path, tiny_recipe(60))
+    assert tiny_score(outcome, task).accuracy > 0.9
     _, plain = weights(tiny_task(), tmp_path, tiny_recipe(60))
     assert outcome.curve[-1][1] > plain.curve[-1][1] + 0.2  # the entropy of mixed labels stays in the loss
 
 
 def test_two_label_mixing_augmentations_chain(tmp_path):
-    _, outcome = weights(tiny_task(augmentations=[MixUp(), MixUp(share=0.9)]), tmp_path, tiny_recipe(60))
-    assert outcome.accuracy > 0.9
+    task = tiny_task(augmentations=[MixUp(), MixUp(share=0.9)])
+    _, outcome = weights(task, tmp_path, tiny_recipe(60))
+    assert tiny_score(outcome, task).accuracy > 0.9
 
 
 def test_soft_targets_of_one_class_equal_hard_ones(tmp_path):
@@ -127,7 +129,7 @@ def test_an_own_loss_replaces_cross_entropy(tmp_path):
     _, squared = weights(tiny_task(augmentations=[Squared()]), tmp_path, tiny_recipe(3, evaluations=3))
     _, plain = weights(tiny_task(), tmp_path, tiny_recipe(3, evaluations=3))
     assert squared.curve[0][1] < plain.curve[0][1]
-    assert squared.hits.shape == (31,)
+    assert squared.probabilities.shape == (31, 3)
 
 
 def test_a_learner_without_architectures_fits(tmp_path):
@@ -140,12 +142,13 @@ def test_a_learner_without_architectures_fits(tmp_path):
         def train(self, task, context):
             means = np.stack([task.real.images[task.real.labels == c].mean(axis=0) for c in range(3)])
             distances = ((task.test.images[:, None] - means[None]) ** 2).sum(axis=(2, 3, 4))
-            return TrainResult(hits=distances.argmin(axis=1) == task.test.labels)
+            return TrainResult(np.eye(3, dtype=np.float32)[distances.argmin(axis=1)])
 
     task = replace(tiny_task(), arch=None)
-    outcome = NearestMean().train(task, tiny_context(tmp_path))
-    assert outcome.accuracy == 1.0
-    assert outcome.best_on_test is None
+    result = tiny_score(NearestMean().train(task, tiny_context(tmp_path)), task)
+    assert result.accuracy == 1.0
+    assert result.best_on_test is None
+    assert result.curve == ()
 
 
 # -- Seeds and determinism ---------------------------------------------------------------------------------------------
@@ -177,24 +180,28 @@ def test_initialisation_does_not_depend_on_the_images(tmp_path):
 def test_outcome_is_complete(tmp_path):
     task = tiny_task(synthetic=True, mix=(1, 3))
     _, outcome = weights(task, tmp_path, tiny_recipe(12, evaluations=4))
-    assert outcome.hits.dtype == np.bool_
-    assert outcome.hits.shape == (len(task.test),)
-    assert [point[0] for point in outcome.curve] == [3, 6, 9, 12]
-    assert outcome.curve[-1][2] == outcome.accuracy
-    assert outcome.best_on_test == max(point[2] for point in outcome.curve)
+    result = tiny_score(outcome, task)
+    assert outcome.probabilities.dtype == np.float32
+    assert outcome.probabilities.shape == (len(task.test), 3)
+    assert [point[0] for point in result.curve] == [3, 6, 9, 12]
+    assert [point[:2] for point in result.curve] == list(outcome.curve)
+    assert result.curve[-1][2] == result.accuracy
+    assert result.best_on_test == max(point[2] for point in result.curve)
     assert (outcome.steps, outcome.images_seen) == (12, 120)
     assert outcome.parameters == sum(weight.numel() for weight in TinyNet().parameters())
     assert outcome.details["mix"] == {"real": 1, "synthetic": 3}
     assert "grown" not in outcome.details
     assert outcome.details["recipe"]["learning_rate"] == 0.05
-    _, last_only = weights(task, tmp_path, tiny_recipe(12, evaluations=1))
-    assert last_only.best_on_test is None
+    again = replace(task, answers={})
+    _, last_only = weights(again, tmp_path, tiny_recipe(12, evaluations=1))
+    assert tiny_score(last_only, again).best_on_test is None
 
 
 def test_mixed_precision_trains_and_is_reported(tmp_path):
     context = replace(tiny_context(tmp_path), precision="bf16")
-    outcome = train_classifier(TinyNet, tiny_task(), context, tiny_recipe(60), 8)
-    assert outcome.accuracy > 0.9
+    task = tiny_task()
+    outcome = train_classifier(TinyNet, task, context, tiny_recipe(60), 8)
+    assert tiny_score(outcome, task).accuracy > 0.9
     assert outcome.details["precision"] == "bf16"
 
 
@@ -219,10 +226,12 @@ def test_scores_may_be_read_late(tmp_path, monkeypatch):
 def test_no_number_is_read_back_in_a_step(tmp_path, monkeypatch):
     training = Training(TinyNet, tiny_task(augmentations=[MixUp()]), tiny_context(tmp_path), tiny_recipe(), 8)
     training.advance(0)
+    monkeypatch.setattr(Training, "_settle", lambda self: None)  # an accelerator reads the point before, now finished
     for name in ("item", "tolist", "cpu", "__float__", "__int__", "__bool__"):
         monkeypatch.setattr(torch.Tensor, name, lambda *_: pytest.fail("waited for the device"))
-    training.advance(1)
-    training.advance(2)
+    for step in range(1, 6):
+        training.advance(step)
+    assert training.task.answers.keys() == {4}
 
 
 def test_depthwise_convolutions_repeat_and_continue_bit_by_bit(tmp_path):
@@ -247,14 +256,27 @@ def test_depthwise_convolutions_repeat_and_continue_bit_by_bit(tmp_path):
     assert same(trained(0).state_dict(), trained(5).state_dict())
 
 
-def test_hits_do_not_depend_on_the_batch(monkeypatch):
+def test_logits_do_not_depend_on_the_batch(monkeypatch):
     model, images = TinyNet(), torch.from_numpy(tiny_set(31, 3).images.transpose(0, 3, 1, 2).copy())
-    labels = torch.from_numpy(tiny_set(31, 3).labels)
     precision = torch.autocast("cpu", enabled=False)
-    whole = hits(model, images, labels, tiny_info(), precision)
+    whole = logits_of(model, images, tiny_info(), precision)
+    assert whole.shape == (31, 3)
     monkeypatch.setattr("benchbench.training.evaluate.scoring_batch", lambda *_: 4)
-    assert np.array_equal(hits(model, images, labels, tiny_info(), precision), whole)
+    assert torch.allclose(logits_of(model, images, tiny_info(), precision), whole, atol=1e-6)
+    assert logits_of(model, images[:0], tiny_info(), precision).shape == (0, 3)
     assert model.training
+
+
+def test_probabilities_keep_the_order_of_logits_that_float32_cannot_tell_apart():
+    inf = float("inf")
+    logits = torch.tensor([[0.1, 0.2, 0.3], [0.0, 1e-9, 0.0], [1e-9, 2e-9, 2e-9], [90.0, -90.0, 90.0]])
+    logits = torch.cat([logits, torch.tensor([[0.0, inf, inf], [1.0, 2.0, float("nan")], [-inf, -inf, -inf]])])
+    assert len(torch.softmax(logits[1], 0).unique()) == 1
+    found = probabilities(logits)
+    assert found.dtype == np.float32
+    assert found.argmax(axis=1).tolist() == logits.argmax(dim=1).tolist() == [2, 1, 1, 0, 1, 2, 0]
+    assert found.sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert found[0] == pytest.approx(np.exp([0.1, 0.2, 0.3]) / np.exp([0.1, 0.2, 0.3]).sum(), rel=1e-6)
 
 
 def test_normalise_neither_shows_blocks_nor_the_batch_before(monkeypatch):
@@ -281,9 +303,12 @@ def test_normalise_is_what_torchvision_computes():
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("killed_at", [1, 5, 9, 11])
 def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at, optimizer):
-    task = tiny_task(synthetic=True, mix=(1, 2), augmentations=[MixUp(), Adversarial()])
+    def task():
+        return tiny_task(synthetic=True, mix=(1, 2), augmentations=[MixUp(), Adversarial()])
+
     recipe = tiny_recipe(12, optimizer=optimizer)
-    expected, whole = weights(task, tmp_path / "whole", recipe)
+    first = task()
+    expected, whole = weights(first, tmp_path / "whole", recipe)
 
     context = tiny_context(tmp_path / "killed")
     advance = Training.advance
@@ -295,7 +320,7 @@ def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at,
 
     monkeypatch.setattr(Training, "advance", until_killed)
     with pytest.raises(KilledError):
-        train_classifier(TinyNet, task, context, recipe, 8, checkpoint_seconds=0.0)
+        train_classifier(TinyNet, task(), context, recipe, 8, checkpoint_seconds=0.0)
     monkeypatch.undo()
 
     events, made = [], []
@@ -305,11 +330,13 @@ def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at,
         made.append(TinyNet())
         return made[-1]
 
-    continued = train_classifier(build, task, context, recipe, 8)
+    second = task()
+    continued = train_classifier(build, second, context, recipe, 8)
     assert any(f"at step {killed_at} of 12" in event.get("text", "") for event in events)
     assert same(expected, made[-1].state_dict())
-    assert continued.curve == whole.curve
-    assert np.array_equal(continued.hits, whole.hits)
+    assert np.array_equal(continued.probabilities, whole.probabilities)
+    assert tiny_score(continued, second) == tiny_score(whole, first)
+    assert len(first.answers) == 2
     assert list(context.scratch.iterdir()) == []
 
 

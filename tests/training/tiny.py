@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench.plugins import Context, DatasetInfo, ImageSet, Task, TrainResult
+from benchbench.results.record import Result
 from benchbench.training.recipes import Recipe
+from benchbench.training.scoring import flaw, score
 
 CLASSES = ("dark", "bright", "striped")
 
@@ -44,7 +46,7 @@ def tiny_task(real=True, synthetic=False, mix=None, augmentations=(), count=30) 
         synthetic=tiny_set(2 * count, 1) if synthetic else None,
         mix=mix,
         validation=tiny_set(0, 2),
-        test=tiny_set(31, 3),
+        test=tiny_set(31, 3).without_labels(),
         info=tiny_info(),
         arch="tiny",
         augmentations=tuple(augmentations),
@@ -54,6 +56,12 @@ def tiny_task(real=True, synthetic=False, mix=None, augmentations=(), count=30) 
 
 def tiny_context(folder: Path, seed: int = 7) -> Context:
     return Context(seed=seed, folder=folder / "out", scratch=folder / "scratch", info=tiny_info())
+
+
+def tiny_score(outcome: TrainResult, task: Task) -> Result:
+    """What the harness makes of an outcome: it has the labels."""
+    assert flaw(outcome, task) is None
+    return score(outcome, task, tiny_set(len(task.test), 3).labels)
 
 
 def tiny_recipe(steps: int = 12, **changes) -> Recipe:

@@ -8,9 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchbench.planning.subsets import select
-from benchbench.plugins import Context, ImageSet, Task
+from benchbench.plugins import Context, ImageSet, Learner, Task, TrainResult
+from benchbench.results.record import Result
+from benchbench.training.scoring import answer, score
 from benchbench_plugins.datasets.digits import Digits
 
 INFO = Digits().info()
@@ -28,8 +31,19 @@ def task(shots: int = 2, **changes) -> Task:
     train = digits("train")
     real = train.subset(select(train.labels, train.classes, shots, None, 0, "digits"))
     test = digits("test").subset(np.arange(0, 500, 5))
-    whole = Task(real, None, None, digits("validation"), test, INFO, None, (), "quick")
+    whole = Task(real, None, None, digits("validation"), test.without_labels(), INFO, None, (), "quick")
     return dataclasses.replace(whole, **changes)
+
+
+def labels() -> NDArray[np.int64]:
+    """Labels of the test images of every :func:`task`."""
+    return digits("test").labels[np.arange(0, 500, 5)]
+
+
+def trained(learner: Learner, given: Task, context: Context) -> tuple[TrainResult, Result]:
+    """Train; return what the learner says and what the harness makes of it, with the labels of the test images."""
+    outcome = answer(learner, given, context, "test")
+    return outcome, score(outcome, given, labels()[: len(given.test)])
 
 
 def made(shots: int = 6) -> ImageSet:

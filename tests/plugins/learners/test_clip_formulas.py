@@ -15,18 +15,17 @@ from torch.nn import functional as F
 from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.images import ImageSet
 from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
-from benchbench_plugins.learners import _clip_adapter as adapter
-from benchbench_plugins.learners import _clip_context as prompts
-from benchbench_plugins.learners import _clip_head as heads
-from benchbench_plugins.learners._clip_pool import Pool
-from benchbench_plugins.learners._clip_setting import Setting
-from benchbench_plugins.learners._clip_training import half_cosine
+from benchbench_plugins.learners.clip import coop as prompts
+from benchbench_plugins.learners.clip import ct as heads
+from benchbench_plugins.learners.clip import tip_adapter as adapter
+from benchbench_plugins.learners.clip.setting import Setting, unit
+from benchbench_plugins.learners.clip.training import Pool, half_cosine
 
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory):
     context = few_shot.context(tmp_path_factory.mktemp("setting"))
-    return Setting("tip-adapter", "glyph-clip", None, few_shot.task(), context)
+    return Setting(adapter.TipAdapter(), few_shot.task(), context)
 
 
 # -- CoOp ----------------------------------------------------------------------------------------------------------
@@ -111,13 +110,12 @@ def test_cache_logits_are_the_formula_of_the_paper():
 
 
 def test_a_cache_of_no_weight_is_zero_shot(setting, tmp_path):
-    recipe = adapter.AdapterRecipe(augment_epochs=1, alpha=0.0, beta=1.0, validation="none")
-    outcome = adapter.train_adapter(
-        "tip-adapter", recipe, "glyph-clip", None, few_shot.task(), few_shot.context(tmp_path)
-    )
-    labels = few_shot.task().test.labels
-    assert np.array_equal(outcome.hits, setting.zero_shot(setting.test).argmax(1).numpy() == labels)
-    assert outcome.accuracy == outcome.details["zero_shot_accuracy"]
+    learner = adapter.TipAdapter(augment_epochs=1, alpha=0.0, beta=1.0, validation="none")
+    outcome, result = few_shot.trained(learner, few_shot.task(), few_shot.context(tmp_path))
+    zero_shot = setting.zero_shot(setting.test)
+    assert np.array_equal(outcome.probabilities.argmax(1), zero_shot.argmax(1).numpy())
+    assert outcome.probabilities == pytest.approx(zero_shot.softmax(1).numpy(), abs=1e-6)
+    assert result.accuracy == result.details["zero_shot_accuracy"]
 
 
 def test_keys_are_normalised_means_of_raw_embeddings(setting, tmp_path, monkeypatch):
@@ -136,7 +134,7 @@ def test_keys_are_normalised_means_of_raw_embeddings(setting, tmp_path, monkeypa
 def test_the_search_finds_what_an_exhaustive_one_finds(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     features, keys, zero_shot = (torch.randn(*size, generator=rng) for size in ((30, 4), (8, 4), (30, 3)))
-    features, keys, zero_shot = adapter.unit(features), adapter.unit(keys), 2 * zero_shot
+    features, keys, zero_shot = unit(features), unit(keys), 2 * zero_shot
     values = F.one_hot(torch.arange(8) % 3).float()
     labels = torch.randint(0, 3, (30,), generator=rng)
     found = adapter.search(features, keys, values, zero_shot, labels)
@@ -187,9 +185,8 @@ def test_validation_images_are_as_few_as_the_shots(shots, count):
 def test_without_validation_images_the_given_values_stay(tmp_path):
     task = few_shot.task()
     empty = ImageSet(task.validation.images[:0], task.validation.labels[:0], task.validation.classes)
-    recipe = adapter.AdapterRecipe(augment_epochs=1, alpha=1.17, beta=5.5, validation="few")
-    few = few_shot.task(validation=empty)
-    outcome = adapter.train_adapter("tip-adapter", recipe, "glyph-clip", None, few, few_shot.context(tmp_path))
+    learner = adapter.TipAdapter(augment_epochs=1, alpha=1.17, beta=5.5, validation="few")
+    outcome = learner.train(few_shot.task(validation=empty), few_shot.context(tmp_path))
     assert (outcome.details["alpha"], outcome.details["beta"]) == (1.17, 5.5)
     assert "validation_accuracy" not in outcome.details
 
@@ -200,13 +197,13 @@ def test_without_validation_images_the_given_values_stay(tmp_path):
 def test_a_head_begins_as_zero_shot(setting):
     head = heads.Head(setting.head, setting.scale)
     assert torch.allclose(head(setting.test), setting.zero_shot(setting.test), atol=1e-5)
-    assert sum(weight.numel() for weight in head.parameters()) == 10 * 64 + 10
+    assert head.weight.numel() + head.bias.numel() == 10 * 64 + 10
 
 
 def test_a_head_that_takes_no_step_hits_what_zero_shot_hits(tmp_path, setting):
-    recipe = heads.HeadRecipe(1, 512, 1e-12, 0.0, 0, 0.5, 2.0, 1.0, 1.0)
-    outcome = heads.train_head(recipe, "glyph-clip", None, few_shot.task(), few_shot.context(tmp_path))
-    assert outcome.accuracy == outcome.details["zero_shot_accuracy"]
+    learner = heads.ClassifierTuning(epochs=1, batch_size_real=512, learning_rate=1e-12, weight_decay=0.0)
+    _, result = few_shot.trained(learner, few_shot.task(), few_shot.context(tmp_path))
+    assert result.accuracy == result.details["zero_shot_accuracy"]
 
 
 def test_the_soft_target_loss_is_timms_and_the_formula():
@@ -250,11 +247,11 @@ def test_rates_are_a_clean_cosine_over_the_whole_training():
     ],
 )
 def test_the_length_is_epochs_of_whole_batches(tmp_path, real, synthetic, mix, batch, epochs, steps):
-    recipe = heads.HeadRecipe(epochs, batch, 1e-3, 0.1, 0, 0.5, 2.0, 1.0, 1.0)
+    learner = heads.ClassifierTuning(epochs=epochs, batch_size=batch, batch_size_real=batch)
     task = few_shot.task(real or 1, synthetic=few_shot.made(synthetic) if synthetic else None, mix=mix)
     if real is None:
         task = few_shot.task(real=None, synthetic=few_shot.made(synthetic))
-    outcome = heads.train_head(recipe, "glyph-clip", None, task, few_shot.context(tmp_path))
+    outcome = learner.train(task, few_shot.context(tmp_path))
     assert outcome.steps == steps
 
 
@@ -262,17 +259,16 @@ def test_the_weights_of_the_two_terms_count(tmp_path):
     """Without the term of generated images, a mix learns from the real part of its batches alone."""
     task = few_shot.task(synthetic=few_shot.made(), mix=(1, 1))
     wrong = ImageSet(task.synthetic.images, (task.synthetic.labels + 1) % 10, task.synthetic.classes)
-    recipe = {"epochs": 10, "batch_size": 16, "learning_rate": 0.3, "weight_decay": 0.0, "warmup_steps": 0}
-    recipe |= {"soft_share": 0.0, "temperature": 2.0}
+    recipe = {"epochs": 10, "batch_size": 16, "learning_rate": 0.3, "weight_decay": 0.0, "soft_share": 0.0}
     found = []
     for synthetic in (task.synthetic, wrong):
         for weight in (0.0, 1.0):
-            one = heads.HeadRecipe(**recipe, weight_real=1.0, weight_synthetic=weight)
+            learner = heads.ClassifierTuning(**recipe, weight_synthetic=weight)
             turned = few_shot.task(synthetic=synthetic, mix=(1, 1))
-            found.append(heads.train_head(one, "glyph-clip", None, turned, few_shot.context(tmp_path)))
-    assert found[0].curve[:-1] == found[2].curve[:-1]
-    assert np.array_equal(found[0].hits, found[2].hits)
-    assert found[3].accuracy < found[1].accuracy - 0.2
+            found.append(few_shot.trained(learner, turned, few_shot.context(tmp_path)))
+    assert found[0][0].curve == found[2][0].curve
+    assert np.array_equal(found[0][0].probabilities, found[2][0].probabilities)
+    assert found[3][1].accuracy < found[1][1].accuracy - 0.2
 
 
 # -- batches -------------------------------------------------------------------------------------------------------

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_timm_scratch import INFO
+from test_timm_learner import INFO
 
 from benchbench.errors import UsageError
-from benchbench_plugins.learners import networks
-from benchbench_plugins.learners.timm_scratch import TimmClassifier
+from benchbench_plugins.learners.timm import networks
+from benchbench_plugins.learners.timm.learner import TimmClassifier
 
 #: One small network of each family.
 FAMILIES = (

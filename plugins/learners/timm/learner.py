@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchbench.training.recipes import Recipe
 
-    from .timm_weights import Checkpoint
+    from .weights import Checkpoint
 
 #: Peak learning rates by recipe and optimiser. The paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001
 #: for MedMNIST. The quick rates, one for all networks too, were chosen on a validation part of the digits, at 5 images
@@ -101,7 +101,7 @@ class TimmClassifier(Learner):
         """
         if not self.pretrained or self.weights or arch is None:
             return ()
-        from .timm_weights import hub_id
+        from .weights import hub_id
 
         return (hub_id(arch),)
 
@@ -136,7 +136,7 @@ class TimmClassifier(Learner):
     def _pretrained_name(self, name: str, resolution: int, info: DatasetInfo) -> str:
         from benchbench.plugins.locate import locate
 
-        from .timm_weights import canonical, check_size, describe, hub_id
+        from .weights import canonical, check_size, describe, hub_id
 
         arch = canonical(name)
         wanted = self.weights or hub_id(arch)
@@ -146,7 +146,7 @@ class TimmClassifier(Learner):
         return arch
 
     def train(self, task: Task, context: Context) -> TrainResult:
-        """Train ``task.arch`` on the task and score every test image once.
+        """Train ``task.arch`` on the task and classify every test image after the last step.
 
         Raises:
             ValueError: the task names no architecture.
@@ -163,7 +163,7 @@ class TimmClassifier(Learner):
             return train_classifier(
                 _builder(task.arch, ready.resolution, classes), task, context, recipe, ready.resolution
             )
-        from .timm_weights import build, describe, hub_id
+        from .weights import build, describe, hub_id
 
         wanted = ready.weights or hub_id(task.arch)
         checkpoint = describe(context.foundation(wanted), wanted, task.arch)

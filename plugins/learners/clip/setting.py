@@ -14,11 +14,14 @@ from benchbench.models.clip.model import open_clip_model
 from benchbench.models.prompts import class_prompts
 from benchbench.plugins import TrainResult
 from benchbench.plugins.images import batches
+from benchbench.training.evaluate import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from benchbench.plugins import Context, ImageSet, Task
+    from benchbench.plugins import Context, Images, ImageSet, Task
+
+    from .base import ClipLearner
 
 #: Images that a CLIP sees at once. Fixed, since sums in floating point depend on it.
 BATCH = 64
@@ -35,24 +38,23 @@ class Setting:
         test: the test images as unit rows, float32 ``(N_test, D)``.
     """
 
-    def __init__(self, learner: str, clip: str, template: str | None, task: Task, context: Context) -> None:
+    def __init__(self, learner: ClipLearner, task: Task, context: Context, template: str | None = None) -> None:
         """Open the CLIP, and encode prompts and test images.
 
         Args:
-            learner: its registered name.
-            clip: the foundation as the user named it.
-            template: prompt with ``{}`` for the class; ``None`` for the dataset's.
+            learner: names the CLIP.
             task: the test images and the dataset.
             context: where the CLIP lies, device and precision.
+            template: prompt with ``{}`` for the class; ``None`` for the dataset's.
 
         Raises:
             UsageError: the folder holds no CLIP, or a prompt is longer than it reads.
             BenchError: its weights are damaged.
         """
-        self.subject = f"{learner}:clip={clip}"
+        self.subject = f"{learner.registered}:clip={learner.clip}"
         self._task, self._context = task, context
         self.clip = open_clip_model(
-            context.foundation(clip), self.subject, device=context.device, precision=context.precision
+            context.foundation(learner.clip), self.subject, device=context.device, precision=context.precision
         )
         self.scale = self.clip.logit_scale
         self.template = template or task.info.prompt
@@ -61,7 +63,7 @@ class Setting:
         self.head = torch.from_numpy(self.clip.encode_texts(prompts)).to(context.device)
         self.test = self.encode(task.test, "encoding test images")
 
-    def encode(self, images: ImageSet, label: str) -> torch.Tensor:
+    def encode(self, images: Images | ImageSet, label: str) -> torch.Tensor:
         """Return unit rows, float32 ``(N, D)`` on the device, in order and without augmentation."""
         rows = [torch.zeros((0, self.clip.width))]
         for part in self._parts(len(images), label):
@@ -92,23 +94,16 @@ class Setting:
         return self.scale * features @ self.head.T
 
     def outcome(self, logits: torch.Tensor, details: dict[str, Any], **facts: Any) -> TrainResult:
-        """Score the test images by their logits ``(N_test, C)``, and say what zero-shot would have had.
+        """Return the outcome of logits ``(N_test, C)``, and have zero-shot classification scored beside it.
 
         Args:
             logits: of the test images, from the last step.
             details: what the learner tells of itself.
-            facts: ``steps``, ``images_seen``, ``parameters`` and ``curve`` of the outcome, the last without its end.
+            facts: ``steps``, ``images_seen``, ``parameters`` and ``curve`` of the outcome.
         """
-        labels = torch.from_numpy(np.array(self._task.test.labels)).to(logits.device)
-        found = (logits.argmax(dim=1) == labels).cpu().numpy()
-        zero_shot = (self.zero_shot(self.test).argmax(dim=1) == labels).cpu().numpy()
+        self._task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
         told = {"template": self.template, "precision": self._context.precision, **details}
-        if len(found):
-            told["zero_shot_accuracy"] = float(zero_shot.mean())
-        curve = list(facts.pop("curve", ()))
-        if curve and len(found):
-            curve[-1] = (*curve[-1][:2], float(found.mean()))
-        return TrainResult(hits=found, details=told, curve=tuple(curve), **facts)
+        return TrainResult(probabilities(logits), details=told, **facts)
 
     def _parts(self, count: int, label: str) -> Iterator[range]:
         parts = list(batches(count, BATCH))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from benchbench.plugins import Context, DatasetInfo, Task, TrainResult
 
-from ._clip_learner import PromptedLearner
+from .base import PromptedLearner
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class ClipZeroShot(PromptedLearner):
             UsageError: the folder holds no CLIP, or a prompt is longer than it reads.
             BenchError: its weights are damaged.
         """
-        from ._clip_setting import Setting, reproducible
+        from .setting import Setting, reproducible
 
         with reproducible():
-            setting = Setting(self.registered, self.clip, self.template, task, context)
+            setting = Setting(self, task, context, self.template)
             return setting.outcome(setting.zero_shot(setting.test), {})

@@ -1,0 +1,98 @@
+"""From a learner's answers to the numbers of a record. Test labels are met here, after the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BenchError, OldFormError, UsageError
+from ..plugins import TrainResult
+from ..results.record import Result, pack_hits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..plugins import Learner, Task
+    from ..plugins.context import Context
+
+#: How far from 1 the probabilities of one image may sum up: float32, a thousand classes, mixed precision.
+TOLERANCE = 1e-3
+
+
+def answer(learner: Learner, task: Task, context: Context, subject: str) -> TrainResult:
+    """Train, and return what the learner answered, checked.
+
+    Args:
+        learner: resolved.
+        task: given to it.
+        context: given to it.
+        subject: the learner as the user spelled it, the start of messages.
+
+    Raises:
+        UsageError: the learner was written for an earlier version; the message says what to change.
+        BenchError: its answer is not as :class:`~benchbench.plugins.TrainResult` describes it.
+        Exception: whatever else the learner raises.
+    """
+    try:
+        outcome = learner.train(task, context)
+    except OldFormError as error:
+        raise UsageError(f"{subject}: {error}") from None
+    if problem := flaw(outcome, task):
+        raise BenchError(f"{subject}: {problem}")
+    return outcome
+
+
+def flaw(outcome: object, task: Task) -> str | None:
+    """Return what is wrong with what ``train`` returned, ``None`` where nothing is."""
+    if not isinstance(outcome, TrainResult):
+        return f"train must return an {TrainResult.__name__}; got {type(outcome).__name__}"
+    given, shape = outcome.probabilities, (len(task.test), len(task.info.classes))
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
+        got = f"{getattr(given, 'dtype', type(given).__name__)} {tuple(getattr(given, 'shape', ()))}"
+        return f"probabilities must be a float32 array of shape {shape}; got {got}"
+    if not np.isfinite(given).all() or given.min(initial=0) < 0:
+        return "probabilities must be finite and not negative"
+    sums = given.sum(axis=1)
+    if len(sums) and (worst := float(sums[np.abs(sums - 1).argmax()])) and abs(worst - 1) > TOLERANCE:
+        return f"probabilities of an image must sum to 1 (a softmax of logits does); one sum is {worst:.4g}"
+    for point in outcome.curve:
+        if len(point) != 2:
+            return f"curve must hold (step, loss) pairs, accuracies come from task.evaluate; got {tuple(point)}"
+    return None
+
+
+def score(outcome: TrainResult, task: Task, labels: NDArray[np.int64]) -> Result:
+    """Compare a learner's answers with the labels of the test images, int64 ``(N,)``.
+
+    The best accuracy is that of all steps at which the test set was scored, the last one included; there is none where
+    the last one is the only one.
+    """
+    hits = outcome.probabilities.argmax(axis=1) == labels
+    accuracy = float(hits.mean())
+    on_the_way: dict[int, float] = {}
+    details = dict(outcome.details)
+    for at, found in task.answers.items():
+        share = float(np.mean(_array(found) == labels))
+        if isinstance(at, str):
+            details[f"{at}_accuracy"] = share
+        elif at != outcome.steps:
+            on_the_way[at] = share
+    losses: dict[int, float | None] = {**dict.fromkeys(on_the_way), **dict(outcome.curve)}
+    shares = {**on_the_way, outcome.steps: accuracy}
+    return Result(
+        accuracy=accuracy,
+        best_on_test=max(shares.values()) if on_the_way else None,
+        n_test=len(labels),
+        hits=pack_hits(hits),
+        steps=outcome.steps,
+        images_seen=outcome.images_seen,
+        parameters=outcome.parameters,
+        curve=tuple((step, losses[step], shares.get(step)) for step in sorted(losses)),
+        details=details,
+    )
+
+
+def _array(found: Any) -> NDArray[np.int64]:
+    """Return classes as an array; reading a tensor of an accelerator waits for it."""
+    return np.asarray(found.cpu() if hasattr(found, "cpu") else found)

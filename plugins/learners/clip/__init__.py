@@ -1,0 +1,1 @@
+"""Learners on a frozen CLIP that see few images or none."""

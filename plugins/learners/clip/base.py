@@ -1,0 +1,89 @@
+"""The parameters and the plan that the learners on a CLIP share; imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from benchbench.models.clip.needs import EXTRAS, check_text_lengths, clip_packages, local_layout
+from benchbench.plugins import DatasetInfo, Learner, Requirements, param
+
+if TYPE_CHECKING:
+    from typing import Self
+
+#: Side in px from which on encoding thousands of images is no work for a CPU.
+_LARGE = 128
+
+
+@dataclass(frozen=True)
+class ClipLearner(Learner):
+    """A learner that starts from a CLIP."""
+
+    #: The registered name, the start of messages.
+    registered: ClassVar[str] = ""
+    axes: ClassVar[frozenset[str]] = frozenset()
+    #: CoOp's authors average over their seeds 1, 2 and 3, each another draw.
+    draws: ClassVar[int] = 3
+
+    clip: str = param(
+        "glyph-clip",
+        paper="timm/resnet50_clip.openai",
+        help="CLIP that it starts from: an embedded name, a folder or a hub id.",
+    )
+
+    def needs(self) -> Requirements:
+        """Return the CLIP, the package that opens it, and an accelerator for a large one.
+
+        Raises:
+            UsageError: the CLIP is on this machine and is none.
+        """
+        layout = local_layout(self.clip, self.registered)
+        return Requirements(
+            packages=("torch", *clip_packages(self.clip, self.registered)),
+            foundations=(self.clip,),
+            extras=EXTRAS,
+            accelerator=layout is not None and layout.resolution >= _LARGE,
+        )
+
+    def check_texts(self, texts: Sequence[str], reserved: int = 0) -> None:
+        """Refuse texts that the CLIP would cut, where that can be told without opening it.
+
+        Args:
+            texts: what the text tower is to read.
+            reserved: tokens that are put before each.
+
+        Raises:
+            UsageError: a text is too long, or the model is no CLIP.
+        """
+        if layout := local_layout(self.clip, self.registered):
+            check_text_lengths(layout, texts, reserved=reserved)
+
+    def recipe(self, **realised: Any) -> dict[str, Any]:
+        """Return how it trains, as records keep it: its parameters but the CLIP and its prompt, and ``realised``."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in values.items() if name not in ("clip", "template")} | realised
+
+
+@dataclass(frozen=True)
+class PromptedLearner(ClipLearner):
+    """A learner on a CLIP that asks it by one prompt per class."""
+
+    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` for a template without exactly one place for the class."""
+        from benchbench.models.prompts import check_template
+
+        check_template(self.template)
+
+    def resolve(self, info: DatasetInfo) -> Self:
+        """Check that the prompts fit the CLIP, where that can be told without opening it.
+
+        Raises:
+            UsageError: a prompt is longer than the CLIP reads.
+        """
+        from benchbench.models.prompts import class_prompts
+
+        self.check_texts(class_prompts(info, self.template))
+        return self

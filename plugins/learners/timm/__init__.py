@@ -1,0 +1,1 @@
+"""Networks of timm, from scratch or from published weights."""
