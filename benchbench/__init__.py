@@ -24,20 +24,28 @@ if TYPE_CHECKING:
     from .plugins import Task as Task
     from .plugins import TrainResult as TrainResult
     from .plugins.context import Context as Context
+    from .plugins.executor import Executor as Executor
+    from .plugins.executor import Running as Running
     from .plugins.images import Images as Images
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
+    from .plugins.report import Report as Report
     from .results.folder import Record as Record
     from .results.frame import load_results as load_results
     from .running.api import run as run
+    from .running.work import run_step as run_step
 
 _PLACES = {
     "run": "running.api",
     "load_results": "results.frame",
     "Record": "results.folder",
+    "Executor": "plugins.executor",
+    "Running": "plugins.executor",
+    "run_step": "running.work",
+    "Report": "plugins.report",
     "param": "plugins.parameters",
     "ImageSet": "plugins.images",
-    "Images": "images",
+    "Images": "plugins.images",
     "Context": "plugins.context",
     **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
     **dict.fromkeys(

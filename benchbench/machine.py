@@ -23,6 +23,9 @@ from typing import Any
 from .errors import UsageError
 from .files import write_atomic
 
+#: Memory that one worker may need, in GiB; torch alone takes about one.
+WORKER_GIB = 1.6
+
 
 def has_cuda() -> bool:
     """Return whether an NVIDIA driver is loaded and not hidden."""
@@ -76,6 +79,11 @@ def memory_gib() -> float:
         if most is not None and now is not None:
             available = min(available, max(most - now, 0) / 2**30)
     return available
+
+
+def fitting_workers() -> int:
+    """Return how many steps on one core each this machine runs at once: what its cores and free memory allow."""
+    return max(1, min(cores(), int(memory_gib() / WORKER_GIB)))
 
 
 def _cgroup_quota() -> float | None:

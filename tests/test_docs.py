@@ -26,10 +26,14 @@ def text(page: Path) -> str:
     return page.read_text("utf-8")
 
 
-def generator_block(kind: str = "generator") -> str:
-    blocks = [body for language, body in BLOCK.findall(text(ROOT / f"docs/write-a-{kind}.md")) if language == "python"]
-    assert len(blocks) == 1
-    return blocks[0]
+def block_of(page: str) -> str:
+    """Return the one block of Python of a page."""
+    (block,) = [body for language, body in BLOCK.findall(text(ROOT / "docs" / page)) if language == "python"]
+    return block
+
+
+def generator_block() -> str:
+    return block_of("write-a-generator.md")
 
 
 def bench_lines(page: Path) -> list[str]:
@@ -53,8 +57,37 @@ def test_the_generator_of_the_page_keeps_its_promises(tmp_path):
 
 def test_the_learner_of_the_page_is_what_bench_new_writes_and_keeps_its_promises(tmp_path):
     plugin, _ = create("learner", "nearest", tmp_path)
-    assert generator_block("learner") == plugin.read_text("utf-8")
+    assert block_of("write-a-learner.md") == plugin.read_text("utf-8")
     conformance(load(catalog().get("learner", str(plugin))), name="nearest", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "name"),
+    [("executor", "write-an-executor.md", "fresh"), ("report", "write-a-report.md", "webpage")],
+)
+def test_the_plugin_of_a_page_is_what_bench_new_writes_and_keeps_its_promises(tmp_path, kind, page, name):
+    plugin, _ = create(kind, name, tmp_path)
+    assert block_of(page) == plugin.read_text("utf-8")
+    conformance(load(catalog().get(kind, str(plugin))), name=name, strict=True)
+
+
+def test_the_executor_and_the_report_of_the_pages_serve_a_run(tmp_path):
+    (tmp_path / "fresh.py").write_text(block_of("write-an-executor.md"), "utf-8")
+    (tmp_path / "webpage.py").write_text(block_of("write-a-report.md"), "utf-8")
+    run = "run --gen real --data digits --arch shufflenetv2 --metric none --shots 1 --learner timm:steps=2"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+    for command in (f"{run} --executor ./fresh.py --device cpu", "report --format ./webpage.py"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from benchbench.cli import main; main()", *shlex.split(command)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "<td>digits</td><td>real</td>" in (tmp_path / "results" / "webpage.html").read_text("utf-8")
 
 
 def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 from toys import World
 
-from benchbench.running.executors import make_executor
+from benchbench.cli.running import _at_address
+from benchbench.errors import UsageError
+from benchbench.running.executors import Running, choose_executor
+from benchbench.running.work import harness_digest, run_step
 from benchbench.store.store import Store
 
 
@@ -34,6 +37,10 @@ def artifacts(root: Path) -> dict[str, bytes]:
             if path.is_file() and path.name not in ("done.json", ".verified.json"):
                 found[f"{key}/{path.relative_to(Store(root).path(key))}"] = path.read_bytes()
     return found
+
+
+def start(world, kind: str, workers: int = 1, listen=lambda event: None) -> Running:
+    return choose_executor(kind, workers, 1, "cpu").start(str(world.results / "artifacts"), listen)
 
 
 def drain(executor, wanted: int) -> dict[str, dict]:
@@ -76,7 +83,7 @@ def test_a_worker_that_died_at_rest_is_replaced(world):
     """Else the next step would be failed by the death of a process that never had it."""
     plan = world.plan(gen="real", metric="none", arch=["a", "b"])
     data, *trains = plan.steps.values()
-    executor = make_executor("processes", str(world.results / "artifacts"), 1)
+    executor = start(world, "processes")
     try:
         executor.submit(data.to_json())
         assert drain(executor, 1)[data.key]["what"] == "done"
@@ -93,7 +100,7 @@ def test_a_worker_refuses_code_that_is_not_the_planned_one(world):
     plan = world.plan(gen="real", metric="none")
     data, train = plan.steps.values()
     world.edit("toylearner", "0, 25", "0, 26")
-    executor = make_executor("inline", str(world.results / "artifacts"), 1)
+    executor = start(world, "inline")
     for step in (data, train):
         executor.submit(step.to_json())
     ended = drain(executor, 1)
@@ -105,7 +112,7 @@ def test_a_worker_refuses_code_that_is_not_the_planned_one(world):
 def test_an_input_that_was_cleaned_away_meanwhile(world):
     plan = world.plan(gen="real", metric="none")
     data, train = plan.steps.values()
-    executor = make_executor("inline", str(world.results / "artifacts"), 1)
+    executor = start(world, "inline")
     executor.submit(train.to_json())
     (event,) = executor.wait()
     assert event["what"] == "failed"
@@ -115,7 +122,7 @@ def test_an_input_that_was_cleaned_away_meanwhile(world):
 def test_close_ends_every_worker(world):
     plan = world.plan(gen="real", metric="none", arch=["sleep", "a"])
     data, sleep, _ = plan.steps.values()
-    executor = make_executor("processes", str(world.results / "artifacts"), 2)
+    executor = start(world, "processes", 2)
     executor.submit(data.to_json())
     drain(executor, 1)
     executor.submit(sleep.to_json())
@@ -162,3 +169,121 @@ def test_workers_die_with_their_parent(world):
     plan = world.plan(arch="sleep", gen="real", metric="none")
     with store.lock(plan.cells[0].train).try_hold() as held:
         assert held, "the kernel gave the lock back"
+
+
+# Ray: the same steps on a cluster that the test starts and stops
+
+
+@pytest.fixture
+def ray_world(world, monkeypatch):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # other tests may fill the memory of this machine
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return world
+
+
+def descendants(pid: int) -> set[int]:
+    found, waiting = set(), [pid]
+    while waiting:
+        below = children(waiting.pop())
+        found |= set(below)
+        waiting += below
+    return found
+
+
+@pytest.mark.slow
+def test_ray_makes_the_tables_of_a_local_run_and_leaves_nothing_behind(ray_world, tmp_path, capfd):
+    options = {"gen": ["toygen:parts=3", "real"], "arch": ["a", "boom", "killed"], "metric": "toymetric"}
+    local = ray_world.run(executor="processes", workers=2, **options)
+    first = artifacts(tmp_path / "results" / "artifacts")
+    ray_world.results = tmp_path / "again"
+    before = descendants(os.getpid())
+    capfd.readouterr()
+    spread = ray_world.run(executor="ray", workers=2, **options)
+    assert capfd.readouterr().out == ""
+    assert artifacts(tmp_path / "again" / "artifacts") == first
+    for _ in range(100):
+        if not {pid for pid in descendants(os.getpid()) - before if alive(pid)}:
+            break
+        time.sleep(0.1)
+    assert not {pid for pid in descendants(os.getpid()) - before if alive(pid)}
+    errors = {record.cell.arch: record.error for record in spread}
+    assert errors["a"] is None
+    assert errors["boom"].startswith("ValueError: boom as it was told (toylearner.py:")
+    assert errors["killed"].startswith("its worker was lost (")
+    assert [record.result for record in spread] == [record.result for record in local]
+
+
+@pytest.mark.slow
+def test_ray_joins_a_cluster_that_is_there_and_leaves_it(ray_world):
+    """Under ``--ray-address``: the run ends, the cluster goes on."""
+    code = "import ray, sys; made = ray.init(address='local', num_cpus=2, num_gpus=0, include_dashboard=False, "
+    code += "object_store_memory=2**27, log_to_driver=False); print(made.address_info['address'], flush=True); "
+    code += "sys.stdin.read()"
+    command = [sys.executable, "-c", code]
+    cluster = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        address = cluster.stdout.readline().strip()
+        assert ":" in address
+        (record,) = ray_world.run(executor=f"ray:address={address}", gen="real", metric="none")
+        assert record.status == "done"
+        assert cluster.poll() is None
+        assert len([pid for pid in descendants(cluster.pid) if alive(pid)]) > 2
+    finally:
+        cluster.communicate()
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(world):
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    with pytest.raises(UsageError, match=r"^--executor ray:address=127.0.0.1:1: no Ray cluster answers there \("):
+        world.run(executor="ray:address=127.0.0.1:1", gen="real", metric="none")
+
+
+def test_a_missing_extra_is_one_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError) as error:
+        choose_executor("ray", None, 1, "cpu")
+    assert str(error.value) == "ray: needs the package ray, which is not installed; pip install 'benchbench[ray]'"
+
+
+def test_a_worker_with_another_harness_refuses(world, monkeypatch):
+    data, _ = world.plan(gen="real", metric="none").steps.values()
+    told: list[dict] = []
+    run_step({**data.to_json(), "harness": "0" * 64}, str(world.results / "artifacts"), told.append)
+    why = "this worker has other code of benchbench than the run; install the same on every node"
+    assert told == [{"key": data.key, "what": "failed", "error": why}]
+    run_step({**data.to_json(), "harness": harness_digest()}, str(world.results / "artifacts"), told.append)
+    assert told[-1]["what"] == "done"
+
+
+def test_the_option_for_an_address_is_short_for_a_parameter():
+    assert _at_address("auto", "10.0.0.1:6379") == "ray:address=10.0.0.1:6379"
+    assert _at_address("ray", "auto") == "ray:address=auto"
+    for executor in ("inline", "ray:address=b:1"):
+        with pytest.raises(UsageError) as error:
+            _at_address(executor, "a:1")
+        assert str(error.value) == f"--ray-address a:1: goes with --executor ray, not with --executor {executor}"
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process_of_ray(ray_world):
+    run = ray_world.process(executor="ray", arch="sleep", gen="real", metric="none")
+    try:
+        for _ in range(600):
+            if "train sleep" in (ray_world.log.read_text() if ray_world.log.exists() else ""):
+                break
+            assert run.poll() is None
+            time.sleep(0.1)
+        below = descendants(run.pid)
+        assert len(below) > 3
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    finally:
+        run.kill()
+    for _ in range(100):
+        if not any(map(alive, below)):
+            break
+        time.sleep(0.1)
+    assert not [pid for pid in below if alive(pid)]

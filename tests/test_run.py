@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from toys import World
 
 from benchbench.errors import UsageError
+from benchbench.planning.steps import Step
+from benchbench.plugins import Plugin
 from benchbench.plugins.images import ImageSet
-from benchbench.results.folder import read_records
+from benchbench.results.folder import Record, read_records
 from benchbench.results.table import build_table
-from benchbench.running.run import choose_executor, inspect
+from benchbench.running.api import Silent
+from benchbench.running.executors import choose_executor
+from benchbench.running.run import _Keeper, inspect
 from benchbench.store.store import Store
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
@@ -290,29 +295,35 @@ def test_a_results_folder_that_cannot_be_written(world):
 @pytest.mark.parametrize(
     ("executor", "workers", "told"),
     [
-        ("ray2", None, "--executor ray2: must be one of auto, inline, processes"),
+        ("inlin", None, "--executor inlin: unknown executor (did you mean 'inline'?); `bench list executor` shows all"),
+        ("real", None, "--executor real: unknown executor (it is a generator); `bench list executor` shows all"),
+        ("inline:x=1", None, "--executor inline:x: unknown parameter; it has none"),
         ("inline", 0, "--workers 0: must be at least 1"),
     ],
 )
 def test_executors_that_are_none(executor, workers, told):
     with pytest.raises(UsageError) as error:
-        choose_executor(executor, workers, {}, "cpu")
+        choose_executor(executor, workers, 0, "cpu")
     assert str(error.value) == told
 
 
 def test_the_executor_fits_the_machine(monkeypatch):
-    monkeypatch.setattr("benchbench.running.run.cores", lambda: 4)
-    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 64.0)
-    todo = dict.fromkeys("ab")
-    assert choose_executor("auto", None, todo, "cpu") == ("processes", 4)
-    assert choose_executor("auto", None, {"a": None}, "cpu") == ("inline", 1)
-    assert choose_executor("auto", None, todo, "cuda") == ("inline", 1)
-    assert choose_executor("processes", 3, todo, "cpu") == ("processes", 3)
-    assert choose_executor("processes", None, todo, "cuda") == ("processes", 1)
-    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 4.0)
-    assert choose_executor("auto", None, todo, "cpu") == ("processes", 2)
-    monkeypatch.setattr("benchbench.running.run.memory_gib", lambda: 0.5)
-    assert choose_executor("auto", None, todo, "cpu") == ("inline", 1)
+    monkeypatch.setattr("benchbench.machine.cores", lambda: 4)
+    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 64.0)
+
+    def chosen(wanted: str, workers: int | None, steps: int, device: str) -> tuple[str, int | None]:
+        found = choose_executor(wanted, workers, steps, device)
+        return found.text, found.workers
+
+    assert chosen("auto", None, 2, "cpu") == ("processes", 4)
+    assert chosen("auto", None, 1, "cpu") == ("inline", 1)
+    assert chosen("auto", None, 2, "cuda") == ("inline", 1)
+    assert chosen("processes", 3, 2, "cpu") == ("processes", 3)
+    assert chosen("processes", None, 2, "cuda") == ("processes", 1)
+    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 4.0)
+    assert chosen("auto", None, 2, "cpu") == ("processes", 2)
+    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 0.5)
+    assert chosen("auto", None, 2, "cpu") == ("inline", 1)
 
 
 # Kills and company
@@ -410,3 +421,75 @@ def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
     assert (
         run_command([*arguments[: arguments.index("--arch")], *ended, *arguments[arguments.index("--gen") :][:6]]) == 0
     )
+
+
+# Ten thousand cells
+
+
+def synthetic_cells(count: int, shared: Step) -> tuple[dict[str, Step], list[SimpleNamespace]]:
+    """Return one training for each cell, all on the same images."""
+    trains = [Step("train", f"t{number}", {"n": number}, {}, (shared.key,), "t") for number in range(count)]
+    cells = [SimpleNamespace(train=step.key, steps={"sample": [shared.key], "train": [step.key]}) for step in trains]
+    return {step.key: step for step in (shared, *trains)}, cells
+
+
+def test_a_finished_step_touches_its_own_cells_alone(world, monkeypatch):
+    """Of 10,000 cells each is looked at once, not once after every step."""
+    shared = Step("sample", "images", {}, {}, (), "s")
+    steps, cells = synthetic_cells(10_000, shared)
+    plan = SimpleNamespace(cells=cells, steps={})
+    made, read, written = [], [], []
+    monkeypatch.setattr("benchbench.running.run.make_record", lambda cell, *_: made.append(cell.train) or cell)
+    monkeypatch.setattr("benchbench.running.run.record_path", lambda results, record: results / record.train)
+    monkeypatch.setattr("benchbench.running.run.read_record", lambda path: read.append(path))
+    monkeypatch.setattr("benchbench.running.run.keep_known", lambda record, earlier: record)
+    monkeypatch.setattr("benchbench.running.run.write_record", lambda results, record: written.append(record.train))
+    counted = Counting(cells)
+    plan.cells = counted
+    keeper = _Keeper(plan, world.results, None, "e", Silent(), SimpleNamespace(learn=lambda *_: None), set(steps))
+    looked = counted.looked
+    assert looked == 10_000
+    keeper.finished(shared, {"status": "done", "seconds": 1.0})
+    assert (made, counted.looked) == ([], looked)
+    for number, cell in enumerate(cells, 1):
+        outcome = {"status": "done", "seconds": 1.0}
+        keeper.failed(steps[cell.train], "no") if number % 2 else keeper.finished(steps[cell.train], outcome)
+        assert len(written) == number
+    assert made == written == [cell.train for cell in cells]
+    assert len(read) == 10_000
+    assert counted.looked - looked == 10_000, "each once more, for its record"
+    assert len(keeper.records) == 10_000
+
+
+class Counting(list):
+    """A list that counts how often an item was taken out of it."""
+
+    looked = 0
+
+    def __getitem__(self, place):
+        self.looked += 1
+        return super().__getitem__(place)
+
+    def __iter__(self):
+        for item in super().__iter__():
+            self.looked += 1
+            yield item
+
+
+def test_a_record_is_parsed_once_by_the_run_that_writes_it(world, monkeypatch):
+    parsed = Counter()
+    read = Record.from_json
+    monkeypatch.setattr(Record, "from_json", staticmethod(lambda data: parsed.update([data["key"]]) or read(data)))
+    records = world.run(arch=["a", "b"])
+    assert parsed == {record.key: 1 for record in records}
+    world.run(arch=["a", "b"])
+    assert parsed == {record.key: 1 for record in records}, "and the files are as they were"
+
+
+def test_a_plugin_of_a_plan_is_asked_once_what_it_needs(world, monkeypatch):
+    asked: list[Plugin] = []  # holds them, so that no id comes twice
+    usual = Plugin.needs
+    monkeypatch.setattr(Plugin, "needs", lambda self: asked.append(self) or usual(self))
+    world.plan()
+    assert len(asked) >= 4
+    assert len({id(plugin) for plugin in asked}) == len(asked)

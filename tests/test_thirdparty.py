@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def bench(installed, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_its_own_tests_pass(installed):
     done = python(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=installed[0])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 passed" in done.stdout
+    assert "6 passed" in done.stdout
 
 
 def test_the_catalog_lists_it_with_its_distribution(installed):
@@ -99,6 +100,70 @@ def test_the_command_line_checks_it_like_our_own(installed):
     results = json.loads(done.stdout)
     assert {item["name"] for item in results} >= {"sample continues after a kill", "has a docstring"}
     assert all(item["ok"] and not item["skipped"] for item in results)
+
+
+def test_its_metric_executor_and_report_serve_a_real_run(installed, tmp_path):
+    """Through the real command line: listed, run, in the folder of results, and written alone by ``bench report``."""
+    results = tmp_path / "results"
+    command = [
+        "run",
+        "--gen",
+        "brighter",
+        "--data",
+        "digits",
+        "--arch",
+        "shufflenetv2",
+        "--shots",
+        "1",
+        "--n-syn",
+        "10",
+    ]
+    command += ["--learner", "timm:steps=2", "--metric", "brightness", "--executor", "aside:patience=300"]
+    done = bench(installed, *command, "--device", "cpu", "--results", str(results))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (results / "brightest.txt").read_text("utf-8").splitlines()
+    assert {line.split()[0] for line in lines} == {"real", "brighter"}
+    assert str(results / "brightest.txt") in done.stdout
+    (record,) = results.glob("records/*/brighter/*/*.json")
+    assert json.loads(record.read_text("utf-8"))["metrics"]["brightness"]["brightness"] > 1
+    before = (results / "leaderboard.csv").read_bytes()
+    (results / "leaderboard.csv").unlink()
+    done = bench(installed, "report", "--results", str(results), "--format", "brightest:most=1")
+    assert done.returncode == 0, done.stderr
+    assert (results / "brightest.txt").read_text("utf-8").splitlines() == lines[:1]
+    assert not (results / "leaderboard.csv").exists()
+    assert bench(installed, "report", "--results", str(results)).returncode == 0
+    assert (results / "leaderboard.csv").read_bytes() == before
+    assert len((results / "brightest.txt").read_text("utf-8").splitlines()) == 2
+    done = bench(installed, "report", "--results", str(results), "--format", "brightst")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "bench: --format brightst: unknown report (did you mean 'brightest'?); `bench list report` shows all\n"
+    )
+
+
+@pytest.mark.parametrize("kind", ["executor", "report"])
+def test_a_broken_executor_or_report_breaks_nothing_else(installed, tmp_path, kind):
+    """Listed with its reason; ``auto`` and the other reports go on."""
+    site = tmp_path / "site"
+    info = site / "odd-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text(f"[benchbench.{kind}s]\nodd = no_such_module:Odd\n", "utf-8")
+    path = os.pathsep.join([str(site), installed[1]["PYTHONPATH"]])
+    odd = (installed[0], {**installed[1], "PYTHONPATH": path})
+    done = bench(odd, "list", kind)
+    assert re.search(
+        r"odd +BROKEN: broken .* of odd: ModuleNotFoundError: No module named 'no_such_module'", done.stdout
+    )
+    results = tmp_path / "results"
+    (results / "records").mkdir(parents=True)
+    done = bench(odd, "report", "--results", str(results))
+    assert (results / "leaderboard.md").exists()
+    assert done.returncode == (1 if kind == "report" else 0)
+    assert ("bench: report left out: odd: broken report of odd: " in done.stderr) == (kind == "report")
+    done = bench(odd, "run", "--gen", "real", "--data", "digits", "--arch", "resnet18", "--dry-run")
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_edit_of_its_helper_is_a_new_key_and_an_edit_of_a_comment_is_not(installed, tmp_path):

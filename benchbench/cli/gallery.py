@@ -121,7 +121,7 @@ class _Gallery:
         """Draw a picture for each chain; yields their paths."""
         from ..errors import BenchError
         from ..pictures.gallery import draw_gallery
-        from ..running.execute import describe_error
+        from ..running.work import describe_error
 
         shown, train = self._images()
         for chain, name in zip(self.chains, _file_names(chain.text for chain in self.chains), strict=True):

@@ -12,7 +12,8 @@ from . import options as o
 
 def list_plugins(
     kind: Annotated[
-        str | None, typer.Argument(help="dataset, generator, augmentation, learner, metric, foundation.")
+        str | None,
+        typer.Argument(help="dataset, generator, augmentation, learner, metric, foundation, executor, report."),
     ] = None,
     as_json: o.Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="dataset, generator, augmentation, learner or metric.")],
+    kind: Annotated[str, typer.Argument(help="dataset, generator, augmentation, learner, metric, executor or report.")],
     name: Annotated[str, typer.Argument(help="The plugin's name, such as my-generator.")],
 ) -> None:
     """Write a working plugin and its test into the current folder."""
@@ -20,12 +20,16 @@ def new(
         typer.echo(f"wrote {path.name}")
     plugin = written[0].name
     typer.echo(f"try   bench check ./{plugin}")
+    if kind == "report":
+        typer.echo(f"      bench report --format ./{plugin}")
+        return
     option = {
         "generator": "--gen",
         "dataset": "--data",
         "augmentation": "--aug",
         "learner": "--learner",
         "metric": "--metric",
+        "executor": "--executor",
     }
     others = "" if kind == "generator" else " --gen real"
     if kind != "dataset":

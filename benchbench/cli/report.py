@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from . import options as o
 
 
-def report(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
-    """Write leaderboard.csv, leaderboard.md and the plots from the records, and print the table."""
+def report(
+    results: o.Results = Path("results"),
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", metavar="NAME[:...]", help="Write this report alone; repeat for several. [default: all]"
+        ),
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """Write the reports (tables and plots) from the records, and print the table; `bench list report` names them."""
     from ..errors import UsageError
-    from ..reporting.leaderboard import write_leaderboard
+    from ..reporting.leaderboard import chosen_reports, write_leaderboard
     from ..reporting.terminal import print_table
     from ..results.folder import read_records
 
     if not (results / "records").is_dir():
         raise UsageError(f"--results {results}: no records there; `bench run --results {results}` makes some")
-    table, problems, plots = write_leaderboard(results)
-    for line in problems:
+    board = write_leaderboard(results, chosen_reports(formats) if formats else None)
+    for line in board.problems:
         print(f"bench: {line}", file=sys.stderr)
     if as_json:
         import json
 
         typer.echo(json.dumps([record.to_json() for record in read_records(results).records], indent=1, sort_keys=True))
     else:
-        print_table(table)
-        for path in plots:
+        print_table(board.table)
+        for path in board.pictures:
             typer.echo(f"plot  {path}")
-    raise typer.Exit(1 if problems else 0)
+        for path in board.texts if formats else ():
+            typer.echo(f"file  {path}")
+    raise typer.Exit(1 if board.problems else 0)

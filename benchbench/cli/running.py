@@ -14,10 +14,14 @@ from . import options as o
 def run(
     experiment: dict[str, Any],
     executor: Annotated[
-        str, typer.Option(metavar="auto|inline|processes", help="How steps run; auto shares out the cores.")
+        str, typer.Option(metavar="auto|NAME[:...]", help="Where steps run; `bench list executor` names them.")
     ] = "auto",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", metavar="HOST:PORT", help="Short for --executor ray:address=HOST:PORT."),
+    ] = None,
     workers: Annotated[
-        str | None, typer.Option(metavar="N", help="Processes at once. [default: what cores and memory allow]")
+        str | None, typer.Option(metavar="N", help="Steps at once. [default: what the executor finds right]")
     ] = None,
     results: o.Results = Path("results"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
@@ -34,5 +38,19 @@ def run(
     from ..planning.spec import integer
     from . import session
 
+    if ray_address is not None:
+        executor = _at_address(executor, ray_address)
     count = None if workers is None else integer(workers, "--workers", 1)
-    raise typer.Exit(session.run(experiment, session.Choices(results, executor, count, dry_run, as_json)))
+    chosen = session.Choices(results, executor, count, dry_run, as_json)
+    raise typer.Exit(session.run(experiment, chosen))
+
+
+def _at_address(executor: str, address: str) -> str:
+    """Return the executor of ``--ray-address``: Ray's, with that address."""
+    from ..errors import UsageError
+    from ..planning.spec import parse_spec
+
+    spec = parse_spec("ray" if executor == "auto" else executor)
+    if spec.name != "ray" or "address" in spec.values:
+        raise UsageError(f"--ray-address {address}: goes with --executor ray, not with --executor {executor}")
+    return str(spec.with_value("address", address))

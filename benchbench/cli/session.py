@@ -14,7 +14,9 @@ from typing import Any
 from ..planning.estimates import Timings, by_stage, duration
 from ..planning.plan import Plan, make_plan
 from ..planning.request import make_request
-from ..running.run import Status, carry_out, check_writable, choose_executor, inspect, write_tables
+from ..reporting.leaderboard import Leaderboard
+from ..running.executors import ChosenExecutor, choose_executor
+from ..running.run import Status, carry_out, check_writable, inspect, write_tables
 from ..store.store import Store
 
 #: Pictures that are listed after a run; more are counted.
@@ -41,16 +43,16 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
     if not chosen.dry_run:
         check_writable(chosen.results, store)
     status = inspect(plan, store)
-    kind, workers = choose_executor(chosen.executor, chosen.workers, status.todo, plan.device)
+    executor = choose_executor(chosen.executor, chosen.workers, len(status.todo), plan.device)
     # With --json, stdout holds the records and nothing else.
-    _print_plan(plan, store, status, workers, sys.stderr if chosen.as_json else sys.stdout)
+    _print_plan(plan, store, status, executor, sys.stderr if chosen.as_json else sys.stdout)
     if chosen.dry_run:
         return 0
     from .progress import make_display
 
-    with make_display(status.todo, Timings(store.root), workers) as display:
-        report = carry_out(plan, chosen.results, store, display, kind, workers, status)
-    return _conclude(plan, report.records, report.errors, chosen, store, time.monotonic() - began)
+    with make_display(status.todo, Timings(store.root), executor.workers or 1) as display:
+        finished = carry_out(plan, chosen.results, store, display, executor, status)
+    return _conclude(plan, finished.records, finished.errors, chosen, store, time.monotonic() - began)
 
 
 def _conclude(
@@ -59,8 +61,8 @@ def _conclude(
     from ..reporting.terminal import print_table
     from ..results.table import build_table
 
-    figures, problems = write_tables(plan, chosen.results, store)
-    for line in problems:
+    board = write_tables(plan, chosen.results, store)
+    for line in board.problems:
         print(f"bench: {line}", file=sys.stderr)
     failed = [record for record in records if record.status == "failed"]
     if chosen.as_json:
@@ -69,7 +71,7 @@ def _conclude(
         print()
         print_table(build_table(records))
         print()
-        for label, path in _left_behind(chosen.results, len(records), figures):
+        for label, path in _left_behind(chosen.results, len(records), board):
             print(f"{label:<10} {path}")
         print(f"{'took':<10} {duration(took)}")
     for cause, count in Counter(record.error for record in failed).items():
@@ -87,11 +89,12 @@ def _conclude(
     return 1 if failed or errors else 0
 
 
-def _left_behind(results: Path, count: int, figures: list[Path]) -> list[tuple[str, str]]:
-    found = [("table", str(results / "leaderboard.md")), ("", str(results / "leaderboard.csv"))]
-    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(figures[:MOST_FIGURES])]
-    if len(figures) > MOST_FIGURES:
-        found.append(("", f"and {len(figures) - MOST_FIGURES} more in {results / 'figures'}"))
+def _left_behind(results: Path, count: int, board: Leaderboard) -> list[tuple[str, str]]:
+    found = [("table" if place == 0 else "", str(path)) for place, path in enumerate(board.texts)]
+    shown = board.pictures[:MOST_FIGURES]
+    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(shown)]
+    if len(board.pictures) > len(shown):
+        found.append(("", f"and {len(board.pictures) - len(shown)} more in {results / 'figures'}"))
     return [*found, ("records", f"{results / 'records'} ({count} of this run)")]
 
 
@@ -100,11 +103,11 @@ def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json
     store = Store(results / "artifacts")
     plan = make_plan(make_request(options))
     status = inspect(plan, store)
-    _, workers = choose_executor("auto", None, status.todo, plan.device)
+    executor = choose_executor("auto", None, len(status.todo), plan.device)
     if as_json:
-        print(json.dumps(_plan_json(plan, store, status, workers), indent=1, sort_keys=True))
+        print(json.dumps(_plan_json(plan, store, status, executor.workers or 1), indent=1, sort_keys=True))
         return
-    _print_plan(plan, store, status, workers, sys.stdout)
+    _print_plan(plan, store, status, executor, sys.stdout)
     if cells:
         print()
         for key, step in plan.steps.items():
@@ -141,13 +144,14 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
     return {"steps": steps, "cells": cells, "estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
 
 
-def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any) -> None:
+def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> None:
     timings = Timings(store.root)
     for key, label, problem in status.corrupt:
         print(f"bench: corrupt artifact {key[:12]} ({label}): {problem}; it is made again", file=sys.stderr)
     for line in plan.warnings:
         print(f"bench: warning: {line}", file=sys.stderr)
-    total = timings.total(status.todo.values(), workers)
+    workers = executor.workers
+    total = timings.total(status.todo.values(), workers or 1)
     done = sum(1 for cell in plan.cells if cell.train in status.cached)
     print(f"plan       {_count(len(plan.cells), 'cell')}, {done} done; {_count(len(plan.steps), 'step')}", file=out)
     for stage, steps in by_stage(plan.steps.values()).items():
@@ -163,7 +167,8 @@ def _print_plan(plan: Plan, store: Store, status: Status, workers: int, out: Any
         )
     if status.todo:
         unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
-        how = f"{workers} processes" if workers > 1 else "1 process"
+        how = "1 process" if workers in (None, 1) else f"{workers} processes"
+        how += "" if workers else f" ({executor.text} may have more)"
         about = duration(total.seconds) if total.unknown < len(status.todo) else "unknown"
         print(f"estimate   {about} with {how} on {plan.device}{unknown}", file=out)
     else:

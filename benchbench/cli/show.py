@@ -108,6 +108,11 @@ def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
                 f"draws        {cls.draws} of the few real images, where nothing is generated; --draws"
             )
         found["facts"] += [] if cls.trains else ["trains       nothing: neither images nor seeds change its result"]
+    if cls.kind == "executor":
+        chosen = build(cls, spec.values, subject=spec.name).suits(2, "cpu") > 0
+        found["facts"] = [f"auto  {'may choose it' if chosen else 'never chooses it'}"]
+    if cls.kind == "report":
+        found["facts"] = [f"writes  {', '.join(build(cls, spec.values, subject=spec.name).files())}"]
     if callable(getattr(cls, "table", None)):
         found["table"] = _table_lines(cls)
     return found

@@ -25,7 +25,7 @@ def check_needs(resolved: ResolvedPlugin, device: str, *, download: bool = True)
         UsageError: a place that may not be looked into.
     """
     try:
-        needs = resolved.plugin.needs()
+        needs = resolved.needs
         absent = next((file for file in needs.files if not file.path.exists()), None)
     except PermissionError as error:
         raise UsageError(f"{_subject(resolved)}: cannot read {error.filename}: permission denied") from None
@@ -58,7 +58,7 @@ def _subject(resolved: ResolvedPlugin) -> str:
 
 def absent_models(resolved: ResolvedPlugin) -> bool:
     """Return whether a pretrained model that a plugin needs is not on this machine yet."""
-    for name in resolved.plugin.needs().foundations:
+    for name in resolved.needs.foundations:
         try:
             locate(name)
         except MissingError:

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..files import cache_root
 from ..keys.code import CodeSource, fingerprint
 from ..keys.content import content_hash
-from ..plugins import DatasetInfo, Plugin
+from ..plugins import DatasetInfo, Plugin, Requirements
 from ..plugins.catalog import Entry, catalog, is_file_name, load
 from ..plugins.locate import download_foundation
 from ..plugins.parameters import build, format_value, parameters, values_of
@@ -76,6 +76,12 @@ class ResolvedPlugin:
         """Return a value as keys know it: a path by its content alone, so that a renamed folder changes nothing."""
         return self._replaced(value, lambda _, content: content[:digits])
 
+    @cached_property
+    def needs(self) -> Requirements:
+        """What must be there before work begins; the plugin is asked once."""
+        needs: Requirements = self.plugin.needs()
+        return needs
+
     def values(self, stage: str) -> dict[str, Any]:
         """Return the values that enter the key of a stage: those that differ from the default, and every path."""
         found = values_of(self.plugin, stage=stage)
@@ -116,7 +122,7 @@ class ResolvedPlugin:
     @cached_property
     def foundations(self) -> dict[str, str]:
         """The content hash of every pretrained model that the plugin uses, by what stands for its name."""
-        return {self._content(name): foundation_hash(name) for name in self.plugin.needs().foundations}
+        return {self._content(name): foundation_hash(name) for name in self.needs.foundations}
 
     @cached_property
     def external(self) -> list[str]:
@@ -161,7 +167,7 @@ def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, tuple[str, str]] = {}
     outside = [path.expanduser().resolve() for path in resolved.plugin.external()]
-    models = set(resolved.plugin.needs().foundations)
+    models = set(resolved.needs.foundations)
     for item in parameters(type(resolved.plugin)):
         value = getattr(resolved.plugin, item.name)
         for declared in item.paths(value):
@@ -176,7 +182,9 @@ def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
         elif below:
             content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
             places[value] = path.name, content
-    return replace(resolved, places=places)
+    placed = replace(resolved, places=places)
+    vars(placed)["needs"] = resolved.needs
+    return placed
 
 
 def instantiate(location: Mapping[str, Any]) -> Any:

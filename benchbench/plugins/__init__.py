@@ -24,12 +24,14 @@ from .base import Plugin, RequiredFile, Requirements
 from .column import Column
 from .context import Context
 from .dataset import Dataset, DatasetInfo
+from .executor import Executor, Running
 from .foundation import Foundation
 from .generator import Generator
-from .images import ImageSet
+from .images import Images, ImageSet
 from .learner import Learner, Task, TrainResult
 from .metric import Metric
 from .parameters import param
+from .report import Report
 
 __all__ = [
     "Augmentation",
@@ -37,15 +39,19 @@ __all__ = [
     "Context",
     "Dataset",
     "DatasetInfo",
+    "Executor",
     "Foundation",
     "Generator",
     "ImageChange",
     "ImageSet",
+    "Images",
     "Learner",
     "Metric",
     "Plugin",
+    "Report",
     "RequiredFile",
     "Requirements",
+    "Running",
     "Task",
     "TrainResult",
     "param",

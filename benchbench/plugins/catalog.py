@@ -20,7 +20,7 @@ from types import ModuleType
 from ..errors import UsageError, nearest
 from .parameters import parameters
 
-KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation")
+KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation", "executor", "report")
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,8 @@ def load(entry: Entry) -> type:
         where = entry.distribution or str(entry.file)
         raise UsageError(f"{entry.name}: broken {entry.kind} of {where}: {reason(error)}") from error
     if not (isinstance(found, type) and issubclass(found, Plugin) and found.kind == entry.kind):
-        raise UsageError(
-            f"{entry.name}: {entry.target} is not a {entry.kind} (a subclass of benchbench.{entry.kind.title()})"
-        )
+        base = f"benchbench.{entry.kind.title()}"
+        raise UsageError(f"{entry.name}: {entry.target} is not {_article(entry.kind)} (a subclass of {base})")
     try:
         parameters(found)
     except (TypeError, NameError) as error:
@@ -202,11 +201,15 @@ def _make_importable(folder: Path) -> None:
             del sys.modules[name]
 
 
+def _article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _file_entry(kind: str, name: str) -> Entry:
     from . import Plugin
 
     path = Path(name).expanduser()
-    article = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    article = _article(kind)
     if path.is_dir():
         hint = f"; give it to a dataset that takes a path, as NAME:path={name}" if kind == "dataset" else ""
         raise UsageError(f"{name}: a folder is no plugin file{hint or f'; {article} is a registered name or a file'}")

@@ -1,47 +1,90 @@
-"""``leaderboard.csv``, ``leaderboard.md`` and the plots, from every record in a results folder."""
+"""Write reports (``leaderboard.csv``, ``leaderboard.md``, plots and others) from the records of a results folder."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import write_atomic
-from ..plugins.catalog import reason
-from ..results.csv import csv_text
+from ..errors import BenchError, UsageError
+from ..planning.preflight import check_needs
+from ..planning.resolved import resolve
+from ..planning.spec import Spec, parse_spec
+from ..plugins.catalog import catalog, reason
+from ..plugins.report import Report
 from ..results.folder import read_records
 from ..results.table import Table, build_table
-from .markdown import markdown_text
-from .plots import write_plots
 
 
 class Leaderboard(NamedTuple):
-    """The table that was written, one line for each problem, and the plots of its pivots."""
+    """The table, one line for each problem, and what was written: texts and pictures, in the order to list them."""
 
     table: Table
     problems: list[str]
-    plots: list[Path]
+    texts: list[Path]
+    pictures: list[Path]
 
 
-def write_leaderboard(results: Path) -> Leaderboard:
-    """Draw the plots and write both files into ``results``; the same records give the same bytes.
+def installed_reports() -> tuple[dict[str, Report], list[str]]:
+    """Return every installed report by name, and a line for each that cannot be used here."""
+    found: dict[str, Report] = {}
+    problems = []
+    for name in catalog().names("report"):
+        try:
+            report = _report(Spec(name))
+            report.files()
+        except Exception as error:
+            problems.append(
+                f"report left out: {error if isinstance(error, UsageError) else f'{name}: {reason(error)}'}"
+            )
+        else:
+            found[name] = report
+    return found, problems
 
-    A record that cannot be read and a plot that cannot be drawn are problems, and do not cost the tables.
+
+def chosen_reports(formats: Sequence[str]) -> dict[str, Report]:
+    """Return the reports that ``--format`` names (``NAME[:key=value,...]`` or a file).
 
     Raises:
-        BenchError: the folder cannot be written.
+        UsageError: an unknown or broken report, or an option that it does not have.
+        MissingError: a package that it needs is not installed.
+    """
+    try:
+        return {text: _report(parse_spec(text)) for text in formats}
+    except UsageError as error:
+        raise type(error)(f"--format {error}") from None
 
+
+def _report(spec: Spec) -> Report:
+    bound = resolve("report", spec, "quick")
+    check_needs(bound, "cpu")
+    report: Report = bound.plugin
+    return report
+
+
+def write_leaderboard(results: Path, reports: Mapping[str, Report] | None = None) -> Leaderboard:
+    """Write reports, by default every installed one, into ``results``; the same records give the same bytes.
+
+    A record that cannot be read and a report that fails are problems, and do not cost the other reports.
+
+    Raises:
+        BenchError: a text cannot be written; the other reports are.
     """
     records, problems = read_records(results)
     table = build_table(records)
-    plots: list[Path] = []
-    try:
-        plots = write_plots(table, results)
-    except Exception as error:
-        problems = [*problems, f"plots: not drawn: {reason(error)}"]
-    pictures = [*plots, *sorted(results.glob("figures/*.png"))]
-    figures = [path.relative_to(results).as_posix() for path in pictures]
-    for name, text in (("csv", csv_text(table)), ("md", markdown_text(table, figures))):
-        path = results / f"leaderboard.{name}"
-        if not path.exists() or path.read_bytes() != text.encode():
-            write_atomic(path, text)
-    return Leaderboard(table, problems, plots)
+    if reports is None:
+        reports, broken = installed_reports()
+        problems = [*problems, *broken]
+    board = Leaderboard(table, problems, [], [])
+    blocked: BenchError | None = None
+    for name, report in sorted(reports.items(), key=lambda item: not item[1].pictures):
+        try:
+            (board.pictures if report.pictures else board.texts).extend(report.write(table, results))
+        except Exception as error:
+            if isinstance(error, BenchError) and not report.pictures:
+                blocked = blocked or error
+            else:
+                problems.append(f"{name}: not written: {reason(error)}")
+    if blocked is not None:
+        raise blocked
+    return board

@@ -65,9 +65,19 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
+#: Records by file, each with the inode, size and time that the file had: a run asks for one several times.
+_PARSED: dict[Path, tuple[tuple[int, int, int], Record]] = {}
+
+
 def _read(path: Path) -> Record:
+    """Return the record of a file, parsed once for each state of the file."""
     try:
-        return Record.from_json(json.loads(path.read_bytes()))
+        told = path.stat()
+        stamp = (told.st_ino, told.st_size, told.st_mtime_ns)
+        known = _PARSED.get(path)
+        if known is None or known[0] != stamp:
+            known = _PARSED[path] = (stamp, Record.from_json(json.loads(path.read_bytes())))
+        return known[1]
     except OSError as error:
         raise RecordError(f"cannot be read ({error.strerror})") from None
     except ValueError as error:  # JSON and UTF-8 errors alike

@@ -11,12 +11,14 @@ from ..planning.request import make_request
 from ..planning.steps import Step
 from ..results.folder import Record
 from ..store.store import Store
-from .executors import Event
+from .executors import Event, choose_executor
 from .run import carry_out, inspect, write_tables
 
 
 class Silent:
     """A listener that prints nothing."""
+
+    workers = 1
 
     def started(self, step: Step) -> None:
         """Ignore."""
@@ -42,8 +44,8 @@ def run(
 
     Args:
         results: folder for records, tables, figures and, below ``artifacts/``, the cache.
-        executor: ``"auto"``, ``"inline"`` or ``"processes"``.
-        workers: number of processes; ``None`` for as many as cores and memory allow.
+        executor: ``"auto"``, or an executor as ``bench run --executor`` spells it: ``"processes"``.
+        workers: steps at once; ``None`` for what the executor finds right.
         **options: the options of ``bench run`` with underscores: ``gen="diffinv:guidance_scale=3"``,
             ``data="digits"``, ``arch=["resnet18", "vgg16"]``, ``seeds=3``, ``baseline=False``, ...
 
@@ -55,6 +57,8 @@ def run(
     folder = Path(results)
     store = Store(folder / "artifacts")
     plan = make_plan(make_request(options), download=True)
-    report = carry_out(plan, folder, store, Silent(), executor, workers, inspect(plan, store))
+    status = inspect(plan, store)
+    chosen = choose_executor(executor, workers, len(status.todo), plan.device)
+    finished = carry_out(plan, folder, store, Silent(), chosen, status)
     write_tables(plan, folder, store)
-    return report.records
+    return finished.records

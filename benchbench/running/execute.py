@@ -11,7 +11,6 @@ import importlib
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import time
@@ -33,7 +32,7 @@ from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet, merge_shards
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.store import Store
-from ..training.scoring import answer, score
+from .scoring import answer, score
 
 SPLITS = ("train", "validation", "test")
 
@@ -356,13 +355,3 @@ def peak_memory_mib() -> float:
     import resource
 
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def describe_error(error: BaseException) -> str:
-    """Return an error as the one line that a record and the terminal show."""
-    from ..plugins.catalog import reason
-
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if full or re.search(r"can(no|')t allocate memory|out of memory", str(error), re.IGNORECASE):
-        return "out of memory"
-    return str(error) if isinstance(error, BenchError) else reason(error)

@@ -1,35 +1,82 @@
-"""Executors: submit a step, wait for events. They know no plugin; ``benchbench.running.execute`` does the work."""
+"""Executors: the registry. What runs a step is :func:`benchbench.run_step`, wherever it arrives."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from dataclasses import dataclass
 
-#: ``{"key", "what": "progress" | "log" | "done" | "failed", ...}``
-Event = dict[str, Any]
+from ..errors import BenchError, UsageError
+from ..planning.preflight import check_needs
+from ..planning.resolved import resolve
+from ..planning.spec import Spec, parse_spec
+from ..plugins.catalog import catalog, load, reason
+from ..plugins.executor import Event, Executor, Listen, Running
 
-
-class Executor(Protocol):
-    """Runs steps that have nothing left to wait for."""
-
-    #: How many steps may be under way at once.
-    capacity: int
-
-    def submit(self, step: dict[str, Any]) -> None:
-        """Start a step (JSON)."""
-
-    def wait(self) -> list[Event]:
-        """Return the events since the last call, at least one while a step is under way."""
-
-    def close(self) -> None:
-        """Stop whatever still runs."""
+__all__ = ["ChosenExecutor", "Event", "Executor", "Listen", "Running", "choose_executor"]
 
 
-def make_executor(kind: str, store: str, workers: int) -> Executor:
-    """Return the executor of a kind: ``inline`` or ``processes``."""
-    if kind == "inline":
-        from .inline import InlineExecutor
+@dataclass(frozen=True)
+class ChosenExecutor:
+    """An executor with what it is started with.
 
-        return InlineExecutor(store)
-    from .processes import ProcessExecutor
+    Attributes:
+        text: its spelling, as in messages.
+        plugin: the executor.
+        workers: steps at once; ``None`` when known only once it has started.
+        device: ``"cpu"`` or ``"cuda"``.
+    """
 
-    return ProcessExecutor(store, workers)
+    text: str
+    plugin: Executor
+    workers: int | None
+    device: str
+
+    def start(self, store: str, listen: Listen) -> Running:
+        """Start it.
+
+        Raises:
+            BenchError: it cannot start, in one line that begins with its name.
+        """
+        try:
+            return self.plugin.start(store, self.workers, self.device, listen)
+        except BenchError:
+            raise
+        except Exception as error:
+            raise BenchError(f"--executor {self.text}: cannot start: {reason(error)}") from error
+
+
+def choose_executor(wanted: str, workers: int | None, steps: int, device: str) -> ChosenExecutor:
+    """Return the executor that ``--executor`` names, checked and ready to start.
+
+    Args:
+        wanted: ``NAME[:key=value,...]``, a file, or ``auto`` for the installed one that suits best.
+        workers: ``--workers``, if given.
+        steps: how many steps there are to run.
+        device: ``"cpu"`` or ``"cuda"``.
+
+    Raises:
+        UsageError: an unknown or broken executor or option, or fewer than one worker.
+        MissingError: a package that it needs is not installed.
+    """
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}: must be at least 1")
+    spec = Spec(_best(steps, device)) if wanted == "auto" else parse_spec(wanted)
+    try:
+        chosen = resolve("executor", spec, "quick")
+    except UsageError as error:
+        raise UsageError(f"--executor {error}") from None
+    check_needs(chosen, device)
+    return ChosenExecutor(str(spec), chosen.plugin, chosen.plugin.workers(workers, device), device)
+
+
+def _best(steps: int, device: str) -> str:
+    """Return the name of the executor for ``auto``; a broken one is left out."""
+    ranked = []
+    for entry in catalog().entries("executor"):
+        try:
+            ranked.append((load(entry)().suits(steps, device), entry.name))
+        except Exception:  # told by `bench list` and `bench doctor`
+            continue
+    rank, name = max(ranked, key=lambda item: item[0], default=(0, ""))
+    if rank < 1:
+        raise UsageError("--executor auto: no installed executor suits; name one, see `bench list executor`")
+    return name

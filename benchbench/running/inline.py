@@ -1,43 +1,51 @@
-"""The inline executor: one step at a time in this process."""
+"""The executor ``inline``: one step at a time in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from ..machine import quiet_threads
-from .executors import Event
+from ..plugins.executor import Event, Executor, Listen, Running
+from .work import run_step
 
 
-class InlineExecutor:
-    """Runs each step where it is submitted; progress goes out as it happens through ``listen``."""
+@dataclass(frozen=True)
+class Inline(Executor):
+    """One step after the other, in this process."""
 
+    def workers(self, asked: int | None, device: str) -> int:
+        """Return 1, whatever was asked for."""
+        return 1
+
+    def suits(self, steps: int, device: str) -> int:
+        """It always works."""
+        return 1
+
+    def start(self, store: str, workers: int | None, device: str, listen: Listen) -> Running:
+        """Start nothing: a step runs where it is submitted."""
+        return _Inline(store, listen)
+
+
+class _Inline(Running):
     capacity = 1
 
-    def __init__(self, store: str) -> None:
-        self.store = store
-        self.events: list[Event] = []
-        self.listen: Callable[[Event], None] | None = None
-        quiet_threads()
+    def __init__(self, store: str, listen: Listen) -> None:
+        self.store, self.listen = store, listen
+        self.ended: list[Event] = []
 
     def submit(self, step: dict[str, Any]) -> None:
-        """Run a step to its end."""
-        from .execute import describe_error, execute
+        run_step(step, self.store, self._emit)
 
-        def emit(event: dict[str, Any]) -> None:
-            if self.listen is not None:
-                self.listen({"key": step["key"], **event})
-
-        try:
-            outcome = execute(step, self.store, emit)
-            self.events.append({"what": "done", **outcome})
-        except (Exception, SystemExit) as error:  # a plugin that exits fails its step, not the run
-            self.events.append({"what": "failed", "key": step["key"], "error": describe_error(error)})
+    def _emit(self, event: Event) -> None:
+        """Pass progress on as it happens, and keep the end of the step for ``wait``."""
+        if event["what"] in ("done", "failed"):
+            self.ended.append(event)
+        else:
+            self.listen(event)
 
     def wait(self) -> list[Event]:
-        """Return what happened since the last call."""
-        events, self.events = self.events, []
-        return events
+        ended, self.ended = self.ended, []
+        return ended
 
     def close(self) -> None:
-        """Nothing is left running."""
+        pass

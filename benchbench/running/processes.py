@@ -1,4 +1,4 @@
-"""The process executor: workers on this machine, each a fresh interpreter that runs one step at a time."""
+"""The executor ``processes``: workers on this machine, each a fresh interpreter that runs one step at a time."""
 
 from __future__ import annotations
 
@@ -8,9 +8,27 @@ import queue
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any
 
-from .executors import Event
+from ..plugins.executor import Event, Executor, Listen, Running, fitting_workers
+
+
+@dataclass(frozen=True)
+class Processes(Executor):
+    """Several steps at once, each in a process of this machine."""
+
+    def workers(self, asked: int | None, device: str) -> int:
+        """Return what cores and memory allow: a step takes one core, or the accelerator, which is not shared."""
+        return asked or (fitting_workers() if device == "cpu" else 1)
+
+    def suits(self, steps: int, device: str) -> int:
+        """It is worth its processes where several run at once."""
+        return 2 if device == "cpu" and steps > 1 and fitting_workers() > 1 else 0
+
+    def start(self, store: str, workers: int | None, device: str, listen: Listen) -> Running:
+        """Start no process yet: the first step does."""
+        return _Processes(store, workers or 1)
 
 
 class _Worker:
@@ -48,7 +66,7 @@ class _Worker:
         self.process.wait()
 
 
-class ProcessExecutor:
+class _Processes(Running):
     """Keeps up to ``workers`` processes busy; a worker that dies fails its step and is replaced."""
 
     def __init__(self, store: str, workers: int) -> None:
@@ -58,14 +76,12 @@ class ProcessExecutor:
         self.busy: list[_Worker] = []
 
     def submit(self, step: dict[str, Any]) -> None:
-        """Hand a step to an idle worker, starting one if there is none."""
         self.idle = [worker for worker in self.idle if worker.process.poll() is None]  # one may have died at rest
         worker = self.idle.pop() if self.idle else _Worker(self.store, self.events)
         self.busy.append(worker)
         worker.send(step)
 
     def wait(self) -> list[Event]:
-        """Wait for at least one event and return what has come in."""
         found: list[Event] = []
         while not found and self.busy:
             batch = [self.events.get()]
@@ -98,7 +114,6 @@ class ProcessExecutor:
         return {"what": "failed", "key": worker.key, "error": why}
 
     def close(self) -> None:
-        """End every worker this executor started."""
         for worker in (*self.idle, *self.busy):
             worker.stop()
         self.idle, self.busy = [], []

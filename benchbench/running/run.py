@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,20 +12,17 @@ from typing import Any
 
 from ..errors import UsageError
 from ..files import safe_name
-from ..machine import cores, memory_gib
 from ..planning.estimates import Timings
 from ..planning.plan import Plan
 from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
+from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
 from ..results.folder import Record, read_record, read_records, record_path, write_record
 from ..results.table import shown_keys
 from ..store.store import Store
-from .executors import Event, make_executor
+from .executors import ChosenExecutor, Event, choose_executor
 from .records import keep_known, make_record
 from .schedule import Listener, run_steps
-
-#: Memory that one worker may need before it is known better, in GiB; torch alone takes about one.
-WORKER_GIB = 1.6
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class Status:
 
 
 @dataclass
-class Report:
-    """What a run left behind."""
+class Finished:
+    """What a run left: a record of each cell, the error of each step that failed, what was to do."""
 
     records: list[Record] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
@@ -59,15 +58,17 @@ def check_writable(results: Path, store: Store) -> None:
         UsageError: a file is in the way, permission is missing, the disk is full or read-only.
     """
     store.writable()
-    for name in ("records", "environments", "figures"):
+    names = [name for report in installed_reports()[0].values() for name in report.files()]
+    for name in dict.fromkeys(["records/", "environments/", "figures/", *names]):
         path = results / name
+        if not name.endswith("/"):
+            if path.is_dir():
+                raise UsageError(f"results folder {results} cannot be written: {path} is a folder; move it away")
+            continue
         if os.path.lexists(path) and not path.is_dir():
             raise UsageError(f"results folder {results} cannot be written: {path} is not a folder; move it away")
         if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
             raise UsageError(f"results folder {results} cannot be written: no permission for {path}")
-    for name in ("leaderboard.csv", "leaderboard.md"):
-        if (results / name).is_dir():
-            raise UsageError(f"results folder {results} cannot be written: {results / name} is a folder; move it away")
 
 
 def inspect(plan: Plan, store: Store) -> Status:
@@ -92,36 +93,14 @@ def inspect(plan: Plan, store: Store) -> Status:
     return Status(todo, frozenset(cached), tuple(corrupt), frozenset(idle))
 
 
-def choose_executor(wanted: str, workers: int | None, todo: Mapping[str, Step], device: str) -> tuple[str, int]:
-    """Return the executor and its number of workers.
-
-    On a CPU every step runs on one thread, so the cores are shared out as processes; an accelerator is given to one
-    step at a time.
-
-    Raises:
-        UsageError: an unknown executor, or fewer than one worker.
-    """
-    if wanted not in ("auto", "inline", "processes"):
-        raise UsageError(f"--executor {wanted}: must be one of auto, inline, processes")
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers {workers}: must be at least 1")
-    fitting = max(1, min(cores(), int(memory_gib() / WORKER_GIB)))
-    if wanted == "auto":
-        wanted = "processes" if device == "cpu" and fitting > 1 and len(todo) > 1 else "inline"
-    if wanted == "inline":
-        return "inline", 1
-    return "processes", workers or (fitting if device == "cpu" else 1)
-
-
 def carry_out(
     plan: Plan,
     results: Path,
     store: Store,
     listener: Listener,
-    executor: str = "auto",
-    workers: int | None = None,
+    executor: ChosenExecutor | None = None,
     status: Status | None = None,
-) -> Report:
+) -> Finished:
     """Run what is missing and write one record for each cell, as soon as it is complete.
 
     Raises:
@@ -140,13 +119,11 @@ def carry_out(
     todo = {key: _in_environment(step, environment) for key, step in status.todo.items()}
     timings = Timings(store.root)
     keeper = _Keeper(plan, results, store, environment, listener, timings, set(todo))
-    keeper.keep_complete()
     errors: dict[str, str] = {}
     if todo:
-        kind, count = choose_executor(executor, workers, todo, plan.device)
-        running = make_executor(kind, str(store.root), count)
-        if hasattr(running, "listen"):
-            running.listen = lambda event: listener.event(todo[event["key"]], event)
+        chosen = executor or choose_executor("auto", None, len(todo), plan.device)
+        running = chosen.start(str(store.root), lambda event: listener.event(todo[event["key"]], event))
+        listener.workers = running.capacity
         try:
             errors = run_steps(todo, running, keeper, timings.estimate)
         finally:
@@ -155,7 +132,7 @@ def carry_out(
     if not errors:
         store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)
-    return Report([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
+    return Finished([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
 
 
 def _as_kept(results: Path, record: Record) -> Record:
@@ -182,21 +159,33 @@ class _Keeper:
         pending: set[str],
     ) -> None:
         self.plan, self.results, self.store, self.environment = plan, results, store, environment
-        self.listener, self.timings, self.pending = listener, timings, pending
+        self.listener, self.timings, self.workers = listener, timings, 1
         self.records: dict[int, Record] = {}
         self.errors: dict[str, str] = {}
         self.plugins = _distributions(plan)
-        self.open = dict(enumerate(plan.cells))
+        #: The cells that wait for each step, and how many steps each cell waits for: a step touches its cells alone.
+        self.waiting: dict[str, list[int]] = defaultdict(list)
+        self.missing: dict[int, int] = {}
+        for place, cell in enumerate(plan.cells):
+            keys = pending.intersection(itertools.chain.from_iterable(cell.steps.values()))
+            self.missing[place] = len(keys)
+            for key in keys:
+                self.waiting[key].append(place)
+            if not keys:
+                self._keep(place)
 
-    def keep_complete(self) -> None:
-        """Write the records of all cells that wait for nothing."""
-        for place, cell in list(self.open.items()):
-            if not any(key in self.pending for keys in cell.steps.values() for key in keys):
-                del self.open[place]
-                record = make_record(cell, self.store, self.errors, self.environment, self.plugins)
-                record = keep_known(record, read_record(record_path(self.results, record)))
-                write_record(self.results, record)
-                self.records[place] = record
+    def _keep(self, place: int) -> None:
+        record = make_record(self.plan.cells[place], self.store, self.errors, self.environment, self.plugins)
+        record = keep_known(record, read_record(record_path(self.results, record)))
+        write_record(self.results, record)
+        self.records[place] = record
+
+    def _ended(self, key: str) -> None:
+        """Write the records of the cells that waited for this step alone."""
+        for place in self.waiting.pop(key, ()):
+            self.missing[place] -= 1
+            if not self.missing[place]:
+                self._keep(place)
 
     def started(self, step: Step) -> None:
         self.listener.started(step)
@@ -207,15 +196,13 @@ class _Keeper:
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         if outcome["status"] == "done":
             self.timings.learn(step, float(outcome["seconds"]))
-        self.pending.discard(step.key)
         self.listener.finished(step, outcome)
-        self.keep_complete()
+        self._ended(step.key)
 
     def failed(self, step: Step, error: str) -> None:
         self.errors[step.key] = error
-        self.pending.discard(step.key)
         self.listener.failed(step, error)
-        self.keep_complete()
+        self._ended(step.key)
 
 
 def _distributions(plan: Plan) -> dict[str, str]:
@@ -236,13 +223,11 @@ def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) 
             write_record(results, record, refresh=True)
 
 
-def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], list[str]]:
-    """Draw the figures, then write the leaderboard that lists them; returns all pictures and a line per problem.
+def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
+    """Draw the figures, then write every report, some of which list them; figures come last in ``pictures``.
 
     In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
     """
-    from ..reporting.leaderboard import write_leaderboard
-
     figures: list[Path] = []
     problems: list[str] = []
     try:
@@ -250,7 +235,7 @@ def write_tables(plan: Plan, results: Path, store: Store) -> tuple[list[Path], l
     except Exception as error:
         problems.append(f"figures: not drawn: {reason(error)}")
     board = write_leaderboard(results)
-    return [*board.plots, *figures], [*problems, *board.problems]
+    return board._replace(pictures=[*board.pictures, *figures], problems=[*problems, *board.problems])
 
 
 def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..planning.steps import STAGES, Step
-from .executors import Event, Executor
+from .executors import Event, Running
 
 #: Generation first: most other steps wait for it. Long trainings before short ones keep the last minute busy.
 _URGENCY = {stage: place for place, stage in enumerate(STAGES)}
@@ -14,6 +14,9 @@ _URGENCY = {stage: place for place, stage in enumerate(STAGES)}
 
 class Listener(Protocol):
     """What the terminal (or a test) is told."""
+
+    #: How many steps run at once; set when the executor has started.
+    workers: int
 
     def started(self, step: Step) -> None:
         """A step was handed to the executor."""
@@ -30,7 +33,7 @@ class Listener(Protocol):
 
 def run_steps(
     todo: Mapping[str, Step],
-    executor: Executor,
+    executor: Running,
     listener: Listener,
     estimate: Callable[[Step], float | None] = lambda step: None,
 ) -> dict[str, str]:
@@ -63,7 +66,7 @@ def run_steps(
     return errors
 
 
-def _submit_ready(waiting: dict[str, Step], running: dict[str, Step], executor: Executor, listener: Listener) -> None:
+def _submit_ready(waiting: dict[str, Step], running: dict[str, Step], executor: Running, listener: Listener) -> None:
     for step in list(waiting.values()):
         if len(running) >= executor.capacity:
             return

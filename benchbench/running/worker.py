@@ -12,7 +12,6 @@ import queue
 import signal
 import sys
 import threading
-from typing import Any
 
 
 def main() -> None:
@@ -25,26 +24,14 @@ def main() -> None:
     steps: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(steps,), daemon=True).start()
 
-    from ..machine import quiet_threads
+    from ..plugins.executor import Event
+    from .work import run_step
 
-    quiet_threads()
-    from .execute import describe_error, execute
+    def emit(event: Event) -> None:
+        channel.write(json.dumps(event) + "\n")
 
     while True:
-        step: dict[str, Any] = json.loads(steps.get())
-        key = step["key"]
-
-        def emit(event: dict[str, Any], key: str = key) -> None:
-            channel.write(json.dumps({"key": key, **event}) + "\n")
-
-        try:
-            emit({"what": "done", **execute(step, store, emit)})
-        except (Exception, SystemExit) as error:
-            if os.environ.get("BENCH_DEBUG"):
-                import traceback
-
-                traceback.print_exc()
-            emit({"what": "failed", "error": describe_error(error)})
+        run_step(json.loads(steps.get()), store, emit)
 
 
 def _read(steps: queue.Queue[str]) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Check", "CheckResult", "Skip", "Subject", "checks_of", "judge"]
 
 def checks_of(subject: Subject) -> list[tuple[Check, bool]]:
     """Return the checks for a subject's kind, in order; the flag says that all that follow depend on it."""
-    from . import augmentation, common, dataset, foundation, generator, learner, metric, opened
+    from . import augmentation, common, dataset, executor, foundation, generator, learner, metric, opened, report
 
     kinds = {
         "dataset": dataset.CHECKS,
@@ -23,6 +23,8 @@ def checks_of(subject: Subject) -> list[tuple[Check, bool]]:
         "learner": learner.CHECKS,
         "metric": metric.CHECKS,
         "foundation": foundation.CHECKS,
+        "executor": executor.CHECKS,
+        "report": report.CHECKS,
     }
     essential = {*common.ESSENTIAL, dataset.describes_itself_consistently, foundation.has_a_folder}
     every = (*common.CHECKS, *kinds.get(getattr(subject.cls, "kind", ""), ()))

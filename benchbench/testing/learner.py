@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UsageError
 from ..plugins import Learner, Task, TrainResult
 from ..plugins.images import Images
-from ..training.scoring import flaw
+from ..running.scoring import flaw
 from .subject import Check, NotApplicable, Subject, global_randomness, require
 
 AXES = frozenset({"arch", "aug", "mix"})

@@ -13,7 +13,7 @@ from ..errors import UsageError, nearest
 from . import some_foundation
 
 #: The kinds that have a template. A foundation is weights, which no template can give.
-TEMPLATES = ("dataset", "generator", "augmentation", "learner", "metric")
+TEMPLATES = ("dataset", "generator", "augmentation", "learner", "metric", "executor", "report")
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 

@@ -128,7 +128,7 @@ OPTIONS = [
     (("--preset", "papr"), "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),
     (("--device", "tpu"), "--device tpu: must be one of auto, cpu, cuda (did you mean 'cpu'?)"),
     (("--precision", "fp16"), "--precision fp16: must be one of auto, fp32, bf16 (did you mean 'bf16' or 'fp32'?)"),
-    (("--executor", "ray"), "--executor ray: must be one of auto, inline, processes"),
+    (("--executor", "rey"), "--executor rey: unknown executor (did you mean 'ray'?); `bench list executor` shows all"),
     (("--workers", "0"), "--workers 0: must be at least 1"),
     (("--workers", "all"), "--workers all: must be a whole number"),
     (

@@ -13,7 +13,7 @@ import toy_plugins
 from driving import Bench
 from looking import hashes, records, rows
 
-KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation")
+KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation", "executor", "report")
 OURS = {
     "dataset": (
         *("digits", "folder", "cifar10", "cifar100", "stl10", "imagenette", "eurosat"),
@@ -23,6 +23,8 @@ OURS = {
     "augmentation": ("default", "autoaugment", "randaugment", "cutout", "mixup", "cutmix", "augmix", "meada"),
     "learner": ("timm", "clip-zeroshot", "coop", "tip-adapter", "tip-adapter-f", "ct"),
     "metric": ("fidelity",),
+    "executor": ("inline", "processes", "ray"),
+    "report": ("csv", "markdown", "png"),
     "foundation": ("glyph-cnn", "glyph-sd", "glyph-clip", "glyph-biggan", "glyph-pool", "glyph-words"),
 }
 TOYS = (*toy_plugins.OPTIONS, "--arch", "mean")

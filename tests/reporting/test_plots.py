@@ -192,10 +192,12 @@ def test_a_plot_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch):
         write_record(tmp_path, item)
     board = write_leaderboard(tmp_path)
     assert board.problems == []
-    assert f"](figures/{board.plots[0].relative_to(tmp_path / 'figures')})" in (tmp_path / "leaderboard.md").read_text()
+    assert (
+        f"](figures/{board.pictures[0].relative_to(tmp_path / 'figures')})" in (tmp_path / "leaderboard.md").read_text()
+    )
     monkeypatch.setattr(plots, "draw", lambda pivot: 1 / 0)
     (problem,) = write_leaderboard(tmp_path).problems
-    assert problem.startswith("plots: not drawn: ZeroDivisionError")
+    assert problem.startswith("png: not written: ZeroDivisionError")
     assert (tmp_path / "leaderboard.csv").exists()
 
 

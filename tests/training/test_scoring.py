@@ -13,7 +13,7 @@ from toys import World
 from benchbench.errors import BenchError, OldFormError, UsageError
 from benchbench.plugins import Learner, TrainResult
 from benchbench.results.folder import unpack_hits
-from benchbench.training.scoring import answer, score
+from benchbench.running.scoring import answer, score
 
 SURE = np.eye(3, dtype=np.float32)
 
@@ -82,7 +82,7 @@ def answered(given, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda _: None, "train must return an TrainResult; got NoneType"),
+        (lambda _: None, "train must return a TrainResult; got NoneType"),
         (lambda _: TrainResult(SURE), r"a float32 array of shape \(2, 3\); got float32 \(3, 3\)"),
         (lambda _: TrainResult(SURE[:2].astype(float)), r"of shape \(2, 3\); got float64 \(2, 3\)"),
         (lambda _: TrainResult([[1, 0, 0]] * 2), r"of shape \(2, 3\); got list \(\)"),

@@ -9,8 +9,8 @@ import torch
 
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task, TrainResult
 from benchbench.results.record import Result
+from benchbench.running.scoring import flaw, score
 from benchbench.training.recipes import Recipe
-from benchbench.training.scoring import flaw, score
 
 CLASSES = ("dark", "bright", "striped")
 

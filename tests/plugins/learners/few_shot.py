@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from benchbench.planning.subsets import select
 from benchbench.plugins import Context, ImageSet, Learner, Task, TrainResult
 from benchbench.results.record import Result
-from benchbench.training.scoring import answer, score
+from benchbench.running.scoring import answer, score
 from benchbench_plugins.datasets.digits import Digits
 
 INFO = Digits().info()

@@ -13,8 +13,8 @@ import torch
 from benchbench.errors import UsageError
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
 from benchbench.plugins.parameters import build as build_plugin
+from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
-from benchbench.training.scoring import score
 from benchbench_plugins.learners.timm.architectures import build
 from benchbench_plugins.learners.timm.learner import TimmClassifier
 from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from bench_brighter.augmentation import Dimmer
+from bench_brighter.executor import Aside
 from bench_brighter.generator import Brighter
 from bench_brighter.levels import scale
+from bench_brighter.metric import Brightness
+from bench_brighter.report import Brightest
 
 from benchbench.testing import conformance
 
@@ -17,6 +21,11 @@ def test_brighter_keeps_its_promises() -> None:
 
 def test_dimmer_keeps_its_promises() -> None:
     conformance(Dimmer, name="dimmer", strict=True)
+
+
+@pytest.mark.parametrize(("cls", "name"), [(Brightness, "brightness"), (Aside, "aside"), (Brightest, "brightest")])
+def test_the_others_keep_their_promises(cls: type, name: str) -> None:
+    conformance(cls, name=name, strict=True)
 
 
 def test_scale_clips() -> None:

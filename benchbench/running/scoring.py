@@ -46,7 +46,7 @@ def answer(learner: Learner, task: Task, context: Context, subject: str) -> Trai
 def flaw(outcome: object, task: Task) -> str | None:
     """Return what is wrong with what ``train`` returned, ``None`` where nothing is."""
     if not isinstance(outcome, TrainResult):
-        return f"train must return an {TrainResult.__name__}; got {type(outcome).__name__}"
+        return f"train must return a {TrainResult.__name__}; got {type(outcome).__name__}"
     given, shape = outcome.probabilities, (len(task.test), len(task.info.classes))
     if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
         got = f"{getattr(given, 'dtype', type(given).__name__)} {tuple(getattr(given, 'shape', ()))}"
