@@ -92,8 +92,7 @@ class _Gallery:
         resolved = [tuple(self._bind("augmentation", link) for link in chain) for chain in expand_augs(request.aug)]
         self.chains = [_Chain(aug_text(links), links) for links in resolved]
         self.count, self.versions, self.seed = count, versions, seed
-        self.growing = any(_grows(link.plugin) for chain in self.chains for link in chain.links)
-        if self.growing:
+        if any(_grows(link.plugin) for chain in self.chains for link in chain.links):
             self.learner, self.arch = self._trainer(request)
 
     def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> ResolvedPlugin:

@@ -1,41 +1,20 @@
-"""What pictures of images share: tiles of one size, a font, texts that fit, and a PNG whose bytes never change."""
+"""What pictures of images are drawn with: tiles enlarged by whole pixels, and texts that fit into their place."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-from collections.abc import Iterable
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING
-
-from ..files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
-    Font = FreeTypeFont | ImageFont
 
 #: Sides in px between which images are shown; smaller ones grow by a whole factor, larger ones shrink.
 SMALLEST, LARGEST = 64, 128
-GAP, LABEL, MARGIN, LINE = 4, 104, 12, 18
-#: Width in px below which a title would rarely fit.
-NARROWEST = 480
-
-
-def write_png(picture: Image, path: Path) -> Path:
-    """Write a picture; a reader, or a kill, meets the old file or the new one, never a part.
-
-    Raises:
-        BenchError: the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=9)
-    write_atomic(path, buffer.getvalue())
-    return path
+#: Width in px of a letter, of every one in this font and size, where an inch has as many pixels as points.
+LETTER = 6
+FONT = "DejaVu Sans Mono"
+STYLE = {"font.family": FONT, "font.size": 10, "text.parse_math": False}
 
 
 def tile_size(width: int, height: int) -> tuple[int, int]:
@@ -49,73 +28,48 @@ def tile_size(width: int, height: int) -> tuple[int, int]:
     return width, height
 
 
-def tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> Image:
-    """Return one image, uint8 ``(H, W, 3)``, at a size in px: enlarged by whole pixels, reduced smoothly."""
+def tile(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an image, uint8 ``(H, W, 3)``, at a width and height in px: enlarged by whole pixels, reduced smoothly."""
+    import numpy as np
     from PIL import Image
 
     shown = Image.fromarray(pixels)
-    if shown.size == size:
-        return shown
     grows = shown.width <= size[0] and shown.height <= size[1]
-    return shown.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
+    return np.asarray(shown.resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS))
 
 
-def default_font() -> Font:
-    """Return the font that comes with Matplotlib (Latin, Greek, Cyrillic and more), else Pillow's own."""
-    from PIL import ImageFont
+@lru_cache(4096)
+def fitting(text: str, width: int, others: frozenset[str] = frozenset()) -> str:
+    """Return a text, shortened until it fits into ``width`` px, so that none of ``others`` reads alike.
 
-    found = importlib.util.find_spec("matplotlib")
-    if found is not None and found.origin:
-        with contextlib.suppress(OSError, ImportError):  # packaged elsewhere, or a Pillow without FreeType
-            return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), 11)
-    try:
-        return ImageFont.load_default(12)
-    except ImportError:  # a Pillow without FreeType has only its bitmap font
-        return ImageFont.load_default()
-
-
-def fitting(text: str, width: int, font: Font, others: Iterable[str] = ()) -> str:
-    """Return a text, shortened until it fits into ``width`` px.
-
-    It loses its end, or its middle or its beginning where one of ``others`` would then read alike.
+    It loses its end; its middle or its beginning where one of ``others`` would then read alike; and it ends with its
+    number among all of them where none of these tells them apart.
     """
-    text = drawable(text, font)
-    if font.getlength(text) <= width:
-        return text
-    beside = [other for other in {drawable(other, font) for other in others} if other != text]
+    texts = sorted({drawable(item) for item in (text, *others)})
+    text = drawable(text)
     for kept in (1.0, 0.5, 0.0):
-        short = _shortened(text, width, font, kept)
-        if all(_shortened(other, width, font, kept) != short for other in beside):
+        short = _cut(text, width, kept)
+        if [_cut(other, width, kept) for other in texts].count(short) == 1:
             return short
-    return _shortened(text, width, font, 1.0)
+    return _cut(text, width, 1.0, f"~{texts.index(text) + 1}")
 
 
-def _shortened(text: str, width: int, font: Font, kept: float) -> str:
+def _cut(text: str, width: int, kept: float, dots: str = "...") -> str:
     """Return a text of at most ``width`` px, the share ``kept`` of its letters before the dots."""
-    if font.getlength(text) <= width:
+    if len(text) * LETTER <= width:
         return text
-    for letters in range(len(text) - 1, 0, -1):
-        front = round(kept * letters)
-        short = f"{text[:front]}...{text[len(text) - letters + front :]}"
-        if font.getlength(short) <= width:
-            return short
-    return "..."
+    letters = max(0, width // LETTER - len(dots))
+    front = round(kept * letters)
+    return f"{text[:front]}{dots}{text[len(text) - letters + front :]}"
 
 
-def drawable(text: str, font: Font) -> str:
-    """Return a text on one line; a character that the font lacks becomes its code point, so that two names differ."""
-    return "".join(char if _known(char, font) else _code(char) for char in " ".join(text.split()))
+@lru_cache(4096)
+def drawable(text: str) -> str:
+    """Return a text on one line; a character that cannot be seen becomes its code point, so that two names differ."""
+    from matplotlib.font_manager import findfont, get_font
 
-
-def _known(char: str, font: Font) -> bool:
-    if char.isascii():
-        return True
-    try:
-        mask, missing = (font.getmask(item) for item in (char, "\uffff"))
-    except UnicodeEncodeError:  # the bitmap font knows Latin-1 only
-        return False
-    return mask.size != missing.size or bytes(mask) != bytes(missing)
-
-
-def _code(char: str) -> str:
-    return char.encode("ascii", "backslashreplace").decode("ascii")
+    known = get_font(findfont(FONT)).get_char_index
+    return "".join(
+        char if char.isprintable() and known(ord(char)) else char.encode("unicode_escape").decode("ascii")
+        for char in " ".join(text.split())
+    )

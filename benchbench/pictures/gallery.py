@@ -1,24 +1,26 @@
-"""A picture of an augmentation: real images and, beside each, what classifiers are shown in its place."""
+"""A picture of images in rows and columns: real images and, beside each, what was made of it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .drawing import GAP, LABEL, LINE, MARGIN, NARROWEST, default_font, drawable, fitting, tile, tile_size, write_png
+from .canvas import png, write_png
+from .drawing import LETTER, STYLE, drawable, fitting, tile, tile_size
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.ImageDraw import ImageDraw
 
-    from .drawing import Font
-
-#: Height in px of a line below a tile, and how many classes are named there at most.
-CAPTION, NAMED = 14, 3
-#: Share of a soft label below which a class is not worth naming.
-LEAST_SHARE = 0.005
+#: Pixels between tiles, for the names of rows at most, around the picture, and of a line above and below tiles.
+GAP, LABEL, MARGIN, LINE, CAPTION = 4, 150, 12, 18, 14
+#: Pixels from the top of a line of text to its baseline.
+ASCENT = 11
+#: Width in px below which a title would rarely fit, and to which a longer one widens the picture.
+NARROWEST, WIDENED = 480, 800
+#: How many classes of a soft label are named at most, and the share below which one is not worth naming.
+NAMED, LEAST_SHARE = 3, 0.005
 
 
 class Tile(NamedTuple):
@@ -53,72 +55,64 @@ def draw_gallery(names: Sequence[str], groups: Sequence[Group], title: Sequence[
         ValueError: there is no row.
         BenchError: the file cannot be written.
     """
-    from PIL import Image, ImageDraw
-
     if not names:
         raise ValueError("a gallery needs at least one image")
-    first = next(item for group in groups for row in group.rows for item in row if item is not None)
-    width, height = size = tile_size(first.pixels.shape[1], first.pixels.shape[0])
-    font = default_font()
+    return write_png(png(lambda: _figure(names, groups, title), STYLE), path)
+
+
+def _figure(names: Sequence[str], groups: Sequence[Group], title: Sequence[str]) -> Any:
+    from matplotlib.figure import Figure
+
     tiles = [item for group in groups for row in group.rows for item in row if item is not None]
-    every = {*names, *(name for item in tiles for name, _ in item.parts)}
-    below = _caption_lines(groups, width, font)
-    step = height + GAP + CAPTION * below
+    width, height = size = tile_size(tiles[0].pixels.shape[1], tiles[0].pixels.shape[0])
+    every = frozenset([*names, *(name for item in tiles for name, _ in _named(item.parts))])
+    captions = [caption(item.parts, width, every) for item in tiles]
+    step = height + GAP + CAPTION * max(map(len, captions))
     top = MARGIN + LINE * len(title) + LINE
-    lefts, right = _places(groups, width)
-    picture = Image.new("RGB", (max(right, NARROWEST), top + len(names) * step - GAP + MARGIN), "white")
-    pen = ImageDraw.Draw(picture)
+    label = min(LABEL, LETTER * max(len(drawable(name)) for name in names))
+    lefts = [label + 2 * MARGIN]
+    for group in groups:
+        lefts.append(lefts[-1] + max(map(len, group.rows)) * (width + GAP) - GAP + 3 * MARGIN)
+    longest = LETTER * max(map(len, title), default=0) + 2 * MARGIN
+    right = max(lefts.pop() - 2 * MARGIN, NARROWEST, min(longest, WIDENED))
+    bottom = top + len(names) * step - GAP + MARGIN
+    figure = Figure(figsize=((right + 0.5) / 72, (bottom + 0.5) / 72), dpi=72)  # Agg cuts a part of a pixel off
+
+    def write(text: str, x: int, y: int) -> None:
+        figure.text(x, bottom - y - ASCENT, text, transform=None, va="baseline")
+
     for number, line in enumerate(title):
-        text = fitting(line, picture.width - 2 * MARGIN, font)
-        pen.text((MARGIN, MARGIN - 4 + LINE * number), text, "black", font)
-    for group, left, until in zip(groups, lefts, [*lefts[1:], picture.width], strict=True):
-        pen.text((left, top - LINE), fitting(group.heading, until - left - GAP, font), "black", font)
+        write(fitting(line, right - 2 * MARGIN), MARGIN, MARGIN - 4 + LINE * number)
     for number, name in enumerate(names):
-        at = top + number * step
-        pen.text((MARGIN, at + height // 2 - LINE // 2), fitting(name, LABEL - GAP, font, every), "black", font)
-        for group, left in zip(groups, lefts, strict=True):
-            for column, item in enumerate(group.rows[number]):
+        write(fitting(name, label, every), MARGIN, top + number * step + (height - LINE) // 2)
+    below = iter(captions)
+    for group, left, until in zip(groups, lefts, [*lefts[1:], right], strict=True):
+        write(fitting(group.heading, until - left - GAP), left, top - LINE)
+        for number, row in enumerate(group.rows):
+            for column, item in enumerate(row):
                 if item is not None:
-                    x = left + column * (width + GAP)
-                    picture.paste(tile(item.pixels, size), (x, at))
-                    _write_caption(pen, caption(item.parts, width, font, every), x, at + height, font)
-    return write_png(picture, path)
+                    x, y = left + column * (width + GAP), top + number * step
+                    figure.figimage(tile(item.pixels, size), x, bottom - y - height, origin="upper")
+                    for place, line in enumerate(next(below)):
+                        write(line, x, y + height + CAPTION * place)
+    return figure
 
 
-def caption(parts: Sequence[tuple[str, float]], width: int, font: Font, every: Collection[str] = ()) -> list[str]:
+def caption(parts: Sequence[tuple[str, float]], width: int, every: frozenset[str] = frozenset()) -> list[str]:
     """Return a soft label as lines that fit into ``width`` px: ``3 .62 / 8 .38``, or a line for each class.
 
     Classes with next to no share are left out, and so are those behind the third; a name is shortened, never its
-    share, and differs from the other names in the picture, ``every``, where it can. A label of one class is its name
-    alone.
+    share, and differs from the other names in the picture, ``every``. A label of one class is its name alone.
     """
-    named = [(name, share) for name, share in parts if share >= LEAST_SHARE][:NAMED]
+    named = _named(parts)
     if len(named) == 1:
-        return [fitting(named[0][0], width, font, every)]
-    shares = [f" {share:.2f}".replace(" 0.", " .") for _, share in named]
-    whole = drawable(" / ".join(name + text for (name, _), text in zip(named, shares, strict=True)), font)
-    if font.getlength(whole) <= width:
+        return [fitting(named[0][0], width, every)]
+    lines = [(drawable(name), f" {share:.2f}".replace(" 0.", " .")) for name, share in named]
+    whole = " / ".join(name + share for name, share in lines)
+    if len(whole) * LETTER <= width:
         return [whole] if whole else []
-    return [
-        fitting(name, int(width - font.getlength(text)), font, every) + text
-        for (name, _), text in zip(named, shares, strict=True)
-    ]
+    return [fitting(name, width - len(share) * LETTER, every) + share for name, share in lines]
 
 
-def _caption_lines(groups: Sequence[Group], width: int, font: Font) -> int:
-    tiles = (item for group in groups for row in group.rows for item in row if item is not None)
-    return max((len(caption(item.parts, width, font)) for item in tiles), default=0)
-
-
-def _places(groups: Sequence[Group], width: int) -> tuple[list[int], int]:
-    """Return the left edge of each group and the right edge of the picture, in px."""
-    lefts, at = [], LABEL + MARGIN
-    for group in groups:
-        lefts.append(at)
-        at += max(len(row) for row in group.rows) * (width + GAP) - GAP + 3 * MARGIN
-    return lefts, at - 2 * MARGIN
-
-
-def _write_caption(pen: ImageDraw, lines: Sequence[str], x: int, y: int, font: Font) -> None:
-    for number, line in enumerate(lines):
-        pen.text((x, y + CAPTION * number), line, "black", font)
+def _named(parts: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    return [(name, share) for name, share in parts if share >= LEAST_SHARE][:NAMED]

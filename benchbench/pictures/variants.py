@@ -1,24 +1,69 @@
-"""Pictures of what a generator makes, drawn with Pillow alone; the same images give the same bytes."""
+"""Pictures of what a generator makes: real images, each beside what was generated from it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .drawing import GAP, LABEL, LINE, MARGIN, NARROWEST, default_font, fitting, tile, tile_size, write_png
+from ..results.folder import safe_name
+from .gallery import Group, Tile, draw_gallery
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
+    from ..planning.cells import Cell
+    from ..planning.steps import Step
     from ..plugins.images import ImageSet
+    from ..store.store import Store
 
 
 class Variants(NamedTuple):
-    """One row of a grid: the index of a real image and those of the generated images beside it."""
+    """One row of a grid: its class, the index of a real image, if there is one, and of the generated images beside."""
 
-    real: int
+    label: int
+    real: int | None
     synthetic: list[int]
+
+
+def draw_figures(cells: Sequence[Cell], steps: Mapping[str, Step], store: Store, results: Path) -> list[Path]:
+    """Draw a grid of real images beside what was generated from them, for every generation that is in the store.
+
+    Args:
+        cells: of a plan.
+        steps: of the plan, by key.
+        store: has the images.
+        results: the results folder; pictures go to ``figures/`` in it. One that is there already is kept.
+
+    Returns:
+        The paths of all pictures, in the order of the cells.
+
+    Raises:
+        BenchError: a file cannot be written.
+    """
+    from ..planning import subsets
+    from ..plugins.images import ImageSet
+
+    drawn: dict[str, Path] = {}
+    for cell in cells:
+        key = cell.sample[-1] if cell.sample else ""
+        if key in drawn or not key or not store.has(key) or not store.has(cell.data):
+            continue
+        told = cell.sentence
+        name = f"{told['data']}-{told['gen']}-n{told['n_real']}-draw{told['draw'] + 1}"
+        path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
+        drawn[key] = path
+        if path.exists():
+            continue
+        train = ImageSet.load(store.path(cell.data) / "train")
+        wanted = steps[key].body["subset"]
+        if wanted:
+            dataset = steps[key].run["info"]["name"]
+            train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
+        made = ImageSet.load(store.path(key))
+        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
+        variants_grid(train, made, path, title=title)
+    return list(drawn.values())
 
 
 def variants_grid(
@@ -44,70 +89,34 @@ def variants_grid(
     """
     if not len(real) or not len(synthetic):
         raise ValueError("a grid needs at least one real and one generated image")
-    sourced = variants_by_source(real, synthetic)
-    chosen = around_classes(sourced or variants_by_class(real, synthetic), real)[:rows]
-    picture = _draw(real, synthetic, chosen, columns, title, "real source" if sourced else "real, same class")
-    return write_png(picture, path)
+    every, sourced = variants(real, synthetic)
+    chosen = every[:rows]
+    left = [[None if row.real is None else Tile(real.images[row.real])] for row in chosen]
+    right = [[Tile(synthetic.images[index]) for index in row.synthetic[:columns]] for row in chosen]
+    groups = [Group("real source" if sourced else "first of class", left), Group("generated", right)]
+    return draw_gallery([real.classes[row.label] for row in chosen], groups, [title] if title else [], path)
 
 
-def variants_by_source(real: ImageSet, synthetic: ImageSet) -> list[Variants]:
-    """Return the generated images of each real image; empty unless every origin has a valid source."""
-    found: dict[int, list[int]] = {}
-    for index, origin in enumerate(synthetic.origins):
-        source = origin.get("source")
-        if type(source) is not int or not 0 <= source < len(real):
-            return []
-        found.setdefault(source, []).append(index)
-    return [Variants(source, found[source]) for source in sorted(found)]
+def variants(real: ImageSet, synthetic: ImageSet) -> tuple[list[Variants], bool]:
+    """Return the rows of a grid: the first of every class, then the second of every class, and so on.
 
-
-def variants_by_class(real: ImageSet, synthetic: ImageSet) -> list[Variants]:
-    """Return for each class that both sets have its first real image and all its generated images."""
-    firsts: dict[int, int] = {}
-    for index, label in enumerate(real.labels.tolist()):
-        firsts.setdefault(label, index)
-    found: dict[int, list[int]] = {}
-    for index, label in enumerate(synthetic.labels.tolist()):
-        found.setdefault(label, []).append(index)
-    return [Variants(firsts[label], found[label]) for label in sorted(found.keys() & firsts.keys())]
-
-
-def around_classes(variants: Sequence[Variants], real: ImageSet) -> list[Variants]:
-    """Return the first row of every class, then the second of every class, and so on, classes in order."""
-    seen: dict[int, int] = {}
-    turns = []
-    for item in variants:
-        label = int(real.labels[item.real])
-        seen[label] = seen.get(label, 0) + 1
-        turns.append((seen[label], label, item))
-    return [item for _, _, item in sorted(turns)]
-
-
-def _draw(
-    real: ImageSet, synthetic: ImageSet, chosen: Sequence[Variants], columns: int, title: str, left: str
-) -> Image:
-    from PIL import Image, ImageDraw
-
-    shown = max([1, *(min(columns, len(item.synthetic)) for item in chosen)])
-    width, height = tile_size(real.images.shape[2], real.images.shape[1])
-    font = default_font()
-    first = LABEL + MARGIN  # left edge of the real images
-    second = first + width + 3 * MARGIN  # left edge of the generated ones
-    top = MARGIN + (LINE if title else 0) + LINE
-    right = second + shown * (width + GAP) - GAP + MARGIN
-    size = (max(right, NARROWEST), top + len(chosen) * (height + GAP) - GAP + MARGIN)
-    picture = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(picture)
-    if title:
-        pen.text((MARGIN, MARGIN - 4), fitting(title, size[0] - 2 * MARGIN, font), "black", font)
-    pen.text((first, top - LINE), fitting(left, width + 3 * MARGIN - GAP, font), "black", font)
-    pen.text((second, top - LINE), fitting("generated", size[0] - second, font), "black", font)
-    named = {real.classes[int(real.labels[item.real])] for item in chosen}
-    for number, item in enumerate(chosen):
-        at = top + number * (height + GAP)
-        label = fitting(real.classes[int(real.labels[item.real])], LABEL - GAP, font, named)
-        pen.text((MARGIN, at + height // 2 - LINE // 2), label, "black", font)
-        picture.paste(tile(real.images[item.real], (width, height)), (first, at))
-        for column, index in enumerate(item.synthetic[:columns]):
-            picture.paste(tile(synthetic.images[index], (width, height)), (second + column * (width + GAP), at))
-    return picture
+    A row is a real image with what was generated from it. Unless every origin has a valid ``source``, which the second
+    value says, a row is the first real image of a class with all generated images of it; classes without one are last.
+    """
+    sources: list[Any] = [origin.get("source") for origin in synthetic.origins]
+    sourced = bool(sources) and all(type(source) is int and 0 <= source < len(real) for source in sources)
+    if sourced:
+        keys = [(int(real.labels[source]), source) for source in sources]
+    else:
+        firsts = {label: len(real) - 1 - back for back, label in enumerate(reversed(real.labels.tolist()))}
+        keys = [(label, firsts.get(label, -1)) for label in synthetic.labels.tolist()]
+    found: dict[tuple[int, int], list[int]] = {}
+    for index, key in enumerate(keys):
+        found.setdefault(key, []).append(index)
+    turns: Counter[int] = Counter()
+    rows = []
+    for label, source in sorted(found):
+        turns[label] += 1
+        made = Variants(label, source if source >= 0 else None, found[label, source])
+        rows.append(((source < 0, turns[label], label), made))
+    return [row for _, row in sorted(rows, key=itemgetter(0))], sourced

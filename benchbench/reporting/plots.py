@@ -1,24 +1,19 @@
 """Plots of the pivots: accuracy against real images, by augmentation, by architecture; error bars over trainings.
 
-Drawn with Matplotlib's Agg and its own default style, whatever the user's configuration says; the same records give
-the same bytes with one version of Matplotlib.
+The same records give the same bytes with one version of Matplotlib.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
-import sys
 import textwrap
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import safe_name, write_atomic
+from ..files import safe_name
+from ..pictures.canvas import png, write_png
 from ..results.table import Table
 from .pivots import SIZES, Line, Pivot, Value, pivots
 
@@ -69,11 +64,7 @@ def write_plots(table: Table, results: Path) -> list[Path]:
     for pivot in pivots(table):
         if not any(_known(value) for line in pivot.lines for value in line.values):
             continue
-        path = results / "figures" / plot_name(pivot)
-        drawn = draw(pivot)
-        if not path.exists() or path.read_bytes() != drawn:
-            write_atomic(path, drawn)
-        paths.append(path)
+        paths.append(write_png(draw(pivot), results / "figures" / plot_name(pivot)))
     return paths
 
 
@@ -86,10 +77,7 @@ def plot_name(pivot: Pivot) -> str:
 
 def draw(pivot: Pivot) -> bytes:
     """Return the PNG of a pivot."""
-    with _matplotlib():
-        buffer = io.BytesIO()
-        figure_of(pivot).savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(lambda: figure_of(pivot), STYLE)
 
 
 def figure_of(pivot: Pivot) -> Any:
@@ -122,23 +110,6 @@ def figure_of(pivot: Pivot) -> Any:
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     figure.supxlabel(textwrap.fill(_caption(pivot), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
     return figure
-
-
-@contextmanager
-def _matplotlib() -> Iterator[None]:
-    """Matplotlib in its own default style, without its remarks on font caches and glyphs that a font lacks."""
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    if "matplotlib" not in sys.modules:
-        logger.setLevel(logging.ERROR)
-    try:
-        import matplotlib.style
-
-        with warnings.catch_warnings(), matplotlib.style.context(["default", STYLE]):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..files import safe_name
 from ..planning.estimates import Timings
 from ..planning.plan import Plan
 from ..planning.steps import Step
@@ -228,41 +227,13 @@ def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
 
     In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
     """
+    from ..pictures.variants import draw_figures
+
     figures: list[Path] = []
     problems: list[str] = []
     try:
-        figures = draw_figures(plan, results, store)
+        figures = draw_figures(plan.cells, plan.steps, store, results)
     except Exception as error:
         problems.append(f"figures: not drawn: {reason(error)}")
     board = write_leaderboard(results)
     return board._replace(pictures=[*board.pictures, *figures], problems=[*problems, *board.problems])
-
-
-def draw_figures(plan: Plan, results: Path, store: Store) -> list[Path]:
-    """Draw a grid of real images beside what was generated from them, for every generation of the plan."""
-    from ..pictures.variants import variants_grid
-    from ..planning import subsets
-    from ..plugins.images import ImageSet
-
-    drawn = []
-    seen: set[str] = set()
-    for cell in plan.cells:
-        if not cell.sample or cell.sample[-1] in seen or not store.has(cell.sample[-1]) or not store.has(cell.data):
-            continue
-        key = cell.sample[-1]
-        seen.add(key)
-        it = cell.setting
-        name = f"{it.data}-{it.gen}-n{it.n_real}-draw{it.draw + 1}"
-        path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
-        drawn.append(path)
-        if path.exists():
-            continue
-        train = ImageSet.load(store.path(cell.data) / "train")
-        wanted = plan.steps[key].body["subset"]
-        if wanted:
-            dataset = plan.steps[key].run["info"]["name"]
-            train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
-        made = ImageSet.load(store.path(key))
-        title = f"{it.gen} on {it.data}, {it.n_real} real images, {len(made)} generated"
-        variants_grid(train, made, path, title=title)
-    return drawn

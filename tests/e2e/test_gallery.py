@@ -60,7 +60,7 @@ def test_pictures_of_names_chains_and_files(pets):
 
 
 def test_growth_is_shown_by_a_short_training(bench):
-    options = ("--data", "digits", "--learner", "timm:steps=8,batch_size=8", "--count", "5", "--versions", "2")
+    options = ("--data", "digits", "--learner", "timm:steps=8,batch_size=8", "--count", "5", "--versions", "7")
     done = bench("gallery", *options, "--aug", "meada:ascent_steps=2", "--aug", "default")
     assert done.err == "[gallery] meada:ascent_steps=2: training shufflenetv2 on 50 images\n"
     grown, plain = (bench.folder / path for path in drawn(done))
