@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..results.folder import write_atomic
+from ..files import write_atomic
 
 
 def png(build: Callable[[], Any], style: Mapping[str, Any]) -> bytes:

@@ -8,11 +8,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..results.folder import safe_name
+from ..files import safe_name
 from .gallery import Group, Tile, draw_gallery
 
 if TYPE_CHECKING:
-    from ..planning.cells import Cell
+    from ..planning.cells import PlannedCell
     from ..planning.steps import Step
     from ..plugins.images import ImageSet
     from ..store.store import Store
@@ -26,7 +26,7 @@ class Variants(NamedTuple):
     synthetic: list[int]
 
 
-def draw_figures(cells: Sequence[Cell], steps: Mapping[str, Step], store: Store, results: Path) -> list[Path]:
+def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store: Store, results: Path) -> list[Path]:
     """Draw a grid of real images beside what was generated from them, for every generation that is in the store.
 
     Args:
@@ -49,8 +49,8 @@ def draw_figures(cells: Sequence[Cell], steps: Mapping[str, Step], store: Store,
         key = cell.sample[-1] if cell.sample else ""
         if key in drawn or not key or not store.has(key) or not store.has(cell.data):
             continue
-        told = cell.sentence
-        name = f"{told['data']}-{told['gen']}-n{told['n_real']}-draw{told['draw'] + 1}"
+        it = cell.setting
+        name = f"{it.data}-{it.gen}-n{it.n_real}-draw{it.draw + 1}"
         path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
         drawn[key] = path
         if path.exists():
@@ -61,7 +61,7 @@ def draw_figures(cells: Sequence[Cell], steps: Mapping[str, Step], store: Store,
             dataset = steps[key].run["info"]["name"]
             train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
         made = ImageSet.load(store.path(key))
-        title = f"{told['gen']} on {told['data']}, {told['n_real']} real images, {len(made)} generated"
+        title = f"{it.gen} on {it.data}, {it.n_real} real images, {len(made)} generated"
         variants_grid(train, made, path, title=title)
     return list(drawn.values())
 
