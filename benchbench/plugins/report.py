@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..results.folder import write_atomic
+from ..files import write_atomic
 from . import Plugin
 
 if TYPE_CHECKING:
