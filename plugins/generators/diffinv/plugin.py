@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.models.generators import DiffusionGenerator
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Requirements, param
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from typing import Self
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -172,19 +171,19 @@ class DiffusionInversion(DiffusionGenerator):
         if self.optimizer == "dense-adamw":
             group = self.group_size or 1
             size = -(-size // group) * group
-        return tuple(range(start, min(start + size, train_count)) for start in range(0, train_count, size))
+        return tuple(batches(train_count, size))
 
     def fit(self, train: ImageSet, context: Context) -> None:
         """Stage 1: learn the embeddings of ``context.shard`` and write them per checkpoint."""
-        from .inversion import InversionSettings, invert
+        from .inversion import invert
 
-        invert(train, context, _settings(InversionSettings, self.resolve(context.info)))
+        invert(train, context, self.resolve(context.info))
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Stage 2: yield ``context.n_syn`` variants, spread evenly over the training images."""
-        from .sampling import SamplingSettings, sample_variants
+        from .sampling import sample_variants
 
-        yield from sample_variants(train, context, _settings(SamplingSettings, self.resolve(context.info)))
+        yield from sample_variants(train, context, self.resolve(context.info))
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
@@ -197,9 +196,3 @@ class DiffusionInversion(DiffusionGenerator):
         if stage == "sample":
             return opening + images * (2 * self.num_inference_steps * call + image)
         return None
-
-
-def _settings(kind: type[S], plugin: DiffusionInversion) -> S:
-    """Pick the parameters of one stage, so that a stage's module sees its own and no other."""
-    values: dict[str, Any] = {item.name: getattr(plugin, item.name) for item in fields(kind)}  # type: ignore[arg-type]
-    return kind(**values)
