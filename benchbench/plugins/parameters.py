@@ -34,6 +34,7 @@ def param(
     above: float | None = None,
     choices: Sequence[str] | None = None,
     stage: str | None = None,
+    affects_result: bool = True,
     paper: Any = dataclasses.MISSING,
     path: bool = False,
     must_exist: bool = True,
@@ -52,12 +53,14 @@ def param(
         choices: the allowed strings.
         stage: the one stage that the value matters to. ``"sample"`` keeps it out of the key of ``fit``; ``"train"``
             on a dataset keeps it out of the key of its images.
+        affects_result: ``False`` keeps the value out of every key, as it changes speed or memory alone.
         paper: the value under ``--preset paper``.
         path: treat a parameter annotated ``str`` as one annotated ``Path``; it stays text, and ``""`` is no path.
         must_exist: refuse a path at which nothing is, before any work; otherwise its absence enters the key.
     """
     meta: dict[str, Any] = {"help": help, "low": low, "high": high, "above": above, "stage": stage}
     meta |= {"choices": tuple(choices) if choices else (), "path": path, "must_exist": must_exist}
+    meta["affects_result"] = affects_result
     if paper is not dataclasses.MISSING:
         meta["paper"] = paper
     return dataclasses.field(default=default, metadata={"bench": types.MappingProxyType(meta)})
@@ -81,6 +84,11 @@ class Parameter:
     paper: Value | Literal["<same>"]
     is_path: bool = False
     must_exist: bool = True
+    affects_result: bool = True
+
+    def enters_key(self, stage: str) -> bool:
+        """Return whether the value can change what ``stage`` makes."""
+        return self.affects_result and self.stage in (None, stage)
 
     def preset(self, preset: str) -> Value:
         """Return the value under a preset."""
@@ -187,6 +195,8 @@ def _parameters(cls: Any) -> tuple[Parameter, ...]:
         meta = field.metadata.get("bench")
         if meta is None:
             raise TypeError(f"{cls.__name__}.{field.name}: declare it with param(default, help=...)")
+        if meta["stage"] == "speed":
+            raise TypeError(f'{cls.__name__}.{field.name}: write affects_result=False in place of stage="speed"')
         base, optional, is_list = _shape(cls, field.name, hints[field.name])
         if meta["path"] and (base is not str or is_list):
             raise TypeError(f"{cls.__name__}.{field.name}: path=True is for text; annotate it with Path instead")
@@ -206,6 +216,7 @@ def _parameters(cls: Any) -> tuple[Parameter, ...]:
                 paper=meta.get("paper", "<same>"),
                 is_path=base is Path or meta["path"],
                 must_exist=meta["must_exist"],
+                affects_result=meta["affects_result"],
             )
         )
     return tuple(found)
@@ -265,13 +276,13 @@ def values_of(plugin: Any, *, stage: str | None = None, changed_only: bool = Tru
 
     Args:
         plugin: an instance of a plugin class.
-        stage: leave out parameters that are declared for another stage; ``None`` keeps all.
+        stage: leave out parameters that do not affect the result of this stage; ``None`` keeps all.
         changed_only: leave out values equal to their default.
     """
     kept = {}
     for item in parameters(type(plugin)):
         value = getattr(plugin, item.name)
-        if stage is not None and item.stage not in (None, stage):
+        if stage is not None and not item.enters_key(stage):
             continue
         if changed_only and value == item.absolute(item.default):
             continue

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
+from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class BigGAN(Generator):
         0.0, low=0, stage="sample", help="Deviation of noise added to inverted latents; 0 for one image per real image."
     )
     shard_size: int | None = param(
-        None, low=1, stage="speed", help="Images per fit step; none is 100, or more to keep to 8 steps."
+        None, low=1, affects_result=False, help="Images per fit step; none is 100, or more to keep to 8 steps."
     )
 
     def __post_init__(self) -> None:
@@ -91,7 +90,7 @@ class BigGAN(Generator):
         """
         from benchbench.errors import MissingError
 
-        from .model_layout import read_biggan_layout
+        from .layout import check_features, read_biggan_layout
 
         try:
             layout = read_biggan_layout(self._folder("model"), f"biggan:model={self.model}")
@@ -100,8 +99,6 @@ class BigGAN(Generator):
             return self  # the preflight says what is missing
         layout.class_indices(info)
         if psi is not None:
-            from .layout import check_features
-
             check_features(psi, f"biggan:features={self.features}")
         return self
 
@@ -132,19 +129,19 @@ class BigGAN(Generator):
         if self.mode == "random":
             return ()
         size = self.shard_size or max(100, -(-train_count // 8))
-        return tuple(range(start, min(start + size, train_count)) for start in range(0, train_count, size))
+        return tuple(batches(train_count, size))
 
     def fit(self, train: ImageSet, context: Context) -> None:
         """Invert the images of ``context.shard`` and write their latents and losses."""
-        from .inversion import InversionSettings, invert
+        from .inversion import invert
 
-        invert(train, context, _settings(InversionSettings, self))
+        invert(train, context, self)
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield ``context.n_syn`` images of random or of inverted latents."""
-        from .sampling import SamplingSettings, sample_latents
+        from .sampling import sample_latents
 
-        yield from sample_latents(train, context, _settings(SamplingSettings, self))
+        yield from sample_latents(train, context, self)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded generator; ``None`` with any other."""
@@ -159,9 +156,3 @@ class BigGAN(Generator):
         if stage == "sample":
             return opening + images * image
         return None
-
-
-def _settings(kind: type[S], plugin: BigGAN) -> S:
-    """Pick the parameters of one stage, so that a stage's module sees its own and no other."""
-    values: dict[str, Any] = {item.name: getattr(plugin, item.name) for item in fields(kind)}  # type: ignore[arg-type]
-    return kind(**values)

@@ -45,7 +45,7 @@ class ClipFilter(ClipUser):
         1.0, low=1, stage="sample", help="Images that the link before makes per image wanted of this one."
     )
     shard_size: int | None = param(
-        None, low=1, stage="speed", help="Images per fit step; none is 5,000, or more to keep to 64 steps."
+        None, low=1, affects_result=False, help="Images per fit step; none is 5,000, or more to keep to 64 steps."
     )
 
     def upstream_count(self, n_syn: int) -> int:

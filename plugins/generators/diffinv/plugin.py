@@ -119,10 +119,10 @@ class DiffusionInversion(DiffusionGenerator):
         help="Unconditional input: mean of all learned vectors, of those of the class, or the empty prompt.",
     )
     sample_batch: int = param(
-        50, low=1, stage="speed", help="Images sampled at once, at most 50; changes speed and memory alone."
+        50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
     )
     shard_size: int | None = param(
-        None, low=1, stage="speed", help="Images per fit step; none is 25, or more to keep to 64 steps."
+        None, low=1, affects_result=False, help="Images per fit step; none is 25, or more to keep to 64 steps."
     )
 
     def __post_init__(self) -> None:

@@ -85,10 +85,14 @@ class KNN(Generator):
     indice_name: str | None = param(None, help="Which index of a server; none for its only one.")
     safe: bool = param(True, help="Whether a server leaves out what it holds for unsafe, where it can tell.")
     allow_private: bool = param(False, help="Whether pictures may be downloaded from private and loopback addresses.")
-    timeout: float = param(20.0, above=0, stage="speed", help="Longest silence of a server or a download, in seconds.")
-    retries: int = param(2, low=0, high=20, stage="speed", help="Further attempts after a failed request.")
-    downloads: int = param(16, low=1, high=256, stage="speed", help="Downloads at the same time.")
-    shard_size: int = param(250, low=1, stage="speed", help="Real images per fit step, or more to keep to 64 steps.")
+    timeout: float = param(
+        20.0, above=0, affects_result=False, help="Longest silence of a server or download in seconds."
+    )
+    retries: int = param(2, low=0, high=20, affects_result=False, help="Further attempts after a failed request.")
+    downloads: int = param(16, low=1, high=256, affects_result=False, help="Downloads at the same time.")
+    shard_size: int = param(
+        250, low=1, affects_result=False, help="Real images per fit step; more to keep to 64 steps."
+    )
 
     def needs(self) -> Requirements:
         """Return the CLIP, the pool unless it is a server, and the packages that search."""

@@ -77,7 +77,7 @@ class LECF(TextToImageGenerator):
         help="Which of those that pass, where more do than are wanted.",
     )
     shard_size: int | None = param(
-        None, low=1, stage="speed", help="Candidates per fit step; none is 500, or more to keep to 64 steps."
+        None, low=1, affects_result=False, help="Candidates per fit step; none is 500, or more to keep to 64 steps."
     )
 
     def needs(self) -> Requirements:

@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 from mini_biggan import MINI, random_biggan
 
-from benchbench_plugins.generators.biggan.model import FrozenGenerator
-from benchbench_plugins.generators.biggan.model_layout import BigGANConfig
-from benchbench_plugins.generators.biggan.network import BigGANGenerator, upsampling_kernel
+from benchbench_plugins.generators.biggan.layout import BigGANConfig
+from benchbench_plugins.generators.biggan.network import BigGANGenerator, FrozenGenerator, upsampling_kernel
 
 
 def published_forward(state: dict, z: torch.Tensor, y: torch.Tensor, bottom_width: int) -> torch.Tensor:
