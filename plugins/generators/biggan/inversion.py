@@ -25,7 +25,7 @@ from .features import Features, open_features, train_features
 from .network import open_biggan
 
 if TYPE_CHECKING:
-    from .plugin import BigGAN
+    from . import BigGAN
 
 #: Images that are inverted at once, and by whose number the loss is divided, the authors' batch size: it decides how
 #: much Adam's eps weighs.

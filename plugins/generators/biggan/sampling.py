@@ -20,7 +20,7 @@ from .inversion import RESULT
 from .network import open_biggan
 
 if TYPE_CHECKING:
-    from .plugin import BigGAN
+    from . import BigGAN
 
 #: Images per yielded chunk: what a kill can cost.
 CHUNK = 50

@@ -30,7 +30,7 @@ from benchbench.plugins.parameters import values_of
 from .objective import WINDOW, Draws, Objective, draw_window
 
 if TYPE_CHECKING:
-    from .plugin import DiffusionInversion
+    from . import DiffusionInversion
 
 #: The per-image loss is divided by this, the authors' batch size, so that Adam's eps weighs the same at any
 #: batch.

@@ -27,7 +27,7 @@ from benchbench.plugins.images import ImageSet, Origin, batches
 from .inversion import read_embeddings
 
 if TYPE_CHECKING:
-    from .plugin import DiffusionInversion
+    from . import DiffusionInversion
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50

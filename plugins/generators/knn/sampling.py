@@ -17,7 +17,7 @@ from benchbench.plugins.images import ImageSet
 from .retrieve import Retrieved
 
 if TYPE_CHECKING:
-    from .plugin import KNN
+    from . import KNN
 
 CHUNK = 500
 
