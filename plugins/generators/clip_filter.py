@@ -16,8 +16,6 @@ from benchbench.plugins.images import batches
 BLOCK = 500
 #: Images that the CLIP sees at once. Fixed, since sums in floating point depend on it.
 BATCH = 50
-#: Images per yielded set.
-CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -94,31 +92,19 @@ class ClipFilter(ClipUser):
         Raises:
             UsageError: nothing is left of a class that the generator before made images of.
         """
-        import numpy as np
-
-        from ._filtering import select
+        from ._filtering import filtered
 
         images = self._upstream(context)
-        table = np.concatenate([np.load(folder / "probabilities.npy", allow_pickle=False) for folder in context.fitted])
-        scores = np.ascontiguousarray(table[np.arange(len(images)), images.labels])
-        chosen = select(
-            scores,
+        yield from filtered(
+            context,
             images.labels,
             images.classes,
-            n_syn=context.n_syn,
+            images.subset,
             threshold=self.threshold,
             min_per_class=self.min_per_class,
-            best_first=self.keep == "best",
-            rng=context.rng("selection"),
+            keep=self.keep,
             subject="clip-filter:threshold",
         )
-        context.report(threshold=self.threshold, **chosen.facts(scores, images.labels, images.classes))
-        for chunk in context.chunks(len(chosen.kept), CHUNK, label="filtering"):
-            rows = chosen.kept[chunk.start : chunk.stop]
-            part = images.subset(rows)
-            origins = part.origins or [{} for _ in rows]
-            scored = [{**o, "clip_score": round(float(s), 6)} for o, s in zip(origins, scores[rows], strict=True)]
-            yield ImageSet(part.images, part.labels, part.classes, scored)
 
     @staticmethod
     def _upstream(context: Context) -> ImageSet:

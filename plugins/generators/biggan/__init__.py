@@ -1,4 +1,4 @@
-"""The ``biggan`` generator: parameters, presets and what depends on the dataset; the work is next door."""
+"""The ``biggan`` generator: parameters, presets and what depends on the dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BigGAN(Generator):
     dataset's, and their order is taken to be the dataset's. Real images of another size than the generator's
     are resized (bicubic), and what it makes is resized back.
 
-    Each image has an Adam of its own, so that its latent does not depend on its neighbours. The authors run one
+    Each image has its own Adam, so that its latent does not depend on its neighbours. The authors run one
     Adam over all latents of a class, in batches of 50, so that latents outside a batch drift by momentum; that
     is not reproduced.
 
@@ -51,7 +51,7 @@ class BigGAN(Generator):
     model: str = param("glyph-biggan", help="Foundation: an embedded name, a folder, or a published .pth file.")
     steps: int = param(250, low=1, paper=5000, help="Optimiser steps per image of the inversion.")
     learning_rate: float = param(0.1, above=0, help="Learning rate of Adam on the latents.")
-    lambda_pixel: float = param(1.0, low=0, help="Weight of the pixel loss beside the feature loss.")
+    lambda_pixel: float = param(1.0, low=0, help="Weight of the pixel loss; the feature loss has 1.")
     features: str = param(
         "train", help="psi: train, for a ConvNet trained on the real subset, or a foundation such as glyph-cnn."
     )
@@ -115,11 +115,8 @@ class BigGAN(Generator):
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
         """Return the number of images: one per real image for exact inversion, else what is asked for."""
-        return train_count if self._one_for_one else asked or default
-
-    @property
-    def _one_for_one(self) -> bool:
-        return self.mode == "inversion" and self.perturbation == 0
+        exact = self.mode == "inversion" and self.perturbation == 0
+        return train_count if exact else asked or default
 
     def shards(self, train_count: int) -> Sequence[range]:
         """Return ranges of ``shard_size`` images; none for random latents, which need no ``fit``.

@@ -1,7 +1,7 @@
 """GAN inversion: a latent for each real image (Zhou et al. 2023, appendix B.2.1; Zhao & Bilen 2022, IT-GAN).
 
 Batches of 50 consecutive images finish one after the other. Adam's state is per entry and every step visits every
-image of its batch, so each image has an Adam of its own; losses are per image, so nothing flows between images.
+image of its batch, so each image has its own Adam; losses are per image, so nothing flows between images.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class _Inverter:
         """Draw the latents of the next batch and compute what its images and their features are."""
         self._images = self.batches[len(self.finished)]
         rows = np.array([*self._images, *[self._images[-1]] * (_FEWEST - len(self._images))], np.int64)
-        pixels = resized(np.asarray(self.train.images[rows]), self.generator.resolution, "bicubic")
+        pixels = resized(np.asarray(self.train.images[rows]), self.generator.config.resolution, "bicubic")
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(self.context.device) / 255
         with torch.no_grad():
             self._targets = self._normalise(scaled).contiguous(memory_format=torch.channels_last)
@@ -127,7 +127,8 @@ class _Inverter:
 
     def _initial(self, rows: NDArray[np.int64]) -> Tensor:
         drawn = [
-            torch.randn(self.generator.dim_z, generator=self.context.torch_rng("latent", int(row))) for row in rows
+            torch.randn(self.generator.config.dim_z, generator=self.context.torch_rng("latent", int(row)))
+            for row in rows
         ]
         return torch.stack(drawn).to(self.context.device)
 
@@ -138,7 +139,7 @@ class _Inverter:
             folder = context.foundation(plugin.features)
             return open_features(folder, subject, lambda x: x * self._std + self._mean, context.device)
         net, loss = train_features(
-            resized(np.asarray(self.train.images), self.generator.resolution, "bicubic"),
+            resized(np.asarray(self.train.images), self.generator.config.resolution, "bicubic"),
             self.train.labels,
             context,
             self._normalise,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ class AffineNorm(_Norm):
 def upsampling_kernel(weight: Tensor) -> Tensor:
     """Return the 4x4 kernel, stride 2, of the transposed convolution that equals "enlarge twice, then convolve".
 
-    ``weight`` is the 3x3 kernel of a convolution with one pixel of zeros around, behind an enlargement by nearest
+    ``weight`` is the 3x3 kernel of a convolution with one pixel of zeros around, after an enlargement by nearest
     neighbours; the result is that kernel summed over 2x2 windows: 4 products per pixel and channel in place of 9.
     """
     kernel = F.pad(weight, (1, 1, 1, 1))
@@ -185,11 +184,6 @@ class BigGANGenerator(nn.Module):
             assert isinstance(block, nn.ModuleList)
             h = block[0](h, y)
         return torch.tanh(self.output_layer(h))
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of trainable values."""
-        return sum(prod(p.shape) for p in self.parameters())
 
 
 def open_biggan(place: Path, name: str, info: DatasetInfo, subject: str, *, device: str = "cpu") -> FrozenGenerator:
@@ -278,7 +272,7 @@ def _unread(error: Exception) -> str:
 class FrozenGenerator:
     """``G(z, y)`` in eval mode with all that does not depend on ``z`` computed once.
 
-    The spectrally normalised weights, the kernels of convolutions behind an enlargement, and a scale and shift per
+    The spectrally normalised weights, the kernels of convolutions after an enlargement, and a scale and shift per
     class for each batch normalisation. Equal to the network's own forward pass up to rounding.
 
     Attributes:
@@ -300,16 +294,6 @@ class FrozenGenerator:
         self._out_scale = scale.detach()[:, None, None]
         self._out_shift = (norm.bias - norm.stored_mean * scale).detach()[:, None, None]
         self._out = _frozen(last, last.normalised())
-
-    @property
-    def dim_z(self) -> int:
-        """Length of a latent vector."""
-        return self.config.dim_z
-
-    @property
-    def resolution(self) -> int:
-        """Side of the images in px."""
-        return self.config.resolution
 
     def __call__(self, z: Tensor, labels: Tensor) -> Tensor:
         """Return images ``(N, 3, R, R)`` in [-1, 1]; gradients flow to ``z``.

@@ -1,4 +1,4 @@
-"""Images from latents, random or inverted; each image has a seed of its own."""
+"""Images from latents, random or inverted; each image has its own seed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
             context.foundation(plugin.model), plugin.model, context.info, "biggan", device=context.device
         )
         recipes = [
-            _random(generator.dim_z, plugin, context.seed, number)
+            _random(generator.config.dim_z, plugin, context.seed, number)
             if latents is None
             else _inverted(latents, plugin, context.seed, number, int(places[number]))
             for number in chunk

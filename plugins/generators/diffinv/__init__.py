@@ -1,4 +1,4 @@
-"""The ``diffinv`` generator: parameters, presets and what depends on the dataset; the work is next door."""
+"""The ``diffinv`` generator: parameters, presets and what depends on the dataset."""
 
 from __future__ import annotations
 

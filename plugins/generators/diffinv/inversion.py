@@ -60,7 +60,7 @@ def invert(train: ImageSet, context: Context, plugin: DiffusionInversion) -> Non
 class Unit:
     """Embeddings that share an optimiser, and what is needed to go on with them.
 
-    ``per-image``: one batch; every visit is a step for each row, so each image has an Adam of its own.
+    ``per-image``: one batch; every visit is a step for each row, so each image has its own Adam.
 
     ``dense-adamw`` (the authors' ``nn.Linear`` over one-hot rows): one group with fixed mini-batches in
     order; each step moves *every* row of the group, those outside the mini-batch with a gradient of zero,
@@ -160,13 +160,15 @@ class _Learner:
         unit = self._unit = self._unit or self._start()
         draws = self._window(unit)
         at = unit.visits % WINDOW
+        mean, std = self._posterior
         total = torch.zeros((), device=self.parts.device)
         for batch in unit.batches:
             rows = slice(batch.start, batch.stop)
             tokens = unit.embeddings.detach()[rows].requires_grad_()
-            losses = self._losses(
-                tokens, rows, draws.timesteps[at, rows], draws.posterior[at, rows], draws.noise[at, rows]
-            )
+            latents = mean[rows] + std[rows] * draws.posterior[at, rows]
+            timesteps, noise = draws.timesteps[at, rows], draws.noise[at, rows]
+            predicted = self.parts.predict(self.objective.noisy(latents, noise, timesteps), timesteps, tokens)
+            losses = self.objective.losses(predicted, self.objective.target(latents, noise, timesteps), timesteps)
             scale = REFERENCE_BATCH if unit.per_image else len(batch)
             (gradient,) = torch.autograd.grad(losses.sum() / scale, tokens)
             unit.step(batch, gradient)
@@ -176,20 +178,6 @@ class _Learner:
         if unit.visits == self.plugin.checkpoints[-1]:
             self.finished.append((unit.losses.cpu(), unit.kept))
             self._unit = None
-
-    def _losses(
-        self,
-        tokens: torch.Tensor,
-        rows: slice,
-        timesteps: torch.Tensor,
-        posterior: torch.Tensor,
-        noise: torch.Tensor,
-    ) -> torch.Tensor:
-        mean, std = self._posterior
-        latents = mean[rows] + std[rows] * posterior
-        noisy = self.objective.noisy(latents, noise, timesteps)
-        predicted = self.parts.predict(noisy, timesteps, tokens)
-        return self.objective.losses(predicted, self.objective.target(latents, noise, timesteps), timesteps)
 
     def _window(self, unit: Unit) -> Draws:
         window = unit.visits // WINDOW

@@ -2,7 +2,7 @@
 
 c_hat = (1 - a) c_i + a c_j + lambda N(0, I), with a same-class partner j, then classifier-free guidance
 against an unconditional input that is by default the mean of all learned vectors. Every image draws its
-embedding noise, its latents and any noise of the scheduler from a generator of its own, so it does not depend
+embedding noise, its latents and any noise of the scheduler from its own generator, so it does not depend
 on its neighbours.
 """
 

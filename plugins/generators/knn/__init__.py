@@ -1,4 +1,4 @@
-"""The ``knn`` generator: parameters, presets and what can be refused before any work; the work is next door."""
+"""The ``knn`` generator: parameters, presets and what can be refused before any work."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class KNN(Generator):
     address of a ``clip-retrieval back`` server, or a folder of pictures: without an index, up to 50,000 of them are
     indexed on the way, once for each content. The pool must be indexed by the CLIP that embeds the queries.
 
-    A class uses a picture once, be it found by several images or lie in the pool several times; ``spare`` further
-    neighbours of each image stand in for those left out, for dead links and for broken files. A picture that two
+    A class uses a picture once, even if several images retrieve it or the pool holds it several times; ``spare``
+    further neighbours of each image stand in for those left out, for dead links and for broken files. A picture that two
     classes retrieve is used by both, is marked in its origin and counted in the record. So there are fewer than ``k``
     times as many pictures as real images, in an order in which all first neighbours come before all second ones.
 
@@ -44,7 +44,7 @@ class KNN(Generator):
     generator does not see the test images; that the pool holds none of them is up to the user.
 
     What a server answers, and the files that an index of clip-retrieval names, are not part of a step's key: a pool
-    that changed behind such an index is asked again only where nothing is cached.
+    that changed although its index did not is asked again only if nothing is cached.
 
     ``resize=pad`` keeps a picture whole on white, as img2dataset's default does; ``crop`` takes the centre square.
     """
@@ -136,11 +136,11 @@ class KNN(Generator):
         if kind_of(folder) != "index":
             return ()
         subject = f"knn:pool={self.pool}"
-        found = find_pictures(folder, read_facts(folder, subject), None, subject)
-        return () if found.is_relative_to(folder.resolve()) else (found,)
+        pictures = find_pictures(folder, read_facts(folder, subject), None, subject)
+        return () if pictures.is_relative_to(folder.resolve()) else (pictures,)
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
-        """Return ``k`` pictures for each real image, or what was asked for where that is less."""
+        """Return ``k`` pictures for each real image, or fewer if fewer are asked for."""
         most = self.k * train_count
         return most if asked is None else min(asked, most)
 
@@ -226,9 +226,9 @@ class KNN(Generator):
             )
         self._refuse_few(count, "at most ", " (unreadable ones not yet counted)")
 
-    def _refuse_few(self, count: int, before: str = "", behind: str = "") -> None:
+    def _refuse_few(self, count: int, before: str = "", after: str = "") -> None:
         if count < self.k:
-            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{behind}; ask for no more")
+            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{after}; ask for no more")
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded CLIP and pool; ``None`` with any other."""

@@ -1,4 +1,4 @@
-"""The ``lecf`` generator: parameters, presets and what depends on the dataset; the work is next door."""
+"""The ``lecf`` generator: parameters, presets and what depends on the dataset."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LECF(TextToImageGenerator):
 
     The dataset's template frames a sentence: "a photo of the digit {}" opens with "a photo of", and "the digit
     seven" is what the language model writes about. As in He et al. no full stop follows. A sentence stands for
-    the candidates of its class in turn, each with a seed of its own; where fewer different sentences come than
-    were asked for, those that came are repeated, and the record says so.
+    the candidates of its class in turn, each with its own seed; if the model writes fewer different sentences
+    than were asked for, they are repeated, and the record says so.
 
     Another ``clip`` is another ``fit``. To compare several on the same images, leave it out and filter after
     it: ``lecf:clip=none+clip-filter:clip=...``.
@@ -154,13 +154,7 @@ class LECF(TextToImageGenerator):
         """Yield at most ``context.n_syn`` candidates that pass the filter."""
         from .sampling import sample_candidates
 
-        yield from sample_candidates(
-            context,
-            threshold=self.clip_threshold,
-            min_per_class=self.min_per_class,
-            keep=self.keep,
-            num_sentences=self.num_sentences if self.language_model else None,
-        )
+        yield from sample_candidates(context, self)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
         """Estimate CPU seconds on one core with the embedded models; ``None`` with any other."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -116,45 +115,35 @@ class LanguageModel:
 
     def _draw(self, tokens: Any, max_new_tokens: int, top_k: int) -> list[str]:
         """Draw one batch of sentences, spaces made single, empty ones left out."""
-        with _finite(self.name):
-            return self._drawn(tokens, max_new_tokens, top_k)
+        import torch
 
-    def _drawn(self, tokens: Any, max_new_tokens: int, top_k: int) -> list[str]:
-        # Everything that decides the draws is said here: a folder's own generation_config may ask for beams.
-        drawn = self._model.generate(
-            input_ids=tokens["input_ids"],
-            attention_mask=tokens["attention_mask"],
-            do_sample=True,
-            num_beams=1,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=top_k,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            max_new_tokens=max_new_tokens,
-            min_length=0,
-            num_return_sequences=BATCH,
-        )
+        try:
+            # Everything that decides the draws is set here: a folder's own generation_config may ask for beams.
+            drawn = self._model.generate(
+                input_ids=tokens["input_ids"],
+                attention_mask=tokens["attention_mask"],
+                do_sample=True,
+                num_beams=1,
+                temperature=1.0,
+                top_p=1.0,
+                top_k=top_k,
+                repetition_penalty=1.0,
+                no_repeat_ngram_size=0,
+                max_new_tokens=max_new_tokens,
+                min_length=0,
+                num_return_sequences=BATCH,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # torch refuses to draw from probabilities that are not finite
+            if "probability tensor" not in str(error):
+                raise
+            raise BenchError(
+                f"{self.name}: gave token probabilities that are not finite (NaN or infinite); its weights are at "
+                "fault, fetch the folder again"
+            ) from None
         texts = self._tokenizer.batch_decode(drawn.cpu(), skip_special_tokens=True)
         return [sentence for text in texts if (sentence := " ".join(text.split()))]
-
-
-@contextmanager
-def _finite(name: str) -> Iterator[None]:
-    """Turn torch's refusal to draw from probabilities that are not finite into one line."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        if "probability tensor" not in str(error):
-            raise
-        raise BenchError(
-            f"{name}: gave token probabilities that are not finite (NaN or infinite); its weights are at fault, "
-            "fetch the folder again"
-        ) from None
 
 
 def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> LanguageModel:
