@@ -35,9 +35,9 @@ class KNN(Generator):
     indexed on the way, once for each content. The pool must be indexed by the CLIP that embeds the queries.
 
     A class uses a picture once, even if several images retrieve it or the pool holds it several times; ``spare``
-    further neighbours of each image stand in for those left out, for dead links and for broken files. A picture that two
-    classes retrieve is used by both, is marked in its origin and counted in the record. So there are fewer than ``k``
-    times as many pictures as real images, in an order in which all first neighbours come before all second ones.
+    further neighbours of each image stand in for those left out, for dead links and for broken files. A picture that
+    two classes retrieve is used by both, is marked in its origin and counted in the record. So there are fewer than
+    ``k`` times as many pictures as real images, in an order in which all first neighbours come before all second ones.
 
     A picture whose centre square, at the dataset's resolution, equals a training image (mean difference below 2 of 255)
     is counted and, unless ``keep_queries``, left out: a pool that holds the training images answers with the query. A
