@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from benchbench import Executor, Report, Running, run_step
-from benchbench.planning.promises import own_entries
-from benchbench.plugins.catalog import load
+from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance, run_checks
 
 
@@ -17,7 +16,8 @@ from benchbench.testing import conformance, run_checks
     [
         pytest.param(entry, id=entry.name, marks=pytest.mark.slow if entry.name == "ray" else ())
         for kind in ("executor", "report")
-        for entry in own_entries(kind)
+        for entry in catalog().entries(kind)
+        if entry.distribution == "benchbench"
     ],
 )
 def test_what_ships_keeps_its_promises(entry, monkeypatch):

@@ -46,7 +46,7 @@ def plan_of(world: World, **options) -> Plan:
 
 def carried_out(world: World, plan: Plan) -> list[Record]:
     store = Store(world.results / "artifacts")
-    return carry_out(plan, world.results, store, api.Silent(), "inline", None, inspect(plan, store)).records
+    return carry_out(plan, world.results, store, api.Silent(), status=inspect(plan, store)).records
 
 
 def test_an_axis_that_is_declared_is_on_the_command_line():
