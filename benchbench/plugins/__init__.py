@@ -31,7 +31,6 @@ from .images import Images, ImageSet
 from .learner import Learner, Task, TrainResult
 from .metric import Metric
 from .parameters import param
-from .report import Report
 
 __all__ = [
     "Augmentation",
@@ -48,7 +47,6 @@ __all__ = [
     "Learner",
     "Metric",
     "Plugin",
-    "Report",
     "RequiredFile",
     "Requirements",
     "Running",

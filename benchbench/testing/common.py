@@ -14,7 +14,7 @@ from typing import Any
 from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
 from ..plugins.executor import Executor
 from ..plugins.parameters import PRESETS, build, format_value, parameters
-from ..plugins.report import Report
+from ..reporting.report import Report
 from .subject import Check, NotApplicable, Skip, Subject, require
 
 BASES = (Dataset, Generator, Augmentation, Learner, Metric, Foundation, Executor, Report)
