@@ -6,9 +6,8 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import UsageError
-from benchbench.models.clip.layout import check_clip
+from benchbench.models.clip.layout import check_clip, check_text_lengths, clip_packages
 from benchbench.models.clip.model import open_clip_model
-from benchbench.models.clip.needs import check_text_lengths, clip_packages
 from benchbench.models.clip.pixels import preprocess
 from benchbench_plugins.datasets.digits import NAMES
 from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
