@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from benchbench.models.generators import ClipUser
-from benchbench.plugins import Context, DatasetInfo, ImageSet, param
+from benchbench.plugins import Context, ImageSet, param
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,3 @@ class ClipFilter(ClipUser):
         from .selecting import filter_upstream
 
         yield from filter_upstream(context, threshold=self.threshold, min_per_class=self.min_per_class, keep=self.keep)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded CLIP; ``None`` with any other."""
-        if stage == "sample":
-            return 1.0 + images * 0.0001
-        if stage != "fit" or self.clip != "glyph-clip":
-            return None
-        return 6.0 + images * 0.0005  # measured on one core
