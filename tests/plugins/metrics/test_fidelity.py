@@ -22,7 +22,7 @@ from benchbench.plugins.parameters import build
 from benchbench.statistics.frechet import frechet_distance
 from benchbench.statistics.kernel import kernel_distance
 from benchbench.statistics.prdc import compute_prdc
-from benchbench_plugins.foundations.glyph_cnn import GlyphCNN as Foundation
+from benchbench_plugins.foundations.glyph import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
 from benchbench_plugins.metrics import extractors
 from benchbench_plugins.metrics.fidelity import Fidelity
@@ -253,7 +253,7 @@ def test_parameters_and_needs() -> None:
 def test_the_module_is_light() -> None:
     code = (
         "import sys; from benchbench_plugins.metrics.fidelity import Fidelity; "
-        "from benchbench_plugins.foundations.glyph_cnn import GlyphCNN; Fidelity().needs(); "
+        "from benchbench_plugins.foundations.glyph import GlyphCNN; Fidelity().needs(); "
         "Fidelity('inception').needs(); Fidelity('inception').external(); "
         "print([name for name in ('torch', 'torch_fidelity', 'sklearn', 'pandas') if name in sys.modules])"
     )
