@@ -19,8 +19,7 @@ from benchbench.plugins import DatasetInfo
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build
-from benchbench.statistics.frechet import frechet_distance
-from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.prdc import compute_prdc
 from benchbench_plugins.foundations.glyph import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
