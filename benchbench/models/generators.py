@@ -116,7 +116,7 @@ class TextToImageGenerator(DiffusionGenerator):
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
     )
     sample_batch: int = param(
-        50, low=1, stage="speed", help="Images sampled at once, at most 50; changes speed and memory alone."
+        50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
     )
 
     def __post_init__(self) -> None:

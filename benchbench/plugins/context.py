@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..files import atomic_file, one_step_folder, safe_name
 from .images import batches
 
 if TYPE_CHECKING:
@@ -44,11 +46,13 @@ class Context:
         n_syn: how many images ``sample`` has to make.
         shard: which training images this ``fit`` owns.
         fitted: folders that the shards of ``fit`` wrote, in order.
-        upstream: the images of the link before, in a chain of generators.
+        upstream: the images that the generator before this one made, in a chain of generators.
         completed: chunks of ``sample`` that an earlier, killed run finished.
-        facts: what ``report`` was told.
+        skipped: chunks of ``sample`` that this run did not make again.
+        facts: what ``report`` was given.
         emit: where events go.
         foundations: folder of each foundation that the plugin declared, by the name it used.
+        save_every: seconds after which ``resume`` saves again; 0 to save after every item.
     """
 
     seed: int
@@ -67,6 +71,8 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)
     emit: Emit = lambda event: None
     foundations: dict[str, Path] = field(default_factory=dict)
+    save_every: float = 30.0
+    _labels: set[str] = field(default_factory=set, init=False, repr=False)
 
     def foundation(self, name: str) -> Path:
         """Return the folder of a foundation: an embedded name, a local folder or a hub id that is on this machine."""
@@ -90,8 +96,6 @@ class Context:
 
     def progress(self, items: Iterable[T], total: int | None = None, label: str = "", unit: str = "it") -> Iterator[T]:
         """Yield ``items``, reporting how far it is; costs nothing measurable below 10,000 items a second."""
-        import time
-
         if total is None:
             total = len(items)  # type: ignore[arg-type]
         last = 0.0
@@ -110,7 +114,7 @@ class Context:
     def report(self, **facts: Any) -> None:
         """Keep facts about this step, JSON values, with its result and in the records that rest on it.
 
-        For what a reader of the number should know: how many images a filter dropped, which links were dead.
+        They are what a reader of the number should know: how many images a filter dropped, which links were dead.
         """
         self.facts.update(facts)
 
@@ -123,3 +127,143 @@ class Context:
             if done >= self.skipped:
                 yield chunk
         self.emit({"what": "progress", "label": label, "done": total, "total": total, "unit": "img"})
+
+    def resume(
+        self, items: Iterable[T], *state: Any, total: int | None = None, label: str = "fitting", unit: str = "step"
+    ) -> Iterator[T]:
+        """Yield the ``items`` that a killed run has not finished, with progress, and save ``state`` on the way.
+
+        One line makes the loop of a ``fit`` survive a kill::
+
+            for step in context.resume(range(self.steps), network, optimizer, losses):
+                ...
+
+        ``state`` is saved in ``scratch`` every ``save_every`` seconds and after the last item. The next run restores
+        it, in place, and continues with the item after it. So whatever an item changes and a later one reads belongs
+        into ``state``. Draw random numbers from ``rng`` or ``torch_rng`` by the item's name, or from a generator
+        that is in ``state``; then ``fit`` writes the same bytes with a kill and without.
+
+        Args:
+            items: the work in order, the same in every run.
+            state: what the items change: torch tensors, NumPy arrays, generators of either, lists and dictionaries
+                (of numbers, texts, tensors and such lists), and whatever has ``state_dict`` and ``load_state_dict``,
+                as modules, optimisers and schedulers have. Made before the loop as in a first run.
+            total: how many items there are, if they have no length.
+            label: what progress calls the loop; another one for each loop of a step.
+            unit: what progress calls an item.
+
+        Raises:
+            ValueError: two loops of one step have one label.
+            TypeError: something in ``state`` cannot be saved.
+        """
+        self._once(label)
+        file = self.scratch / f"{safe_name(label)}.resume"
+        if total is None:
+            total = len(items)  # type: ignore[arg-type]
+        done, saved_at = _restore(file, state), time.monotonic()
+        for place, item in enumerate(self.progress(items, total=total, label=label, unit=unit)):
+            if place < done:
+                continue
+            yield item
+            if place + 1 == total or time.monotonic() - saved_at >= self.save_every:
+                _save(file, place + 1, state)
+                saved_at = time.monotonic()
+
+    def resume_parts(
+        self, items: Sequence[T], make: Callable[[T, Path], None], *, label: str = "fitting", unit: str = "part"
+    ) -> list[Path]:
+        """Have ``make(item, folder)`` fill an empty folder for each item; return the folders in order.
+
+        The sibling of :meth:`resume` for results that do not fit into memory: each item has a folder in ``scratch``,
+        and an item whose folder a killed run finished is not made again.
+
+        Args:
+            items: the work in order, the same in every run; an item reads nothing that an earlier one left in memory.
+            make: writes the results of one item.
+            label: what progress calls the loop; another one for each loop of a step.
+            unit: what progress calls an item.
+
+        Raises:
+            ValueError: two loops of one step have one label.
+        """
+        self._once(label)
+        folders = []
+        for place, item in enumerate(self.progress(items, label=label, unit=unit)):
+            folders.append(self.scratch / safe_name(label) / f"part-{place:06d}")
+            if not folders[-1].is_dir():
+                with one_step_folder(folders[-1]) as draft:
+                    make(item, draft)
+        return folders
+
+    def _once(self, label: str) -> None:
+        if label in self._labels:
+            raise ValueError(f"two loops that resume are called {label!r}; give each its own label=")
+        self._labels.add(label)
+
+
+def _save(file: Path, done: int, state: Sequence[Any]) -> None:
+    """Write the number of finished items and the state at once: a kill leaves the old file or the new one."""
+    import torch
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as stream:
+        torch.save({"done": done, "state": [_saved(part) for part in state]}, stream)
+
+
+def _restore(file: Path, state: Sequence[Any]) -> int:
+    """Set ``state`` to what :func:`_save` wrote and return the number of finished items, 0 without a file."""
+    import numpy as np
+    import torch
+
+    try:
+        kept = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return 0
+    except Exception:  # a damaged file costs the items in it, not the run, whatever the reader trips over
+        return 0
+    for part, saved in zip(state, kept["state"], strict=True):
+        if isinstance(part, torch.Tensor):
+            with torch.no_grad():
+                part.copy_(saved)
+        elif isinstance(part, np.ndarray):
+            part[...] = saved.numpy()
+        elif isinstance(part, torch.Generator):
+            part.set_state(saved)
+        elif isinstance(part, np.random.Generator):
+            part.bit_generator.state = saved
+        elif isinstance(part, list):
+            part[:] = saved
+        elif isinstance(part, dict):
+            part.clear()
+            part.update(saved)
+        else:
+            part.load_state_dict(saved)
+    return int(kept["done"])
+
+
+def _saved(part: Any) -> Any:
+    """Return one part of a state as tensors and plain values, which are read without running any code."""
+    import numpy as np
+    import torch
+
+    if isinstance(part, torch.Tensor):
+        return part.detach()
+    if isinstance(part, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(part))
+    if isinstance(part, torch.Generator):
+        return part.get_state()
+    if isinstance(part, np.random.Generator):
+        return _plain(part.bit_generator.state)
+    return _plain(part if isinstance(part, (list, dict)) else part.state_dict())
+
+
+def _plain(value: Any) -> Any:
+    import torch
+
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    raise TypeError(f"context.resume cannot save a {type(value).__name__} inside of its state; make it a tensor")

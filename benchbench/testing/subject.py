@@ -60,12 +60,15 @@ class CheckResult:
 class Probe(Context):
     """A context that counts a plugin's progress, can kill it on the way, and asks for several chunks.
 
+    ``resume`` saves after every item, so that a kill finds something to continue from.
+
     Attributes:
         kill_after: raise ``Killed`` once so many items of ``progress`` were handed out; ``None`` for never.
         ticks: items handed out so far.
         handed: chunks that ``chunks`` handed out.
     """
 
+    save_every: float = 0.0
     kill_after: int | None = None
     ticks: int = 0
     handed: int = 0

@@ -14,9 +14,8 @@ from benchbench_plugins.foundations.pretrain.corpus import Corpus
 from benchbench_plugins.foundations.pretrain.gan_discriminator import Discriminator, pooled_conv
 from benchbench_plugins.foundations.pretrain.gan_export import draw, finished, recognised, save_gan
 from benchbench_plugins.foundations.pretrain.training import load_checkpoint
-from benchbench_plugins.generators.biggan.model import load_biggan
-from benchbench_plugins.generators.biggan.model_layout import read_biggan_layout
-from benchbench_plugins.generators.biggan.network import SNConv2d, SpectralNorm
+from benchbench_plugins.generators.biggan.layout import read_biggan_layout
+from benchbench_plugins.generators.biggan.network import SNConv2d, SpectralNorm, load_biggan
 
 
 def quiet(_line: str) -> None:
