@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from PIL import Image
-from toy_plugins import BARE, MEANS
+from toy_plugins import BARE
 
 SWEEP = ("run", "--gen", "./blend.py", *BARE, "--arch", "all", "--shots", "2,4,8", "--seeds", "2")
 
@@ -58,7 +58,6 @@ class Remote(Dataset):
 @pytest.fixture
 def remote(toys):
     (toys.folder / "remote.py").write_text(FETCHED.lstrip(), "utf-8")
-    (toys.folder / "greys.py").write_text(MEANS.replace("range(3)", "range(2)").lstrip(), "utf-8")
     return toys
 
 
@@ -134,7 +133,7 @@ def test_one_setting_stays_one_detailed_table_without_a_plot(toys):
 def test_an_overlap_is_told_while_running_and_below_the_tables(remote):
     sentence = "Test images that equal another in every pixel: 5 with a training image and 4 with a validation image."
     remote("fetch", "./remote.py")
-    run = ("run", "--data", "./remote.py", "--learner", "./greys.py", "--arch", "mean", "--metric", "none")
+    run = ("run", "--data", "./remote.py", "--learner", "./means.py", "--arch", "mean", "--metric", "none")
     done = remote(*run, "--executor", "inline")
     assert done.err.count(f"read remote.py: {sentence}\n") == 1
     assert done.out.count(sentence) == 1

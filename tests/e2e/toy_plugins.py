@@ -132,11 +132,12 @@ class Means(Learner):
         grey = np.concatenate([np.asarray(s.images).mean(axis=(1, 2, 3)) for s in sets])
         labels = np.concatenate([s.labels for s in sets])
         chosen = context.rng("images").permutation(len(labels))[: max(self.images, 3)]
-        chosen = np.concatenate([chosen, [np.flatnonzero(labels == c)[0] for c in range(3)]])
+        classes = len(task.info.classes)
+        chosen = np.concatenate([chosen, [np.flatnonzero(labels == c)[0] for c in range(classes)]])
         middle = np.median if task.arch == "median" else np.mean
-        centres = np.array([middle(grey[chosen][labels[chosen] == c]) for c in range(3)])
+        centres = np.array([middle(grey[chosen][labels[chosen] == c]) for c in range(classes)])
         found = np.abs(np.asarray(task.test.images).mean(axis=(1, 2, 3))[:, None] - centres).argmin(axis=1)
-        return TrainResult(np.eye(3, dtype=np.float32)[found], steps=1, images_seen=len(labels), parameters=3)
+        return TrainResult(np.eye(classes, dtype=np.float32)[found], steps=1, images_seen=len(labels), parameters=3)
 '''
 )
 

@@ -1,13 +1,8 @@
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from mini_lecf import write_mini_clip, write_mini_t5
 
 from benchbench.errors import UsageError

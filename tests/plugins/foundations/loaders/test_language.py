@@ -1,13 +1,9 @@
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from mini_lecf import write_mini_t5
 
 from benchbench.errors import BenchError, UsageError
