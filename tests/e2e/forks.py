@@ -31,9 +31,9 @@ LIBRARIES = (
 class ForkServer:
     """The client's side: one process, one command at a time."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], libraries: tuple[str, ...] = LIBRARIES) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, __file__, *libraries],
             env=dict(env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,7 +83,7 @@ def _serve() -> None:
     import gc
     import importlib
 
-    for name in LIBRARIES:
+    for name in sys.argv[1:]:
         importlib.import_module(name)
     gc.freeze()  # so that a child's collections do not copy every page
     while line := sys.stdin.readline():
