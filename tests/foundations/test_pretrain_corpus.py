@@ -70,6 +70,7 @@ def test_pretraining_imports_neither_sklearn_nor_any_dataset():
     assert not {name for name in names if name.split(".")[0] in ("sklearn", "datasets", "torchvision")}
 
 
+@pytest.mark.slow
 def test_whole_run_completes_when_sklearn_cannot_be_imported(work, atlas, tmp_path):
     script = (
         "import sys; sys.modules['sklearn'] = None\n"
