@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -55,11 +54,12 @@ class Bench:
         """Run a command to its end and insist on its exit code.
 
         It is a fork of an interpreter with all libraries, unless a ``fresh`` one is asked for or the command has
-        variables of others than benchbench, which many libraries read when they are imported.
+        variables of others than benchbench, which many libraries read when they are imported. Forks after imports
+        are sure on Linux alone.
         """
         began = time.monotonic()
         words = [str(word) for word in arguments]
-        if not fresh and hasattr(os, "fork") and all(name.startswith("BENCH_") for name in env):
+        if not fresh and sys.platform == "linux" and all(name.startswith("BENCH_") for name in env):
             ended = forks.server(self.env).run(words, self.folder, timeout, env)
         else:
             ended = self._fresh(words, timeout, env)

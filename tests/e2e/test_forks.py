@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 
 import forks
 import pytest
 from driving import Bench
 from toys import OPTIONS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="commands are forks on Linux alone")
 
 
 def test_it_says_what_a_fresh_interpreter_says(bench: Bench):
