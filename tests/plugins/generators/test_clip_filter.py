@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mini_lecf import write_mini_clip
+from mini_clip import write_mini_clip
 
 from benchbench.errors import UsageError
 from benchbench.plugins.images import ImageSet

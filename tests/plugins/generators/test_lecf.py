@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mini_lecf import write_mini_clip, write_mini_t5
+from mini_clip import write_mini_clip
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import UsageError
 from benchbench.plugins.images import ImageSet

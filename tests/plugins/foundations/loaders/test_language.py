@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mini_lecf import write_mini_t5
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import BenchError, UsageError
 from benchbench_plugins.generators.lecf.language import open_language_model
