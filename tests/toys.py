@@ -183,7 +183,7 @@ class ToyLearner(Learner):
         note(f"train {task.arch}")
         pause("train")
         if task.arch == "boom":
-            raise ValueError("boom as it was told")
+            raise ValueError("boom as asked")
         if task.arch == "memory":
             raise MemoryError
         if task.arch == "leave":
