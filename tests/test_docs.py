@@ -71,12 +71,15 @@ def test_the_plugin_of_a_page_is_what_bench_new_writes_and_keeps_its_promises(tm
     conformance(load(catalog().get(kind, str(plugin))), name=name, strict=True)
 
 
-def test_the_executor_and_the_report_of_the_pages_serve_a_run(tmp_path):
+def test_the_generator_the_executor_and_the_report_of_the_pages_serve_a_run(tmp_path):
+    """A whole experiment on real digits, at the smallest size that is one."""
+    (tmp_path / "blend.py").write_text(generator_block(), "utf-8")
     (tmp_path / "fresh.py").write_text(block_of("write-an-executor.md"), "utf-8")
     (tmp_path / "webpage.py").write_text(block_of("write-a-report.md"), "utf-8")
-    run = "run --gen real --data digits --arch shufflenetv2 --metric none --shots 1 --learner timm:steps=2"
+    run = "run --gen ./blend.py:strength=0.5 --data digits --arch shufflenetv2 --metric none --shots 1 --n-syn 10"
+    run += " --learner timm:steps=2 --executor ./fresh.py --device cpu --no-baseline"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    for command in (f"{run} --executor ./fresh.py --device cpu", "report --format ./webpage.py"):
+    for command in (run, "report --format ./webpage.py"):
         done = subprocess.run(
             [sys.executable, "-c", "from benchbench.cli import main; main()", *shlex.split(command)],
             cwd=tmp_path,
@@ -87,7 +90,10 @@ def test_the_executor_and_the_report_of_the_pages_serve_a_run(tmp_path):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "<td>digits</td><td>real</td>" in (tmp_path / "results" / "webpage.html").read_text("utf-8")
+    rows = (tmp_path / "results" / "leaderboard.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 2
+    assert "blend.py:strength=0.5" in rows[1]
+    assert "<td>digits</td><td>blend.py:strength=0.5</td>" in (tmp_path / "results" / "webpage.html").read_text("utf-8")
 
 
 def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):
@@ -98,28 +104,6 @@ def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):
     path.write_text(head + textwrap.indent(body, "    "), "utf-8")
     results = conformance(load(catalog().get("augmentation", str(path))), name="page", strict=True)
     assert "parts of a batch make the whole" in {result.name for result in results if not result.skipped}
-
-
-def test_the_generator_of_the_page_runs(tmp_path):
-    """A whole experiment on real digits, at the smallest size that is one."""
-    (tmp_path / "blend.py").write_text(generator_block(), "utf-8")
-    command = "run --gen ./blend.py:strength=0.5 --data digits --arch shufflenetv2 --metric none --shots 1 --n-syn 10"
-    command += " --learner timm:steps=2 --executor inline --device cpu --no-baseline"
-    start = "from benchbench.cli import main; main()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", start, *shlex.split(command)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = (tmp_path / "results" / "leaderboard.csv").read_text("utf-8").splitlines()
-    assert len(rows) == 2
-    assert "blend.py:strength=0.5" in rows[1]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from benchbench import Executor, Report, Running, run_step
-from benchbench.plugins.catalog import catalog, load
+from benchbench.planning.chains import own_entries
+from benchbench.plugins.catalog import load
 from benchbench.testing import conformance, run_checks
 
 
@@ -16,8 +17,7 @@ from benchbench.testing import conformance, run_checks
     [
         pytest.param(entry, id=entry.name, marks=pytest.mark.slow if entry.name == "ray" else ())
         for kind in ("executor", "report")
-        for entry in catalog().entries(kind)
-        if entry.distribution == "benchbench"
+        for entry in own_entries(kind)
     ],
 )
 def test_what_ships_keeps_its_promises(entry, monkeypatch):

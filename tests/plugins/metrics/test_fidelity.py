@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasetinfos import dataset_info
 from safetensors.torch import save
 
 from benchbench.errors import BenchError, CorruptError, UsageError
-from benchbench.plugins import DatasetInfo
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build
@@ -43,19 +43,7 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def context_for(folder: Path, seed: int = 7) -> Context:
-    info = DatasetInfo(
-        name="toy",
-        classes=CLASSES,
-        counts={},
-        class_counts=(0, 0, 0),
-        resolution=32,
-        classify_resolution=32,
-        generate_resolution=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        flip_keeps_class=True,
-        foundation="glyph-sd",
-    )
+    info = dataset_info(CLASSES, 32, foundation="glyph-sd")
     return Context(seed, folder, folder, info, foundations={"glyph-cnn": folder})
 
 

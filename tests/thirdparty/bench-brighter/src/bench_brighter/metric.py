@@ -18,8 +18,8 @@ class Brightness(Metric):
     floor: float = param(1.0, above=0.0, help="Grey level that the real mean counts as at least.")
 
     def columns(self) -> Sequence[Column]:
-        """Return the one number; 1 is as bright as real, so neither way is better."""
-        return (Column("brightness", "times brighter", 2),)
+        """Return the one number; neither more nor less of it is better."""
+        return (Column("brightness", "times as bright", 2),)
 
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         """Divide the mean grey levels."""
