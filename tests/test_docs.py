@@ -57,6 +57,14 @@ def test_every_template_has_a_page():
     assert [template for template, _ in PLUGINS.values()] == list(TEMPLATES)
 
 
+def test_the_index_links_every_page_and_the_readme_every_kind():
+    index, readme = text(ROOT / "docs/README.md"), text(ROOT / "README.md")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+    for page in PLUGINS:
+        assert f"](docs/{page})" in readme, page
+
+
 @pytest.mark.parametrize("page", PLUGINS)
 def test_the_plugin_of_a_page_is_what_bench_new_writes(tmp_path, page):
     """Templates are held to their promises in ``test_scaffold``, and so is what the pages show."""
