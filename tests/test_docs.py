@@ -171,6 +171,15 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_way_of_a_value_names_files_that_are_there():
+    """Of the rooms of the harness, or of the repository."""
+    table = text(ROOT / "docs/architecture.md").split("## The way of one value")[1]
+    named = [path for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for path in re.findall("`(.*?)`", row)]
+    assert len(named) > 15
+    missing = [path for path in named if not (ROOT / "benchbench" / path).exists() and not (ROOT / path).exists()]
+    assert not missing
+
+
 def test_the_columns_of_the_leaderboard_are_explained_in_their_order():
     from benchbench.results.csv import LEADING
 
@@ -215,7 +224,7 @@ def test_the_readme_quotes_the_recorded_table_of_generators():
     spelled = {"biggan, random latents": "biggan", "biggan, inversion": "biggan:mode=inversion"}
     spelled["biggan, inversion, perturbation 0.3"] = "biggan:mode=inversion,perturbation=0.3"
     spelled["diffinv+clip-filter:threshold=0.95"] = "diffinv+clip-filter"
-    table = text(ROOT / "README.md").split("**Every generator beside it**")[1].split("As in the paper")[0]
+    table = text(ROOT / "README.md").split("**Every generator**")[1].split("As in the paper")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "±" in line]
     assert len(lines) == 11
     for name, images, accuracy, difference, *values, _ in lines:
