@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from .plugins.images import Images as Images
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
-    from .plugins.report import Report as Report
+    from .reporting.report import Report as Report
+    from .results.csv import csv_text as csv_text
     from .results.folder import Record as Record
     from .results.frame import load_results as load_results
+    from .results.table import Table as Table
+    from .results.table import build_table as build_table
     from .running.api import run as run
     from .running.work import run_step as run_step
 
@@ -39,10 +42,13 @@ _PLACES = {
     "run": "running.api",
     "load_results": "results.frame",
     "Record": "results.folder",
+    "Table": "results.table",
+    "build_table": "results.table",
+    "csv_text": "results.csv",
     "Executor": "plugins.executor",
     "Running": "plugins.executor",
     "run_step": "running.work",
-    "Report": "plugins.report",
+    "Report": "reporting.report",
     "param": "plugins.parameters",
     "ImageSet": "plugins.images",
     "Images": "plugins.images",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance
-from benchbench.testing.scaffold import create
+from benchbench.testing.scaffold import TEMPLATES, create
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,14 +28,23 @@ def text(page: Path) -> str:
     return page.read_text("utf-8")
 
 
-def block_of(page: str) -> str:
-    """Return the one block of Python of a page."""
-    (block,) = [body for language, body in BLOCK.findall(text(ROOT / "docs" / page)) if language == "python"]
-    return block
+def block_of(page: str, marker: str) -> str:
+    """Return the block of Python below the comment ``marker`` of a page."""
+    return text(ROOT / "docs" / page).split(f"<!-- {marker} -->\n```python\n")[1].split("```\n")[0]
 
 
-def generator_block() -> str:
-    return block_of("write-a-generator.md")
+#: Each page with a plugin: the template of ``bench new`` that it shows, and the name that it gives it.
+PLUGINS = {
+    "write-a-generator.md": ("generator", "blend"),
+    "write-a-text-to-image-generator.md": ("text-to-image-generator", "redraw"),
+    "write-a-generator-with-a-fit.md": ("fitted-generator", "wording"),
+    "write-a-dataset.md": ("dataset", "shapes"),
+    "write-an-augmentation.md": ("augmentation", "patch"),
+    "write-a-learner.md": ("learner", "nearest"),
+    "write-a-metric.md": ("metric", "novelty"),
+    "write-an-executor.md": ("executor", "fresh"),
+    "write-a-report.md": ("report", "webpage"),
+}
 
 
 def bench_lines(page: Path) -> list[str]:
@@ -42,84 +53,95 @@ def bench_lines(page: Path) -> list[str]:
     return [line.split(" #")[0].strip() for line in lines if line.startswith("bench ")]
 
 
-def test_the_generator_is_what_bench_new_writes(tmp_path):
-    plugin, _ = create("generator", "blend", tmp_path)
-    assert generator_block() == plugin.read_text("utf-8")
+def test_every_template_has_a_page():
+    assert [template for template, _ in PLUGINS.values()] == list(TEMPLATES)
 
 
-def test_the_generator_of_the_page_keeps_its_promises(tmp_path):
-    path = tmp_path / "page.py"
-    path.write_text(generator_block(), "utf-8")
-    conformance(load(catalog().get("generator", str(path))), name="page", strict=True)
-    code = [line for line in generator_block().splitlines() if line.strip()]
-    assert len(code) <= 32
+def test_the_index_links_every_page_and_the_readme_every_kind():
+    index, readme = text(ROOT / "docs/README.md"), text(ROOT / "README.md")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+    for page in PLUGINS:
+        assert f"](docs/{page})" in readme, page
 
 
-def test_the_learner_of_the_page_is_what_bench_new_writes_and_keeps_its_promises(tmp_path):
-    plugin, _ = create("learner", "nearest", tmp_path)
-    assert block_of("write-a-learner.md") == plugin.read_text("utf-8")
-    conformance(load(catalog().get("learner", str(plugin))), name="nearest", strict=True)
+@pytest.mark.parametrize("page", PLUGINS)
+def test_the_plugin_of_a_page_is_what_bench_new_writes(tmp_path, page):
+    """Templates are held to their promises in ``test_scaffold``, and so is what the pages show."""
+    template, name = PLUGINS[page]
+    plugin, _ = create(template, name, tmp_path)
+    assert block_of(page, template) == plugin.read_text("utf-8")
+    assert f"`bench new {template} {name}` writes exactly this into `{name}.py`" in text(ROOT / "docs" / page)
 
 
-@pytest.mark.parametrize(
-    ("kind", "page", "name"),
-    [("executor", "write-an-executor.md", "fresh"), ("report", "write-a-report.md", "webpage")],
-)
-def test_the_plugin_of_a_page_is_what_bench_new_writes_and_keeps_its_promises(tmp_path, kind, page, name):
-    plugin, _ = create(kind, name, tmp_path)
-    assert block_of(page) == plugin.read_text("utf-8")
-    conformance(load(catalog().get(kind, str(plugin))), name=name, strict=True)
+@pytest.fixture(scope="module")
+def folder_of_plugins(tmp_path_factory):
+    """Return a folder with the plugin of every page."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for page, (template, name) in PLUGINS.items():
+        (folder / f"{name}.py").write_text(block_of(page, template), "utf-8")
+    return folder
 
 
-def test_the_executor_and_the_report_of_the_pages_serve_a_run(tmp_path):
-    (tmp_path / "fresh.py").write_text(block_of("write-an-executor.md"), "utf-8")
-    (tmp_path / "webpage.py").write_text(block_of("write-a-report.md"), "utf-8")
-    run = "run --gen real --data digits --arch shufflenetv2 --metric none --shots 1 --learner timm:steps=2"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-    for command in (f"{run} --executor ./fresh.py --device cpu", "report --format ./webpage.py"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from benchbench.cli import main; main()", *shlex.split(command)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert "<td>digits</td><td>real</td>" in (tmp_path / "results" / "webpage.html").read_text("utf-8")
-
-
-def test_the_augmentation_of_the_page_keeps_its_promises(tmp_path):
-    (body,) = [code for language, code in BLOCK.findall(text(ROOT / "docs/augmentations.md")) if language == "python"]
-    path = tmp_path / "page.py"
-    head = "from dataclasses import dataclass\nfrom benchbench.plugins import Augmentation\n\n@dataclass(frozen=True)\n"
-    head += 'class Page(Augmentation):\n    """The example."""\n\n'
-    path.write_text(head + textwrap.indent(body, "    "), "utf-8")
-    results = conformance(load(catalog().get("augmentation", str(path))), name="page", strict=True)
-    assert "parts of a batch make the whole" in {result.name for result in results if not result.skipped}
-
-
-def test_the_generator_of_the_page_runs(tmp_path):
-    """A whole experiment on real digits, at the smallest size that is one."""
-    (tmp_path / "blend.py").write_text(generator_block(), "utf-8")
-    command = "run --gen ./blend.py:strength=0.5 --data digits --arch shufflenetv2 --metric none --shots 1 --n-syn 10"
-    command += " --learner timm:steps=2 --executor inline --device cpu --no-baseline"
-    start = "from benchbench.cli import main; main()"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+def bench(folder: Path, command: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", start, *shlex.split(command)],
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, "-c", "from benchbench.cli import main; main()", *shlex.split(command)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = (tmp_path / "results" / "leaderboard.csv").read_text("utf-8").splitlines()
-    assert len(rows) == 2
-    assert "blend.py:strength=0.5" in rows[1]
+    return done.stdout
+
+
+def leaderboard(folder: Path, results: str) -> list[dict[str, str]]:
+    with (folder / results / "leaderboard.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_plugins_of_the_pages_do_their_work_together(folder_of_plugins):
+    """On real digits and the embedded diffusion model, through the real command line, at the smallest size there is."""
+    command = "run --data digits --shots 1 --n-syn 10 --no-baseline --executor inline --device cpu --results first"
+    command += " --gen ./redraw.py:num_inference_steps=2 --gen ./wording.py:steps=3,batch_size=4,num_inference_steps=2"
+    command += " --aug ./patch.py --arch shufflenetv2 --learner timm:steps=2 --metric ./novelty.py"
+    bench(folder_of_plugins, command)
+    rows = leaderboard(folder_of_plugins, "first")
+    assert [row["gen"].split(":")[0] for row in rows] == ["redraw.py", "wording.py"]
+    assert [row["aug"].split("+")[-1] for row in rows] == ["patch.py"] * 2
+    assert [row["n_made"] for row in rows] == ["10"] * 2
+    assert all(float(row["nearest_mean"]) > 0 for row in rows)
+
+
+def test_the_plugins_of_the_other_pages_do_too(folder_of_plugins):
+    command = "run --data ./shapes.py --shots 2 --n-syn 4 --no-baseline --executor ./fresh.py --device cpu"
+    command += " --gen ./blend.py:strength=0.5 --learner ./nearest.py --metric none --results second"
+    bench(folder_of_plugins, command)
+    (row,) = leaderboard(folder_of_plugins, "second")
+    assert (row["data"], row["gen"], row["learner"]) == ("shapes.py", "blend.py:strength=0.5", "nearest.py")
+    bench(folder_of_plugins, "report --format ./webpage.py --results second")
+    page = (folder_of_plugins / "second" / "webpage.html").read_text("utf-8")
+    assert "<td>shapes.py</td><td>blend.py:strength=0.5</td>" in page
+
+
+def test_a_sweep_over_sampling_fits_once(folder_of_plugins):
+    """As the page on ``fit`` says of its own plugin."""
+    command = "plan --gen ./wording.py --data digits --shots 1 --no-baseline --sweep gen.guidance_scale=1,2,4 --json"
+    steps = json.loads(bench(folder_of_plugins, command))["steps"]
+    counts = Counter(step["stage"] for step in steps)
+    assert (counts["fit"], counts["sample"]) == (1, 3)
+
+
+def test_the_imagewise_of_the_page_keeps_its_promises(tmp_path):
+    body = block_of("write-an-augmentation.md", "imagewise")
+    path = tmp_path / "page.py"
+    head = "from dataclasses import dataclass\nfrom benchbench.plugins import Augmentation\n\n@dataclass(frozen=True)\n"
+    head += 'class Page(Augmentation):\n    """The example."""\n\n'
+    path.write_text(head + textwrap.indent(body, "    "), "utf-8")
+    results = conformance(load(catalog().get("augmentation", str(path))), name="page", strict=True)
+    assert "parts of a batch make the whole" in {result.name for result in results if not result.skipped}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -147,6 +169,15 @@ def test_commands_are_spelled_as_the_command_line_spells_them(page):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
         assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_way_of_a_value_names_files_that_are_there():
+    """Of the rooms of the harness, or of the repository."""
+    table = text(ROOT / "docs/architecture.md").split("## The way of one value")[1]
+    named = [path for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for path in re.findall("`(.*?)`", row)]
+    assert len(named) > 15
+    missing = [path for path in named if not (ROOT / "benchbench" / path).exists() and not (ROOT / path).exists()]
+    assert not missing
 
 
 def test_the_columns_of_the_leaderboard_are_explained_in_their_order():
@@ -193,7 +224,7 @@ def test_the_readme_quotes_the_recorded_table_of_generators():
     spelled = {"biggan, random latents": "biggan", "biggan, inversion": "biggan:mode=inversion"}
     spelled["biggan, inversion, perturbation 0.3"] = "biggan:mode=inversion,perturbation=0.3"
     spelled["diffinv+clip-filter:threshold=0.95"] = "diffinv+clip-filter"
-    table = text(ROOT / "README.md").split("**Every generator beside it**")[1].split("As in the paper")[0]
+    table = text(ROOT / "README.md").split("**Every generator**")[1].split("As in the paper")[0]
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if "±" in line]
     assert len(lines) == 11
     for name, images, accuracy, difference, *values, _ in lines:

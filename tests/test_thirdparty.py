@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from publicnames import private_names
 
 PACKAGE = Path(__file__).parent / "thirdparty" / "bench-brighter"
 
@@ -61,6 +62,11 @@ def installed(tmp_path_factory):
         lay_out(source, target)
     repository = str(Path(__file__).parent.parent)
     return source, {**os.environ, "PYTHONPATH": f"{target}{os.pathsep}{repository}"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_it_uses_public_names_only(path):
+    assert private_names(path.read_text("utf-8")) == []
 
 
 def python(installed, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -127,6 +133,8 @@ def test_its_metric_executor_and_report_serve_a_real_run(installed, tmp_path):
     (record,) = results.glob("records/*/brighter/*/*.json")
     assert json.loads(record.read_text("utf-8"))["metrics"]["brightness"]["brightness"] > 1
     before = (results / "leaderboard.csv").read_bytes()
+    assert b",brightness" in before.splitlines()[0]
+    assert "times as bright" in (results / "leaderboard.md").read_text("utf-8")
     (results / "leaderboard.csv").unlink()
     done = bench(installed, "report", "--results", str(results), "--format", "brightest:most=1")
     assert done.returncode == 0, done.stderr

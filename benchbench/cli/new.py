@@ -9,16 +9,22 @@ import typer
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="dataset, generator, augmentation, learner, metric, executor or report.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="generator, text-to-image-generator, fitted-generator, dataset, augmentation, learner, metric, "
+            "executor or report."
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="The plugin's name, such as my-generator.")],
 ) -> None:
     """Write a working plugin and its test into the current folder."""
-    from ..testing.scaffold import create
+    from ..testing.scaffold import TEMPLATES, create
 
     written = create(kind, name, Path.cwd())
     for path in written:
         typer.echo(f"wrote {path.name}")
-    plugin = written[0].name
+    kind, plugin = TEMPLATES[kind], written[0].name
     typer.echo(f"try   bench check ./{plugin}")
     if kind == "report":
         typer.echo(f"      bench report --format ./{plugin}")

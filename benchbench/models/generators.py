@@ -243,7 +243,7 @@ class ClipUser(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from .clip.needs import EXTRAS, clip_packages
+        from .clip.layout import EXTRAS, clip_packages
 
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
         packages = clip_packages(clip, self.registered or type(self).__name__)

@@ -12,8 +12,19 @@ from string import Template
 from ..errors import UsageError, nearest
 from . import some_foundation
 
-#: The kinds that have a template. A foundation is weights, which no template can give.
-TEMPLATES = ("dataset", "generator", "augmentation", "learner", "metric", "executor", "report")
+#: What ``bench new`` can write, each with the kind of plugin that it is. A foundation is weights, which no template
+#: can give.
+TEMPLATES = {
+    "generator": "generator",
+    "text-to-image-generator": "generator",
+    "fitted-generator": "generator",
+    "dataset": "dataset",
+    "augmentation": "augmentation",
+    "learner": "learner",
+    "metric": "metric",
+    "executor": "executor",
+    "report": "report",
+}
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 
 
@@ -54,7 +65,9 @@ def _module(kind: str, name: str) -> str:
     if kind == "foundation":
         raise UsageError("foundation: has no template, being weights in a folder; name that folder as model=./folder")
     if kind not in TEMPLATES:
-        raise UsageError(f"{kind}: unknown kind{nearest(kind, TEMPLATES) or '; there are ' + ', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"{kind}: unknown kind{nearest(kind, tuple(TEMPLATES)) or '; there are ' + ', '.join(TEMPLATES)}"
+        )
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
         example = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or f"my-{kind}"

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from benchbench.errors import BenchError
 from benchbench.models.generators import ClipUser
-from benchbench.plugins import Context, DatasetInfo, ImageSet, param
+from benchbench.plugins import Context, ImageSet, param
 from benchbench.plugins.images import batches
 
 #: Images between two savings of the scores.
@@ -111,11 +111,3 @@ class ClipFilter(ClipUser):
         if context.upstream is None:
             raise BenchError("clip-filter: works on another generator's images; write generator+clip-filter")
         return context.upstream
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded CLIP; ``None`` with any other."""
-        if stage == "sample":
-            return 1.0 + images * 0.0001
-        if stage != "fit" or self.clip != "glyph-clip":
-            return None
-        return 6.0 + images * 0.0005  # measured on one core

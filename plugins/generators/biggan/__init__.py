@@ -139,17 +139,3 @@ class BigGAN(Generator):
         from .sampling import sample_latents
 
         yield from sample_latents(train, context, self)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded generator; ``None`` with any other."""
-        if self.model != "glyph-biggan":
-            return None
-        opening, visit, learning, image = 4.0, 0.0022, 0.0009, 0.0009  # measured on one core, batches of 50
-        if stage == "fit":
-            # Every shard trains psi on the whole subset; its own size is all that is known here.
-            seen = 200 * images if self.feature_steps is None else self.feature_steps * self.feature_batch
-            trained = seen * learning * (self.feature_width / 32) ** 2 if self.features == "train" else 0.0
-            return opening + images * self.steps * visit + trained
-        if stage == "sample":
-            return opening + images * image
-        return None

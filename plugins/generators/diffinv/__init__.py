@@ -184,15 +184,3 @@ class DiffusionInversion(DiffusionGenerator):
         from .sampling import sample_variants
 
         yield from sample_variants(train, context, self.resolve(context.info))
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model_and_side(info)
-        if model != "glyph-sd" or resolution != 32:
-            return None
-        opening, visit, call, image = 10.0, 0.0042, 0.0018, 0.004  # measured on one core, batches of 25 and 50
-        if stage == "fit":
-            return opening + images * self.checkpoints[-1] * visit
-        if stage == "sample":
-            return opening + images * (2 * self.num_inference_steps * call + image)
-        return None

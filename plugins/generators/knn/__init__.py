@@ -229,13 +229,3 @@ class KNN(Generator):
     def _refuse_few(self, count: int, before: str = "", after: str = "") -> None:
         if count < self.k:
             raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{after}; ask for no more")
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded CLIP and pool; ``None`` with any other."""
-        if (self.clip, self.pool) != ("glyph-clip", "glyph-pool"):
-            return None
-        if stage == "fit":
-            return 6.0 + images * (0.0005 + 0.0001 * (self.k + self.spare))  # measured on one core
-        if stage == "sample":
-            return 1.0 + images * 0.00005
-        return None

@@ -155,16 +155,3 @@ class LECF(TextToImageGenerator):
         from .sampling import sample_candidates
 
         yield from sample_candidates(context, self)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded models; ``None`` with any other."""
-        model, resolution = self.model_and_side(info)
-        if stage == "sample":
-            return 1.0 + images * 0.0001
-        if stage != "fit" or model != "glyph-sd" or resolution != 32:
-            return None
-        if self.language_model not in (None, "glyph-words") or self.clip not in (None, "glyph-clip"):
-            return None
-        opening, call, image = 8.0, 0.0018, 0.005  # measured on one core, batches of 50
-        calls = self.num_inference_steps * (2 if self.guidance_scale > 1 else 1)
-        return opening + images * (calls * call + image)

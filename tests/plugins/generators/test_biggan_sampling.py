@@ -15,7 +15,7 @@ from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.locate import locate
 from benchbench.plugins.parameters import build
-from benchbench_plugins.foundations.glyph_biggan import GlyphBigGAN
+from benchbench_plugins.foundations.glyph import GlyphBigGAN
 from benchbench_plugins.generators.biggan import BigGAN
 from benchbench_plugins.generators.biggan.network import FrozenGenerator
 from benchbench_plugins.generators.biggan.sampling import sources
@@ -198,7 +198,7 @@ def test_plan_time_checks(mini_gan, tmp_path):
 
 
 def test_the_embedded_model_makes_the_digits_it_is_asked_for():
-    from benchbench_plugins.foundations.glyph_cnn import GlyphCNN
+    from benchbench_plugins.foundations.glyph import GlyphCNN
     from benchbench_plugins.foundations.pretrain.gan_export import recognised
     from benchbench_plugins.generators.biggan.layout import read_biggan_layout
     from benchbench_plugins.generators.biggan.network import load_biggan

@@ -1,13 +1,8 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from mini_lecf import write_mini_clip
+from mini_clip import write_mini_clip
 
 from benchbench.errors import UsageError
 from benchbench.models.clip import model

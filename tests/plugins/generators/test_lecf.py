@@ -1,14 +1,10 @@
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from mini_lecf import write_mini_clip, write_mini_t5
+from mini_clip import write_mini_clip
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import UsageError
 from benchbench.plugins.images import ImageSet

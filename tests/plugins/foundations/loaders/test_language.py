@@ -1,14 +1,10 @@
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
-from mini_lecf import write_mini_t5
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import BenchError, UsageError
 from benchbench_plugins.generators.lecf.language import check_concepts, check_language_folder, open_language_model

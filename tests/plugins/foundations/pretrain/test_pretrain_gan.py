@@ -120,7 +120,7 @@ def test_the_finished_generator_works_in_eval_mode_as_it_does_on_batches(corpus,
 
 
 def test_an_untrained_generator_is_not_recognised():
-    from benchbench_plugins.foundations.glyph_cnn import GlyphCNN
+    from benchbench_plugins.foundations.glyph import GlyphCNN
 
     model = finished(gan._Game(0).average, 0, batches=1)
     assert recognised(model, GlyphCNN().folder(), 0)[1] < 0.3

@@ -338,12 +338,6 @@ def test_planning_imports_nothing_heavy(world):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_estimates_are_for_the_embedded_parts_alone():
-    info = replace(tiny_info(), name="digits")
-    assert KNN().seconds("fit", 50, info) < KNN(k=500).seconds("fit", 50, info)
-    assert KNN(clip="x/y").seconds("fit", 50, info) is None
-
-
 class Server:
     """Stands in for a retrieval server: random hits, every fifth of them a dead link."""
 

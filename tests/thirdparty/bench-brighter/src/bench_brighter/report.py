@@ -7,9 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchbench import Report, param
-from benchbench.results.csv import csv_text
-from benchbench.results.table import Table
+from benchbench import Report, Table, csv_text, param
 
 
 @dataclass(frozen=True)
