@@ -65,7 +65,9 @@ def _module(kind: str, name: str) -> str:
     if kind == "foundation":
         raise UsageError("foundation: has no template, being weights in a folder; name that folder as model=./folder")
     if kind not in TEMPLATES:
-        raise UsageError(f"{kind}: unknown kind{nearest(kind, tuple(TEMPLATES)) or '; there are ' + ', '.join(TEMPLATES)}")
+        raise UsageError(
+            f"{kind}: unknown kind{nearest(kind, tuple(TEMPLATES)) or '; there are ' + ', '.join(TEMPLATES)}"
+        )
     module = name.replace("-", "_")
     if not _NAME.fullmatch(name):
         example = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or f"my-{kind}"
