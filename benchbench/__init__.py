@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .plugins.images import Images as Images
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
-    from .plugins.report import Report as Report
+    from .reporting.report import Report as Report
     from .results.csv import csv_text as csv_text
     from .results.folder import Record as Record
     from .results.frame import load_results as load_results
@@ -48,7 +48,7 @@ _PLACES = {
     "Executor": "plugins.executor",
     "Running": "plugins.executor",
     "run_step": "running.work",
-    "Report": "plugins.report",
+    "Report": "reporting.report",
     "param": "plugins.parameters",
     "ImageSet": "plugins.images",
     "Images": "plugins.images",

@@ -29,7 +29,7 @@ import numpy as np
 import prdc
 import scipy.linalg
 
-from benchbench.statistics.frechet import frechet_distance
+from benchbench.statistics.distances import frechet_distance
 from benchbench.statistics.prdc import compute_prdc
 
 SHARES = ("precision", "recall", "density", "coverage")

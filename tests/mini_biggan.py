@@ -6,26 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasetinfos import dataset_info
 from safetensors.torch import save_file
 
-from benchbench.plugins import DatasetInfo
 from benchbench.plugins.images import ImageSet
 from benchbench_plugins.generators.biggan.network import BigGANConfig, BigGANGenerator, SpectralNorm
 
 MINI = BigGANConfig(n_classes=2, G_ch=4, dim_z=8, bottom_width=4, multipliers=(4, 3, 2))
-INFO = DatasetInfo(
-    name="toy",
-    classes=("a", "b"),
-    counts={"train": 6, "validation": 0, "test": 0},
-    class_counts=(3, 3),
-    resolution=16,
-    classify_resolution=16,
-    generate_resolution=16,
-    mean=(0.5, 0.4, 0.3),
-    std=(0.2, 0.25, 0.3),
-    flip_keeps_class=False,
-    foundation="none",
-)
+INFO = dataset_info(("a", "b"), class_counts=(3, 3), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), flip_keeps_class=False)
 
 
 def random_biggan(config: BigGANConfig = MINI, seed: int = 0) -> BigGANGenerator:

@@ -1,14 +1,15 @@
 """Randomly initialised CLIPs in the published formats: real configurations, few and narrow layers.
 
 ``write_mini_vit`` has what openai/clip-vit-base-patch16 has: patch 16 of 224 px, 77 positions, 512 wide
-embeddings, quick_gelu and an image processor written with plain numbers. ``write_mini_resnet`` is OpenAI's RN50
-as open_clip stores it, at 64 px.
+embeddings, quick_gelu and an image processor written with plain numbers. ``write_mini_clip`` is the smallest.
+``write_mini_resnet`` is OpenAI's RN50 as open_clip stores it, at 64 px.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mini_sd import END, START, write_tokenizer
 
@@ -18,30 +19,54 @@ OPENAI_STD = [0.26862954, 0.26130258, 0.27577711]
 
 def write_mini_vit(folder: Path, seed: int = 0, image_size: int = 224) -> Path:
     """Write a CLIPModel folder, safetensors; same arguments, same weights."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
-    ids = write_tokenizer(folder)
-    tokens = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[END]}
     narrow = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "hidden_act": "quick_gelu"}
-    text = {"vocab_size": len(ids), "num_attention_heads": 2, "max_position_embeddings": 77, **narrow, **tokens}
     vision = {"image_size": image_size, "patch_size": 16, "num_attention_heads": 4, **narrow}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=512)
-        CLIPModel(config).save_pretrained(folder)
     processor = {
         "crop_size": image_size,
         "do_center_crop": True,
         "do_normalize": True,
         "do_resize": True,
         "feature_extractor_type": "CLIPFeatureExtractor",
-        "image_mean": OPENAI_MEAN,
-        "image_std": OPENAI_STD,
         "resample": 3,
         "size": image_size,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), "utf-8")
+    return _write_clip(folder, seed, {"num_attention_heads": 2, **narrow}, vision, 512, processor)
+
+
+def write_mini_clip(folder: Path, seed: int = 0) -> Path:
+    """Write a CLIP that sees 32 px and embeds in 16 numbers, with an image processor as transformers writes it now."""
+    narrow = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": 32},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 32, "width": 32},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "do_convert_rgb": True,
+    }
+    return _write_clip(folder, seed, narrow, {"image_size": 32, "patch_size": 8, **narrow}, 16, processor)
+
+
+def _write_clip(
+    folder: Path, seed: int, text: dict[str, Any], vision: dict[str, Any], width: int, processor: dict[str, Any]
+) -> Path:
+    """Write a model of two transformers with 77 positions, its tokenizer and its image processor."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    ids = write_tokenizer(folder)
+    tokens = {"bos_token_id": ids[START], "eos_token_id": ids[END], "pad_token_id": ids[END]}
+    text = {"vocab_size": len(ids), "max_position_embeddings": 77, **tokens, **text}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=width))
+    model.save_pretrained(str(folder), safe_serialization=True)
+    whole = {**processor, "image_mean": OPENAI_MEAN, "image_std": OPENAI_STD}
+    (folder / "preprocessor_config.json").write_text(json.dumps(whole), "utf-8")
     return folder
 
 

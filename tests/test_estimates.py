@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from benchbench.planning.estimates import Timings, Total, by_stage, duration
+from benchbench.planning.estimates import Timings, Total, by_stage, duration, prior
+from benchbench.planning.resolved import resolve
+from benchbench.planning.spec import parse_spec
 from benchbench.planning.steps import Step
+from benchbench.plugins.catalog import catalog, load
+from benchbench.plugins.parameters import parameters
+from benchbench.testing import tiny_info
+
+PRIORS = json.loads((Path(__file__).parent.parent / "plugins" / "estimates.json").read_text("utf-8"))
+INFO = replace(tiny_info(), counts={"train": 20, "validation": 8, "test": 100}, foundation="glyph-sd")
 
 
 def step(name: str, *inputs: Step, timing: str = "t", units: float = 1.0, guess: float | None = None) -> Step:
@@ -87,3 +97,49 @@ def test_steps_by_stage_keep_their_order():
         "fit": ["a", "c"],
         "train": ["b"],
     }
+
+
+# Priors: what a distribution measured
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "stage", "images", "seconds"),
+    [
+        ("generator", "prompt:num_inference_steps=20", "sample", 500, 8 + 500 * (0.002 + 20 * 0.0036)),
+        ("generator", "diffinv:checkpoints=40", "fit", 50, 10 + 50 * 40 * 0.0042),
+        ("generator", "vae", "transform", 100, 7 + 100 * 32 * 32 * 3e-6),
+        ("generator", "vae:model=some/other", "transform", 100, None),
+        ("generator", "prompt:model=some/other", "sample", 500, None),
+        ("generator", "prompt", "fit", 500, None),
+        ("generator", "real", "sample", 500, None),
+        ("generator", "real-guidance:strength=0.5,num_inference_steps=20", "sample", 9, 8 + 9 * (0.004 + 10 * 0.0036)),
+        ("metric", "fidelity:extractor=inception", "score", 100, 2 + 70),
+        ("metric", "fidelity", "score", 100, 2 + 0.06),
+        ("learner", "clip-zeroshot", "train", 0, 6 + 100 * 0.0005),
+        ("learner", "coop:max_steps=none", "train", 0, None),
+    ],
+)
+def test_priors_are_products_of_parameters_and_counts(kind, text, stage, images, seconds):
+    found = prior(resolve(kind, parse_spec(text), "quick", INFO), stage, images, INFO)
+    assert found == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_every_prior_names_a_plugin_and_its_parameters(name):
+    kind, _, plugin = name.partition("/")
+    cls = load(catalog().get(kind, plugin))
+    known = {item.name for item in parameters(cls)}
+    for row in PRIORS[name]:
+        assert set(row.get("with", {})) <= known
+        for stage, terms in row.items():
+            if stage != "with":
+                assert stage in ("data", "fit", "sample", "transform", "train", "score")
+                named = {factor for product in terms for factor in product.split("*")}
+                assert named <= known | {"1", "images", "test", "classes"}
+                assert all(unit > 0 for unit in terms.values())
+
+
+def test_an_estimate_of_the_plugin_comes_before_the_prior(monkeypatch):
+    resolved = resolve("generator", parse_spec("prompt"), "quick", INFO)
+    monkeypatch.setattr(type(resolved.plugin), "seconds", lambda self, stage, images, info: 2.5)
+    assert prior(resolved, "sample", 500, INFO) == 2.5

@@ -76,7 +76,7 @@ def test_a_plugin_that_exits_or_eats_all_memory_fails_its_step(world, kind):
     assert errors["a"] is None
     assert errors["memory"] == "out of memory"
     assert re.fullmatch(r"SystemExit: 7 \(toylearner.py:\d+\)", errors["leave"])
-    assert re.fullmatch(r"ValueError: boom as it was told \(toylearner.py:\d+\)", errors["boom"])
+    assert re.fullmatch(r"ValueError: boom as asked \(toylearner.py:\d+\)", errors["boom"])
 
 
 def test_a_worker_that_died_at_rest_is_replaced(world):
@@ -209,7 +209,7 @@ def test_ray_makes_the_tables_of_a_local_run_and_leaves_nothing_behind(ray_world
     assert not {pid for pid in descendants(os.getpid()) - before if alive(pid)}
     errors = {record.cell.arch: record.error for record in spread}
     assert errors["a"] is None
-    assert errors["boom"].startswith("ValueError: boom as it was told (toylearner.py:")
+    assert errors["boom"].startswith("ValueError: boom as asked (toylearner.py:")
     assert errors["killed"].startswith("its worker was lost (")
     assert [record.result for record in spread] == [record.result for record in local]
 

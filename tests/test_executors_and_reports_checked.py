@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from benchbench import Executor, Report, Running, run_step
-from benchbench.planning.promises import own_entries
+from benchbench.planning.chains import own_entries
 from benchbench.plugins.catalog import load
 from benchbench.testing import conformance, run_checks
 

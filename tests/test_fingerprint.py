@@ -38,6 +38,7 @@ class Mine(Generator):
 
     rate: float = param(0.1, help="Learning rate.")
     guidance_scale: float = param(3.0, help="Guidance.", stage="sample")
+    batch: int = param(8, help="Images at once.", affects_result=False)
 
     def needs(self) -> Requirements:
         return Requirements(packages=("torch",))
@@ -144,6 +145,7 @@ NOTHING, BOTH, FIT_ONLY, SAMPLE_ONLY = (False, False), (True, True), (True, Fals
         # parameters
         ("gens/mine.py", "param(0.1", "param(0.2", BOTH),
         ("gens/mine.py", "param(3.0", "param(4.0", SAMPLE_ONLY),
+        ("gens/mine.py", "param(8", "param(9", NOTHING),
         # fit and what it imports, through a relative import inside a method and a cycle
         ("gens/mine.py", "invert(train, self.rate)", "invert(train, 2 * self.rate)", FIT_ONLY),
         ("gens/inversion.py", "* rate", "+ rate", FIT_ONLY),

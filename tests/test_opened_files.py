@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import brokenplugins
 import numpy as np
 import pytest
-from toys import DATA
+from toys import write_toys
 
 from benchbench.cli import run_command
 from benchbench.errors import MissingError, UsageError
@@ -212,7 +212,7 @@ class Sees(Generator):
 
 def test_a_plugin_is_checked_on_images_of_a_dataset(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("toydata.py").write_text(DATA, "utf-8")
+    write_toys(tmp_path)
     Path("sees.py").write_text(SEES, "utf-8")
     assert run_command(["check", "./sees.py", "--data", "./toydata.py"]) == 0
     assert f"ok    {PROMISE}" in capsys.readouterr().out
@@ -224,13 +224,13 @@ def test_a_plugin_is_checked_on_images_of_a_dataset(tmp_path, monkeypatch, capsy
 
 
 def test_a_small_part_is_balanced_and_agrees_with_its_description(tmp_path, monkeypatch):
+    write_toys(tmp_path)
     path = tmp_path / "toydata.py"
-    path.write_text(DATA, "utf-8")
     info, train = small_part(str(path), count=9)
     assert train.counts.tolist() == [3, 3, 3] == list(info.class_counts)
     assert (len(train), info.counts["train"]) == (9, 9)
     path.write_text(
-        DATA + "\n    def needs(self):\n        from benchbench import RequiredFile, Requirements\n"
+        path.read_text("utf-8") + "\n    def needs(self):\n        from benchbench import RequiredFile, Requirements\n"
         "        return Requirements(files=(RequiredFile(__import__('pathlib').Path('/gone'), 'images', 'x'),))\n"
     )
     with pytest.raises(MissingError, match="not found: images; looked for /gone"):

@@ -113,6 +113,27 @@ def test_only_what_differs_and_matters_enters_a_key():
     assert set(values_of(made, changed_only=False)) == {item.name for item in parameters(Everything)}
 
 
+def test_what_affects_no_result_enters_no_key():
+    @dataclass(frozen=True)
+    class Batched:
+        batch: int = param(50, help="Images at once.", affects_result=False)
+        resolution: int = param(32, help="Side.", stage="train")
+
+    made = Batched(batch=7, resolution=64)
+    assert values_of(made) == {"batch": 7, "resolution": 64}
+    assert values_of(made, stage="fit") == values_of(made, stage="sample") == {}
+    assert values_of(made, stage="train") == {"resolution": 64}
+
+
+def test_the_earlier_spelling_of_it_is_refused_with_the_new_one():
+    @dataclass(frozen=True)
+    class Batched:
+        batch: int = param(50, help="Images at once.", stage="speed")
+
+    with pytest.raises(TypeError, match=r'^Batched.batch: write affects_result=False in place of stage="speed"$'):
+        parameters(Batched)
+
+
 @given(
     st.one_of(
         st.integers(1, 1000).map(lambda value: ("steps", value)),

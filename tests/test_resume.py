@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 
-from benchbench.testing import make_context
+from benchbench.plugins import Generator, ImageSet
+from benchbench.testing import make_context, tiny_info
+from benchbench.testing.generator import fit_survives_a_kill
+from benchbench.testing.subject import Subject
 
 
 class Counter:
@@ -136,3 +142,53 @@ def test_parts_that_were_finished_are_not_made_again(tmp_path):
     folders = make_context(tmp_path).resume_parts("abcd", make)
     assert made == ["a", "b", "c", "c", "d"]
     assert [(folder / "whole").read_text() for folder in folders] == ["a", "b", "c", "d"]
+
+
+@dataclass(frozen=True)
+class Learned(Generator):
+    """A stranger's generator: it learns the mean image of each class by descent with momentum, and yields these."""
+
+    forgets: ClassVar[bool] = False
+
+    def fit(self, train, context):
+        """Take forty steps, each on one image that is drawn anew."""
+        means = np.zeros((len(train.classes), *train.images.shape[1:]))
+        speed = np.zeros_like(means)
+        state = (means,) if self.forgets else (means, speed)
+        for step in context.resume(range(40), *state):
+            place = int(context.rng(step).integers(len(train)))
+            label = train.labels[place]
+            speed[label] = 0.5 * speed[label] + 0.1 * (train.images[place] - means[label])
+            means[label] += speed[label]
+        np.save(context.folder / "means.npy", means)
+
+    def sample(self, train, context):
+        """Yield the means, the classes in turn."""
+        means = np.rint(np.load(context.fitted[0] / "means.npy")).clip(0, 255).astype(np.uint8)
+        for chunk in context.chunks(context.n_syn, 100):
+            labels = np.array(chunk) % len(train.classes)
+            yield ImageSet(means[labels], labels, train.classes)
+
+
+@dataclass(frozen=True)
+class Forgetful(Learned):
+    """The same, but its momentum is not in the state."""
+
+    forgets: ClassVar[bool] = True
+
+
+def checked(cls, folder):
+    """Run the conformance suite's check of kills alone; the whole suite refuses modules that import torch."""
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+    train = ImageSet(images, np.arange(6) % 2, ("a", "b"))
+    subject = Subject(cls, "learned", {}, folder, train, tiny_info(train), 4, None, lambda seed: train)
+    assert fit_survives_a_kill(subject) == ""
+
+
+def test_one_line_lets_a_strangers_training_survive_a_kill(tmp_path):
+    checked(Learned, tmp_path)
+
+
+def test_a_state_that_lacks_something_is_noticed_by_the_conformance_suite(tmp_path):
+    with pytest.raises(AssertionError, match="fit wrote other bytes after a kill and a second start than in one go"):
+        checked(Forgetful, tmp_path)

@@ -222,8 +222,8 @@ def test_a_failed_cell_is_recorded_and_the_others_go_on(world, tmp_path):
         ("toygen.py", "a"): "done",
     }
     kept = [record for record in read_records(world.results).records if record.status == "failed"]
-    assert {record.error.partition(" (")[0] for record in kept} == {"ValueError: boom as it was told"}
-    assert b"failed (ValueError: boom as it was told" in world.files("leaderboard.md")["leaderboard.md"]
+    assert {record.error.partition(" (")[0] for record in kept} == {"ValueError: boom as asked"}
+    assert b"failed (ValueError: boom as asked" in world.files("leaderboard.md")["leaderboard.md"]
     world.executed()
     world.run(arch=["boom", "a"])
     assert world.executed() == ["train boom", "train boom"], "a failure is tried again, the rest is kept"
@@ -236,7 +236,7 @@ def test_a_failed_generation_fails_its_cells_with_its_cause(world, stage):
         if "fail" in record.cell.gen:
             assert record.status == "failed"
             assert record.error.startswith(f"{stage} toygen.py:fail={stage} toy: ")
-            assert "as it was told" in record.error
+            assert {"fit": "the toy broke as asked", "sample": "no sample today"}[stage] in record.error
         else:
             assert record.status == "done"
 
@@ -413,7 +413,7 @@ def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
         arguments += [f"--{name}", options[name][0]]
     assert run_command(arguments) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line for line in said if line.startswith("bench: 2 cells failed: ValueError: boom as it was told")]
+    assert [line for line in said if line.startswith("bench: 2 cells failed: ValueError: boom as asked")]
     assert [
         line for line in said if line.startswith("bench: metric toymetric.py:fail=true failed (2 of its steps): Runt")
     ]

@@ -133,6 +133,8 @@ def test_its_metric_executor_and_report_serve_a_real_run(installed, tmp_path):
     (record,) = results.glob("records/*/brighter/*/*.json")
     assert json.loads(record.read_text("utf-8"))["metrics"]["brightness"]["brightness"] > 1
     before = (results / "leaderboard.csv").read_bytes()
+    assert b",brightness" in before.splitlines()[0]
+    assert "times as bright" in (results / "leaderboard.md").read_text("utf-8")
     (results / "leaderboard.csv").unlink()
     done = bench(installed, "report", "--results", str(results), "--format", "brightest:most=1")
     assert done.returncode == 0, done.stderr

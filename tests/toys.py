@@ -1,4 +1,8 @@
-"""A tiny world of file plugins without torch: a run through the real harness takes a fraction of a second."""
+"""A tiny world of file plugins without torch: a run through the real harness takes a fraction of a second.
+
+``TOY_LOG=FILE`` in the environment has the plugins write down what they do, ``TOY_PAUSE=STAGE`` has a stage wait
+half-way, so that a test can kill it there, and ``TOY_KILL=NUMBER`` kills the process at that image.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +17,45 @@ from benchbench.planning.plan import Plan, make_plan
 from benchbench.planning.request import make_request
 from benchbench.running import api
 
+#: The stages of a run with all of them, and the options of a command in their folder.
+STAGES = ("data", "fit", "sample", "train", "score")
+_TRAINS = ("--data", "./toydata.py", "--learner", "./toylearner.py", "--arch", "a")
+OPTIONS = ("--gen", "./toygen.py", *_TRAINS, "--metric", "./toymetric.py")
+#: Without generator and metric, in the process of the command.
+BARE = (*_TRAINS, "--metric", "none", "--executor", "inline")
+
+NOTES = """
+import os, time
+
+def note(what):
+    if "TOY_LOG" in os.environ:
+        with open(os.environ["TOY_LOG"], "a") as log:
+            log.write(what + "\\n")
+
+def pause(stage):
+    if os.environ.get("TOY_PAUSE") == stage:
+        time.sleep(60)
+"""
+
 DATA = '''
 from __future__ import annotations
 from dataclasses import dataclass
 import numpy as np
+from toynotes import pause
 from benchbench import Dataset, DatasetInfo, ImageSet, param
 
 @dataclass(frozen=True)
 class ToyData(Dataset):
     """Three shades of grey."""
-    per_class: int = param(8, low=1, help="Training images per class.")
-    held_out: int = param(0, low=0, help="Validation images.")
+    per_class: int = param(PER_CLASS, low=1, help="Training images per class.")
+    held_out: int = param(HELD_OUT, low=0, help="Validation images.")
     prompt: str = param("a {}", stage="sample", help="Matters to generators only.")
     cap: int = param(0, low=0, help="The cap of the paper preset, 0 for none.")
     group: int = param(0, low=0, help="Size of the authors' groups, 0 for none.")
 
     def info(self):
         classes = ("dark", "grey", "light")
-        counts = {"train": 3 * self.per_class, "validation": self.held_out, "test": 12}
+        counts = {"train": 3 * self.per_class, "validation": self.held_out, "test": TESTS}
         shares = (0.5, 0.5, 0.5)
         limits = {"paper_cap": self.cap or None, "group_size": self.group or None}
         return DatasetInfo(
@@ -41,6 +66,7 @@ class ToyData(Dataset):
         labels = np.arange(context.info.counts[split], dtype=np.int64) % 3
         rng = np.random.default_rng(["train", "validation", "test"].index(split))
         noise = rng.integers(0, 60, (len(labels), 4, 4, 3), dtype=np.uint8)
+        pause("data")
         return ImageSet(noise + (labels * 80).astype(np.uint8)[:, None, None, None], labels, context.info.classes)
 '''
 
@@ -50,15 +76,16 @@ import os, signal
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
-from benchbench import BenchError, Generator, ImageSet, param
+from toynotes import note, pause
+from benchbench import Generator, ImageSet, param
 
 @dataclass(frozen=True)
 class ToyGen(Generator):
     """Real images, shifted by what fit learned."""
-    strength: int = param(1, low=0, high=9, help="Enters fit.")
+    strength: float = param(1.0, low=0.0, high=100.0, help="Enters fit.")
     level: int = param(2, low=0, stage="sample", help="Enters sample only.")
-    parts: int = param(1, low=1, help="Shards of fit.")
-    fail: str = param("", help="A stage that raises.")
+    parts: int = param(PARTS, low=1, help="Shards of fit.")
+    fail: str = param("no", choices=("no", "fit", "sample", "memory", "count", "die"), help="Where to break.")
     model: str = param("", help="A folder whose content decides.")
 
     def external(self):
@@ -72,30 +99,34 @@ class ToyGen(Generator):
         from toyfit import learn
         note("fit")
         if self.fail == "fit":
-            raise BenchError("toygen: fit fails as it was told")
-        (context.folder / "shift.txt").write_text(str(learn(train.images[list(context.shard)]) * self.strength))
+            raise RuntimeError("the toy broke\\nas asked")
+        if self.fail == "memory":
+            raise MemoryError
+        if self.fail == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        (context.scratch / "half").write_text("done")
+        pause("fit")
+        shift = learn(train.images[list(context.shard)]) * self.strength
+        (context.folder / "shift.txt").write_text(str(int(shift)))
 
     def sample(self, train, context):
         from toysample import move
         note("sample")
         if self.fail == "sample":
-            raise RuntimeError("sample fails as it was told")
+            raise ValueError("no sample today")
         shift = sum(int((folder / "shift.txt").read_text()) for folder in context.fitted)
         for chunk in context.chunks(context.n_syn, 10):
             note(f"chunk {chunk.start}")
             if os.environ.get("TOY_KILL") == str(chunk.start):
                 os.kill(os.getpid(), signal.SIGKILL)
+            if chunk.start:
+                pause("sample")
             rng = context.rng(chunk.start)
-            chosen = rng.integers(0, len(train), len(chunk))
+            chosen = rng.integers(0, len(train), len(chunk) - (self.fail == "count"))
             images = move(train.images[chosen], shift + self.level)
             origins = [{"source": int(index)} for index in chosen]
             yield ImageSet(images, train.labels[chosen], train.classes, origins)
 
-
-def note(what):
-    if "TOY_LOG" in os.environ:
-        with open(os.environ["TOY_LOG"], "a") as log:
-            log.write(what + "\\n")
 '''
 
 FIT = '''
@@ -136,6 +167,7 @@ from __future__ import annotations
 import os, signal, sys, time
 from dataclasses import dataclass
 import numpy as np
+from toynotes import note, pause
 from benchbench import Learner, TrainResult, UsageError, param
 
 @dataclass(frozen=True)
@@ -148,10 +180,10 @@ class ToyLearner(Learner):
         return ("a", "b") if tuple(names) == ("all",) else tuple(names)
 
     def train(self, task, context):
-        with open(os.environ["TOY_LOG"], "a") if "TOY_LOG" in os.environ else open(os.devnull, "w") as log:
-            log.write(f"train {task.arch}\\n")
+        note(f"train {task.arch}")
+        pause("train")
         if task.arch == "boom":
-            raise ValueError("boom as it was told")
+            raise ValueError("boom as asked")
         if task.arch == "memory":
             raise MemoryError
         if task.arch == "leave":
@@ -163,12 +195,13 @@ class ToyLearner(Learner):
         parts = [part for part in (task.real, task.synthetic) if part is not None]
         images = np.concatenate([part.images for part in parts]).mean(axis=(1, 2, 3))
         labels = np.concatenate([part.labels for part in parts])
-        means = np.array([images[labels == c].mean() if (labels == c).any() else 1e9 for c in range(3)])
+        classes = range(len(task.info.classes))
+        means = np.array([images[labels == c].mean() if (labels == c).any() else 1e9 for c in classes])
         noise = context.rng("noise").normal(0, 25, len(task.test)) + self.shift
         seen = task.test.images.mean(axis=(1, 2, 3)) + noise
         found = np.abs(seen[:, None] - means).argmin(axis=1)
         details = {"noise": np.float32(noise[0]), "real": len(task.real) if task.real else 0, "means": means}
-        answers = np.eye(len(task.info.classes), dtype=np.float32)[found]
+        answers = np.eye(len(classes), dtype=np.float32)[found]
         return TrainResult(answers, 5, 50, 3, [(5, float("nan"))], details)
 '''
 
@@ -193,6 +226,7 @@ START = """
 METRIC = '''
 from __future__ import annotations
 from dataclasses import dataclass
+from toynotes import pause
 from benchbench import Metric, param
 
 @dataclass(frozen=True)
@@ -208,9 +242,24 @@ class ToyMetric(Metric):
     def score(self, real, synthetic, context):
         if self.fail:
             raise RuntimeError("no score today")
+        pause("score")
         fd = abs(real.images.mean() - synthetic.images.mean()) * self.scale
         return {"fd": fd, "extractor": "mean", "n_score": len(synthetic), "n_reference": len(real)}
 '''
+
+
+def texts(per_class: int = 8, held_out: int = 0, tests: int = 12, parts: int = 1) -> dict[str, str]:
+    """Return the files of the plugins by stem, with these sizes of the dataset and parts of a fit."""
+    data = DATA.replace("PER_CLASS", str(per_class)).replace("HELD_OUT", str(held_out)).replace("TESTS", str(tests))
+    found = {"toynotes": NOTES, "toydata": data, "toygen": GEN.replace("PARTS", str(parts)), "toyfit": FIT}
+    found |= {"toysample": SAMPLE, "toyfilter": FILTER, "toymetric": METRIC}
+    return found | {"toylearner": LEARNER.replace("AXES", '{"arch", "mix"}')}
+
+
+def write_toys(folder: Path, files: dict[str, str] | None = None) -> None:
+    """Write plugins into a folder; by default with validation images, and a fit in two parts."""
+    for name, text in (files or texts(per_class=10, held_out=6, tests=90, parts=2)).items():
+        (folder / f"{name}.py").write_text(text.lstrip(), "utf-8")
 
 
 class World:
@@ -220,14 +269,12 @@ class World:
         self.folder, self.results = folder, results
         folder.mkdir(parents=True, exist_ok=True)
         self.log = results.parent / "log.txt"
-        texts = {"toydata": DATA, "toygen": GEN, "toyfit": FIT, "toysample": SAMPLE, "toyfilter": FILTER}
-        texts |= {"toylearner": LEARNER.replace("AXES", '{"arch", "mix"}'), "toymetric": METRIC}
-        texts["toyplain"] = LEARNER.replace("AXES", "()")
-        texts["toyzero"] = texts["toyplain"].replace("    axes", "    trains = False\n    axes")
-        texts["toyhub"] = texts["toylearner"] + HUB
-        texts["toystart"] = texts["toylearner"] + START
-        for name, text in texts.items():
-            (folder / f"{name}.py").write_text(text, "utf-8")
+        files = texts()
+        files["toyplain"] = LEARNER.replace("AXES", "()")
+        files["toyzero"] = files["toyplain"].replace("    axes", "    trains = False\n    axes")
+        files["toyhub"] = files["toylearner"] + HUB
+        files["toystart"] = files["toylearner"] + START
+        write_toys(folder, files)
 
     def file(self, name: str) -> str:
         """Return a plugin as the command line spells it: ``toygen`` or ``toygen:level=3``."""

@@ -107,6 +107,7 @@ class _Gallery:
     def _trainer(self, request: Any) -> tuple[ResolvedPlugin, str | None]:
         """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""
         from ..errors import UsageError
+        from ..planning.estimates import prior
 
         learner = self._bind("learner", request.learner[0], "quick")
         if "aug" not in learner.plugin.axes:
@@ -114,7 +115,7 @@ class _Gallery:
         if "arch" not in learner.plugin.axes:
             return learner, None
         names = learner.plugin.architectures(request.arch, self.info)
-        return learner, min(names, key=lambda name: learner.plugin.training_seconds(name, self.info) or float("inf"))
+        return learner, min(names, key=lambda name: prior(learner, "train", 0, self.info, name) or float("inf"))
 
     def draw(self, folder: Path) -> Iterator[Path]:
         """Draw a picture for each chain; yields their paths."""

@@ -14,8 +14,8 @@ What modules are called and where they lie does not count: where an import names
 in the place of its name. A helper file that is moved or renamed, with the imports that name it, costs nobody a result.
 
 Stages are told apart inside the class: for ``fit``, the method ``sample`` and the parameters declared with
-``stage="sample"`` are left out, and so is what only they import. That is why a costly ``fit`` belongs into a
-module of its own, imported inside the method.
+``stage="sample"`` or ``affects_result=False`` are left out, and so is what only they import. That is why a costly
+``fit`` belongs into a module of its own, imported inside the method.
 
 What it does not see: a module that is named by a computed text, compiled extensions, and other distributions,
 whose versions are recorded beside each result instead.
@@ -364,7 +364,7 @@ def _removed(chain: _Chain, stage: str) -> dict[Path, list[ast.AST]]:
     for module, definition in chain:
         for item in definition.body:
             method_of_other = _is_method(item) and item.name in _STAGED - kept
-            if method_of_other or _stage_of(item) not in (None, stage):
+            if method_of_other or not _enters_key(item, stage):
                 gone.setdefault(module.path, []).append(item)
     return gone
 
@@ -385,14 +385,13 @@ def _attributes(method: ast.AST, owners: set[str]) -> set[str]:
     return found
 
 
-def _stage_of(item: ast.stmt) -> str | None:
-    """Return the stage that a statement declares a parameter for, if it does."""
+def _enters_key(item: ast.stmt, stage: str) -> bool:
+    """Return ``False`` for a statement that declares a parameter which cannot change what ``stage`` makes."""
     value = item.value if isinstance(item, (ast.AnnAssign, ast.Assign)) else None
-    if isinstance(value, ast.Call) and called(value) == "param":
-        for keyword in value.keywords:
-            if keyword.arg == "stage" and isinstance(keyword.value, ast.Constant):
-                return keyword.value.value  # type: ignore[return-value]
-    return None
+    if not isinstance(value, ast.Call) or called(value) != "param":
+        return True
+    written = {word.arg: word.value.value for word in value.keywords if isinstance(word.value, ast.Constant)}
+    return written.get("affects_result", True) is not False and written.get("stage") in (None, stage)
 
 
 def _declared(chain: _Chain, attribute: str) -> tuple[str, ...]:

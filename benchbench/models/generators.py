@@ -116,7 +116,7 @@ class TextToImageGenerator(DiffusionGenerator):
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
     )
     sample_batch: int = param(
-        50, low=1, stage="speed", help="Images sampled at once, at most 50; changes speed and memory alone."
+        50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
     )
 
     def __post_init__(self) -> None:
@@ -243,7 +243,7 @@ class ClipUser(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from .clip.needs import EXTRAS, clip_packages
+        from .clip.layout import EXTRAS, clip_packages
 
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
         packages = clip_packages(clip, self.registered or type(self).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **op
     weights = folder / part
     if all(".fp16." in item.name for item in weights.glob("*.safetensors")):
         options["variant"] = "fp16"
-    with quiet(name, part, weights):
+    with quiet(name, part, weights.glob("*.safetensors")):
         model, told = load(
             str(weights),
             use_safetensors=True,
@@ -91,35 +92,38 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def quiet(name: str, part: str, weights: Path | None = None) -> Iterator[None]:
+def quiet(name: str, part: str, weights: Iterable[Path] = ()) -> Iterator[None]:
     """Turn what a library raises while opening a part into one line, and silence its chatter.
 
     Args:
         name: how the user named the foundation.
         part: a subfolder, ``""`` for the folder itself, or words for a part of it (``"the tokenizer"``).
-        weights: the folder of the safetensors files that are opened, if any; a damaged one is named.
+        weights: the safetensors files that are opened, if any; a damaged one is named.
 
     Raises:
         BenchError: what is opened raises anything but that the accelerator's memory is full.
     """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    from transformers.utils import logging
 
-    before = diffusers_logging.get_verbosity(), transformers_logging.get_verbosity()
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    chatty = [logging]
+    if "diffusers" in sys.modules:
+        from diffusers.utils import logging as diffusers_logging
+
+        chatty.append(diffusers_logging)
+    before = [library.get_verbosity() for library in chatty]
+    for library in chatty:
+        library.set_verbosity_error()
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # from_pretrained raises whatever its readers raise
-        if weights:
-            check_safetensors(weights.glob("*.safetensors"), f"{name}: {f'{part}/' if part else ''}")
+        check_safetensors(weights, f"{name}: {f'{part}/' if part and ' ' not in part else ''}")
         raise BenchError(f"{name}: {_place(part)} cannot be opened ({reason(error)}); fetch the folder again") from None
     finally:
-        diffusers_logging.set_verbosity(before[0])
-        transformers_logging.set_verbosity(before[1])
+        for library, level in zip(chatty, before, strict=True):
+            library.set_verbosity(level)
         if bars:
-            transformers_logging.enable_progress_bar()
+            logging.enable_progress_bar()

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .canvas import png, write_png
-from .drawing import LETTER, STYLE, drawable, fitting, tile, tile_size
+from .canvas import LETTER, STYLE, drawable, fitting, png, tile, tile_size, write_png
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..plugins.column import Column
+from ..plugins.metric import Column
 from .chains import aug_text
 from .resolved import ResolvedPlugin
 from .setting import Cell

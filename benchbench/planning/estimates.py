@@ -1,13 +1,26 @@
-"""How long a step will take: from earlier steps of its kind on this machine, else from the plugin's own estimate."""
+"""How long a step will take: from earlier steps of its kind on this machine, else from measured priors.
+
+A distribution of plugins brings its priors as ``estimates.json`` in its top-level package. It maps ``"KIND/NAME"`` to
+rows; the first row counts whose ``with`` fits the plugin's values (a list names several that do). A stage of a row maps
+products to the CPU seconds of one unit on one core: ``{"1": 8.0, "images*num_inference_steps": 0.0036}``. A factor is
+``images`` (of the step), ``test`` (images), ``classes``, or a parameter, of a tuple its last item.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from ..files import write_atomic
+from ..plugins import DatasetInfo
+from ..plugins.parameters import parameters
+from .resolved import ResolvedPlugin
 from .steps import STAGES, Step
 
 
@@ -57,6 +70,52 @@ class Timings:
             seconds += expected or 0.0
             finish[step.key] = (expected or 0.0) + max((finish.get(key, 0.0) for key in step.inputs), default=0.0)
         return Total(max(seconds / max(workers, 1), max(finish.values(), default=0.0)), unknown)
+
+
+def prior(
+    resolved: ResolvedPlugin, stage: str, images: int, info: DatasetInfo, arch: str | None = None
+) -> float | None:
+    """Return the CPU seconds of a step on one core before any was measured here, ``None`` when unknown.
+
+    Args:
+        resolved: the plugin.
+        stage: ``"data"``, ``"fit"``, ``"sample"``, ``"transform"``, ``"train"`` or ``"score"``.
+        images: that the step works on.
+        info: the dataset.
+        arch: the architecture that is trained.
+    """
+    plugin = resolved.plugin
+    own = plugin.training_seconds(arch, info) if stage == "train" else plugin.seconds(stage, images, info)
+    if own is not None:
+        return float(own)
+    rows = _priors(type(plugin).__module__.partition(".")[0]).get(f"{plugin.kind}/{resolved.name}", ())
+    values = {item.name: getattr(plugin, item.name) for item in parameters(type(plugin))}
+    row = next((row for row in rows if _fits(row.get("with", {}), values)), {})
+    if stage not in row:
+        return None
+    values |= {"1": 1, "images": images, "test": info.counts["test"], "classes": len(info.classes)}
+    seconds = 0.0
+    for product, unit in row[stage].items():
+        factors = [values[name] for name in product.split("*")]
+        factors = [factor[-1] if isinstance(factor, tuple) else factor for factor in factors]
+        if None in factors:
+            return None
+        seconds += unit * math.prod(factors)
+    return seconds
+
+
+@cache
+def _priors(package: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what a package says in ``estimates.json``; without one, or with one that is no JSON, nothing."""
+    try:
+        found = json.loads((files(package) / "estimates.json").read_text("utf-8"))
+    except (ImportError, OSError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _fits(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return all(values[name] in (value if isinstance(value, list) else [value]) for name, value in wanted.items())
 
 
 def duration(seconds: float) -> str:

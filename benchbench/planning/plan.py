@@ -20,6 +20,7 @@ from ..plugins.context import derive_seed
 from . import subsets
 from .cells import Generation, PlannedCell, Subset, Training, Transform, make_cell
 from .chains import aug_text, expand_augs
+from .estimates import prior
 from .options import Request
 from .preflight import absent_models, check_foundation, check_needs
 from .request import read_suite
@@ -197,7 +198,7 @@ class _Planner:
         run = self._run(plugin=link.location(), inputs={"data": self.data_key})
         images = self.info.counts["test"]
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
-        guess = link.plugin.seconds("sample", images, self.info)
+        guess = prior(link, "transform", images, self.info)
         label = f"transform test images by {link.text}"
         return self._add(Step("transform", label, body, run, (self.data_key,), timing, images, guess))
 
@@ -269,7 +270,7 @@ class _Planner:
     def _data_step(self) -> str:
         body = self._base(self.data, "data", None)
         images = sum(self.info.counts.values())
-        guess = self.data.plugin.seconds("data", images, self.info)
+        guess = prior(self.data, "data", images, self.info)
         timing = f"data {self.data.name}"
         return self._add(Step("data", f"read {self.data.text}", body, self._run(), (), timing, images, guess))
 
@@ -286,7 +287,7 @@ class _Planner:
             label = f"fit {link.text}{self._where(subset)}{part}"
             inputs = tuple(key for key in (self.data_key, upstream) if key)
             timing = f"fit {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
-            guess = link.plugin.seconds("fit", len(shard), self.info)
+            guess = prior(link, "fit", len(shard), self.info)
             keys.append(self._add(Step("fit", label, body, run, inputs, timing, len(shard), guess)))
         return keys
 
@@ -298,7 +299,7 @@ class _Planner:
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
-        guess = link.plugin.seconds("sample", n_syn, self.info)
+        guess = prior(link, "sample", n_syn, self.info)
         label = f"sample {link.text}{self._where(subset)}"
         return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
 
@@ -324,7 +325,7 @@ class _Planner:
             run["precision"] = "fp32"
             inputs = tuple(key for key in (self.data_key, synthetic) if key)
             what = "real against real" if synthetic is None else f"{generation.text}{self._where(subset)}"
-            guess = metric.plugin.seconds("score", images + total, self.info)
+            guess = prior(metric, "score", images + total, self.info)
             timing = f"score {metric.name} {digest(body['values'])[:8]}"
             step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
             scores[metric.text] = self._add(step)
@@ -401,7 +402,7 @@ class _Planner:
         label = f"train {what}, seed {cell.replicate + 1}"
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
         timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
-        guess = learner.plugin.training_seconds(cell.arch, self.info)
+        guess = prior(learner, "train", 0, self.info, cell.arch)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
     def _foundation(self, name: str, learner: ResolvedPlugin) -> str:

@@ -87,7 +87,7 @@ class ResolvedPlugin:
         found = values_of(self.plugin, stage=stage)
         for item in parameters(type(self.plugin)):
             value = getattr(self.plugin, item.name)
-            if item.stage in (None, stage) and item.paths(value):
+            if item.enters_key(stage) and item.paths(value):
                 found[item.name] = value
         return {name: _json(self._content(value, None)) for name, value in sorted(found.items())}
 

@@ -33,7 +33,7 @@ class Step:
         inputs: keys of the steps that have to be done before.
         timing: steps of one timing class take time in proportion to ``units``.
         units: images or 1.
-        guess: a plugin's own estimate in CPU seconds, ``None`` when it has none.
+        guess: estimated CPU seconds before any such step was measured here, ``None`` when unknown.
     """
 
     stage: str

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from .augmentation import Augmentation, ImageChange
 from .base import Plugin, RequiredFile, Requirements
-from .column import Column
 from .context import Context
 from .dataset import Dataset, DatasetInfo
 from .executor import Executor, Running
@@ -29,9 +28,8 @@ from .foundation import Foundation
 from .generator import Generator
 from .images import Images, ImageSet
 from .learner import Learner, Task, TrainResult
-from .metric import Metric
+from .metric import Column, Metric
 from .parameters import param
-from .report import Report
 
 __all__ = [
     "Augmentation",
@@ -48,7 +46,6 @@ __all__ = [
     "Learner",
     "Metric",
     "Plugin",
-    "Report",
     "RequiredFile",
     "Requirements",
     "Running",

@@ -71,5 +71,8 @@ class Plugin:
         return ()
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of a stage over ``images`` on one core; ``None`` when unknown."""
+        """Estimate the CPU seconds of a stage over ``images`` on one core; ``None`` leaves it to measured priors.
+
+        A distribution keeps those in ``estimates.json``, see :mod:`benchbench.planning.estimates`.
+        """
         return None

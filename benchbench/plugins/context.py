@@ -161,7 +161,7 @@ class Context:
         if total is None:
             total = len(items)  # type: ignore[arg-type]
         done, saved_at = _restore(file, state), time.monotonic()
-        for place, item in enumerate(self.progress(items, total, label, unit)):
+        for place, item in enumerate(self.progress(items, total=total, label=label, unit=unit)):
             if place < done:
                 continue
             yield item

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..machine import fitting_workers
-from . import Plugin
+from .base import Plugin
 
 __all__ = ["Event", "Executor", "Listen", "Running", "fitting_workers"]
 

@@ -63,8 +63,8 @@ class Generator(Plugin):
     def fit(self, train: ImageSet, context: Context) -> None:
         """Learn from the items ``context.shard`` of ``train`` and write the result into ``context.folder``.
 
-        ``context.scratch`` survives a kill: leave checkpoints there and continue from them. The bytes written must
-        not depend on having been interrupted.
+        Iterate over ``context.resume(items, ...)``, which continues after a kill. The bytes written must not depend
+        on having been interrupted.
         """
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:

@@ -134,7 +134,7 @@ class Learner(Plugin):
         return ()
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of one training on one core; ``None`` when unknown."""
+        """Estimate the CPU seconds of one training on one core; ``None`` leaves it to measured priors."""
         return None
 
     def train(self, task: Task, context: Context) -> TrainResult:

@@ -1,4 +1,7 @@
-"""The page of a metric's author."""
+"""The page of a metric's author.
+
+``Column``: what a metric declares of each of its numbers, and records keep.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .base import Plugin
-from .column import Column
 from .context import Context
 from .images import ImageSet
 
@@ -35,3 +37,28 @@ class Metric(Plugin):
         ``real`` and ``synthetic`` are disjoint, also for the baseline that scores real images.
         """
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of a metric as a column of every table.
+
+    Attributes:
+        key: its name in what ``score`` returns and in ``leaderboard.csv``; there ``METRIC.KEY`` where metrics share it.
+        title: its heading in tables for people; name what it was measured with, as in ``"FD (my-network)"``.
+        decimals: digits behind the point.
+        better: ``"more"`` or ``"less"``; ``None`` where neither is better.
+    """
+
+    key: str
+    title: str
+    decimals: int = 4
+    better: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.key or not self.title:
+            raise ValueError("a column needs a key and a title")
+        if type(self.decimals) is not int or not 0 <= self.decimals <= 12:
+            raise ValueError(f"column {self.key}: decimals {self.decimals!r} must be a whole number from 0 to 12")
+        if self.better not in ("more", "less", None):
+            raise ValueError(f"column {self.key}: better {self.better!r} must be 'more', 'less' or None")

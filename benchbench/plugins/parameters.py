@@ -24,6 +24,10 @@ PRESETS = ("quick", "paper")
 Scalar = bool | int | float | str | Path | None
 Value = Scalar | tuple[Scalar, ...]
 
+#: The types of a parameter, as messages name their values.
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_TRUTH = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+
 
 def param(
     default: Any,
@@ -34,6 +38,7 @@ def param(
     above: float | None = None,
     choices: Sequence[str] | None = None,
     stage: str | None = None,
+    affects_result: bool = True,
     paper: Any = dataclasses.MISSING,
     path: bool = False,
     must_exist: bool = True,
@@ -44,7 +49,7 @@ def param(
     key, and tables show their names without the folders above. A relative one is below the working directory.
 
     Args:
-        default: the value under ``--preset quick``, and wherever no preset says otherwise. A list is a tuple.
+        default: the value under ``--preset quick``, and under ``paper`` without a ``paper`` value. A list is a tuple.
         help: one sentence for ``bench show``; never part of a key.
         low: smallest allowed value (of every element, for a list).
         high: largest allowed value.
@@ -52,23 +57,31 @@ def param(
         choices: the allowed strings.
         stage: the one stage that the value matters to. ``"sample"`` keeps it out of the key of ``fit``; ``"train"``
             on a dataset keeps it out of the key of its images.
+        affects_result: ``False`` keeps the value out of every key, as it changes speed or memory alone.
         paper: the value under ``--preset paper``.
         path: treat a parameter annotated ``str`` as one annotated ``Path``; it stays text, and ``""`` is no path.
-        must_exist: refuse a path at which nothing is, before any work; otherwise its absence enters the key.
+        must_exist: refuse a path that does not exist before any work; otherwise its absence enters the key.
     """
-    meta: dict[str, Any] = {"help": help, "low": low, "high": high, "above": above, "stage": stage}
-    meta |= {"choices": tuple(choices) if choices else (), "path": path, "must_exist": must_exist}
-    if paper is not dataclasses.MISSING:
-        meta["paper"] = paper
-    return dataclasses.field(default=default, metadata={"bench": types.MappingProxyType(meta)})
+    declared = Parameter(
+        default=default,
+        help=help,
+        low=low,
+        high=high,
+        above=above,
+        choices=tuple(choices or ()),
+        stage=stage,
+        affects_result=affects_result,
+        paper="<same>" if paper is dataclasses.MISSING else paper,
+        is_path=path,
+        must_exist=must_exist,
+    )
+    return dataclasses.field(default=default, metadata={"bench": declared})
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One declared parameter of a plugin class, as the command line and the key of a step see it."""
 
-    name: str
-    type: type
     default: Value
     help: str
     low: float | None
@@ -76,11 +89,18 @@ class Parameter:
     above: float | None
     choices: tuple[str, ...]
     stage: str | None
-    optional: bool
-    is_list: bool
+    affects_result: bool
     paper: Value | Literal["<same>"]
-    is_path: bool = False
-    must_exist: bool = True
+    is_path: bool
+    must_exist: bool
+    name: str = ""
+    type: type = str
+    optional: bool = False
+    is_list: bool = False
+
+    def enters_key(self, stage: str) -> bool:
+        """Return whether the value can change what ``stage`` makes."""
+        return self.affects_result and self.stage in (None, stage)
 
     def preset(self, preset: str) -> Value:
         """Return the value under a preset."""
@@ -97,23 +117,14 @@ class Parameter:
         return self._scalar(text)
 
     def _scalar(self, text: str) -> Scalar:
-        if self.type is bool:
-            if text.lower() in ("true", "yes", "1", "on"):
-                return True
-            if text.lower() in ("false", "no", "0", "off"):
-                return False
-            raise ValueError("must be true or false")
-        if self.type is int:
-            try:
-                return int(text)
-            except ValueError:
-                raise ValueError("must be a whole number") from None
-        if self.type is float:
-            try:
-                return float(text)
-            except ValueError:
-                raise ValueError("must be a number") from None
-        return self._path(text) if self.is_path else text
+        if self.is_path:
+            return self._path(text)
+        if self.type is str:
+            return text
+        try:
+            return _TRUTH[text.lower()] if self.type is bool else typing.cast(Scalar, self.type(text))
+        except (KeyError, ValueError):
+            raise ValueError(f"must be {_KINDS[self.type]}") from None
 
     def _path(self, value: str | Path) -> str | Path:
         if not str(value) and self.type is Path:
@@ -140,8 +151,7 @@ class Parameter:
         if self.is_path and isinstance(value, (str, Path)):
             return self._path(value)
         if type(value) is not self.type:
-            names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
-            raise ValueError(f"must be {names[self.type]}")
+            raise ValueError(f"must be {_KINDS[self.type]}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError("must be a finite number")
         if self.choices and value not in self.choices:
@@ -162,10 +172,10 @@ class Parameter:
 
     def absolute(self, value: Value) -> Value:
         """Return a value whose relative paths are below the working directory now, and whose ``~`` is spelled out."""
-        found = [self._path(os.path.abspath(path.expanduser())) for path in self.paths(value)]
+        paths = [self._path(os.path.abspath(path.expanduser())) for path in self.paths(value)]
         if isinstance(value, tuple) and self.is_path:
-            return tuple(found)
-        return found[0] if found else value
+            return tuple(paths)
+        return paths[0] if paths else value
 
 
 def parameters(cls: type) -> tuple[Parameter, ...]:
@@ -182,33 +192,20 @@ def _parameters(cls: Any) -> tuple[Parameter, ...]:
     if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()):
         raise TypeError(f"{cls.__name__}: decorate it with @dataclass(frozen=True)")
     hints = typing.get_type_hints(cls)
-    found = []
+    declared_ones = []
     for field in dataclasses.fields(cls):
-        meta = field.metadata.get("bench")
-        if meta is None:
+        declared = field.metadata.get("bench")
+        if declared is None:
             raise TypeError(f"{cls.__name__}.{field.name}: declare it with param(default, help=...)")
+        if declared.stage == "speed":
+            raise TypeError(f'{cls.__name__}.{field.name}: write affects_result=False in place of stage="speed"')
         base, optional, is_list = _shape(cls, field.name, hints[field.name])
-        if meta["path"] and (base is not str or is_list):
+        if declared.is_path and (base is not str or is_list):
             raise TypeError(f"{cls.__name__}.{field.name}: path=True is for text; annotate it with Path instead")
-        found.append(
-            Parameter(
-                name=field.name,
-                type=base,
-                default=field.default,  # type: ignore[arg-type]
-                help=meta["help"],
-                low=meta["low"],
-                high=meta["high"],
-                above=meta["above"],
-                choices=meta["choices"],
-                stage=meta["stage"],
-                optional=optional,
-                is_list=is_list,
-                paper=meta.get("paper", "<same>"),
-                is_path=base is Path or meta["path"],
-                must_exist=meta["must_exist"],
-            )
-        )
-    return tuple(found)
+        is_path = declared.is_path or base is Path
+        kind = {"name": field.name, "type": base, "optional": optional, "is_list": is_list, "is_path": is_path}
+        declared_ones.append(dataclasses.replace(declared, **kind))
+    return tuple(declared_ones)
 
 
 def _shape(cls: type, name: str, hint: Any) -> tuple[type, bool, bool]:
@@ -219,7 +216,7 @@ def _shape(cls: type, name: str, hint: Any) -> tuple[type, bool, bool]:
         hint = rest[0] if len(rest) == 1 else hint
     if typing.get_origin(hint) is tuple:
         is_list, hint = True, typing.get_args(hint)[0]
-    if hint not in (bool, int, float, str, Path):
+    if hint not in _KINDS:
         raise TypeError(f"{cls.__name__}.{name}: parameters are bool, int, float, str, Path or a tuple of one of them")
     return hint, optional, is_list
 
@@ -265,13 +262,13 @@ def values_of(plugin: Any, *, stage: str | None = None, changed_only: bool = Tru
 
     Args:
         plugin: an instance of a plugin class.
-        stage: leave out parameters that are declared for another stage; ``None`` keeps all.
+        stage: leave out parameters that do not affect the result of this stage; ``None`` keeps all.
         changed_only: leave out values equal to their default.
     """
     kept = {}
     for item in parameters(type(plugin)):
         value = getattr(plugin, item.name)
-        if stage is not None and item.stage not in (None, stage):
+        if stage is not None and not item.enters_key(stage):
             continue
         if changed_only and value == item.absolute(item.default):
             continue

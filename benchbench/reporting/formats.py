@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..plugins.report import Report
 from ..results.table import Table
+from .report import Report
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from ..planning.preflight import check_needs
 from ..planning.resolved import resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, reason
-from ..plugins.report import Report
 from ..results.folder import read_records
 from ..results.table import Table, build_table
+from .report import Report
 
 
 class Leaderboard(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..plugins.column import Column
+from ..plugins.metric import Column
 from ..results.table import Generation, Scores
 from . import grid as layout
 from .grid import Grid

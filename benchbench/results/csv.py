@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from ..plugins.column import Column
+from ..plugins.metric import Column
 from .record import METRIC_FACTS
 from ..planning.setting import Setting
 from .table import Row, Table

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..plugins.column import Column
+from ..plugins.metric import Column
 from ..errors import BenchError
 from ..statistics.labels import heading, kernel_heading
 from ..planning.setting import Cell, hide_paths

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from ..plugins.column import Column
+from ..plugins.metric import Column
 from .record import METRIC_FACTS, Record, number_columns
 from ..planning.setting import Setting, hide_paths
 

@@ -16,9 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
+import inspect
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,10 +32,11 @@ from ..planning.resolved import check_paths, resolve
 from ..planning.spec import Spec, parse_spec
 from ..planning.subsets import balanced_sample
 from ..plugins import DatasetInfo
+from ..plugins.catalog import KINDS
 from ..plugins.context import Context, derive_seed
 from ..plugins.images import ImageSet
 from ..plugins.parameters import build
-from .conformance import CheckResult, Subject, checks_of, judge
+from .subject import Check, CheckResult, Subject, judge
 
 __all__ = [
     "CheckResult",
@@ -167,7 +171,7 @@ def check_plugin(
             arch=arch,
             more=_more_like(train),
         )
-        for check, essential in checks_of(subject):
+        for check, essential in _checks_of(subject):
             result = judge(check, subject)
             if result is None:
                 continue
@@ -217,6 +221,32 @@ def some_foundation() -> str:
         except UsageError:
             continue
     return ""
+
+
+def _checks_of(subject: Subject) -> list[tuple[Check, bool]]:
+    """Return the checks for a subject's kind, in order; the flag says that all that follow depend on it.
+
+    There is a module for each kind, and one for what all share. A check takes a :class:`Subject` and raises
+    ``AssertionError`` with one sentence when the promise is broken, or ``Skip`` when it cannot be judged here. Its
+    name, read as words, is the promise.
+    """
+    from . import common, dataset, foundation
+
+    kind = getattr(subject.cls, "kind", "")
+    last = common.opens_only_files_that_enter_its_key  # of all that ran before
+    every = [check for check in _functions(common) if check is not last]
+    if kind in KINDS:
+        every += _functions(importlib.import_module(f".{kind}", __package__))
+    if kind != "foundation":  # its whole folder is hashed
+        every.append(last)
+    essential = {*common.ESSENTIAL, dataset.describes_itself_consistently, foundation.has_a_folder}
+    return [(check, check in essential) for check in every]
+
+
+def _functions(module: ModuleType) -> list[Check]:
+    """Return the public functions that a module defines, in its order: they are its checks."""
+    named = ((name, item) for name, item in vars(module).items() if not name.startswith("_"))
+    return [item for _, item in named if inspect.isfunction(item) and item.__module__ == module.__name__]
 
 
 def _more_like(train: ImageSet) -> Callable[[int], ImageSet]:

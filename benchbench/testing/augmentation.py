@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..plugins import Augmentation
-from .subject import Check, NotApplicable, Subject, global_randomness, require
+from .subject import NotApplicable, Subject, global_randomness, require
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
 #: What an augmentation may do; ``phases`` goes with ``grow``.
 _METHODS = ("apply", "imagewise", "loss", "grow")
+
+
+def changes_something(subject: Subject) -> None:
+    """An augmentation changes batches, the loss or the set; a misspelt method would train as if it were not there."""
+    own = {name for name in _METHODS if getattr(type(subject.plugin), name) is not getattr(Augmentation, name)}
+    require(bool(own), f"changes nothing: it has none of {', '.join(_METHODS)}")
+    if own != {"imagewise"}:
+        return
+    import torch
+
+    images, _ = _batch(subject)
+    change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
+    require(change is not None, "changes nothing: imagewise returned None and there is no other method")
 
 
 def returns_batches_of_the_same_size(subject: Subject) -> None:
@@ -97,19 +110,6 @@ def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
         change = drawn()
         same = all(_equal(change(images[part].clone(), part), whole[part]) for part in sequence)
         require(same, "imagewise changes an image otherwise when its batch comes in parts; draw for the whole batch")
-
-
-def changes_something(subject: Subject) -> None:
-    """An augmentation changes batches, the loss or the set; a misspelt method would train as if it were not there."""
-    own = {name for name in _METHODS if getattr(type(subject.plugin), name) is not getattr(Augmentation, name)}
-    require(bool(own), f"changes nothing: it has none of {', '.join(_METHODS)}")
-    if own != {"imagewise"}:
-        return
-    import torch
-
-    images, _ = _batch(subject)
-    change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
-    require(change is not None, "changes nothing: imagewise returned None and there is no other method")
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -247,18 +247,3 @@ def _model(subject: Subject) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Small(3 * subject.info.resolution**2, len(subject.info.classes)).eval()
-
-
-CHECKS: tuple[Check, ...] = (
-    changes_something,
-    returns_batches_of_the_same_size,
-    takes_a_batch_of_one,
-    takes_a_batch_of_one_class,
-    takes_soft_targets,
-    depends_on_rng_alone,
-    does_not_change_its_input,
-    parts_of_a_batch_make_the_whole,
-    a_loss_is_a_finite_scalar,
-    phases_ascend_within_the_run,
-    grows_the_set_with_valid_images,
-)

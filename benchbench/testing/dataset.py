@@ -7,7 +7,7 @@ from typing import Any
 
 from ..plugins import DatasetInfo
 from ..plugins.images import ImageSet
-from .subject import Check, Subject, global_randomness, require, same_images
+from .subject import Subject, global_randomness, require, same_images
 
 SPLITS = ("train", "validation", "test")
 
@@ -124,12 +124,8 @@ def refuses_an_unknown_split(subject: Subject) -> None:
 
 
 def _info(subject: Subject) -> DatasetInfo:
-    if "info" not in subject.shared:
-        info = subject.plugin.info()
-        require(isinstance(info, DatasetInfo), f"info() must return a DatasetInfo; got {type(info).__name__}")
-        subject.shared["info"] = info
-    info = subject.shared["info"]
-    assert isinstance(info, DatasetInfo)
+    info: DatasetInfo = subject.once("info", subject.plugin.info)
+    require(isinstance(info, DatasetInfo), f"info() must return a DatasetInfo; got {type(info).__name__}")
     return info
 
 
@@ -141,10 +137,7 @@ def _context(subject: Subject) -> Any:
 
 def _load(subject: Subject, split: str) -> ImageSet:
     """Load a split once for every check."""
-    if f"load {split}" not in subject.shared:
-        with global_randomness(1):
-            subject.shared[f"load {split}"] = subject.plugin.load(split, _context(subject))
-    images: ImageSet = subject.shared[f"load {split}"]
+    images: ImageSet = subject.once(f"load {split}", lambda: subject.plugin.load(split, _context(subject)))
     return images
 
 
@@ -157,14 +150,3 @@ def _sources(images: ImageSet) -> set[str]:
 def _digests(images: ImageSet, every: bool = False) -> list[bytes] | set[bytes]:
     digests = [hashlib.sha256(image.tobytes()).digest() for image in images.images]
     return digests if every else set(digests)
-
-
-CHECKS: tuple[Check, ...] = (
-    describes_itself_consistently,
-    says_licence_and_source,
-    loads_what_it_declares,
-    keeps_its_order,
-    trains_every_class_it_tests,
-    keeps_test_images_out_of_training,
-    refuses_an_unknown_split,
-)

@@ -17,7 +17,7 @@ from ..plugins.executor import Event, Running
 from ..plugins.images import ImageSet
 from ..plugins.parameters import param
 from ..store.store import Store
-from .subject import Check, Subject, require
+from .subject import Subject, require
 
 #: Seconds that an executor may take for its first tiny steps: a cluster has to start.
 _PATIENCE_S = 120.0
@@ -106,11 +106,3 @@ def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[P
     known = {step["key"] for step in steps}
     require({event.get("key") for event in told} <= known, f"every event has the key of its step; got {told}")
     return store, [ended[step["key"]] for step in steps], told
-
-
-CHECKS: tuple[Check, ...] = (
-    says_how_many_steps_it_runs_at_once,
-    runs_steps_and_reports_them_done,
-    passes_progress_on,
-    reports_a_failing_step_and_runs_the_next,
-)

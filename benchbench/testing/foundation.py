@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .subject import Check, Subject, require
+from .subject import Subject, require
 
 #: Endings of files that run code when they are opened.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
@@ -42,6 +42,3 @@ def _folder(subject: Subject) -> Path:
     require(isinstance(folder, Path), f"folder() must return a pathlib.Path; got {type(folder).__name__}")
     assert isinstance(folder, Path)
     return folder
-
-
-CHECKS: tuple[Check, ...] = (has_a_folder, holds_no_pickle, says_format_licence_and_source)

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..plugins.images import ImageSet
 from .subject import (
-    Check,
     Killed,
     NotApplicable,
     Probe,
@@ -82,7 +81,7 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
         require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
     total = sum(len(item) for item in sets)
     _require_count(subject, total, _count(subject, subject.n_syn))
-    context: Probe = subject.shared["sample context"]
+    _, context = subject.once("sample", lambda: _sample(subject))
     counted = context.handed in (0, len(sets))
     require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
 
@@ -196,10 +195,8 @@ def _fitted(subject: Subject) -> tuple[Path, ...]:
     """Run ``fit`` once for every check: the folders of its shards, none for a generator without ``fit``."""
     if not subject.plugin.has_fit:
         return ()
-    if "fits" not in subject.shared:
-        with global_randomness(1):
-            subject.shared["fits"] = [_fit(subject, shard) for shard in _shards(subject)]
-    return tuple(context.folder for context in subject.shared["fits"])
+    fits = subject.once("fits", lambda: [_fit(subject, shard) for shard in _shards(subject)])
+    return tuple(context.folder for context in fits)
 
 
 def _sample(subject: Subject, **changes: Any) -> tuple[list[ImageSet], Probe]:
@@ -226,32 +223,13 @@ def _sample_few(subject: Subject, n_syn: int) -> list[ImageSet]:
 
 def _sampled(subject: Subject) -> list[ImageSet]:
     """Run ``sample`` once for every check."""
-    if "sample" not in subject.shared:
-        with global_randomness(1):
-            subject.shared["sample"], subject.shared["sample context"] = _sample(subject)
-    return list(subject.shared["sample"])
+    return list(subject.once("sample", lambda: _sample(subject))[0])
 
 
 def _upstream(subject: Subject) -> dict[str, ImageSet]:
     """What the link before would have made, for a generator that filters or changes it."""
     if not subject.plugin.needs_upstream:
         return {}
-    if "upstream" not in subject.shared:
-        several = [subject.more(seed) for seed in range(-(-subject.n_syn // len(subject.train)))]
-        subject.shared["upstream"] = ImageSet.concatenate(several).subset(range(subject.n_syn))
-    return {"upstream": subject.shared["upstream"]}
-
-
-CHECKS: tuple[Check, ...] = (
-    shards_are_consecutive_ranges,
-    fit_gives_the_same_bytes_whatever_the_order_of_shards,
-    fit_survives_a_kill,
-    sample_yields_n_syn_images_of_the_right_size,
-    sample_makes_a_single_image_too,
-    transform_maps_images_one_for_one,
-    origins_are_json,
-    sample_gives_the_same_bytes_again,
-    sample_continues_after_a_kill,
-    leaves_the_training_images_alone,
-    real_is_the_training_subset_itself,
-)
+    seeds = range(-(-subject.n_syn // len(subject.train)))
+    several = subject.once("upstream", lambda: [subject.more(seed) for seed in seeds])
+    return {"upstream": ImageSet.concatenate(several).subset(range(subject.n_syn))}

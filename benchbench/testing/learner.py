@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..plugins import Learner, Task, TrainResult
 from ..plugins.images import Images
 from ..running.scoring import flaw
-from .subject import Check, NotApplicable, Subject, global_randomness, require
+from .subject import NotApplicable, Subject, global_randomness, require
 
 AXES = frozenset({"arch", "aug", "mix"})
 #: Probabilities of an image in another batch may differ by rounding.
@@ -147,22 +147,5 @@ def _train(subject: Subject, task: Task) -> TrainResult:
 
 def _outcome(subject: Subject) -> tuple[TrainResult, Task]:
     """Train once for every check; return what came of which task."""
-    if "outcome" not in subject.shared:
-        task = _task(subject)
-        with global_randomness(1):
-            subject.shared["outcome"] = _train(subject, task), task
-    outcome: tuple[TrainResult, Task] = subject.shared["outcome"]
-    return outcome
-
-
-CHECKS: tuple[Check, ...] = (
-    declares_known_axes,
-    names_its_architectures,
-    reports_probabilities_for_each_test_image,
-    gives_the_same_probabilities_again,
-    does_not_learn_from_the_order_of_the_test_images,
-    trains_on_generated_images,
-    trains_on_a_mix,
-    names_what_it_starts_from,
-    ignores_the_images_if_it_says_so,
-)
+    task = subject.once("task", lambda: _task(subject))
+    return subject.once("outcome", lambda: _train(subject, task)), task

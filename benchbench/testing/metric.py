@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BenchError
 from ..plugins.images import ImageSet
-from .subject import Check, Subject, global_randomness, require
+from .subject import Subject, global_randomness, require
 
 
 def returns_finite_json_values(subject: Subject) -> None:
@@ -87,27 +87,12 @@ def refuses_an_empty_set_clearly(subject: Subject) -> None:
 
 
 def _synthetic(subject: Subject) -> ImageSet:
-    if "synthetic" not in subject.shared:
-        subject.shared["synthetic"] = subject.more(1)
-    images: ImageSet = subject.shared["synthetic"]
-    return images
+    return subject.once("synthetic", lambda: subject.more(1))
 
 
 def _scores(subject: Subject) -> dict[str, Any]:
     """Score once for every check."""
-    if "scores" not in subject.shared:
-        with global_randomness(1):
-            context = subject.context("score")
-            subject.shared["scores"] = dict(subject.plugin.score(subject.train, _synthetic(subject), context))
-    scores: dict[str, Any] = subject.shared["scores"]
-    return scores
-
-
-CHECKS: tuple[Check, ...] = (
-    returns_finite_json_values,
-    declares_its_columns,
-    says_what_it_was_measured_with,
-    gives_the_same_values_again,
-    leaves_the_images_alone,
-    refuses_an_empty_set_clearly,
-)
+    synthetic = _synthetic(subject)
+    return subject.once(
+        "scores", lambda: dict(subject.plugin.score(subject.train, synthetic, subject.context("score")))
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..results.folder import Record
 from ..results.table import Table, build_table
-from .subject import Check, Subject, folder_digest, require
+from .subject import Subject, folder_digest, require
 
 
 def names_files_inside_the_results_folder(subject: Subject) -> None:
@@ -85,10 +85,3 @@ def _record(number: int, gen: str, arch: str, error: str | None = None, mix: str
 
 #: The layout of the records above; older ones are read for ever.
 _SCHEMA = 3
-
-CHECKS: tuple[Check, ...] = (
-    names_files_inside_the_results_folder,
-    writes_what_it_names,
-    writes_the_same_bytes_again,
-    takes_a_table_without_rows,
-)

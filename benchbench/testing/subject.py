@@ -136,6 +136,14 @@ class Subject:
         opened.labels.flags.writeable = False
         return opened
 
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, called once for every check, under one state of the global random numbers."""
+        if what not in self.shared:
+            with global_randomness(1):
+                self.shared[what] = make()
+        made: T = self.shared[what]
+        return made
+
     def new_folder(self, label: str) -> Path:
         """Return a new, empty folder."""
         folder = self.folder / f"{next(self._numbers):03d}-{label}"

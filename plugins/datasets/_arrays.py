@@ -52,10 +52,6 @@ class PublishedArrays(Published):
         found = self._found()
         return found.files if found else ()
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading what was decoded when the plan was made."""
-        return 1.0 + 1e-5 * images if stage == "data" else None
-
     def info(self) -> DatasetInfo:
         """Return the published facts, or with files the facts of what they hold; decodes them the first time.
 

@@ -62,10 +62,6 @@ class Digits(Dataset):
             "Handwritten Digits' (Alpaydin and Kaynak, 1998)",
         )
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading: importing scikit-learn is nearly all of it."""
-        return 2.0 if stage == "data" else None
-
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part as uint8 ``(N, 32, 32, 3)``; ``source`` of an origin is the index in
         ``load_digits``.

@@ -97,10 +97,6 @@ class EuroSAT(PublishedImages):
         split = self._split_file()
         return super().external() if split is None else (*super().external(), split)
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading, as measured on 64x64 JPEG files."""
-        return 1.0 + 0.0003 * images if stage == "data" else None
-
     def info(self) -> DatasetInfo:
         """Return the facts, the published ones where no files are; reads every image of a folder the first time.
 

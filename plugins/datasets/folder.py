@@ -63,10 +63,6 @@ class Folder(Dataset):
         """Return the folder: its content, not its place, decides results."""
         return (Path(self.path).expanduser(),) if self.path else ()
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading, as measured on photos of 500 x 375 px."""
-        return 1.0 + 0.004 * images if stage == "data" else None
-
     def info(self) -> DatasetInfo:
         """Return the facts; reads every image the first time.
 

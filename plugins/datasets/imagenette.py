@@ -87,10 +87,6 @@ class Imagenette(PublishedImages):
         "data folder.",
     )
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of loading, as measured on photos of 500 x 375 px."""
-        return 1.0 + 0.004 * images if stage == "data" else None
-
     def info(self) -> DatasetInfo:
         """Return the facts: of the folder, whose images are counted, or the published ones.
 

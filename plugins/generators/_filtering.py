@@ -7,13 +7,20 @@ with its best-scoring images; so does ``min_per_class``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
+from benchbench.plugins.context import Context
+from benchbench.plugins.images import ImageSet
+
+#: Images per yielded set.
+CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,65 @@ class Selection:
             "kept_per_class": kept.tolist(),
             "below_threshold_per_class": self.rescued.tolist(),
         }
+
+
+def filtered(
+    context: Context,
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    take: Callable[[NDArray[np.int64]], ImageSet],
+    *,
+    threshold: float,
+    min_per_class: int,
+    keep: str,
+    subject: str,
+) -> Iterator[ImageSet]:
+    """Yield at most ``context.n_syn`` images above the threshold, classes taking turns, and report the counts.
+
+    Args:
+        context: with the folders in which ``fit`` left ``probabilities.npy``, float32 ``(n, C)``. Without these files
+            every image passes; with them the origins get a ``clip_score``.
+        labels: of all images, int64 ``(N,)``.
+        classes: class names in label order.
+        take: returns the images of some rows, int64 ``(n,)``.
+        threshold: of the probability of an image's label.
+        min_per_class: how many to keep of a class at least, the best ones where too few pass.
+        keep: ``"random"`` or ``"best"`` of those that pass, if they are more than ``context.n_syn``.
+        subject: the plugin with its parameter, the start of messages: ``"lecf:clip_threshold"``.
+
+    Raises:
+        UsageError: nothing is left of a class that has images.
+    """
+    scores = _own_scores(context.fitted, labels)
+    chosen = select(
+        np.ones(len(labels), np.float32) if scores is None else scores,
+        labels,
+        classes,
+        n_syn=context.n_syn,
+        threshold=0.0 if scores is None else threshold,
+        min_per_class=min_per_class,
+        best_first=keep == "best",
+        rng=context.rng("selection"),
+        subject=subject,
+    )
+    if scores is not None:
+        context.report(**{subject.partition(":")[2]: threshold}, **chosen.facts(scores, labels, classes))
+    for chunk in context.chunks(len(chosen.kept), CHUNK, label="filtering"):
+        rows = chosen.kept[chunk.start : chunk.stop]
+        part = take(rows)
+        if scores is not None:
+            pairs = zip(part.origins or [{} for _ in rows], scores[rows], strict=True)
+            part = replace(part, origins=[{**o, "clip_score": round(float(score), 6)} for o, score in pairs])
+        yield part
+
+
+def _own_scores(folders: tuple[Path, ...], labels: NDArray[np.int64]) -> NDArray[np.float32] | None:
+    """Return the probability of each image's own class, float32 ``(N,)``; ``None`` if nothing was scored."""
+    files = [folder / "probabilities.npy" for folder in folders]
+    if not all(file.exists() for file in files):
+        return None
+    table = np.concatenate([np.load(file, allow_pickle=False) for file in files])
+    return np.ascontiguousarray(table[np.arange(len(labels)), labels])
 
 
 def select(

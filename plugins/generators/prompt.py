@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from benchbench.models.generators import TextToImageGenerator
-from benchbench.plugins import Context, DatasetInfo, ImageSet, param
+from benchbench.plugins import Context, ImageSet, param
 from benchbench.plugins.context import derive_seed
 
 #: Parameters that are said of every image.
@@ -47,12 +47,3 @@ class Prompt(TextToImageGenerator):
     def generate_options(self) -> dict[str, Any]:
         """Return the negative prompt."""
         return {"negative_prompt": self.negative_prompt}
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model_and_side(info)
-        if stage != "sample" or model != "glyph-sd" or resolution != 32:
-            return None
-        opening, call, image = 8.0, 0.0018, 0.002  # measured on one core, batches of 50
-        calls = self.num_inference_steps * (2 if self.guidance_scale > 1 else 1)
-        return opening + images * (calls * call + image)

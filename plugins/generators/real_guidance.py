@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.models.generators import TextToImageGenerator
-from benchbench.plugins import Context, DatasetInfo, ImageSet, param
+from benchbench.plugins import Context, ImageSet, param
 from benchbench.plugins.context import derive_seed
 
 if TYPE_CHECKING:
@@ -89,17 +89,6 @@ class RealGuidance(TextToImageGenerator):
             return {**facts, "source": int(source), "prompt": prompts[labels[number]], "seed": seed}
 
         yield from ready.sampled(train, context, labels, origin)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        from benchbench.models.diffusion.schedulers import steps_taken
-
-        model, resolution = self.model_and_side(info)
-        if stage != "sample" or model != "glyph-sd" or resolution != 32:
-            return None
-        opening, call, image = 8.0, 0.0018, 0.004  # measured on one core, batches of 50
-        steps = steps_taken(self.num_inference_steps, self.strength or STRENGTHS[4])
-        return opening + images * (steps * (2 if self.guidance_scale > 1 else 1) * call + image)
 
     def images(
         self, model: TextToImage, origins: Sequence[dict[str, Any]], train: ImageSet | None = None

@@ -86,13 +86,6 @@ class VAE(DiffusionGenerator):
         for part in context.progress(every, label="autoencoding", unit="batch"):
             yield self._processed(images, np.arange(part.start, part.stop), model, context.info)
 
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded foundation; ``None`` with any other."""
-        model, resolution = self.model_and_side(info)
-        if stage not in ("sample", "transform") or model != "glyph-sd":
-            return None
-        return 7.0 + images * 0.003 * (resolution / 32) ** 2  # measured on one core
-
     def _open(self, context: Context) -> Autoencoder:
         from benchbench.models.autoencoder import open_autoencoder
 

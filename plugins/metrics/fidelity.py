@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchbench.plugins import Column, Context, DatasetInfo, ImageSet, Metric, RequiredFile, Requirements, param
+from benchbench.plugins import Column, Context, ImageSet, Metric, RequiredFile, Requirements, param
 from benchbench.statistics.labels import heading, kernel_heading
 
 
@@ -73,11 +73,6 @@ class Fidelity(Metric):
         from .inception_file import weights_path
 
         return (weights_path(self.weights),)
-
-    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float | None:
-        """Estimate a score of ``images`` images, measured on one CPU core: extraction, then all pairs."""
-        per_image = 0.7 if self.extractor == "inception" else 0.0006
-        return 2.0 + per_image * images
 
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         """Return ``fd, kd, precision, recall, density, coverage, extractor, n_score, n_reference``, and more.

@@ -12,11 +12,9 @@ from benchbench.planning.subsets import disjoint_halves
 from benchbench.plugins.context import derive_seed
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.checks import check_pair
-from benchbench.statistics.expected import expected_coverage
-from benchbench.statistics.frechet import frechet_distance
-from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.labels import INCEPTION, heading
-from benchbench.statistics.prdc import PRDC, compute_prdc
+from benchbench.statistics.prdc import PRDC, compute_prdc, expected_coverage
 
 from .extractors import Extractor, extract, glyphcnn
 from .inception import KID_SEED, KID_SUBSETS, fid, inception, kid, kid_subset_size

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import toy_images
-import toy_plugins
 from driving import MAIN_JOB, SCRIPT, Bench, MainJob
+from toys import BARE, write_toys
 
 #: What a user's shell may say and these tests must not hear.
 UNSET = ("NO_COLOR", "FORCE_COLOR", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "BENCH_DATA", "BENCH_DEBUG", "PYTHONPATH")
@@ -37,7 +37,7 @@ def bench(tmp_path: Path, environment: dict[str, str]) -> Bench:
 @pytest.fixture
 def toys(bench: Bench) -> Bench:
     """``bench`` in a folder with one small plugin of each kind, none of which needs torch."""
-    toy_plugins.write(bench.folder)
+    write_toys(bench.folder)
     return bench
 
 
@@ -45,9 +45,9 @@ def toys(bench: Bench) -> Bench:
 def finished(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Bench:
     """A folder with toy plugins, folders of images, and the results of a finished run."""
     bench = Bench(tmp_path_factory.mktemp("bad-input"), environment)
-    toy_plugins.write(bench.folder)
+    write_toys(bench.folder)
     toy_images.write_folders(bench.folder)
-    bench("run", "--gen", "./blend.py", *toy_plugins.BARE)
+    bench("run", "--gen", "./toygen.py", *BARE)
     return bench
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
+from arrayfiles import cycle, noise, write_cifar10
 from driving import Bench
 from looking import records, rows
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from arrayfiles import cycle, noise, write_cifar10
 
 NAMES = ("cifar10", "cifar100", "stl10", "pathmnist", "dermamnist", "bloodmnist")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from looking import hashes
 
-DATA = ("--data", "./shades.py")
-LEARN = ("--learner", "./means.py", "--arch", "mean", "--metric", "none", "--executor", "inline")
+DATA = ("--data", "./toydata.py")
+LEARN = ("--learner", "./toylearner.py", "--arch", "a", "--metric", "none", "--executor", "inline")
 TOY = (*DATA, *LEARN)
 LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
 
@@ -26,7 +26,7 @@ def refused(bench, *arguments: str) -> str:
 
 
 GEN = (*DATA, *LEARN, "--gen")
-BLEND = (*GEN, "./blend.py")
+BLEND = (*GEN, "./toygen.py")
 
 PLUGINS = [
     (
@@ -78,20 +78,20 @@ PARAMETERS = [
         ("--gen", "real", "--data", "digits", "--learner", "timm:resolution=32", "--aug", "default,cutout:size=32"),
         "cutout:size=32: leaves nothing of images of 32 px; make it smaller",
     ),
-    ((*GEN, "./blend.py:strenth=1"), "./blend.py:strenth: unknown parameter (did you mean 'strength'?)"),
+    ((*GEN, "./toygen.py:strenth=1"), "./toygen.py:strenth: unknown parameter (did you mean 'strength'?)"),
     ((*GEN, "real:strength=1"), "real:strength: unknown parameter; it has none"),
-    ((*GEN, "./blend.py:strength=much"), "./blend.py:strength=much: must be a number"),
-    ((*GEN, "./blend.py:strength=-1"), "./blend.py:strength=-1: must be at least 0"),
-    ((*GEN, "./blend.py:strength=101"), "./blend.py:strength=101: must be at most 100"),
-    ((*GEN, "./blend.py:strength=nan"), "./blend.py:strength=nan: must be a finite number"),
-    ((*GEN, "./blend.py:strength=1,strength=2"), "./blend.py:strength: given twice"),
+    ((*GEN, "./toygen.py:strength=much"), "./toygen.py:strength=much: must be a number"),
+    ((*GEN, "./toygen.py:strength=-1"), "./toygen.py:strength=-1: must be at least 0"),
+    ((*GEN, "./toygen.py:strength=101"), "./toygen.py:strength=101: must be at most 100"),
+    ((*GEN, "./toygen.py:strength=nan"), "./toygen.py:strength=nan: must be a finite number"),
+    ((*GEN, "./toygen.py:strength=1,strength=2"), "./toygen.py:strength: given twice"),
     (
-        (*GEN, "./blend.py:strength"),
-        "./blend.py:strength: 'strength' is not key=value; write ./blend.py:key=value,key=value",
+        (*GEN, "./toygen.py:strength"),
+        "./toygen.py:strength: 'strength' is not key=value; write ./toygen.py:key=value,key=value",
     ),
     (
-        (*GEN, "./blend.py:fail=fitt"),
-        "./blend.py:fail=fitt: must be one of no, fit, sample, memory, count, die (did you mean 'fit'?)",
+        (*GEN, "./toygen.py:fail=fitt"),
+        "./toygen.py:fail=fitt: must be one of no, fit, sample, memory, count, die (did you mean 'fit'?)",
     ),
     (
         ("--gen", "diffinv:num_inference_steps=0", "--data", "digits"),
@@ -117,9 +117,9 @@ OPTIONS = [
     (("--draws", "-1"), "--draws -1: must be at least 1"),
     (("--shots", "0"), "--shots 0: must be at least 1"),
     (("--shots", "2,x"), "--shots x: must be a whole number"),
-    (("--shots", "11"), "shades.py: --shots=11: class 'dark' has 10 training images; give at most 10"),
-    (("--n-real", "31"), "shades.py: --n-real=31: there are 30 training images; give at most 30"),
-    (("--n-real", "2"), "shades.py: --n-real=2: must be at least 3, one image for each class"),
+    (("--shots", "11"), "toydata.py: --shots=11: class 'dark' has 10 training images; give at most 10"),
+    (("--n-real", "31"), "toydata.py: --n-real=31: there are 30 training images; give at most 30"),
+    (("--n-real", "2"), "toydata.py: --n-real=2: must be at least 3, one image for each class"),
     (("--shots", "2", "--n-real", "6"), "--shots and --n-real: give one of them; both set the number of real images"),
     (("--n-syn", "0"), "--n-syn 0: must be at least 1"),
     (("--mix", "0:0"), None),
@@ -135,8 +135,8 @@ OPTIONS = [
         ("--sweep", "strength"),
         "--sweep strength: must be gen.PARAMETER=VALUE,VALUE (or data., learner., aug., metric.)",
     ),
-    (("--sweep", "gen.strenth=1,2"), "./blend.py:strenth: unknown parameter (did you mean 'strength'?)"),
-    (("--sweep", "gen.strength=1,200"), "./blend.py:strength=200: must be at most 100"),
+    (("--sweep", "gen.strenth=1,2"), "./toygen.py:strenth: unknown parameter (did you mean 'strength'?)"),
+    (("--sweep", "gen.strength=1,200"), "./toygen.py:strength=200: must be at most 100"),
 ]
 
 FOLDERS = [
@@ -356,7 +356,8 @@ def test_a_model_that_is_a_slip(finished, model, why):
 
 
 def test_missing_inception_weights(finished, tmp_path):
-    options = ("run", "--gen", "real", *DATA, "--learner", "./means.py", "--metric", "fidelity:extractor=inception")
+    learner = ("--learner", "./toylearner.py")
+    options = ("run", "--gen", "real", *DATA, *learner, "--metric", "fidelity:extractor=inception")
     done = finished(*options, code=2, BENCH_INCEPTION_WEIGHTS=str(tmp_path / "gone.pth"))
     start = "bench: fidelity:extractor=inception: not found: Inception weights of FID; looked for "
     assert done.err.startswith(f"{start}{tmp_path}/gone.pth;")
@@ -365,9 +366,10 @@ def test_missing_inception_weights(finished, tmp_path):
 
 
 def test_a_missing_package(finished):
-    source = (finished.folder / "blend.py").read_text()
-    needs = '\n    def needs(self):\n        return Requirements(packages=("a_package_that_is_not_there",))\n'
-    (finished.folder / "needy.py").write_text(source.replace("\n    def shards", f"{needs}\n    def shards"))
+    source = (finished.folder / "toygen.py").read_text()
+    needs = "def needs(self):\n        from benchbench import Requirements\n"
+    needs += '        return Requirements(packages=("a_package_that_is_not_there",))\n\n'
+    (finished.folder / "needy.py").write_text(source.replace("    def shards", f"    {needs}    def shards"))
     said = refused(finished, "run", *GEN, "./needy.py")
     assert said == (
         "bench: needy.py: needs the package a_package_that_is_not_there, which is not installed; "

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from driving import Bench
 from looking import hashes, records, rows
-from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 from mini_sd import write_mini_sd
+from PIL import Image
 
 EUROSAT = (
     *("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial"),

@@ -7,11 +7,11 @@ import shutil
 import pytest
 from looking import hashes, records
 
-DATA = ("--data", "./shades.py")
-LEARN = ("--learner", "./means.py", "--arch", "mean", "--metric", "none", "--executor", "inline")
+DATA = ("--data", "./toydata.py")
+LEARN = ("--learner", "./toylearner.py", "--arch", "a", "--metric", "none", "--executor", "inline")
 TOY = (*DATA, *LEARN)
 GEN = (*DATA, *LEARN, "--gen")
-BLEND = (*GEN, "./blend.py")
+BLEND = (*GEN, "./toygen.py")
 
 
 # -- what only execution can find --------------------------------------------------------------------------------------
@@ -20,10 +20,10 @@ BLEND = (*GEN, "./blend.py")
 @pytest.mark.parametrize(
     ("fail", "error"),
     [
-        ("fit", "RuntimeError: the toy broke as it was told (blend.py:"),
-        ("sample", "ValueError: no sample today (blend.py:"),
+        ("fit", "RuntimeError: the toy broke as asked (toygen.py:"),
+        ("sample", "ValueError: no sample today (toygen.py:"),
         ("memory", "out of memory"),
-        ("count", "blend.py: made 270 images where 300 were asked for (n_syn)"),
+        ("count", "toygen.py: made 270 images where 300 were asked for (n_syn)"),
         ("die", "its process was killed, most likely out of memory"),
     ],
 )
@@ -32,25 +32,25 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(finished, fail, error):
     shutil.copytree(finished.folder / "results", results)
     before = hashes(results, "artifacts", "records")
     how = ("--executor", "processes", "--workers", "1") if fail == "die" else ()
-    gens = ("--gen", f"./blend.py:fail={fail}", "--gen", "./blend.py:strength=9")
+    gens = ("--gen", f"./toygen.py:fail={fail}", "--gen", "./toygen.py:strength=9")
     done = finished("run", *gens, *TOY, *how, "--results", results.name, code=1)
     stage = "sample" if fail in ("sample", "count") else "fit"
-    cause = f"bench: 1 cell failed: {stage} blend.py:fail={fail} shades"
+    cause = f"bench: 1 cell failed: {stage} toygen.py:fail={fail} toy"
     assert [line.startswith(cause) and error in line for line in done.errors] == [True]
     after = hashes(results, "artifacts", "records")
     assert {name: after.get(name) for name in before} == before
     found = {record["cell"]["gen"]: record for record in records(results)}
-    assert set(found) == {"real", "blend.py", "blend.py:strength=9", f"blend.py:fail={fail}"}
-    assert error in found.pop(f"blend.py:fail={fail}")["error"]
+    assert set(found) == {"real", "toygen.py", "toygen.py:strength=9", f"toygen.py:fail={fail}"}
+    assert error in found.pop(f"toygen.py:fail={fail}")["error"]
     assert {record["status"] for record in found.values()} == {"done"}
     assert "failed (" in done.out
     assert "failed (" in (results / "leaderboard.md").read_text()
 
 
 def test_a_failing_metric_hides_no_accuracy(finished):
-    source = (finished.folder / "spread.py").read_text()
+    source = (finished.folder / "toymetric.py").read_text()
     (finished.folder / "torn.py").write_text(source.replace("pause(", "raise RuntimeError('torn'); pause("))
-    options = (*DATA, "--learner", "./means.py", "--arch", "mean", "--metric", "./torn.py", "--executor", "inline")
+    options = (*DATA, "--learner", "./toylearner.py", "--arch", "a", "--metric", "./torn.py", "--executor", "inline")
     done = finished("run", "--gen", "real", *options, "--results", "torn", code=1)
     (found,) = records(finished.folder / "torn")
     assert found["status"] == "done"
@@ -74,7 +74,7 @@ def test_a_corrupt_artifact_is_named_and_made_again(finished):
     assert verified.out.startswith(f"{key}: images.npy: checksum ")
     assert verified.out.endswith(" artifacts, 1 corrupt\n")
     done = finished("run", *BLEND, "--results", "damaged")
-    assert done.errors[0].startswith(f"bench: corrupt artifact {key[:12]} (sample blend.py shades): ")
+    assert done.errors[0].startswith(f"bench: corrupt artifact {key[:12]} (sample toygen.py toy): ")
     assert done.errors[0].endswith("; it is made again")
     assert made.read_bytes() == whole
     assert "0 corrupt" in finished("cache", "verify", "--results", "damaged").out
@@ -88,7 +88,7 @@ def test_a_broken_record_is_reported_and_the_others_are_kept(finished):
     (results / "records" / "broken.json").write_text('{"schema": 1,')
     reported = finished("report", "--results", results.name, code=1)
     assert [line.startswith("bench: records/broken.json: not valid JSON") for line in reported.errors] == [True]
-    assert "blend.py" in reported.out
+    assert "toygen.py" in reported.out
     done = finished("run", *BLEND, "--results", results.name)
     assert [line.startswith("bench: records/broken.json: not valid JSON") for line in done.errors] == [True]
     assert hashes(results, "artifacts", "records") == before | {

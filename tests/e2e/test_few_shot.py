@@ -6,6 +6,8 @@ import pytest
 from driving import Bench
 from looking import records, rows
 
+pytestmark = pytest.mark.slow
+
 #: As tables spell them.
 LEARNERS = {
     "clip-zeroshot": "clip-zeroshot",

@@ -13,6 +13,8 @@ from PIL import Image
 from benchbench.plugins.images import ImageSet
 from benchbench.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 SAMPLING = "num_inference_steps=2"
 #: As tables spell them: parameters in the order of ``bench show``, defaults left out.
 GENERATORS = {

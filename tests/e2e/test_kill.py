@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-import toy_plugins
 from driving import MAIN_JOB, Bench
 from looking import hashes, records, rows
+from toys import OPTIONS, STAGES, write_toys
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-TOYS = ("run", *toy_plugins.OPTIONS, "--arch", "mean", "--shots", "5", "--seeds", "2")
+TOYS = ("run", *OPTIONS, "--shots", "5", "--seeds", "2")
 LINES = {"data": "] read ", "fit": "] fit ", "sample": "] sample ", "train": "] train ", "score": "] score "}
 
 
@@ -69,13 +69,13 @@ def kept(results: Path) -> dict[str, str]:
 def unharmed(tmp_path_factory, environment):
     """The toy run that nobody killed."""
     bench = Bench(tmp_path_factory.mktemp("unharmed"), environment)
-    toy_plugins.write(bench.folder)
+    write_toys(bench.folder)
     bench(*TOYS, "--executor", "inline")
     return bench
 
 
 @pytest.mark.parametrize("executor", ["inline", "processes"])
-@pytest.mark.parametrize("stage", toy_plugins.STAGES)
+@pytest.mark.parametrize("stage", STAGES)
 def test_killed_in_a_stage_and_run_again(unharmed, toys, stage, executor):
     how = ("--executor", executor, *(("--workers", "2") if executor == "processes" else ()))
     kill_in(toys, stage, *TOYS, *how, TOY_PAUSE=stage, ready=lambda: time.sleep(0.2) or True)

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 from PIL import Image
-from toy_plugins import BARE, MEANS
+from toys import BARE
 
-SWEEP = ("run", "--gen", "./blend.py", *BARE, "--arch", "all", "--shots", "2,4,8", "--seeds", "2")
+SWEEP = ("run", "--gen", "./toygen.py", *BARE, "--arch", "all", "--shots", "2,4,8", "--seeds", "2")
 
 FETCHED = '''
 from __future__ import annotations
@@ -58,21 +58,21 @@ class Remote(Dataset):
 @pytest.fixture
 def remote(toys):
     (toys.folder / "remote.py").write_text(FETCHED.lstrip(), "utf-8")
-    (toys.folder / "greys.py").write_text(MEANS.replace("range(3)", "range(2)").lstrip(), "utf-8")
     return toys
 
 
 def test_a_sweep_leaves_pivots_and_plots_and_report_draws_them_again(toys):
     done = toys(*SWEEP)
-    assert done.out.count("Accuracy by real images per class, %: shades.py, preset quick, learner means.py\n") == 1
+    title = "Accuracy by real images per class, %: toydata.py, preset quick, learner toylearner.py"
+    assert done.out.count(f"{title}\n") == 1
     assert "\narchitecture  generator  2 " in done.out
     assert "best on test" not in done.out
     folder = toys.folder / "results"
     text = (folder / "leaderboard.md").read_text("utf-8")
     titles = [line for line in text.splitlines() if line.startswith("## Accuracy by")]
-    assert titles[0] == "## Accuracy by real images per class, %: shades.py, preset quick, learner means.py"
+    assert titles[0] == f"## {title}"
     assert [title.partition(",")[0] for title in titles[1:]] == ["## Accuracy by architecture"] * 3
-    assert text.index(titles[-1]) < text.index("## shades.py, 6 real images")
+    assert text.index(titles[-1]) < text.index("## toydata.py, 6 real images")
     plots = sorted(folder.glob("figures/*/*.png"))
     assert [path.name.split("-")[0] for path in plots] == ["arch"] * 3 + ["shots"]
     for path in plots:
@@ -94,7 +94,7 @@ def test_a_sweep_leaves_pivots_and_plots_and_report_draws_them_again(toys):
 def test_the_numbers_of_a_new_metric_stand_in_every_table(toys):
     """`bench new metric` writes a file; nothing else has to be edited for its columns to be seen."""
     assert "wrote my_distance.py" in toys("new", "metric", "my-distance").out
-    run = ("run", "--gen", "./blend.py", *BARE, "--metric", "./my_distance.py", "--metric", "./spread.py")
+    run = ("run", "--gen", "./toygen.py", *BARE, "--metric", "./my_distance.py", "--metric", "./toymetric.py")
     done = toys(*run)
     folder = toys.folder / "results"
     with (folder / "leaderboard.csv").open(encoding="utf-8") as file:
@@ -126,7 +126,7 @@ def test_the_numbers_of_a_new_metric_stand_in_every_table(toys):
 
 
 def test_one_setting_stays_one_detailed_table_without_a_plot(toys):
-    done = toys("run", "--gen", "./blend.py", *BARE)
+    done = toys("run", "--gen", "./toygen.py", *BARE)
     assert "Accuracy by" not in done.out
     assert not list((toys.folder / "results").glob("figures/*/*.png"))
 
@@ -134,7 +134,7 @@ def test_one_setting_stays_one_detailed_table_without_a_plot(toys):
 def test_an_overlap_is_told_while_running_and_below_the_tables(remote):
     sentence = "Test images that equal another in every pixel: 5 with a training image and 4 with a validation image."
     remote("fetch", "./remote.py")
-    run = ("run", "--data", "./remote.py", "--learner", "./greys.py", "--arch", "mean", "--metric", "none")
+    run = ("run", "--data", "./remote.py", "--learner", "./toylearner.py", "--arch", "a", "--metric", "none")
     done = remote(*run, "--executor", "inline")
     assert done.err.count(f"read remote.py: {sentence}\n") == 1
     assert done.out.count(sentence) == 1
@@ -203,7 +203,7 @@ def test_show_tells_the_facts_and_which_files_are_missing(remote):
 
 
 def test_show_tells_which_options_a_learner_heeds_and_what_a_base_is(toys):
-    assert "varies with  --arch, --mix\n" in toys("show", "./means.py").out
+    assert "varies with  --arch, --mix\n" in toys("show", "./toylearner.py").out
     assert "every chain of augmentations starts with it" in toys("show", "default").out
     assert "\nparameters\n" in toys("show", "default").out
 

@@ -70,9 +70,14 @@ def test_pretraining_imports_neither_sklearn_nor_any_dataset():
     assert not {name for name in names if name.split(".")[0] in ("sklearn", "datasets", "torchvision")}
 
 
+@pytest.mark.slow
 def test_whole_run_completes_when_sklearn_cannot_be_imported(work, atlas, tmp_path):
     script = (
         "import sys; sys.modules['sklearn'] = None\n"
+        "from benchbench_plugins.foundations.pretrain import gan_export, pool\n"
+        "from functools import partial\n"
+        "gan_export.finished = partial(gan_export.finished, batches=1)\n"  # fewer, as of the images of the pool
+        "pool.write_pool = partial(pool.write_pool, count=600)\n"
         "from benchbench_plugins.foundations.pretrain.__main__ import main\n"
         "code = main(sys.argv[1:])\n"
         "assert not [name for name in sys.modules if name.startswith('sklearn.')]\n"

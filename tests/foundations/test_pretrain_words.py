@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from benchbench_plugins.foundations.glyph_words import GlyphWords
+from benchbench_plugins.foundations.glyph import GlyphWords
 from benchbench_plugins.foundations.pretrain import words
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS, vocabulary_words
 from benchbench_plugins.foundations.pretrain.sentences import GROUPS, STYLES, concept, described, description

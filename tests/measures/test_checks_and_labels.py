@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from benchbench.statistics.checks import blocks, mean_of
-from benchbench.statistics.frechet import frechet_distance
-from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.labels import heading, kernel_heading
 from benchbench.statistics.prdc import compute_prdc
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.statistics.frechet import frechet_distance, moments
+from benchbench.statistics.distances import frechet_distance, moments
 
 
 def whitened(rng: np.random.Generator, count: int, width: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.distances import kernel_distance
 
 
 def test_two_points_in_each_set_by_hand() -> None:

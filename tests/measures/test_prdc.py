@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.statistics.expected import EXPECTED_DENSITY, expected_coverage
-from benchbench.statistics.prdc import compute_prdc, neighbour_radii
+from benchbench.statistics.prdc import EXPECTED_DENSITY, compute_prdc, expected_coverage, neighbour_radii
 
 CHUNKS = (1, 7, 64, 4096)
 

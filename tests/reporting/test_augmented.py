@@ -8,29 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasetinfos import dataset_info
 
 from benchbench.errors import BenchError
 from benchbench.pictures.augmented import MAGNIFIED, as_classified, augmented_group, grown_groups, real_group
-from benchbench.plugins import Augmentation, DatasetInfo, Learner, TrainResult
+from benchbench.plugins import Augmentation, Learner, TrainResult
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.training.loop import train_classifier
 from benchbench.training.recipes import Recipe
 
 CLASSES = ("dark", "grey", "light")
-INFO = DatasetInfo(
-    name="shades",
-    classes=CLASSES,
-    counts={"train": 9, "validation": 0, "test": 9},
-    class_counts=(3, 3, 3),
-    resolution=8,
-    classify_resolution=4,
-    generate_resolution=8,
-    mean=(0.5,) * 3,
-    std=(0.25,) * 3,
-    flip_keeps_class=True,
-    foundation="none",
-)
+INFO = dataset_info(CLASSES, 8, class_counts=(3, 3, 3), classify_resolution=4)
 
 
 def shades(count: int = 3, side: int = 4) -> ImageSet:

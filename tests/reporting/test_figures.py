@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchbench.pictures.drawing import LETTER
+from benchbench.pictures.canvas import LETTER
 from benchbench.pictures.gallery import GAP, LABEL, MARGIN
 from benchbench.pictures.variants import variants, variants_grid
 from benchbench.plugins.images import ImageSet

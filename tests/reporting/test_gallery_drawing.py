@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from PIL import Image
 
-from benchbench.pictures.drawing import FONT, LETTER, STYLE, drawable, fitting
+from benchbench.pictures.canvas import FONT, LETTER, STYLE, drawable, fitting
 from benchbench.pictures.gallery import (
     CAPTION,
     GAP,

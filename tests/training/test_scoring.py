@@ -101,8 +101,8 @@ def test_an_answer_of_another_form_is_one_line(given, message, tmp_path):
 @pytest.mark.parametrize(
     ("given", "what"),
     [
-        (lambda _: TrainResult(hits=np.array([True, False])), r"Outcome\(hits=...\) is the old form"),
-        (lambda _: TrainResult(np.array([True, False]), None, 5), r"Outcome\(hits=...\) is the old form"),
+        (lambda _: TrainResult(hits=np.array([True, False])), r"TrainResult\(hits=...\) is the old form"),
+        (lambda _: TrainResult(np.array([True, False]), None, 5), r"TrainResult\(hits=...\) is the old form"),
         (lambda task: TrainResult(SURE[:2], details={"right": task.test.labels}), "task.test has no labels"),
     ],
 )
@@ -113,9 +113,7 @@ def test_a_learner_of_the_old_form_is_told_what_to_change(given, what, tmp_path)
 
 def test_a_run_of_a_learner_of_the_old_form_says_so_in_its_record(world):
     text = (world.folder / "toylearner.py").read_text("utf-8")
-    old = text.replace(
-        "TrainResult(np.eye(len(task.info.classes), dtype=np.float32)[found], 5", "TrainResult(found == 0, None, 5"
-    )
+    old = text.replace("TrainResult(answers, 5", "TrainResult(found == 0, None, 5")
     assert old != text
     (world.folder / "toyold.py").write_text(old, "utf-8")
     (record,) = world.run(gen="real", metric="none", learner="toyold")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasetinfos import dataset_info
 
 from benchbench.plugins import Context, DatasetInfo, ImageSet, Task, TrainResult
 from benchbench.results.record import Result
@@ -25,19 +26,7 @@ def tiny_set(count: int, seed: int, side: int = 8) -> ImageSet:
 
 
 def tiny_info(side: int = 8) -> DatasetInfo:
-    return DatasetInfo(
-        name="tiny",
-        classes=CLASSES,
-        counts={"train": 30, "validation": 0, "test": 30},
-        class_counts=(10, 10, 10),
-        resolution=side,
-        classify_resolution=side,
-        generate_resolution=side,
-        mean=(0.4, 0.4, 0.4),
-        std=(0.3, 0.3, 0.3),
-        flip_keeps_class=True,
-        foundation="none",
-    )
+    return dataset_info(CLASSES, side, class_counts=(10, 10, 10), mean=(0.4, 0.4, 0.4), std=(0.3, 0.3, 0.3))
 
 
 def tiny_task(real=True, synthetic=False, mix=None, augmentations=(), count=30) -> Task:

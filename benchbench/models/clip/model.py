@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import BenchError
-from .layout import ClipLayout, check_clip, clip_identity
-from .needs import refuse_long_texts
+from .layout import ClipLayout, check_clip, clip_identity, refuse_long_texts
 from .pixels import preprocess
-from .towers import Encode, Towers, replaced_output
+from .towers import Encode, Towers, open_open_clip, open_transformers, replaced_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,10 +161,7 @@ def open_clip_model(folder: Path, name: str, *, device: str = "cpu", precision: 
         BenchError: weights that are truncated or that do not fit the configuration.
     """
     layout = check_clip(folder, name)
-    if layout.library == "open_clip":
-        from .opening import open_towers
-    else:
-        from .transformers import open_towers
+    open_towers = open_open_clip if layout.library == "open_clip" else open_transformers
     return Clip(layout, open_towers(layout, device), device, precision)
 
 

@@ -136,7 +136,7 @@ def _open_text_encoder(part: Path, name: str) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     files = sorted(part.glob("*.safetensors"), key=lambda item: (".fp16." in item.name, item.name))
-    with quiet(name, part.name, part):
+    with quiet(name, part.name, part.glob("*.safetensors")):
         encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(part), local_files_only=True))
         found = {key.removeprefix("text_model."): value for key, value in load_file(files[0]).items()}
     wanted = encoder.state_dict()

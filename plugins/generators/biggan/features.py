@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from benchbench.errors import BenchError
 from benchbench.plugins.context import Context
 
 from ...foundations.glyph_cnn_model import GlyphCNN
-from .augment import augmented
 
 #: Maps images normalised by the dataset's mean and deviation, ``(B, 3, R, R)``, to features ``(B, d_f)``.
 Features = Callable[[Tensor], Tensor]
 
 PASSES = 200
 _LR, _MOMENTUM, _DECAY = 0.01, 0.9, 5e-4
+#: Strengths of the differentiable augmentation "color_crop_cutout_flip_scale_rotate" of IT-GAN (Zhao & Bilen 2022).
+BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
+SHIFT, CUTOUT, SCALE, DEGREES = 0.125, 0.5, 1.2, 15.0
+OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
 class ConvNet(nn.Module):
@@ -50,6 +54,61 @@ class ConvNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, n_classes)``."""
         return self.classifier(self.embed(x))
+
+
+def augmented(images: Tensor, rng: torch.Generator, *, flip: bool, operation: str | None = None) -> Tensor:
+    """Return float ``(B, 3, H, W)`` changed by one operation, drawn from ``rng`` unless it is given.
+
+    psi is trained with one random operation per batch, as in IT-GAN, whose parameters are drawn per image. Nothing
+    needs to be differentiable here.
+
+    Args:
+        images: float32 in [0, 1], on the CPU.
+        rng: the only source of randomness.
+        flip: whether mirror images keep their class; without it, flips are not drawn.
+        operation: one of ``OPERATIONS``.
+    """
+    choices = [name for name in OPERATIONS if flip or name != "flip"]
+    operation = operation or choices[int(torch.randint(len(choices), (), generator=rng))]
+    n = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(n, 1, 1, 1, generator=rng) * (high - low) + low
+
+    if operation == "color":
+        images = images + uniform(-0.5, 0.5) * BRIGHTNESS
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * uniform(0, SATURATION)
+        middle = images.mean((1, 2, 3), keepdim=True)
+        return middle + (images - middle) * uniform(1 - CONTRAST, 1 + CONTRAST)
+    if operation == "cutout":
+        return images * _outside_square(images, rng)
+    if operation == "flip":
+        return torch.where(uniform(0, 1) < 0.5, images.flip(3), images)
+    theta = torch.eye(2, 3).repeat(n, 1, 1)
+    if operation == "crop":
+        side = images.shape[-1]
+        reach = int(side * SHIFT + 0.5)
+        # Whole pixels: a crop moves an image and blurs nothing. The grid spans 2 units over the side.
+        theta[:, :, 2] = torch.randint(-reach, reach + 1, (n, 2), generator=rng) * (2 / side)
+    elif operation == "scale":
+        theta[:, 0, 0] = uniform(1 / SCALE, SCALE)[:, 0, 0, 0]
+        theta[:, 1, 1] = uniform(1 / SCALE, SCALE)[:, 0, 0, 0]
+    else:
+        angle = uniform(-DEGREES, DEGREES)[:, 0, 0, 0] * (math.pi / 180)
+        cos, sin = angle.cos(), angle.sin()
+        theta[:, :, :2] = torch.stack([torch.stack([cos, -sin], 1), torch.stack([sin, cos], 1)], 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _outside_square(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Return a mask ``(B, 1, H, W)``, 0 in a square of half the side, anywhere, cut at the border."""
+    n, _, height, width = images.shape
+    centre = torch.rand(n, 2, generator=rng) * torch.tensor([height, width])
+    rows = (torch.arange(height) + 0.5 - centre[:, :1]).abs() <= height * CUTOUT / 2
+    columns = (torch.arange(width) + 0.5 - centre[:, 1:]).abs() <= width * CUTOUT / 2
+    return 1 - (rows[:, None, :, None] & columns[:, None, None, :]).float()
 
 
 def train_features(
@@ -83,16 +142,20 @@ def train_features(
         net = ConvNet(width, len(context.info.classes), images.shape[1])
     net.to(context.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), _LR, momentum=_MOMENTUM, weight_decay=_DECAY)
-    rng, order = context.torch_rng("psi", "batches"), torch.empty(0, dtype=torch.int64)
-    targets, losses = torch.from_numpy(labels), []
-    for step in context.progress(range(steps), label="learning features", unit="step"):
+    rng, targets = context.torch_rng("psi", "batches"), torch.from_numpy(labels)
+    order: list[int] = []
+    losses: list[float] = []
+    state = (net, optimizer, rng, order, losses)
+    for step in context.resume(range(steps), *state, label="learning features"):
         if step == (steps + 1) // 2:
             # The authors make a new optimiser at half time, which also forgets the momentum.
-            optimizer = torch.optim.SGD(net.parameters(), _LR / 10, momentum=_MOMENTUM, weight_decay=_DECAY)
+            optimizer.state.clear()
+            optimizer.param_groups[0]["lr"] = _LR / 10
         if len(order) < size:
-            order = torch.cat([order, torch.randperm(len(images), generator=rng)])
-        rows, order = order[:size], order[size:]
-        pixels = torch.from_numpy(images[rows.numpy()]).permute(0, 3, 1, 2).float() / 255
+            order += torch.randperm(len(images), generator=rng).tolist()
+        rows = order[:size]
+        del order[:size]
+        pixels = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).float() / 255
         pixels = augmented(pixels, rng, flip=context.info.flip_keeps_class)
         pixels = normalise(pixels.to(context.device)).contiguous(memory_format=torch.channels_last)
         loss = F.cross_entropy(net(pixels), targets[rows].to(context.device))
@@ -102,16 +165,6 @@ def train_features(
         if step >= steps - max(1, steps // 10):
             losses.append(loss.item())
     return net.requires_grad_(False), float(np.mean(losses))
-
-
-def restored_features(weights: Mapping[str, NDArray], resolution: int, device: str) -> Features:
-    """Return psi of the weights that training left, by name."""
-    n_classes, width = len(weights["classifier.bias"]), len(weights["body.0.bias"])
-    with torch.random.fork_rng(devices=[]):
-        net = ConvNet(width, n_classes, resolution)
-    net.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return net.requires_grad_(False).embed
 
 
 def open_features(folder: Path, subject: str, denormalise: Callable[[Tensor], Tensor], device: str) -> Features:

@@ -1,9 +1,9 @@
-"""Images from latents, random or inverted; each image has a seed of its own."""
+"""Images from latents, random or inverted; each image has its own seed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,24 +17,17 @@ from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, Origin
 
 from .inversion import RESULT
-from .model import open_biggan
+from .network import open_biggan
+
+if TYPE_CHECKING:
+    from . import BigGAN
 
 #: Images per yielded chunk: what a kill can cost.
 CHUNK = 50
 _FEWEST = 8
 
 
-@dataclass(frozen=True)
-class SamplingSettings:
-    """The parameters of sampling; see ``BigGAN`` for their meaning."""
-
-    mode: str
-    model: str
-    truncation: float
-    perturbation: float
-
-
-def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings) -> Iterator[ImageSet]:
+def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterator[ImageSet]:
     """Yield ``context.n_syn`` images with their origins, in chunks.
 
     Number k is made for a training image, see :func:`sources`: random latents take its label alone.
@@ -43,16 +36,16 @@ def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings
         BenchError: the generator's output is not finite, which as bytes would be black images.
     """
     places = sources(train.labels, context.n_syn, context.seed)
-    latents = read_latents(context, len(train)) if settings.mode == "inversion" else None
+    latents = read_latents(context, len(train)) if plugin.mode == "inversion" else None
     generator = None
     for chunk in context.chunks(context.n_syn, CHUNK):
         generator = generator or open_biggan(
-            context.foundation(settings.model), settings.model, context.info, "biggan", device=context.device
+            context.foundation(plugin.model), plugin.model, context.info, "biggan", device=context.device
         )
         recipes = [
-            _random(generator.dim_z, settings, context.seed, number)
+            _random(generator.config.dim_z, plugin, context.seed, number)
             if latents is None
-            else _inverted(latents, settings, context.seed, number, int(places[number]))
+            else _inverted(latents, plugin, context.seed, number, int(places[number]))
             for number in chunk
         ]
         labels = train.labels[places[chunk.start : chunk.stop]]
@@ -63,7 +56,7 @@ def sample_latents(train: ImageSet, context: Context, settings: SamplingSettings
             made = generator(z, y)
             if not bool(torch.isfinite(made).all()):
                 raise BenchError(
-                    f"biggan:model={settings.model}: made images that are not finite (NaN or infinite); "
+                    f"biggan:model={plugin.model}: made images that are not finite (NaN or infinite); "
                     "its weights are at fault, or fit gave such latents"
                 )
             pixels = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -86,12 +79,12 @@ def sources(labels: NDArray[np.int64], n_syn: int, seed: int) -> NDArray[np.int6
     return np.concatenate([whole, balanced_sample(labels, rest, derive_seed(seed, "last round"))])
 
 
-def _random(dim_z: int, settings: SamplingSettings, seed: int, number: int) -> tuple[torch.Tensor, Origin]:
+def _random(dim_z: int, plugin: BigGAN, seed: int, number: int) -> tuple[torch.Tensor, Origin]:
     """Draw a latent from N(0, I); entries beyond ``truncation`` are drawn again (Brock et al. 2019)."""
     own = derive_seed(seed, "random latent", number)
     rng = torch.Generator().manual_seed(own)
     z = torch.randn(dim_z, generator=rng)
-    limit = settings.truncation
+    limit = plugin.truncation
     if limit > 0:
         # The same distribution as drawing again until it fits, in one go: the inverse of the normal's own function.
         low, high = torch.special.ndtr(torch.tensor([-limit, limit], dtype=torch.float64))
@@ -101,18 +94,18 @@ def _random(dim_z: int, settings: SamplingSettings, seed: int, number: int) -> t
 
 
 def _inverted(
-    latents: dict[str, NDArray], settings: SamplingSettings, seed: int, number: int, source: int
+    latents: dict[str, NDArray], plugin: BigGAN, seed: int, number: int, source: int
 ) -> tuple[torch.Tensor, Origin]:
     z = torch.from_numpy(latents["z"][source])
     origin: dict[str, object] = {
         "source": source,
-        "perturbation": settings.perturbation,
+        "perturbation": plugin.perturbation,
         "feature_loss": round(float(latents["feature_loss"][source]), 6),
         "pixel_loss": round(float(latents["pixel_loss"][source]), 6),
     }
-    if settings.perturbation > 0:
+    if plugin.perturbation > 0:
         own = derive_seed(seed, "perturbation", number)
-        z = z + settings.perturbation * torch.randn(len(z), generator=torch.Generator().manual_seed(own))
+        z = z + plugin.perturbation * torch.randn(len(z), generator=torch.Generator().manual_seed(own))
         origin["seed"] = own
     return z, origin
 

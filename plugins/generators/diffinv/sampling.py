@@ -2,7 +2,7 @@
 
 c_hat = (1 - a) c_i + a c_j + lambda N(0, I), with a same-class partner j, then classifier-free guidance
 against an unconditional input that is by default the mean of all learned vectors. Every image draws its
-embedding noise, its latents and any noise of the scheduler from a generator of its own, so it does not depend
+embedding noise, its latents and any noise of the scheduler from its own generator, so it does not depend
 on its neighbours.
 """
 
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,73 +21,147 @@ from numpy.typing import NDArray
 from benchbench.models.diffusion.parts import encode_prompts, load_parts
 from benchbench.models.diffusion.steps import denoise
 from benchbench.models.resize import resized
-from benchbench.plugins.context import Context
+from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, Origin, batches
 
-from .embeddings import read_embeddings
-from .variants import Assignment, Variant
+from .inversion import read_embeddings
+
+if TYPE_CHECKING:
+    from . import DiffusionInversion
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
 
 
 @dataclass(frozen=True)
-class SamplingSettings:
-    """The parameters of stage 2, all resolved; see ``DiffusionInversion`` for their meaning."""
+class Variant:
+    """The recipe of one generated image.
 
-    model: str
-    num_tokens: int
-    resolution: int
-    interpolation: str
-    guidance_scale: tuple[float, ...]
-    mixed_checkpoints: tuple[int, ...]
-    num_inference_steps: int
-    scheduler: str
-    noise_strength: float
-    interpolation_strength: float
-    unconditional: str
-    sample_batch: int
+    Attributes:
+        source: training image whose embedding is varied; its label is kept.
+        partner: another image of the class, whose embedding is mixed in; ``None`` when nothing is mixed in.
+        guidance_scale: in the diffusers convention.
+        checkpoint: visits per image of the embeddings used.
+        seed: of this image's generator (embedding noise, then latents).
+    """
+
+    source: int
+    partner: int | None
+    guidance_scale: float
+    checkpoint: int
+    seed: int
 
 
-def sample_variants(train: ImageSet, context: Context, settings: SamplingSettings) -> Iterator[ImageSet]:
+class Assignment:
+    """A deterministic list of ``n_syn`` variants over the training images.
+
+    Variants come in rounds: round k makes the k-th variant of every image, in order, so any prefix is
+    balanced; a last, incomplete round takes a seeded choice of images, class by class in turn. The k-th
+    variant of an image takes the next of the ``guidance_scale x checkpoint`` settings in rotation, shifted
+    from image to image, and moves to the next partner when all settings had their turn: 45 variants under the
+    paper's preset are 5 partners x 3 guidance scales x 3 checkpoints (Zhou et al. 2023, appendix B.2.2).
+    Partners are the other images of the class in a seeded order. An image that is alone in its class has none
+    and is not interpolated.
+
+    Args:
+        labels: int64 ``(N,)``.
+        n_syn: number of variants.
+        guidance_scales: scales to mix.
+        checkpoints: checkpoints to mix.
+        interpolate: whether partners are used at all.
+        seed: of every choice.
+    """
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        n_syn: int,
+        guidance_scales: tuple[float, ...],
+        checkpoints: tuple[int, ...],
+        *,
+        interpolate: bool,
+        seed: int,
+    ) -> None:
+        self.labels, self.n_syn, self.seed, self.interpolate = labels, n_syn, seed, interpolate
+        self.mixed = list(product(guidance_scales, checkpoints))
+        self._rounds, rest = divmod(n_syn, len(labels))
+        self._last = _balanced_choice(labels, rest, seed)
+        self._members = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+        self._partners = lru_cache(maxsize=len(labels))(self._partners_of)
+
+    def __len__(self) -> int:
+        return self.n_syn
+
+    def __getitem__(self, number: int) -> Variant:
+        """Return variant ``number`` in 0..n_syn-1."""
+        if not 0 <= number < self.n_syn:
+            raise IndexError(number)
+        turn, place = divmod(number, len(self.labels))
+        source = place if turn < self._rounds else self._last[place]
+        scale, checkpoint = self.mixed[(turn + source) % len(self.mixed)]
+        partner = None
+        if self.interpolate:
+            partners = self._partners(source)
+            partner = partners[(turn // len(self.mixed)) % len(partners)] if partners else None
+        return Variant(source, partner, scale, checkpoint, derive_seed(self.seed, "variant", source, turn))
+
+    def _partners_of(self, source: int) -> tuple[int, ...]:
+        members = self._members[int(self.labels[source])]
+        others = members[members != source]
+        order = np.random.default_rng(derive_seed(self.seed, "partners", source)).permutation(others)
+        return tuple(int(item) for item in order)
+
+
+def _balanced_choice(labels: NDArray[np.int64], count: int, seed: int) -> list[int]:
+    """Choose ``count`` distinct images, class by class in turn while a class lasts, in ascending order."""
+    rng = np.random.default_rng(derive_seed(seed, "last round"))
+    queues = [list(rng.permutation(np.flatnonzero(labels == label))) for label in rng.permutation(np.unique(labels))]
+    chosen: list[int] = []
+    while len(chosen) < count:
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(int(queue.pop()))
+    return sorted(chosen)
+
+
+def sample_variants(train: ImageSet, context: Context, plugin: DiffusionInversion) -> Iterator[ImageSet]:
     """Yield ``context.n_syn`` variants with their origins, in chunks, in the order of ``Assignment``."""
     plan = Assignment(
         train.labels,
         context.n_syn,
-        settings.guidance_scale,
-        settings.mixed_checkpoints,
-        interpolate=settings.interpolation_strength > 0,
+        plugin.guidance_scale,
+        plugin.mixed_checkpoints or (),
+        interpolate=plugin.interpolation_strength > 0,
         seed=context.seed,
     )
     sampler: Sampler | None = None
     for chunk in context.chunks(context.n_syn, CHUNK):
-        sampler = sampler or Sampler(train, context, settings)
+        sampler = sampler or Sampler(train, context, plugin)
         variants = [plan[number] for number in chunk]
         pixels = [
-            sampler.images(variants[part.start : part.stop]) for part in batches(len(variants), settings.sample_batch)
+            sampler.images(variants[part.start : part.stop]) for part in batches(len(variants), plugin.sample_batch)
         ]
         labels = train.labels[[variant.source for variant in variants]]
-        origins = [_origin(variant, settings) for variant in variants]
+        origins = [_origin(variant, plugin) for variant in variants]
         yield ImageSet(np.concatenate(pixels), labels, train.classes, origins)
 
 
 class Sampler:
     """The foundation and the learned embeddings, ready to turn variants into pixels."""
 
-    def __init__(self, train: ImageSet, context: Context, settings: SamplingSettings) -> None:
-        self.settings, self.labels, self.side = settings, train.labels, context.info.resolution
-        folder = context.foundation(settings.model)
-        named = f"diffinv:model={settings.model}"
+    def __init__(self, train: ImageSet, context: Context, plugin: DiffusionInversion) -> None:
+        self.plugin, self.labels, self.side = plugin, train.labels, context.info.resolution
+        folder, named = context.foundation(str(plugin.model)), f"diffinv:model={plugin.model}"
         self.parts = load_parts(folder, named, device=context.device, precision=context.precision)
         self.learned = {
             visits: torch.from_numpy(read_embeddings(context.fitted, visits, len(train)))
-            for visits in settings.mixed_checkpoints
+            for visits in plugin.mixed_checkpoints or ()
         }
-        latent = self.parts.layout.latent_size(settings.resolution, "diffinv")
+        latent = self.parts.layout.latent_size(plugin.resolution or 0, "diffinv")
         self.shape = (self.parts.layout.latent_channels, latent, latent)
         self._empty: torch.Tensor | None = None
-        if settings.unconditional == "empty-prompt":
-            self._empty = encode_prompts(folder, settings.model, [""], settings.num_tokens, "diffinv")[0]
+        if plugin.unconditional == "empty-prompt":
+            self._empty = encode_prompts(folder, str(plugin.model), [""], plugin.num_tokens, "diffinv")[0]
         self._means: dict[tuple[int, int], torch.Tensor] = {}
 
     def images(self, variants: Sequence[Variant]) -> NDArray[np.uint8]:
@@ -97,33 +174,33 @@ class Sampler:
         with torch.inference_mode():
             latents = denoise(
                 self.parts,
-                scheduler=self.settings.scheduler,
-                num_inference_steps=self.settings.num_inference_steps,
+                scheduler=self.plugin.scheduler,
+                num_inference_steps=self.plugin.num_inference_steps,
                 tokens=tokens.to(place),
                 unconditional=torch.stack([self.unconditional(variant) for variant in variants]).to(place),
                 guidance_scale=torch.tensor([variant.guidance_scale for variant in variants], device=place),
                 latents=latents.to(place),
                 generators=generators,
-                guided=any(scale != 1.0 for scale in self.settings.guidance_scale),
+                guided=any(scale != 1.0 for scale in self.plugin.guidance_scale),
                 subject="diffinv",
             )
-        return resized(self.parts.decode(latents).numpy(), self.side, self.settings.interpolation)
+        return resized(self.parts.decode(latents).numpy(), self.side, self.plugin.interpolation)
 
     def conditioning(self, variant: Variant, generator: torch.Generator) -> torch.Tensor:
         """Return c_hat, ``(K, D)``; ``generator`` gives the embedding noise."""
-        table, strength = self.learned[variant.checkpoint], self.settings.interpolation_strength
+        table, strength = self.learned[variant.checkpoint], self.plugin.interpolation_strength
         tokens = table[variant.source]
         if variant.partner is not None:
             tokens = (1 - strength) * tokens + strength * table[variant.partner]
-        if self.settings.noise_strength > 0:
-            tokens = tokens + self.settings.noise_strength * torch.randn(tokens.shape, generator=generator)
+        if self.plugin.noise_strength > 0:
+            tokens = tokens + self.plugin.noise_strength * torch.randn(tokens.shape, generator=generator)
         return tokens
 
     def unconditional(self, variant: Variant) -> torch.Tensor:
         """Return the unconditional input of a variant, ``(K, D)``; only trained rows enter a mean."""
         if self._empty is not None:
             return self._empty
-        label = int(self.labels[variant.source]) if self.settings.unconditional == "class-mean" else -1
+        label = int(self.labels[variant.source]) if self.plugin.unconditional == "class-mean" else -1
         key = (variant.checkpoint, label)
         if key not in self._means:
             table = self.learned[variant.checkpoint]
@@ -132,15 +209,15 @@ class Sampler:
         return self._means[key]
 
 
-def _origin(variant: Variant, settings: SamplingSettings) -> Origin:
+def _origin(variant: Variant, plugin: DiffusionInversion) -> Origin:
     return {
         "source": variant.source,
         "partner": variant.partner,
         "guidance_scale": variant.guidance_scale,
         "checkpoint": variant.checkpoint,
-        "noise_strength": settings.noise_strength,
-        "interpolation_strength": settings.interpolation_strength if variant.partner is not None else 0.0,
+        "noise_strength": plugin.noise_strength,
+        "interpolation_strength": plugin.interpolation_strength if variant.partner is not None else 0.0,
         "seed": variant.seed,
-        "num_inference_steps": settings.num_inference_steps,
-        "scheduler": settings.scheduler,
+        "num_inference_steps": plugin.num_inference_steps,
+        "scheduler": plugin.scheduler,
     }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +15,18 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
-from benchbench.files import one_step_folder
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
-from benchbench.plugins.images import ImageSet
+from benchbench.plugins.images import ImageSet, batches
 
-from .files import read_lines, write_lines
 from .pools import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
 from .pools.build import index_of
 from .pools.pictures import embed_pictures, fit_into, open_clip, pixel_digest
 
 if TYPE_CHECKING:
-    from .plugin import KNN
+    from benchbench.models.clip.model import Clip
+
+    from . import KNN
 
 #: Queries at a time: what a kill costs, and how many are embedded at once.
 PART = 16
@@ -77,19 +79,11 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
     backend = _open(knn, context, clip_folder, identity)
     if backend.size is not None and backend.size < knn.k:
         raise BenchError(f"knn:k={knn.k}: pool={knn.pool} has {backend.size} pictures; ask for no more")
-    work = _Work(context.scratch / "parts", context.info.resolution, knn)
-    parts = [
-        range(start, min(start + PART, context.shard.stop))
-        for start in range(context.shard.start, context.shard.stop, PART)
-    ]
-    clip, known = None, None
-    for number, part in enumerate(context.progress(parts, label="retrieving", unit="part")):
-        if not work.remembers(number):
-            clip = clip or open_clip(clip_folder, knn.clip, context.device)
-            queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
-            known = known or TrainingImages(train.images)
-            work.do(number, queries, backend, known)
-    _merge(work.folders(len(parts)), context.folder, context.info.resolution)
+    work = _Work(knn, train, context, clip_folder, backend)
+    start, count = context.shard.start, len(context.shard)
+    parts = [range(start + part.start, start + part.stop) for part in batches(count, PART)]
+    folders = context.resume_parts(parts, work.do, label="retrieving")
+    _merge(folders, context.folder, context.info.resolution)
     _report(context, backend)
 
 
@@ -115,49 +109,44 @@ def _open(knn: KNN, context: Context, clip_folder: Path, identity: dict[str, str
 
 
 class _Work:
-    """The parts of a shard; a picture that an earlier part fetched, or failed to fetch, is not asked for again."""
+    """Retrieves a part of a shard; a picture that an earlier part fetched, or failed to fetch, is not fetched again."""
 
-    def __init__(self, folder: Path, side: int, knn: KNN) -> None:
-        self.folder, self.side, self.knn = folder, side, knn
-        self.seen: set[str] = set()
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, knn: KNN, train: ImageSet, context: Context, clip_folder: Path, backend: Backend) -> None:
+        self.knn, self.train, self.context, self.backend = knn, train, context, backend
+        self.clip_folder, self.side = clip_folder, context.info.resolution
 
-    def _part(self, number: int) -> Path:
-        return self.folder / f"part-{number:06d}"
+    @cached_property
+    def clip(self) -> Clip:
+        return open_clip(self.clip_folder, self.knn.clip, self.context.device)
 
-    def folders(self, count: int) -> list[Path]:
-        return [self._part(number) for number in range(count)]
+    @cached_property
+    def known(self) -> TrainingImages:
+        return TrainingImages(self.train.images)
 
-    def remembers(self, number: int) -> bool:
-        """Return whether an earlier, killed run finished a part, and take note of its pictures."""
-        folder = self._part(number)
-        if not folder.is_dir():
-            return False
-        self.seen |= {item["key"] for name in (PICTURES, BROKEN) for item in read_lines(folder / name)}
-        return True
-
-    def do(self, number: int, queries: NDArray[np.float32], backend: Backend, known: TrainingImages) -> None:
-        found = backend.search(queries, self.knn.k + self.knn.spare)
+    def do(self, part: range, folder: Path) -> None:
+        """Write the neighbours of the training images ``part`` into ``folder``."""
+        earlier = [item for item in folder.parent.iterdir() if item != folder]
+        seen = {item["key"] for other in earlier for name in (PICTURES, BROKEN) for item in read_lines(other / name)}
+        queries = embed_pictures(self.clip, [np.asarray(self.train.images[place]) for place in part], PART)
+        found = self.backend.search(queries, self.knn.k + self.knn.spare)
         wanted: dict[str, Hit] = {}
         for hit in (hit for hits in found for hit in hits):
-            if hit.key not in self.seen:
+            if hit.key not in seen:
                 wanted.setdefault(hit.key, hit)
         images, pictures, broken = [], [], []
-        for hit, item in zip(wanted.values(), backend.pictures(list(wanted.values())), strict=True):
+        for hit, item in zip(wanted.values(), self.backend.pictures(list(wanted.values())), strict=True):
             if isinstance(item, Missing):
                 broken.append({"key": item.key, "reason": item.reason})
                 continue
             images.append(fit_into(item.pixels, self.side, self.knn.resize))
-            told = {"key": hit.key, "digest": pixel_digest(item.pixels), "caption": hit.caption, "url": hit.url}
+            known = {"key": hit.key, "digest": pixel_digest(item.pixels), "caption": hit.caption, "url": hit.url}
             # Whatever is made of it here, a dataset takes the centre square.
-            pictures.append({**told, "copy": fit_into(item.pixels, self.side, "crop") in known})
-        self.seen |= set(wanted)
+            pictures.append({**known, "copy": fit_into(item.pixels, self.side, "crop") in self.known})
         stacked = np.stack(images) if images else np.zeros((0, self.side, self.side, 3), dtype=np.uint8)
-        with one_step_folder(self._part(number)) as draft:
-            np.save(draft / IMAGES, stacked, allow_pickle=False)
-            write_lines(draft / PICTURES, pictures)
-            write_lines(draft / BROKEN, broken)
-            write_lines(draft / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in found])
+        np.save(folder / IMAGES, stacked, allow_pickle=False)
+        write_lines(folder / PICTURES, pictures)
+        write_lines(folder / BROKEN, broken)
+        write_lines(folder / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in found])
 
 
 def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
@@ -238,3 +227,13 @@ def _block_sums(images: NDArray[np.uint8]) -> NDArray[np.int64]:
         part = np.add.reduceat(np.add.reduceat(part, edges[0], axis=1), edges[1], axis=2)
         rows.append(part.reshape(len(part), -1))
     return np.concatenate(rows)
+
+
+def write_lines(path: Path, items: Sequence[Any]) -> None:
+    """Write JSON values, one a line."""
+    path.write_text("".join(json.dumps(item, sort_keys=True) + "\n" for item in items), "utf-8")
+
+
+def read_lines(path: Path) -> list[Any]:
+    """Read what :func:`write_lines` wrote."""
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from benchbench.plugins.images import ImageSet
 from .retrieve import Retrieved
 
 if TYPE_CHECKING:
-    from .plugin import KNN
+    from . import KNN
 
 CHUNK = 500
 
@@ -29,62 +29,49 @@ def sample_neighbours(knn: KNN, train: ImageSet, context: Context) -> Iterator[I
         BenchError: a class is left without a picture; says which and why.
     """
     shards = [Retrieved.load(folder) for folder in context.fitted]
-    places, candidates = _candidates(shards)
+    candidates = _candidates(shards)
     labels = [int(label) for label in train.labels]
     if len(candidates) != len(labels):
         raise BenchError(f"knn: neighbours of {len(candidates)} images were retrieved, there are {len(labels)}")
-    copies = {at for at, (shard, place) in places.items() if shards[shard].pictures[place]["copy"]}
-    found = select(
+    selection = select(
         candidates,
         labels,
         knn.k,
         deduplicate=knn.deduplicate,
         least=knn.min_similarity,
-        resembles=_resemblance(shards, places, context, knn),
-        copies=() if knn.keep_queries else copies,
+        resembles=_resemblance(shards, context, knn),
+        use_copies=knn.keep_queries,
     )
-    _refuse_empty_classes(found, train, knn)
-    used = found.chosen[: context.n_syn]
-    _report(context, shards, found, used, train)
-    context.report(
-        training_copies=len({item.digest for row in candidates for item in row if (item.query, item.rank) in copies})
-    )
+    _refuse_empty_classes(selection, train, knn)
+    used = selection.chosen[: context.n_syn]
+    _report(context, shards, selection, used, train)
+    context.report(training_copies=len({item.digest for row in candidates for item in row if item.is_copy}))
     for chunk in context.chunks(len(used), CHUNK):
         several = used[chunk.start : chunk.stop]
-        at = [places[item.query, item.rank] for item in several]
         yield ImageSet(
-            np.stack([shards[shard].images[place] for shard, place in at]),
+            np.stack([shards[item.shard].images[item.place] for item in several]),
             np.array([labels[item.query] for item in several], dtype=np.int64),
             train.classes,
-            [
-                _origin(item, shards[shard].pictures[place], labels[item.query], found, train.classes)
-                for item, (shard, place) in zip(several, at, strict=True)
-            ],
+            [_origin(item, shards, labels[item.query], selection, train.classes) for item in several],
         )
 
 
-def _candidates(
-    shards: Sequence[Retrieved],
-) -> tuple[dict[tuple[int, int], tuple[int, int]], list[list[Candidate]]]:
-    """Return where each hit's picture is, by query and rank, and the candidates of each training image."""
-    places: dict[tuple[int, int], tuple[int, int]] = {}
+def _candidates(shards: Sequence[Retrieved]) -> list[list[Candidate]]:
+    """Return the candidates of each training image, best first."""
     candidates: list[list[Candidate]] = []
     for number, shard in enumerate(shards):
         for row in shard.hits:
             query = len(candidates)
             candidates.append([])
             for rank, place, similarity in row:
-                told = shard.pictures[place]
-                places[query, rank] = (number, place)
-                candidates[-1].append(Candidate(query, rank, told["key"], told["digest"], similarity))
-    return places, candidates
+                picture = shard.pictures[place]
+                key, digest, copy = picture["key"], picture["digest"], picture["copy"]
+                candidates[-1].append(Candidate(query, rank, key, digest, similarity, number, place, copy))
+    return candidates
 
 
 def _resemblance(
-    shards: Sequence[Retrieved],
-    places: dict[tuple[int, int], tuple[int, int]],
-    context: Context,
-    knn: KNN,
+    shards: Sequence[Retrieved], context: Context, knn: KNN
 ) -> Callable[[Candidate, Candidate], bool] | None:
     """Return whether two pictures, as they will be trained on, are near-duplicates; ``None`` when not asked for."""
     if knn.dedup_similarity is None:
@@ -98,33 +85,33 @@ def _resemblance(
         rows.append(np.concatenate([embed_pictures(clip, list(part), 64) for part in parts]))
 
     def resembles(one: Candidate, other: Candidate) -> bool:
-        (shard, place), (shard2, place2) = places[one.query, one.rank], places[other.query, other.rank]
-        return float(rows[shard][place] @ rows[shard2][place2]) >= float(knn.dedup_similarity or 0)
+        cosine = rows[one.shard][one.place] @ rows[other.shard][other.place]
+        return float(cosine) >= float(knn.dedup_similarity or 0)
 
     return resembles
 
 
-def _refuse_empty_classes(found: Selection, train: ImageSet, knn: KNN) -> None:
+def _refuse_empty_classes(selection: Selection, train: ImageSet, knn: KNN) -> None:
     queried = {int(label) for label in train.labels}
-    empty = sorted(queried - {int(train.labels[item.query]) for item in found.chosen})
+    empty = sorted(queried - {int(train.labels[item.query]) for item in selection.chosen})
     if not empty:
         return
     names = ", ".join(train.classes[label] for label in empty[:5]) + (", ..." if len(empty) > 5 else "")
-    if found.too_far:
+    if selection.too_far:
         raise BenchError(
             f"knn:min_similarity={knn.min_similarity:g}: leaves no picture for {len(empty)} of {len(queried)} "
             f"classes ({names}); lower it"
         )
-    if found.copies:
+    if selection.copies:
         raise BenchError(
-            f"knn: leaves no picture for {len(empty)} of {len(queried)} classes ({names}): {found.copies} that were "
-            "found equal a training image; give spare=N for further neighbours, another pool, or keep_queries=true"
+            f"knn: leaves no picture for {len(empty)} of {len(queried)} classes ({names}): {selection.copies} that "
+            "were found equal a training image; give spare=N for further neighbours, another pool, or keep_queries=true"
         )
     raise BenchError(f"knn: no picture could be had for {len(empty)} of {len(queried)} classes ({names})")
 
 
 def _origin(
-    item: Candidate, told: dict[str, Any], label: int, found: Selection, classes: tuple[str, ...]
+    item: Candidate, shards: Sequence[Retrieved], label: int, selection: Selection, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     origin: dict[str, Any] = {
         "source": item.query,
@@ -132,26 +119,27 @@ def _origin(
         "rank": item.rank,
         "similarity": round(item.similarity, 6),
     }
-    origin |= {name: told[name] for name in ("caption", "url") if told.get(name)}
-    others = [classes[other] for other in found.labels[item.digest] if other != label]
+    picture = shards[item.shard].pictures[item.place]
+    origin |= {name: picture[name] for name in ("caption", "url") if picture.get(name)}
+    others = [classes[other] for other in selection.labels[item.digest] if other != label]
     return {**origin, "also": others} if others else origin
 
 
 def _report(
-    context: Context, shards: Sequence[Retrieved], found: Selection, used: Sequence[Candidate], train: ImageSet
+    context: Context, shards: Sequence[Retrieved], selection: Selection, used: Sequence[Candidate], train: ImageSet
 ) -> None:
-    keys = {item.digest: item.key for item in found.chosen}
+    keys = {item.digest: item.key for item in selection.chosen}
     context.report(
         used=len(used),
-        found=len(found.chosen),
+        found=len(selection.chosen),
         distinct=len({item.digest for item in used}),
-        duplicates=found.duplicates,
-        too_far=found.too_far,
+        duplicates=selection.duplicates,
+        too_far=selection.too_far,
         broken=len({item["key"] for shard in shards for item in shard.broken}),
-        two_class_pictures=len(found.shared),
+        two_class_pictures=len(selection.shared),
         examples=[
-            {"key": keys[digest], "classes": [train.classes[label] for label in found.labels[digest]]}
-            for digest in found.shared[:10]
+            {"key": keys[digest], "classes": [train.classes[label] for label in selection.labels[digest]]}
+            for digest in selection.shared[:10]
         ],
         mean_similarity=round(float(np.mean([item.similarity for item in used])), 4),
     )
@@ -159,7 +147,7 @@ def _report(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A picture that was found for a query.
+    """A picture that the pool answered to a query.
 
     Attributes:
         query: index of the training image.
@@ -167,6 +155,9 @@ class Candidate:
         key: the picture's key in the pool.
         digest: equal for pictures that agree in every pixel.
         similarity: cosine with the query.
+        shard: which shard of ``fit`` retrieved it.
+        place: which of that shard's pictures it is.
+        is_copy: whether it equals a training image.
     """
 
     query: int
@@ -174,11 +165,14 @@ class Candidate:
     key: str
     digest: str
     similarity: float
+    shard: int = 0
+    place: int = 0
+    is_copy: bool = False
 
 
 @dataclass
 class Selection:
-    """The outcome.
+    """What is chosen, and how much was left out and why.
 
     Attributes:
         chosen: in the order in which they are used.
@@ -197,8 +191,8 @@ class Selection:
     @property
     def shared(self) -> list[str]:
         """Digests of the pictures that were chosen for more than one class, most classes first."""
-        found = [digest for digest, labels in self.labels.items() if len(labels) > 1]
-        return sorted(found, key=lambda digest: (-len(self.labels[digest]), digest))
+        several = [digest for digest, labels in self.labels.items() if len(labels) > 1]
+        return sorted(several, key=lambda digest: (-len(self.labels[digest]), digest))
 
 
 def select(
@@ -209,7 +203,7 @@ def select(
     deduplicate: bool = True,
     least: float | None = None,
     resembles: Callable[[Candidate, Candidate], bool] | None = None,
-    copies: Collection[tuple[int, int]] = (),
+    use_copies: bool = True,
 ) -> Selection:
     """Choose at most ``k`` pictures for each query, each picture once within a class.
 
@@ -223,9 +217,9 @@ def select(
         deduplicate: whether a class uses the same picture, by key or by equal pixels, once.
         least: candidates below this similarity are not used.
         resembles: whether two pictures of a class are near-duplicates, of which the later one is left out.
-        copies: query and rank of the candidates that equal a training image and are not used.
+        use_copies: whether candidates that equal a training image are used.
     """
-    found = Selection()
+    selection = Selection()
     used: Counter[int] = Counter()
     seen: dict[int, set[str]] = defaultdict(set)
     kept: dict[int, list[Candidate]] = defaultdict(list)
@@ -236,25 +230,25 @@ def select(
             if rank >= len(row) or used[query] >= k:
                 continue
             item, label = row[rank], labels[query]
-            if (item.query, item.rank) in copies:
-                found.copies += 1
+            if item.is_copy and not use_copies:
+                selection.copies += 1
                 continue
             if least is not None and item.similarity < least:
-                found.too_far += 1
+                selection.too_far += 1
                 continue
             known = deduplicate and (f"key {item.key}" in seen[label] or f"pixels {item.digest}" in seen[label])
             if known or (resembles and any(resembles(other, item) for other in kept[label])):
-                found.duplicates += 1
+                selection.duplicates += 1
                 continue
             seen[label] |= {f"key {item.key}", f"pixels {item.digest}"}
             kept[label].append(item)
             used[query] += 1
-            found.chosen.append(item)
+            selection.chosen.append(item)
     classes: dict[str, set[int]] = defaultdict(set)
-    for item in found.chosen:
+    for item in selection.chosen:
         classes[item.digest].add(labels[item.query])
-    found.labels = {digest: tuple(sorted(several)) for digest, several in classes.items()}
-    return found
+    selection.labels = {digest: tuple(sorted(several)) for digest, several in classes.items()}
+    return selection
 
 
 def _turns(labels: Sequence[int]) -> list[int]:

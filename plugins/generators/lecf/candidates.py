@@ -1,7 +1,7 @@
 """The costly half of LECF (He et al. 2023): sentences about each class, an image of each, and its CLIP scores.
 
 Candidates are numbered class by class, so that a shard of consecutive ones needs the sentences of few classes. An
-image depends on its sentence, its seed and the settings alone, and a killed run continues behind its last chunk.
+image depends on its sentence, its seed and the settings alone.
 """
 
 from __future__ import annotations
@@ -9,28 +9,30 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchbench.files import one_step_folder, write_atomic
+from benchbench.files import write_atomic
+from benchbench.models.clip.model import Clip, class_probabilities, open_clip_model
 from benchbench.models.prompts import class_prompts
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, batches, merge_shards
 
-from .._prompts import Frame, class_frames
-from .._scoring import Scorer
-from .language import open_language_model
+from .language import LanguageModel, class_frames, open_language_model
 
 if TYPE_CHECKING:
-    from .plugin import LECF
+    from benchbench.models.diffusion.sampling import TextToImage
 
-#: Candidates between two savings. Fixed, so that a run continues under any ``sample_batch``.
+    from . import LECF
+
+#: Candidates between two savings, and images that the CLIP sees at once. Fixed, so that a run continues under any
+#: ``sample_batch``, and since sums in floating point depend on it.
 CHUNK = 50
 PROBABILITIES = "probabilities.npy"
-SENTENCES = "sentences.json"
 
 
 @dataclass(frozen=True)
@@ -58,20 +60,15 @@ def make_candidates(context: Context, settings: LECF, total: int) -> None:
     """
     sentences = _sentences(context, settings, total)
     plan = plan_candidates(context, settings, total, sentences)
-    maker: _Maker | None = None
-    folders = []
-    for chunk in context.progress(list(batches(len(plan), CHUNK)), label="generating", unit="chunk"):
-        folder = context.scratch / f"chunk-{chunk.start:07d}"
-        folders.append(folder)
-        if folder.is_dir():
-            continue
-        maker = maker or _Maker(context, settings)
-        maker.chunk(plan[chunk.start : chunk.stop], folder)
+    chunks = [plan[part.start : part.stop] for part in batches(len(plan), CHUNK)]
+    make = _Maker(context, settings).chunk
+    folders = context.resume_parts(chunks, make, label="generating", unit="chunk")
     merge_shards(folders, context.folder)
     if settings.clip is not None:
         rows = [np.load(folder / PROBABILITIES, allow_pickle=False) for folder in folders]
         np.save(context.folder / PROBABILITIES, np.concatenate(rows), allow_pickle=False)
-    _write_json(context.folder / SENTENCES, sentences)
+    text = json.dumps(sentences, indent=1, sort_keys=True, ensure_ascii=False)
+    write_atomic(context.folder / "sentences.json", text + "\n")
 
 
 def class_of(number: int, total: int, classes: int) -> int:
@@ -95,55 +92,51 @@ def plan_candidates(context: Context, settings: LECF, total: int, sentences: dic
 
 def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[str]]:
     """Return the sentences of every class in the shard; the concept itself without a language model."""
-    kept = context.scratch / SENTENCES
-    if kept.exists():
-        found: dict[str, list[str]] = json.loads(kept.read_text("utf-8"))
-        return found
     count = len(context.info.classes)
-    labels = sorted({class_of(number, total, count) for number in (context.shard[0], context.shard[-1])})
+    first, last = (class_of(number, total, count) for number in (context.shard[0], context.shard[-1]))
     frames = class_frames(context.info, settings.template)
-    wanted = {label: frames[label] for label in range(labels[0], labels[-1] + 1)}
-    found = {str(label): own for label, own in _written(context, settings, wanted).items()}
-    _write_json(kept, found)
-    return found
-
-
-def _written(context: Context, settings: LECF, frames: dict[int, Frame]) -> dict[int, list[str]]:
-    if settings.language_model is None:
-        return {label: [frame.concept] for label, frame in frames.items()}
-    folder = context.foundation(settings.language_model)
-    language = open_language_model(folder, settings.language_model, device=context.device)
-    found = {}
-    for label, frame in frames.items():
-        own = language.sentences(
-            frame.concept,
-            settings.num_sentences,
-            derive_seed(context.seed, "sentences"),
-            max_new_tokens=settings.max_new_tokens,
-            top_k=settings.top_k,
-        )
-        if len(own) < settings.num_sentences:
-            context.log(
-                f"lecf: {len(own)} different sentences about '{frame.concept}', repeated, "
-                f"where {settings.num_sentences} were asked for (num_sentences)"
+    found: dict[str, list[str]] = {}
+    language: LanguageModel | None = None
+    for label in context.resume(range(first, last + 1), found, label="writing", unit="class"):
+        concept = frames[label].concept
+        own: list[str] = []
+        if settings.language_model is not None:
+            if language is None:
+                folder = context.foundation(settings.language_model)
+                language = open_language_model(folder, settings.language_model, device=context.device)
+            own = language.sentences(
+                concept,
+                settings.num_sentences,
+                derive_seed(context.seed, "sentences"),
+                max_new_tokens=settings.max_new_tokens,
+                top_k=settings.top_k,
             )
-        found[label] = own or [frame.concept]
+            if len(own) < settings.num_sentences:
+                context.log(
+                    f"lecf: {len(own)} different sentences about '{concept}', repeated, "
+                    f"where {settings.num_sentences} were asked for (num_sentences)"
+                )
+        found[str(label)] = own or [concept]
     return found
 
 
 class _Maker:
-    """The text-to-image model and the CLIP, opened once for a shard."""
+    """The text-to-image model and the CLIP, opened once for a shard and not before they are needed."""
 
     def __init__(self, context: Context, settings: LECF) -> None:
         self._settings, self._context = settings, context
-        self._images = settings.open(context)
-        self._scorer: Scorer | None = None
-        if settings.clip is not None:
-            prompts = class_prompts(context.info, settings.template)
-            self._scorer = Scorer(context.foundation(settings.clip), settings.clip, prompts, context.device)
+
+    @cached_property
+    def _images(self) -> TextToImage:
+        return self._settings.open(self._context)
+
+    @cached_property
+    def _clip(self) -> Clip:
+        name = str(self._settings.clip)
+        return open_clip_model(self._context.foundation(name), name, device=self._context.device)
 
     def chunk(self, candidates: Sequence[Candidate], folder: Path) -> None:
-        """Make and score candidates and write them; ``folder`` is there when all of it is."""
+        """Make and score candidates and write them into ``folder``."""
         info = self._context.info
         size = self._settings.sample_batch
         origins = [self._origin(item) for item in candidates]
@@ -151,10 +144,11 @@ class _Maker:
         parts = [self._settings.images(self._images, origins[start : start + size]) for start in starts]
         images = resized(np.concatenate(parts), info.resolution, self._settings.interpolation)
         labels = np.array([item.label for item in candidates], np.int64)
-        with one_step_folder(folder) as draft:
-            ImageSet(images, labels, info.classes, origins).save(draft)
-            if self._scorer is not None:
-                np.save(draft / PROBABILITIES, self._scorer.probabilities(images), allow_pickle=False)
+        ImageSet(images, labels, info.classes, origins).save(folder)
+        if self._settings.clip is not None:
+            prompts = class_prompts(info, self._settings.template)
+            table = class_probabilities(self._clip, images, prompts, batch=CHUNK)
+            np.save(folder / PROBABILITIES, table, allow_pickle=False)
 
     def _origin(self, item: Candidate) -> dict[str, Any]:
         return {
@@ -163,7 +157,3 @@ class _Maker:
             "seed": item.seed,
             "guidance_scale": self._settings.guidance_scale,
         }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,83 +13,51 @@ from numpy.typing import NDArray
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 
-from .._filtering import select
+from .._filtering import filtered
 
-#: Images per yielded set.
-CHUNK = 500
+if TYPE_CHECKING:
+    from . import LECF
 
 
-def sample_candidates(
-    context: Context,
-    *,
-    threshold: float,
-    min_per_class: int,
-    keep: str,
-    num_sentences: int | None,
-) -> Iterator[ImageSet]:
+def sample_candidates(context: Context, plugin: LECF) -> Iterator[ImageSet]:
     """Yield at most ``context.n_syn`` candidates above the threshold, classes taking turns, and report the counts.
 
     Args:
         context: with the folders of the candidates' shards.
-        threshold: of the probability of the intended class; without scores every candidate passes.
-        min_per_class: how many to keep of a class at least, the best ones where too few pass.
-        keep: ``"random"`` or ``"best"`` of those that pass, where more do than are wanted.
-        num_sentences: how many were asked for per class, ``None`` without a language model.
+        plugin: the parameters.
 
     Raises:
         UsageError: nothing is left of a class.
     """
     shards = [ImageSet.load(folder) for folder in context.fitted]
-    labels = np.concatenate([shard.labels for shard in shards])
-    scores = read_scores(context.fitted, labels)
-    chosen = select(
-        np.ones(len(labels), np.float32) if scores is None else scores,
-        labels,
+    starts = np.cumsum([0, *(len(shard) for shard in shards)])
+
+    def taken(rows: NDArray[np.int64]) -> ImageSet:
+        places = np.searchsorted(starts, rows, side="right") - 1
+        pairs = zip(rows, places, strict=True)
+        return ImageSet.concatenate([shards[place].subset([int(row - starts[place])]) for row, place in pairs])
+
+    yield from filtered(
+        context,
+        np.concatenate([shard.labels for shard in shards]),
         shards[0].classes,
-        n_syn=context.n_syn,
-        threshold=0.0 if scores is None else threshold,
-        min_per_class=min_per_class,
-        best_first=keep == "best",
-        rng=context.rng("selection"),
+        taken,
+        threshold=plugin.clip_threshold,
+        min_per_class=plugin.min_per_class,
+        keep=plugin.keep,
         subject="lecf:clip_threshold",
     )
-    if scores is not None:
-        context.report(clip_threshold=threshold, **chosen.facts(scores, labels, shards[0].classes))
-    if num_sentences is not None:
-        context.report(**sentence_facts(context.fitted, shards[0].classes, num_sentences))
-    starts = np.cumsum([0, *(len(shard) for shard in shards)])
-    for chunk in context.chunks(len(chosen.kept), CHUNK, label="filtering"):
-        yield ImageSet.concatenate(
-            [_taken(shards, starts, int(row), scores) for row in chosen.kept[chunk.start : chunk.stop]]
-        )
+    if plugin.language_model:
+        context.report(**_sentence_facts(context.fitted, shards[0].classes, plugin.num_sentences))
 
 
-def read_scores(folders: tuple[Path, ...], labels: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """Return the probability of each candidate's own class, float32 ``(N,)``; ``None`` where nothing was scored."""
-    files = [folder / "probabilities.npy" for folder in folders]
-    if not all(file.exists() for file in files):
-        return None
-    table = np.concatenate([np.load(file, allow_pickle=False) for file in files])
-    return np.ascontiguousarray(table[np.arange(len(labels)), labels])
-
-
-def sentence_facts(folders: tuple[Path, ...], classes: tuple[str, ...], wanted: int) -> dict[str, Any]:
-    """Return different sentences per class, in label order, and the classes that had to repeat some."""
-    found: dict[int, int] = {}
+def _sentence_facts(folders: tuple[Path, ...], classes: tuple[str, ...], wanted: int) -> dict[str, Any]:
+    """Return how many sentences each class has, in label order, and the classes that had to repeat some."""
+    counts = [0] * len(classes)
     for folder in folders:
-        written = json.loads((folder / "sentences.json").read_text("utf-8"))
-        found |= {int(label): len(own) for label, own in written.items()}
-    counts = [found.get(label, 0) for label in range(len(classes))]
+        for label, sentences in json.loads((folder / "sentences.json").read_text("utf-8")).items():
+            counts[int(label)] = len(sentences)
     return {
         "sentences_per_class": counts,
         "sentences_repeated": [classes[label] for label, count in enumerate(counts) if count < wanted],
     }
-
-
-def _taken(shards: list[ImageSet], starts: NDArray[Any], row: int, scores: NDArray[np.float32] | None) -> ImageSet:
-    place = int(np.searchsorted(starts, row, side="right")) - 1
-    one = shards[place].subset([row - int(starts[place])])
-    if scores is None:
-        return one
-    origin = {**one.origins[0], "clip_score": round(float(scores[row]), 6)}
-    return ImageSet(one.images, one.labels, one.classes, [origin])

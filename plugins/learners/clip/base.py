@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchbench.models.clip.needs import EXTRAS, check_text_lengths, clip_packages, local_layout
+from benchbench.models.clip.layout import EXTRAS, check_text_lengths, clip_packages, local_layout
 from benchbench.plugins import DatasetInfo, Learner, Requirements, param
 
 if TYPE_CHECKING:

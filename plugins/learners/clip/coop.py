@@ -67,12 +67,6 @@ class CoOp(ClipLearner):
             self.check_texts([f"{name}." for name in names], reserved=self.n_ctx)
         return self
 
-    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of a training of full length on one core; ``None`` but for the embedded CLIP."""
-        if self.clip != "glyph-clip" or self.max_steps is None:
-            return None
-        return 6.0 + self.max_steps * (self.batch_size * 0.00025 + len(info.classes) * 0.0005)
-
     def train(self, task: Task, context: Context) -> TrainResult:
         """Train a context on the task and classify the test images by it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
+from benchbench.plugins import Context, Task, TrainResult, param
 
 from .base import PromptedLearner
 
@@ -52,10 +52,6 @@ class ClassifierTuning(PromptedLearner):
     temperature: float = param(2.0, above=0.0, help="Temperature T of the zero-shot target.")
     weight_real: float = param(1.0, low=0.0, help="Weight of the term of real images.")
     weight_synthetic: float = param(1.0, low=0.0, help="Weight of the term of generated images.")
-
-    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds on one core; ``None`` but for the embedded CLIP."""
-        return 7.0 + info.counts["test"] * 0.0005 if self.clip == "glyph-clip" else None
 
     def train(self, task: Task, context: Context) -> TrainResult:
         """Train a head on the embeddings of the task's images and classify the test images with it.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from benchbench.models.clip.crops import random_crops
 from benchbench.models.clip.model import open_clip_model
+from benchbench.models.clip.pixels import random_crops
 from benchbench.models.prompts import class_prompts
 from benchbench.plugins import TrainResult
 from benchbench.plugins.images import batches

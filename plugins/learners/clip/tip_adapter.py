@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Task, TrainResult, param
+from benchbench.plugins import Context, ImageSet, Task, TrainResult, param
 
 from .base import PromptedLearner
 
@@ -109,12 +109,6 @@ class TipAdapter(CacheLearner):
 
     registered: ClassVar[str] = "tip-adapter"
 
-    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds on one core for a few shots; ``None`` but for the embedded CLIP."""
-        if self.clip != "glyph-clip":
-            return None
-        return 6.0 + info.counts["test"] * 0.0005 + len(info.classes) * 8 * self.augment_epochs * 0.0004
-
 
 @dataclass(frozen=True)
 class TipAdapterF(CacheLearner):
@@ -135,13 +129,6 @@ class TipAdapterF(CacheLearner):
     batch_size: int = param(256, low=1, help="Images per step; all of them where there are fewer.")
     learning_rate: float = param(1e-3, above=0.0, help="Learning rate of the first step.")
     weight_decay: float = param(0.01, low=0.0, help="Decoupled decay of the keys.")
-
-    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds on one core for a few shots; ``None`` but for the embedded CLIP."""
-        if self.clip != "glyph-clip":
-            return None
-        images = len(info.classes) * 8 * (self.augment_epochs + self.epochs)
-        return 6.0 + info.counts["test"] * 0.0005 + images * 0.0004
 
     def _tuned(self, setting: Setting, cache: Cache, context: Context) -> tuple[torch.Tensor, dict[str, Any]]:
         """Train the keys by cross-entropy at the initial alpha and beta (Zhang et al. 2022, section 3.2)."""

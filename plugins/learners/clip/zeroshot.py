@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Task, TrainResult
+from benchbench.plugins import Context, Task, TrainResult
 
 from .base import PromptedLearner
 
@@ -20,10 +20,6 @@ class ClipZeroShot(PromptedLearner):
 
     registered: ClassVar[str] = "clip-zeroshot"
     trains: ClassVar[bool] = False
-
-    def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate CPU seconds on one core with the embedded CLIP; ``None`` with any other."""
-        return 6.0 + info.counts["test"] * 0.0005 if self.clip == "glyph-clip" else None
 
     def train(self, task: Task, context: Context) -> TrainResult:
         """Classify every test image once.

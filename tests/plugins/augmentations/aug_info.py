@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import torch
+from datasetinfos import dataset_info
 
 from benchbench.plugins import DatasetInfo
 
 
 def make_info(classes: int = 10, side: int = 16, mean=(0.2, 0.5, 0.8), std=(0.25, 0.25, 0.25)) -> DatasetInfo:
-    return DatasetInfo(
-        name="toy",
-        classes=tuple(str(label) for label in range(classes)),
-        counts={"train": 100, "validation": 0, "test": 100},
-        class_counts=(100 // classes,) * classes,
-        resolution=side,
-        classify_resolution=side,
-        generate_resolution=side,
-        mean=mean,
-        std=std,
-        flip_keeps_class=True,
-        foundation="none",
-    )
+    return dataset_info(classes, side, class_counts=(100 // classes,) * classes, mean=mean, std=std)
 
 
 def make_batch(count: int, side: int = 16, classes: int = 10, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

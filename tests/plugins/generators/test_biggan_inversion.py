@@ -12,14 +12,14 @@ from safetensors.numpy import load_file
 from benchbench.errors import BenchError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
-from benchbench_plugins.generators.biggan import BigGAN
-from benchbench_plugins.generators.biggan.augment import OPERATIONS, augmented
-from benchbench_plugins.generators.biggan.features import ConvNet, train_features
-from benchbench_plugins.generators.biggan.inversion import RESULT, InversionSettings, invert
-from benchbench_plugins.generators.biggan.model import FrozenGenerator
-from benchbench_plugins.generators.biggan.model_layout import BigGANConfig
+from benchbench_plugins.generators.biggan import BigGAN, features
+from benchbench_plugins.generators.biggan.features import OPERATIONS, ConvNet, augmented, train_features
+from benchbench_plugins.generators.biggan.inversion import RESULT, invert
+from benchbench_plugins.generators.biggan.layout import BigGANConfig
+from benchbench_plugins.generators.biggan.network import FrozenGenerator
 
-SETTINGS = InversionSettings(
+PLUGIN = BigGAN(
+    mode="inversion",
     model="mini",
     steps=12,
     learning_rate=0.1,
@@ -48,8 +48,8 @@ def make(tmp_path, mini_gan):
     return context
 
 
-def inverted(context, train, settings=SETTINGS, **options):
-    invert(train, context, settings, **options)
+def inverted(context, train, plugin=PLUGIN):
+    invert(train, context, plugin)
     return load_file(context.folder / RESULT)
 
 
@@ -64,8 +64,8 @@ def made_images(seed=0, count=6):
 
 def test_images_of_the_generator_are_found_again(make):
     train = made_images()
-    before = inverted(make("before"), train, replace(SETTINGS, steps=1))
-    after = inverted(make("after"), train, replace(SETTINGS, steps=250))
+    before = inverted(make("before"), train, replace(PLUGIN, steps=1))
+    after = inverted(make("after"), train, replace(PLUGIN, steps=250))
     assert np.median(after["pixel_loss"]) < 0.05 * np.median(before["pixel_loss"])
     assert np.median(after["feature_loss"]) < 0.05 * np.median(before["feature_loss"])
 
@@ -88,30 +88,35 @@ class KilledError(Exception):
 class Stopping(Context):
     """Dies after some steps."""
 
-    stop_at = 0
+    stop_at: tuple[str, int] = ("", 0)
 
     def progress(self, items, total=None, label="", unit="it"):
         for done, item in enumerate(items):
-            if label == "inverting" and done == self.stop_at:
+            if (label, done) == self.stop_at:
                 raise KilledError
             yield item
 
 
-@pytest.mark.parametrize("stop", [1, 5, 12, 17])
+STOPS = [("learning features", 2), ("learning features", 4), *(("inverting", stop) for stop in (0, 1, 5, 12, 17))]
+
+
+@pytest.mark.parametrize("stop", STOPS)
 def test_a_killed_run_goes_on_to_the_same_bytes(make, stop, monkeypatch):
     monkeypatch.setattr("benchbench_plugins.generators.biggan.inversion.BATCH", 3)  # two batches of three
     train = toy_train()
     whole = make("whole")
-    invert(train, whole, SETTINGS)
-    first = make("cut")
-    stopping = Stopping(**vars(first))
+    invert(train, whole, PLUGIN)
+    first = make("cut", save_every=0)
+    stopping = Stopping(**{name: value for name, value in vars(first).items() if name != "_labels"})
     stopping.stop_at = stop
     with pytest.raises(KilledError):
-        invert(train, stopping, SETTINGS, save_every=0.0)
+        invert(train, stopping, PLUGIN)
     assert not (first.folder / RESULT).exists()
-    with monkeypatch.context() as patch:  # psi is not learned a second time
-        patch.delattr("benchbench_plugins.generators.biggan.inversion.train_features")
-        invert(train, make("cut"), SETTINGS)
+    steps = []
+    with monkeypatch.context() as patch:  # the steps of psi that are done are not taken again
+        patch.setattr(features, "augmented", lambda *args, **kw: (steps.append(1), augmented(*args, **kw))[1])
+        invert(train, make("cut"), PLUGIN)
+    assert len(steps) == (6 - stop[1] if stop[0] == "learning features" else 0)
     assert (first.folder / RESULT).read_bytes() == (whole.folder / RESULT).read_bytes()
 
 
@@ -119,10 +124,10 @@ def test_the_first_step_is_adam_on_the_two_means(make):
     """Recomputed from the definition of the loss, with the generator's own forward pass and an Adam by hand."""
     train = toy_train()
     context = make("one")
-    result = inverted(context, train, replace(SETTINGS, steps=1, lambda_pixel=3.0))
+    result = inverted(context, train, replace(PLUGIN, steps=1, lambda_pixel=3.0))
     mean, std = (torch.tensor(v)[:, None, None] for v in (INFO.mean, INFO.std))
     net, _ = train_features(
-        train.images, train.labels, context, lambda x: (x - mean) / std, width=4, steps=6, batch=256
+        train.images, train.labels, make("psi"), lambda x: (x - mean) / std, width=4, steps=6, batch=256
     )
     model = random_biggan()
     target = (torch.from_numpy(train.images).permute(0, 3, 1, 2) / 255 - mean) / std
@@ -155,11 +160,11 @@ def test_losses_are_reported_and_written(make):
 
 def test_latents_that_diverge_are_refused(make):
     with pytest.raises(BenchError, match="diverged"):
-        inverted(make("far"), toy_train(), replace(SETTINGS, lambda_pixel=1e39))
+        inverted(make("far"), toy_train(), replace(PLUGIN, lambda_pixel=1e39))
 
 
 def test_an_embedded_classifier_serves_as_features(make):
-    result = inverted(make("cnn"), toy_train(), replace(SETTINGS, features="glyph-cnn", steps=2))
+    result = inverted(make("cnn"), toy_train(), replace(PLUGIN, features="glyph-cnn", steps=2))
     assert np.isfinite(result["feature_loss"]).all()
 
 
@@ -195,7 +200,7 @@ def test_features_are_trained_alike_for_every_shard_and_learn_the_classes(make):
     images = bright.astype(np.uint8)
 
     def learned(shard, steps):
-        context = make(f"psi{shard.start}", shard=shard)
+        context = make(f"psi {shard.start} {steps}", shard=shard)
         return train_features(images, train.labels, context, lambda x: x * 2 - 1, width=4, steps=steps, batch=256)
 
     (one, first), (two, second) = learned(range(2), 60), learned(range(2, 6), 60)

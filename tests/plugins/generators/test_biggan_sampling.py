@@ -15,9 +15,9 @@ from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.locate import locate
 from benchbench.plugins.parameters import build
-from benchbench_plugins.foundations.glyph_biggan import GlyphBigGAN
+from benchbench_plugins.foundations.glyph import GlyphBigGAN
 from benchbench_plugins.generators.biggan import BigGAN
-from benchbench_plugins.generators.biggan.model import FrozenGenerator
+from benchbench_plugins.generators.biggan.network import FrozenGenerator
 from benchbench_plugins.generators.biggan.sampling import sources
 
 
@@ -93,11 +93,11 @@ def test_labels_keep_the_proportions_of_the_training_subset(labels, n_syn, seed)
 
 
 def test_truncated_latents_follow_the_truncated_normal(make):
-    from benchbench_plugins.generators.biggan.sampling import SamplingSettings, _random
+    from benchbench_plugins.generators.biggan.sampling import _random
 
     def latents(truncation):
-        settings = SamplingSettings("random", "mini", truncation, 0.0)
-        return torch.cat([_random(500, settings, 1, k)[0] for k in range(40)])
+        plugin = BigGAN(model="mini", truncation=truncation)
+        return torch.cat([_random(500, plugin, 1, k)[0] for k in range(40)])
 
     cut, free = latents(1.0), latents(0.0)
     assert float(cut.abs().max()) <= 1.0
@@ -198,10 +198,10 @@ def test_plan_time_checks(mini_gan, tmp_path):
 
 
 def test_the_embedded_model_makes_the_digits_it_is_asked_for():
-    from benchbench_plugins.foundations.glyph_cnn import GlyphCNN
+    from benchbench_plugins.foundations.glyph import GlyphCNN
     from benchbench_plugins.foundations.pretrain.gan_export import recognised
-    from benchbench_plugins.generators.biggan.model import load_biggan
-    from benchbench_plugins.generators.biggan.model_layout import read_biggan_layout
+    from benchbench_plugins.generators.biggan.layout import read_biggan_layout
+    from benchbench_plugins.generators.biggan.network import load_biggan
 
     folder = GlyphBigGAN().folder()
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 2.5e6

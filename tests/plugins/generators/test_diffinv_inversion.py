@@ -9,12 +9,11 @@ from safetensors.numpy import load_file
 
 from benchbench.errors import BenchError
 from benchbench.models.diffusion.parts import encode_prompts, load_parts
-from benchbench_plugins.generators.diffinv.embeddings import embeddings_file, read_embeddings
-from benchbench_plugins.generators.diffinv.inversion import InversionSettings, Unit, invert
-from benchbench_plugins.generators.diffinv.noise import WINDOW, draw_window
-from benchbench_plugins.generators.diffinv.objective import Objective
+from benchbench_plugins.generators.diffinv import DiffusionInversion
+from benchbench_plugins.generators.diffinv.inversion import Unit, embeddings_file, invert, read_embeddings
+from benchbench_plugins.generators.diffinv.objective import WINDOW, Objective, draw_window
 
-SETTINGS = InversionSettings(
+PLUGIN = DiffusionInversion(
     model="mini",
     num_tokens=5,
     resolution=32,
@@ -28,9 +27,8 @@ SETTINGS = InversionSettings(
     loss_weighting="none",
     timestep_sampling="stratified",
     initial="uniform",
-    initial_prompt="a photo of",
 )
-DENSE = replace(SETTINGS, optimizer="dense-adamw", group_size=3, learning_rate=0.03)
+DENSE = replace(PLUGIN, optimizer="dense-adamw", group_size=3, learning_rate=0.03)
 
 
 def contents(folder):
@@ -81,50 +79,52 @@ def test_a_row_outside_the_batch_drifts_by_momentum_under_dense_adamw_only():
     assert dense.embeddings[0].item() == pytest.approx(-0.03 * steps.sum(), rel=1e-3)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, DENSE], ids=["per-image", "dense-adamw"])
-def test_killed_after_any_visit_and_resumed_gives_the_same_bytes(settings, train, make_context):
+@pytest.mark.parametrize("plugin", [PLUGIN, DENSE], ids=["per-image", "dense-adamw"])
+def test_killed_after_any_visit_and_resumed_gives_the_same_bytes(plugin, train, make_context, monkeypatch):
     whole = make_context("whole")
-    invert(train, whole, settings)
+    invert(train, whole, plugin)
     expected = contents(whole.folder)
     assert set(expected) == {embeddings_file(2), embeddings_file(5), "inversion.json"}
 
     class KilledError(Exception):
         pass
 
-    for stop in (1, 3, 6, 8):
-        name = f"stopped {stop}"
-        ticks = iter(range(10**6))
+    step = Unit.end_visit
+    for stop in (1, 3, 5, 6, 8):
+        visits = iter(range(stop))
 
-        def die(seconds, stop=stop):
-            if seconds > stop:
+        def end_visit(unit, visits=visits):
+            step(unit)
+            if next(visits, None) is None:
                 raise KilledError
-            return float(seconds)
 
+        name = f"stopped {stop}"
+        monkeypatch.setattr(Unit, "end_visit", end_visit)
         with pytest.raises(KilledError):
-            invert(train, make_context(name), settings, save_every=0, clock=lambda: die(next(ticks)))  # noqa: B023
+            invert(train, make_context(name, save_every=0), plugin)
+        monkeypatch.setattr(Unit, "end_visit", step)
         again = make_context(name)
         assert list(again.scratch.iterdir())
         assert not list(again.folder.iterdir())
-        invert(train, again, settings)
+        invert(train, again, plugin)
         assert contents(again.folder) == expected
 
 
 def test_a_resumed_run_does_not_repeat_what_was_saved(train, make_context, monkeypatch):
-    first = make_context("run")
-    invert(train, first, SETTINGS)
+    invert(train, make_context("run"), PLUGIN)
     visits = []
     monkeypatch.setattr(Unit, "end_visit", lambda self: visits.append(self))
-    invert(train, first, SETTINGS)
+    invert(train, make_context("run"), PLUGIN)
     assert visits == []
 
 
 def test_embeddings_depend_on_their_image_alone_under_per_image(train, make_context):
     whole = make_context("whole")
-    invert(train, whole, replace(SETTINGS, batch_size=4))
+    invert(train, whole, replace(PLUGIN, batch_size=4))
     folders = []
     for number, shard in enumerate((range(0, 1), range(1, 4))):
         part = make_context(f"part {number}", shard=shard)
-        invert(train, part, replace(SETTINGS, batch_size=2))
+        invert(train, part, replace(PLUGIN, batch_size=2))
         folders.append(part.folder)
     for visits in (2, 5):
         merged = read_embeddings(folders, visits, 4)
@@ -133,7 +133,7 @@ def test_embeddings_depend_on_their_image_alone_under_per_image(train, make_cont
 
 def test_shards_that_do_not_cover_the_images_are_refused(train, make_context):
     context = make_context("part", shard=range(1, 4))
-    invert(train, context, SETTINGS)
+    invert(train, context, PLUGIN)
     with pytest.raises(BenchError, match="3 embeddings, not one for each of 4 images"):
         read_embeddings([context.folder], 5, 4)
 
@@ -142,8 +142,8 @@ def test_shards_that_do_not_cover_the_images_are_refused(train, make_context):
 def test_learning_lowers_the_denoising_loss(prediction_type, train, make_context, mini, mini_v):
     foundation = {"mini": mini if prediction_type == "epsilon" else mini_v}
     context = make_context("run", foundations=foundation)
-    settings = replace(SETTINGS, checkpoints=(1, 40), batch_size=4, learning_rate=0.05)
-    invert(train, context, settings)
+    plugin = replace(PLUGIN, checkpoints=(1, 40), batch_size=4, learning_rate=0.05)
+    invert(train, context, plugin)
     parts = load_parts(foundation["mini"], "mini", device="cpu", precision="fp32")
     objective = Objective(parts.layout.scheduler, "none", torch.device("cpu"))
     assert objective.prediction_type == prediction_type
@@ -165,7 +165,7 @@ def test_learning_lowers_the_denoising_loss(prediction_type, train, make_context
 
 def test_loss_curve_and_settings_are_written_without_the_models_path(train, make_context):
     context = make_context("run")
-    invert(train, context, replace(SETTINGS, checkpoints=(WINDOW + 3,)))
+    invert(train, context, replace(PLUGIN, checkpoints=(WINDOW + 3,)))
     facts = json.loads((context.folder / "inversion.json").read_text())
     assert len(facts["loss"]) == 2
     assert all(0.3 < value < 3 for value in facts["loss"])
@@ -180,7 +180,7 @@ def test_uniform_initialisation_is_that_of_a_linear_layer_over_the_group(train, 
     invert(
         train,
         context,
-        replace(SETTINGS, checkpoints=(1,), learning_rate=1e-12, weight_decay=0.0, group_size=25),
+        replace(PLUGIN, checkpoints=(1,), learning_rate=1e-12, weight_decay=0.0, group_size=25),
     )
     table = read_embeddings([context.folder], 1, 4)
     assert table.shape == (4, 5, 768)
@@ -191,8 +191,8 @@ def test_uniform_initialisation_is_that_of_a_linear_layer_over_the_group(train, 
 
 def test_prompt_initialisation_is_the_encoded_prompt(train, make_context, mini):
     context = make_context("run")
-    settings = replace(SETTINGS, initial="prompt", checkpoints=(1,), learning_rate=1e-12, weight_decay=0.0)
-    invert(train, context, settings)
+    plugin = replace(PLUGIN, initial="prompt", checkpoints=(1,), learning_rate=1e-12, weight_decay=0.0)
+    invert(train, context, plugin)
     expected = encode_prompts(mini, "mini", ["a photo of"], 5, "diffinv")[0].numpy()
     for row in read_embeddings([context.folder], 1, 4):
         np.testing.assert_allclose(row, expected, atol=1e-6)
@@ -202,19 +202,19 @@ def test_bf16_keeps_embeddings_in_fp32_and_stays_near_the_fp32_result(train, mak
     tables = {}
     for precision in ("fp32", "bf16"):
         context = make_context(precision, precision=precision)
-        invert(train, context, replace(SETTINGS, checkpoints=(5,), learning_rate=0.01))
+        invert(train, context, replace(PLUGIN, checkpoints=(5,), learning_rate=0.01))
         tables[precision] = load_file(context.folder / embeddings_file(5))["embeddings"]
     assert tables["bf16"].dtype == np.float32
     difference = tables["bf16"] - tables["fp32"]
     start = make_context("start")
-    invert(train, start, replace(SETTINGS, checkpoints=(1,), learning_rate=1e-12))
+    invert(train, start, replace(PLUGIN, checkpoints=(1,), learning_rate=1e-12))
     moved = tables["fp32"] - read_embeddings([start.folder], 1, 4)
     assert 0 < np.abs(difference).mean() < 0.5 * np.abs(moved).mean()
 
 
 def test_divergence_is_one_clear_line(train, make_context):
     with pytest.raises(BenchError) as caught:
-        invert(train, make_context("run"), replace(SETTINGS, learning_rate=1e30))
+        invert(train, make_context("run"), replace(PLUGIN, learning_rate=1e30))
     assert str(caught.value) == "diffinv:learning_rate=1e+30: the embeddings diverged (not finite); take a smaller one"
 
 

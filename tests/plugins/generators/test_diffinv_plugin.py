@@ -95,14 +95,6 @@ def test_two_shards_for_the_main_job():
     assert diffinv().shards(50) == (range(25), range(25, 50))
 
 
-def test_estimates_are_for_the_embedded_foundation_alone(info):
-    plugin = diffinv()
-    embedded = replace(info, foundation="glyph-sd")
-    assert plugin.seconds("fit", 50, info) is None
-    assert plugin.seconds("fit", 50, embedded) > 5 * plugin.seconds("fit", 1, embedded)
-    assert plugin.seconds("sample", 500, embedded) > plugin.seconds("sample", 50, embedded)
-
-
 def test_needs_name_the_foundation(info):
     assert diffinv(model="mini").needs().foundations == ("mini",)
     assert not diffinv(model="mini").needs().accelerator

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench_plugins.generators.diffinv.variants import Assignment
+from benchbench_plugins.generators.diffinv.sampling import Assignment
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(lambda items: np.array(sorted(items), np.int64))
 

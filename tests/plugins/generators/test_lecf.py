@@ -1,22 +1,18 @@
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from mini_lecf import write_mini_clip, write_mini_t5
+from mini_clip import write_mini_clip
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import UsageError
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
-from benchbench_plugins.generators._prompts import class_frames
 from benchbench_plugins.generators.lecf import LECF
 from benchbench_plugins.generators.lecf.candidates import class_of
+from benchbench_plugins.generators.lecf.language import class_frames
 
 
 class Killed(BaseException):
@@ -130,16 +126,12 @@ def test_a_threshold_that_empties_a_class_is_one_clear_line(fitted, make_context
 def test_killed_between_chunks_fit_ends_with_the_same_bytes(fitted, make_context, models, info):
     plugin, folders = fitted
 
-    def kill(event):
-        if event["what"] == "progress" and event["done"] >= 1:
-            raise Killed
-
     shared = {"info": info, "foundations": dict(models), "shard": range(70)}
-    context = make_context("killed", emit=kill, **shared)
-    context.progress = lambda items, **_: _dying(items)
+    context = make_context("killed", **shared)
+    context.progress = lambda items, label, **_: _dying(items) if label == "generating" else items
     with pytest.raises(Killed):
         plugin.fit(_train(), context)
-    assert len(list(context.scratch.glob("chunk-*"))) == 1
+    assert len(list(context.scratch.glob("generating/part-*"))) == 1
     plugin.fit(_train(), make_context("killed", **shared))
     for file in sorted(item.name for item in folders[0].iterdir()):
         assert (context.folder / file).read_bytes() == (folders[0] / file).read_bytes(), file

@@ -124,5 +124,3 @@ def test_what_is_planned(mini, info):
         plugin(scheduler="DDMScheduler").needs()
     embedded = replace(info, foundation="glyph-sd")
     assert plugin().resolve(embedded).needs().foundations == ("glyph-sd",)
-    assert plugin().seconds("sample", 50, info) is None
-    assert plugin(strength=0.5).seconds("sample", 500, embedded) > plugin().seconds("sample", 500, embedded)

@@ -119,6 +119,3 @@ def test_what_is_planned(mini, info, tmp_path):
     assert (resolved.resolution, resolved.needs().foundations) == (64, (str(mini),))
     alone = plugin("paper", model=str(mini / "vae")).resolve(replace(info, generate_resolution=128))
     assert alone.resolution == 128
-    embedded = replace(info, foundation="glyph-sd")
-    assert plugin().seconds("sample", 50, info) is None
-    assert plugin(resolution=64).seconds("transform", 50, embedded) > plugin().seconds("sample", 50, embedded)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.images import ImageSet
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
+from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
 from benchbench_plugins.learners.clip import tip_adapter as adapter

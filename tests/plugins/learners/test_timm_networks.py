@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_timm_learner import INFO
+from test_timm_classifier import INFO
 
 from benchbench.errors import UsageError
 from benchbench_plugins.learners.timm import networks

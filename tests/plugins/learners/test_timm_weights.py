@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from test_timm_learner import INFO, stripes
+from test_timm_classifier import INFO, stripes
 from timm.models import save_for_hf
 
 from benchbench.errors import BenchError, UsageError

@@ -12,17 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasetinfos import dataset_info
 from safetensors.torch import save
 
 from benchbench.errors import BenchError, CorruptError, UsageError
-from benchbench.plugins import DatasetInfo
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build
-from benchbench.statistics.frechet import frechet_distance
-from benchbench.statistics.kernel import kernel_distance
+from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.prdc import compute_prdc
-from benchbench_plugins.foundations.glyph_cnn import GlyphCNN as Foundation
+from benchbench_plugins.foundations.glyph import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
 from benchbench_plugins.metrics import extractors
 from benchbench_plugins.metrics.fidelity import Fidelity
@@ -44,19 +43,7 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def context_for(folder: Path, seed: int = 7) -> Context:
-    info = DatasetInfo(
-        name="toy",
-        classes=CLASSES,
-        counts={},
-        class_counts=(0, 0, 0),
-        resolution=32,
-        classify_resolution=32,
-        generate_resolution=32,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        flip_keeps_class=True,
-        foundation="glyph-sd",
-    )
+    info = dataset_info(CLASSES, 32, foundation="glyph-sd")
     return Context(seed, folder, folder, info, foundations={"glyph-cnn": folder})
 
 
@@ -253,7 +240,7 @@ def test_parameters_and_needs() -> None:
 def test_the_module_is_light() -> None:
     code = (
         "import sys; from benchbench_plugins.metrics.fidelity import Fidelity; "
-        "from benchbench_plugins.foundations.glyph_cnn import GlyphCNN; Fidelity().needs(); "
+        "from benchbench_plugins.foundations.glyph import GlyphCNN; Fidelity().needs(); "
         "Fidelity('inception').needs(); Fidelity('inception').external(); "
         "print([name for name in ('torch', 'torch_fidelity', 'sklearn', 'pandas') if name in sys.modules])"
     )

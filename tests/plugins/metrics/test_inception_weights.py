@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasetinfos import dataset_info
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.plugins import DatasetInfo
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.labels import heading, kernel_heading
@@ -35,19 +35,7 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def context_for(folder: Path) -> Context:
-    info = DatasetInfo(
-        name="toy",
-        classes=("a",),
-        counts={},
-        class_counts=(0,),
-        resolution=16,
-        classify_resolution=16,
-        generate_resolution=16,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        flip_keeps_class=True,
-        foundation="glyph-sd",
-    )
+    info = dataset_info(("a",), foundation="glyph-sd")
     return Context(7, folder, folder, info)
 
 

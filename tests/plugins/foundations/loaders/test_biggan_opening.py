@@ -9,8 +9,8 @@ import torch
 from mini_biggan import INFO, MINI, random_biggan, write_folder
 
 from benchbench.errors import BenchError, UsageError
-from benchbench_plugins.generators.biggan.model import load_biggan, open_biggan
-from benchbench_plugins.generators.biggan.model_layout import BigGANConfig, config_of, read_biggan_layout
+from benchbench_plugins.generators.biggan.layout import BigGANConfig, config_of, read_biggan_layout
+from benchbench_plugins.generators.biggan.network import load_biggan, open_biggan
 
 
 @pytest.fixture(scope="module")

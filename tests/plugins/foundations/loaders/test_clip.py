@@ -12,7 +12,7 @@ from benchbench.models.clip.model import class_probabilities, open_clip_model
 from benchbench.models.clip.pixels import preprocess
 from benchbench.plugins import Context
 from benchbench_plugins.datasets.digits import NAMES, Digits
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
+from benchbench_plugins.foundations.glyph import GlyphCLIP
 
 TEXTS = ["a photo of the digit two", "an image of zero.", "digit " * 100]
 

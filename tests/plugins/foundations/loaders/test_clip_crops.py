@@ -9,9 +9,8 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as tv
 
-from benchbench.models.clip.crops import crop_pixels, random_boxes, random_crops
 from benchbench.models.clip.layout import OPENAI_MEAN, OPENAI_STD, Preprocessing
-from benchbench.models.clip.pixels import preprocess
+from benchbench.models.clip.pixels import crop_pixels, preprocess, random_boxes, random_crops
 
 HOW = Preprocessing(32, 32, "bicubic", 1 / 255, OPENAI_MEAN, OPENAI_STD)
 

@@ -6,12 +6,11 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import UsageError
-from benchbench.models.clip.layout import check_clip
+from benchbench.models.clip.layout import check_clip, check_text_lengths, clip_packages
 from benchbench.models.clip.model import open_clip_model
-from benchbench.models.clip.needs import check_text_lengths, clip_packages
 from benchbench.models.clip.pixels import preprocess
 from benchbench_plugins.datasets.digits import NAMES
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
+from benchbench_plugins.foundations.glyph import GlyphCLIP
 
 TEXTS = ["a photo of the digit two", "an image of zero.", "zero"]
 FORMATS = ("vit", "resnet", "glyph")

@@ -6,7 +6,7 @@ from mini_clip import write_mini_vit
 
 from benchbench.errors import UsageError
 from benchbench.models.clip.layout import OPENAI_MEAN, Preprocessing, check_clip, clip_identity
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
+from benchbench_plugins.foundations.glyph import GlyphCLIP
 
 
 @pytest.fixture(scope="module")

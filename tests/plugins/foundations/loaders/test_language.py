@@ -1,18 +1,13 @@
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
-from mini_lecf import write_mini_t5
+from mini_t5 import write_mini_t5
 
 from benchbench.errors import BenchError, UsageError
-from benchbench_plugins.generators.lecf.language import open_language_model
-from benchbench_plugins.generators.lecf.language_files import check_concepts, check_language_folder
+from benchbench_plugins.generators.lecf.language import check_concepts, check_language_folder, open_language_model
 
 
 @pytest.fixture(scope="module")

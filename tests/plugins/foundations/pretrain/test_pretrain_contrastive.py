@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from benchbench.models.clip.model import open_clip_model
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
+from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.foundations.pretrain import contrastive
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS, caption
 from benchbench_plugins.foundations.pretrain.contrastive_export import document_clip, save_clip

@@ -14,9 +14,8 @@ from benchbench_plugins.foundations.pretrain.corpus import Corpus
 from benchbench_plugins.foundations.pretrain.gan_discriminator import Discriminator, pooled_conv
 from benchbench_plugins.foundations.pretrain.gan_export import draw, finished, recognised, save_gan
 from benchbench_plugins.foundations.pretrain.training import load_checkpoint
-from benchbench_plugins.generators.biggan.model import load_biggan
-from benchbench_plugins.generators.biggan.model_layout import read_biggan_layout
-from benchbench_plugins.generators.biggan.network import SNConv2d, SpectralNorm
+from benchbench_plugins.generators.biggan.layout import read_biggan_layout
+from benchbench_plugins.generators.biggan.network import SNConv2d, SpectralNorm, load_biggan
 
 
 def quiet(_line: str) -> None:
@@ -121,7 +120,7 @@ def test_the_finished_generator_works_in_eval_mode_as_it_does_on_batches(corpus,
 
 
 def test_an_untrained_generator_is_not_recognised():
-    from benchbench_plugins.foundations.glyph_cnn import GlyphCNN
+    from benchbench_plugins.foundations.glyph import GlyphCNN
 
     model = finished(gan._Game(0).average, 0, batches=1)
     assert recognised(model, GlyphCNN().folder(), 0)[1] < 0.3

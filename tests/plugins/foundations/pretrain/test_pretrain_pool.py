@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 
 from benchbench.models.clip.model import clip_identity, open_clip_model
-from benchbench_plugins.foundations.glyph_clip import GlyphCLIP
-from benchbench_plugins.foundations.glyph_pool import GlyphPool
+from benchbench_plugins.foundations.glyph import GlyphCLIP, GlyphPool
 from benchbench_plugins.foundations.pretrain import pool
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS, caption
 from benchbench_plugins.foundations.pretrain.corpus import Batch

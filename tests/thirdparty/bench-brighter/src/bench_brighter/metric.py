@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchbench.plugins import Context, ImageSet, Metric, param
+from benchbench.plugins import Column, Context, ImageSet, Metric, param
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,10 @@ class Brightness(Metric):
     """How many times brighter generated images are than real ones, on average."""
 
     floor: float = param(1.0, above=0.0, help="Grey level that the real mean counts as at least.")
+
+    def columns(self) -> Sequence[Column]:
+        """Return the one number; neither more nor less of it is better."""
+        return (Column("brightness", "times as bright", 2),)
 
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         """Divide the mean grey levels."""

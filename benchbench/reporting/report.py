@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from ..files import write_atomic
-from . import Plugin
+from ..plugins.base import Plugin
 
 if TYPE_CHECKING:
     from ..results.table import Table

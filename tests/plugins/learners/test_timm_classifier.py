@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from datasetinfos import dataset_info
 
 from benchbench.errors import UsageError
-from benchbench.plugins import Context, DatasetInfo, ImageSet, Task
+from benchbench.plugins import Context, ImageSet, Task
 from benchbench.plugins.parameters import build as build_plugin
 from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
@@ -19,19 +20,7 @@ from benchbench_plugins.learners.timm.architectures import build
 from benchbench_plugins.learners.timm.learner import TimmClassifier
 from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
 
-INFO = DatasetInfo(
-    name="stripes",
-    classes=tuple(str(c) for c in range(4)),
-    counts={"train": 40, "validation": 0, "test": 40},
-    class_counts=(10,) * 4,
-    resolution=16,
-    classify_resolution=16,
-    generate_resolution=16,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-    flip_keeps_class=True,
-    foundation="none",
-)
+INFO = dataset_info(4, class_counts=(10,) * 4)
 
 
 def stripes(count: int, seed: int) -> ImageSet:

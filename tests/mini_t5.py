@@ -1,14 +1,9 @@
-"""Randomly initialised models for LECF: a T5 with t5-base's configuration keys, and a CLIP with vision transformer.
-
-The T5 has a Unigram tokenizer.json as T5's own, the CLIP OpenAI's tokenizer format and image processor; all narrow.
-"""
+"""A randomly initialised, narrow T5 with t5-base's configuration keys and a Unigram tokenizer.json as T5's own."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-
-from mini_sd import END, START, write_tokenizer
 
 _WORDS = [
     "a",
@@ -64,53 +59,6 @@ def write_mini_t5(folder: Path, seed: int = 0) -> Path:
             )
         )
     model.save_pretrained(str(folder), safe_serialization=True)
-    return folder
-
-
-def write_mini_clip(folder: Path, seed: int = 0) -> Path:
-    """Write a CLIP that sees 32 px and embeds in 16 numbers."""
-    import torch
-    from transformers import CLIPConfig, CLIPModel
-
-    vocabulary = write_tokenizer(folder)
-    text = {
-        "vocab_size": len(vocabulary),
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 77,
-        "bos_token_id": vocabulary[START],
-        "eos_token_id": vocabulary[END],
-        "pad_token_id": vocabulary[END],
-    }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "image_size": 32,
-        "patch_size": 8,
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16))
-    model.save_pretrained(str(folder), safe_serialization=True)
-    processor = {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": 32},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": 32, "width": 32},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "do_convert_rgb": True,
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor), "utf-8")
     return folder
 
 
