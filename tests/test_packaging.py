@@ -113,7 +113,7 @@ def test_the_wheel_holds_the_data_that_plugins_and_commands_read(wheel):
         package = next(key for key, value in FOLDERS.items() if value == folder)
         files = (path for path in (ROOT / folder).glob(pattern) if path.is_file())
         wanted += [f"{package}/{path.relative_to(ROOT / folder).as_posix()}" for path in files]
-    assert sum(item.startswith("benchbench/testing/templates/") for item in wanted) == 14
+    assert sum(item.startswith("benchbench/testing/templates/") for item in wanted) == 18
     assert not [item for item in wanted if item not in wheel]
 
 
