@@ -16,7 +16,7 @@ from benchbench.errors import MissingError, UsageError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.labels import heading, kernel_heading
-from benchbench_plugins.metrics import inception, inception_file
+from benchbench_plugins.metrics import extractors, inception_file
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 FOUND_ELSEWHERE = (
@@ -117,7 +117,7 @@ def test_a_weights_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monk
     torch.save({"payload": Payload()}, path)
     monkeypatch.setattr(inception_file, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(pickle.UnpicklingError):
-        inception.inception(path)
+        extractors.inception(path)
 
 
 class Listed(torch.utils.data.Dataset[torch.Tensor]):
@@ -159,7 +159,7 @@ def test_the_values_are_those_of_torch_fidelity(
     path = tmp_path / "weights.pth"
     torch.save(random_network, path)
     pin = hashlib.sha256(path.read_bytes()).hexdigest()
-    for module in (inception_file, inception):
+    for module in (inception_file, extractors):
         monkeypatch.setattr(module, "SHA256", pin)
     real, synthetic = toy(4, 0), toy(3, 1)
     torch.manual_seed(3)
