@@ -85,7 +85,7 @@ def plugin_modules() -> dict[Path, str]:
     found = {}
     for dotted, _ in ENTRY_POINT.findall(text):
         base = ROOT / "plugins" / dotted.replace(".", "/")
-        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        path = base / "__init__.py" if (base / "__init__.py").exists() else base.with_suffix(".py")
         found[path] = dotted.split(".")[0]
     return found
 

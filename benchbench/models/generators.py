@@ -199,7 +199,7 @@ class TextToImageGenerator(DiffusionGenerator):
         labels: NDArray[np.int64],
         origin: Callable[[int], dict[str, Any]],
     ) -> Iterator[ImageSet]:
-        """Yield an image for each label, at the dataset's resolution; a killed run goes on behind its last chunk.
+        """Yield an image for each label, at the dataset's resolution; a killed run continues after its last chunk.
 
         Args:
             train: the training images.

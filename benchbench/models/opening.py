@@ -26,14 +26,14 @@ def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **op
     if all(".fp16." in item.name for item in weights.glob("*.safetensors")):
         options["variant"] = "fp16"
     with quiet(name, part, weights.glob("*.safetensors")):
-        model, told = load(
+        model, report = load(
             str(weights),
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
             **options,
         )
-    missing = sorted(told.get("missing_keys", ()))
+    missing = sorted(report.get("missing_keys", ()))
     if missing:
         raise BenchError(
             f"{name}: {_place(part)} lacks {len(missing)} weights that its config.json asks for "
@@ -79,7 +79,7 @@ def unread(error: Exception) -> str:
 def reason(error: Exception) -> str:
     """Return in our words why a library could not open a network or a tokenizer.
 
-    What a library says itself names its own options, or is cut behind its first line.
+    What a library says itself names its own options, or is cut after its first line.
     """
     said = str(error).lower()
     if isinstance(error, ImportError):

@@ -80,7 +80,11 @@ def param(
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter of a plugin class, as the command line and the key of a step see it."""
+    """One declared parameter of a plugin class, as the command line and the key of a step see it.
+
+    ``param`` fills in what it is given; ``parameters`` adds the name and, from the annotation, the type, whether
+    ``None`` is allowed and whether it is a list.
+    """
 
     default: Value
     help: str

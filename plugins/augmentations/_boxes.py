@@ -9,7 +9,7 @@ def box_mask(edges: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return which pixels lie in each box, bool ``(N, height, width)``.
 
     Args:
-        edges: integers ``(N, 4)``, top, bottom, left and right; bottom and right lie behind the box. What lies outside
+        edges: integers ``(N, 4)``, top, bottom, left and right; bottom and right are exclusive. What lies outside
             the image is cut off.
         height: of the image in px.
         width: of the image in px.

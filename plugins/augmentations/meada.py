@@ -23,7 +23,7 @@ class MEADA(Augmentation):
     schedule in steps, so that rounds lie evenly apart here, after 1/4 and 1/2 of the training.
     """
 
-    rounds: int = param(2, low=1, help="How often the set grows; a round that would start behind the end is left out.")
+    rounds: int = param(2, low=1, help="How often the set grows; a round that would start after the end is left out.")
     interval: int | None = param(None, low=1, help="Steps before and between rounds; none: steps / (rounds + 2).")
     ascent_steps: int = param(15, low=1, help="Gradient steps from an image to its adversarial sibling.")
     ascent_rate: float = param(20.0, above=0.0, help="Rate of these steps, for the mean of the loss over 128 images.")

@@ -53,7 +53,7 @@ Only = Callable[[str], bool]
 def fetch_file(url: str, md5: Callable[[], str], target: Path, archive: str, subject: str) -> None:
     """Download ``url`` to ``target``, unless it is there with the right checksum.
 
-    The download lies beside the target under a hidden name until its checksum is the right one, and then takes the
+    The download lies in the target's folder under a hidden name until its checksum is the right one, and then takes the
     target's name in one step: whatever fails, what was there is still there, and no part of a file has its name. Of
     two processes that fetch the same file, the second waits for the first.
 
@@ -273,7 +273,7 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 def _unreachable(url: str) -> str:
-    """Return why a host does not answer, or ``""``; asked in a thread, as a name lookup has no timeout of its own.
+    """Return why a host does not answer, or ``""``; asked in a thread, as a name lookup takes no timeout.
 
     A host that refuses to be asked (HEAD) has answered: the download decides.
     """

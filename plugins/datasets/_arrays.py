@@ -203,7 +203,7 @@ def check_labels(labels: NDArray[Any], name: str, release: Release, subject: str
     """Check the labels of one part; before they are converted to int64, as larger ones would wrap around.
 
     Args:
-        labels: ``(N,)`` whole numbers of any type, counted from 0; the message tells what the file holds.
+        labels: ``(N,)`` whole numbers of any type, counted from 0; the message shows what the file holds.
         name: the part.
         release: its classes, and from which number its files count.
         subject: the start of every message.
@@ -256,11 +256,11 @@ def checked(parts: Mapping[str, Part], release: Release, notes: Sequence[str], s
             raise UsageError(f"{subject}: no {name} images of {listed(lacking)}; every class needs at least one")
     counts = {name: len(parts[name].labels) for name in PARTS}
     per_class = held["train"].tolist()
-    told = [*notes]
+    remarks = [*notes]
     if other := [
         f"{name} {counts[name]:,} of {info.counts[name]:,}" for name in PARTS if counts[name] != info.counts[name]
     ]:
-        told.append(f"images here of those published: {', '.join(other)}")
+        remarks.append(f"images here of those published: {', '.join(other)}")
     elif tuple(per_class) != tuple(info.class_counts):
-        told.append("the training images of each class are not as many as published")
-    return {"counts": counts, "class_counts": per_class, "notes": told}
+        remarks.append("the training images of each class are not as many as published")
+    return {"counts": counts, "class_counts": per_class, "notes": remarks}

@@ -76,7 +76,7 @@ class Decoded:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: Reads the parts; is given an empty folder of its own that is gone afterwards.
+#: Reads the parts; is given an empty folder, which is removed afterwards.
 Reader = Callable[[Path], Mapping[str, Source]]
 #: Looks at the decoded parts before they are kept: raises ``UsageError``, or returns JSON facts.
 Check = Callable[[Mapping[str, Part]], Mapping[str, Any]]

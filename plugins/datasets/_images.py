@@ -1,6 +1,6 @@
-"""From an image file to uint8 RGB of one size: the one rule for every dataset that is read from files.
+"""How every dataset turns an image file into uint8 RGB of one size.
 
-1. Formats: BMP, GIF, JPEG, PNG, PPM/PGM, TIFF, WebP, told by content; of several frames the first.
+1. Formats: BMP, GIF, JPEG, PNG, PPM/PGM, TIFF, WebP, recognised by content; of several frames the first.
 2. The orientation in the EXIF data is applied.
 3. Grey is repeated to three channels. 16-bit grey is divided by 257 and rounded, not clipped (Pillow itself
    reduces 16-bit colour to its high byte). A palette is looked up. Transparency is composited on white. CMYK
@@ -46,7 +46,7 @@ STRIP = 512
 DRAFT_SIDE = 256
 #: The tag BitsPerSample.
 TIFF_BITS = 258
-#: The colour behind transparent pixels.
+#: The colour that shows through transparent pixels.
 BACKGROUND = (255, 255, 255)
 #: What makes each EXIF orientation upright; from 5 on, width and height change places.
 TURNS = {
@@ -183,7 +183,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turn(image: Image.Image) -> AbstractContextManager[object]:
-    """Return what to hold while an image is decoded: nothing, or the turn of the large ones."""
+    """Return a context manager for decoding: a global lock for large images, so that one is decoded at a time."""
     return _large if image.width * image.height > LARGE_PIXELS else nullcontext()
 
 

@@ -17,7 +17,7 @@ from benchbench.plugins.context import derive_seed
 
 #: Endings of file names that count as images.
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-#: What operating systems leave behind.
+#: Names of files that operating systems create.
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 Item = tuple[str, int]
 

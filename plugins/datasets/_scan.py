@@ -32,7 +32,7 @@ from ._cache import Part, Source, decoded, recalled, remember
 from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
-#: Changes whenever what is remembered, or the rule behind it, does.
+#: Changes whenever what is remembered, or the rule that makes it, does.
 VERSION = 4
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
@@ -165,7 +165,7 @@ def load_items(
         listing: the files.
         split: the part.
         side: height and width in px.
-        context: is told the progress.
+        context: shows the progress.
         subject: the start of every message.
         content: a hash that stands for the content of all files; by default those of the part are read and hashed,
             which is remembered for as long as their sizes, times and inodes stay.

@@ -28,7 +28,7 @@ CLASSES = {
     "River": "River",
     "SeaLake": "Sea or Lake",
 }
-#: The folder of the class folders, in the archive and beside it.
+#: The folder of the class folders, in the archive and next to it.
 FOLDER = "2750"
 SPLIT_FILE = "split_zhou_EuroSAT.json"
 #: Names of the parts in the published file.
@@ -48,8 +48,8 @@ SIDE = 64
 class EuroSAT(PublishedImages):
     """Satellite images of ten kinds of land use, 64x64 RGB; 13,500 train, 5,400 validation, 8,100 test.
 
-    The parts are those of ``split_zhou_EuroSAT.json`` (Zhou et al. 2022, CoOp) where that file lies beside
-    the folder ``2750`` or beside the archive; it names files, and an image belongs to the class of its folder.
+    The parts are those of ``split_zhou_EuroSAT.json`` (Zhou et al. 2022, CoOp) where that file lies next
+    to the folder ``2750`` or to the archive; it names files, and an image belongs to the class of its folder.
     Without it, each class is split 50/20/30 % by a hash of the file names: the same counts, other images, and the
     record says so. Other counts than the published ones, of the images or of the parts, are noted. Images are in the
     order of their class and then of their path.

@@ -116,10 +116,10 @@ class Folder(Dataset):
         root = Path(self.path).expanduser()
         if not os.path.lexists(root):
             try:
-                beside = sorted(os.listdir(root.parent))
+                siblings = sorted(os.listdir(root.parent))
             except OSError:
-                beside = []
-            raise MissingError(f"{self._subject}: no such folder{nearest(root.name, beside)}; {LAYOUT}")
+                siblings = []
+            raise MissingError(f"{self._subject}: no such folder{nearest(root.name, siblings)}; {LAYOUT}")
         if not os.path.isdir(root):
             raise UsageError(f"{self._subject}: not a folder; {LAYOUT}")
         return list_dataset(root, self._subject, self.test_fraction, self.split_seed)

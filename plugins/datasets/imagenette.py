@@ -1,4 +1,4 @@
-"""``imagenette``: 13,394 photos of ten easily told classes of ImageNet, from the files that torchvision lays out."""
+"""``imagenette``: 13,394 photos of ten easy classes of ImageNet, from the files that torchvision lays out."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def list_imagenette(root: Path, subject: str) -> Listing:
     """List the parts below ``root``, the folder called ``imagenette2`` in the archive.
 
     Only ``.JPEG`` files count, in whatever case, as for ``torchvision.datasets.Imagenette``; hidden ones do not, which
-    some operating systems leave beside every image. Labels are the places of the folders in ``CLASSES`` and never
+    some operating systems create for every image. Labels are the places of the folders in ``CLASSES`` and never
     depend on which folders are there.
 
     Raises:

@@ -76,7 +76,7 @@ class GlyphPool(Glyph):
     """6,000 captioned images of characters at 32 px, in img2dataset's parquet layout, and their index.
 
     Embedded images to retrieve from, with an index of their ``glyph-clip`` embeddings. The folder holds
-    ``00000.parquet`` and, beside it, the files of the index.
+    ``00000.parquet`` and the files of the index.
     """
 
     format: ClassVar[str] = "pool"

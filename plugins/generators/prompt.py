@@ -10,17 +10,17 @@ from benchbench.models.generators import TextToImageGenerator
 from benchbench.plugins import Context, ImageSet, param
 from benchbench.plugins.context import derive_seed
 
-#: Parameters that are said of every image.
+#: Parameters that enter the origin of every image.
 _RECORDED = ("negative_prompt", "guidance_scale", "num_inference_steps", "scheduler")
 
 
 @dataclass(frozen=True)
 class Prompt(TextToImageGenerator):
-    """A text-to-image model given each class's name in a template: no training image is looked at.
+    """A text-to-image model asked for each class by its name in a template; it sees no training image.
 
     The generic baseline that dataset-specific generators are measured against: no language enhancement, no
     filter. Classes take turns, image i being of class i mod C, so they differ by at most one image and the
-    first ones have it. Every image has a seed of its own, so the first n images are the same for any larger
+    first ones have it. Every image has its own seed, so the first n images are the same for any larger
     ``--n-syn``.
 
     Guidance follows the diffusers convention, eps_u + g (eps_c - eps_u). Presets: ``paper`` has the defaults

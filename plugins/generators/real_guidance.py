@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchbench.models.diffusion.sampling import TextToImage
 
-#: Parameters that are said of every image.
+#: Parameters that enter the origin of every image.
 _RECORDED = ("strength", "guidance_scale", "num_inference_steps", "scheduler")
 #: Share of the chain that is run, by training images per class (He et al. 2023, the commands of their code):
 #: 15, 20, 35, 40 and 50 of 100 steps.
@@ -122,7 +122,7 @@ def strength_for(train: ImageSet) -> float:
 
 
 def _sources(train: ImageSet, n_syn: int, seed: int) -> NDArray[np.int64]:
-    """Return the training image behind each variant, int64 ``(n_syn,)``: whole rounds, then a balanced rest."""
+    """Return the training image of each variant, int64 ``(n_syn,)``: whole rounds, then a balanced rest."""
     import numpy as np
 
     from benchbench.planning.subsets import balanced_sample

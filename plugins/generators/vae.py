@@ -26,13 +26,13 @@ CHUNK = 50
 class VAE(DiffusionGenerator):
     """Real images as a latent diffusion model's autoencoder reproduces them (Zhou et al. 2023, tables 1 and 6).
 
-    What no image made by that model can be better than: each real image is resized to ``resolution``, encoded
+    It bounds the quality of all images that the model makes: each real image is resized to ``resolution``, encoded
     (the posterior's mode, nothing random), decoded, and resized back. It makes one image for each real one,
     in their order; asked for fewer, of all classes evenly, and never more. The paper sweeps ``resolution``
-    over 64, 128, 256 and 512 px, each a variant of its own, and scores classifiers on test images put through the
+    over 64, 128, 256 and 512 px, each as its own variant, and scores classifiers on test images put through the
     same (``--test-transform vae``).
 
-    The autoencoder alone is read: ``model`` may also be a folder that holds nothing else.
+    Only the autoencoder is read, so ``model`` may also be a folder that holds nothing else.
     """
 
     registered: ClassVar[str] = "vae"

@@ -85,6 +85,6 @@ def _require(found: str, path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _sha256_of(path: Path, size: int, modified: int) -> str:
-    """Return the hash of a file; ``size`` and ``modified`` tell a changed file from a known one."""
+    """Return the hash of a file; ``size`` and ``modified`` show whether the file changed."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The work behind ``fidelity``: features of both sets, six numbers, and the sentences to read them by."""
+"""The work of ``fidelity``: features of both sets, six numbers, and the sentences to read them by."""
 
 from __future__ import annotations
 

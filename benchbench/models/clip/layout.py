@@ -310,7 +310,7 @@ def local_layout(name: str, subject: str) -> ClipLayout | None:
 
 
 def check_text_lengths(layout: ClipLayout, texts: Sequence[str], reserved: int = 0) -> None:
-    """Refuse texts that would be cut, where that can be told without a model: beside a ``tokenizer.json``.
+    """Refuse texts that would be cut, where the folder's ``tokenizer.json`` can count tokens without the model.
 
     Args:
         layout: the CLIP.

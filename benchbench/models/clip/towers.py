@@ -25,7 +25,7 @@ class Towers:
         text: token ids ``(N, positions)`` to embeddings ``(N, width)``, not normalised.
         tokenize: texts to token ids, int64 ``(N, positions)``; a text that is too long is cut before its end marker.
         count: texts to their numbers of tokens with the two markers, uncut.
-        token_embedding: the first layer of the text tower, ids to rows; positions are added behind it.
+        token_embedding: the first layer of the text tower, ids to rows; positions are added after it.
         logit_scale: what cosines are multiplied by before a softmax.
     """
 
@@ -60,10 +60,10 @@ def open_transformers(layout: ClipLayout, device: str) -> Towers:
     from transformers import AutoTokenizer, CLIPModel
 
     with quiet(layout.name, "the weights", weight_files(layout)):
-        model, told = CLIPModel.from_pretrained(
+        model, report = CLIPModel.from_pretrained(
             str(layout.folder), use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-    check_keys(layout.name, told.get("missing_keys", ()), told.get("unexpected_keys", ()))
+    check_keys(layout.name, report.get("missing_keys", ()), report.get("unexpected_keys", ()))
     with quiet(layout.name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(layout.folder), local_files_only=True)
     known = model.text_model.embeddings.token_embedding.num_embeddings
@@ -75,7 +75,7 @@ def open_transformers(layout: ClipLayout, device: str) -> Towers:
     model = model.float().to(device).eval().requires_grad_(False)
 
     def tokenize(texts: list[str]) -> torch.Tensor:
-        # Padding lies behind the end marker, where causal attention does not look; so no mask is needed.
+        # Padding follows the end marker, where causal attention does not look; so no mask is needed.
         found = tokenizer(
             texts, padding="max_length", max_length=layout.positions, truncation=True, return_tensors="pt"
         )
@@ -112,7 +112,7 @@ def check_keys(name: str, missing: Any, unexpected: Any) -> None:
         raise BenchError(f"{name}: the weights {' and '.join(parts)}; fetch the folder again")
 
 
-# What OpenAI's own files hold beside weights.
+# What OpenAI's own files hold besides weights.
 _FACTS = ("input_resolution", "context_length", "vocab_size")
 
 
@@ -170,9 +170,9 @@ def _fill(model: torch.nn.Module, layout: ClipLayout) -> None:
     for fact in _FACTS:
         weights.pop(fact, None)
     try:
-        told = model.load_state_dict(weights, strict=False)
+        report = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         lines = str(error).splitlines()
         why = lines[min(1, len(lines) - 1)].strip()
         raise BenchError(f"{layout.name}: the weights do not fit the configuration ({why}); fetch it again") from None
-    check_keys(layout.name, told.missing_keys, told.unexpected_keys)
+    check_keys(layout.name, report.missing_keys, report.unexpected_keys)

@@ -116,7 +116,7 @@ def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
 
 
 def usual_side(model: str, side: int) -> int:
-    """Return the side in px at which a model makes images where nobody says: a dataset's, at most the model's own.
+    """Return the default generation resolution in px: the dataset's, capped at the one that the model was trained at.
 
     A latent diffusion model repeats itself above the side it was trained at, and its cost grows with the square of
     the side. No dataset asks for as much as the 512 px of SD v1-4, so this concerns small models only.
@@ -134,13 +134,13 @@ def usual_side(model: str, side: int) -> int:
 
 
 def _native_side(folder: Path) -> int | None:
-    """Return the side in px that a UNet was trained at, if it tells; an autoencoder alone has none, it is local."""
+    """Return the side in px that a UNet was trained at, if its files say; an autoencoder alone has none."""
     size = _config(folder, "", "unet/config.json").get("sample_size")
     vae = _config(folder, "", "vae/config.json")
     _check_vae(vae, "")
     sides = size if isinstance(size, list) else [size]
-    told = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
-    return min(sides) * _reduction(vae) if told else None
+    known = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
+    return min(sides) * _reduction(vae) if known else None
 
 
 def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:

@@ -25,7 +25,7 @@ _KEPT_PROMPTS = 512
 class TextToImage:
     """A foundation that makes images of prompts; see :func:`open_text_to_image`.
 
-    Every image has a generator of its own on the CPU, seeded with its seed: the initial latents come from it
+    Every image has one generator on the CPU, seeded with its seed: the initial latents come from it
     first, then whatever noise the scheduler asks for. So an image depends on its prompt, its seed and the
     settings, and on its neighbours in a call only as far as a network's floating-point sums depend on the size
     of the batch.

@@ -52,17 +52,17 @@ class BigGANConfig:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the names and shapes of a checkpoint, in the order of the published ones."""
         widths = self.widths
-        found = _normalised("linear", widths[0] * self.bottom_width**2, self.dim_z)
+        names = _normalised("linear", widths[0] * self.bottom_width**2, self.dim_z)
         for i, (inputs, outputs) in enumerate(pairwise(widths)):
             block = f"blocks.{i}.0"
-            found |= _normalised(f"{block}.conv1", outputs, inputs, 3, 3)
-            found |= _normalised(f"{block}.conv2", outputs, outputs, 3, 3)
-            found |= _normalised(f"{block}.conv_sc", outputs, inputs, 1, 1)
+            names |= _normalised(f"{block}.conv1", outputs, inputs, 3, 3)
+            names |= _normalised(f"{block}.conv2", outputs, outputs, 3, 3)
+            names |= _normalised(f"{block}.conv_sc", outputs, inputs, 1, 1)
             for norm, width in (("bn1", inputs), ("bn2", outputs)):
-                found |= {f"{block}.{norm}.stored_{what}": (width,) for what in ("mean", "var")}
-                found |= {f"{block}.{norm}.{what}.weight": (self.n_classes, width) for what in ("gain", "bias")}
-        found |= {f"output_layer.0.{what}": (widths[-1],) for what in ("gain", "bias", "stored_mean", "stored_var")}
-        return found | _normalised("output_layer.2", 3, widths[-1], 3, 3)
+                names |= {f"{block}.{norm}.stored_{what}": (width,) for what in ("mean", "var")}
+                names |= {f"{block}.{norm}.{what}.weight": (self.n_classes, width) for what in ("gain", "bias")}
+        names |= {f"output_layer.0.{what}": (widths[-1],) for what in ("gain", "bias", "stored_mean", "stored_var")}
+        return names | _normalised("output_layer.2", 3, widths[-1], 3, 3)
 
 
 def _normalised(name: str, outputs: int, *rest: int) -> dict[str, tuple[int, ...]]:
@@ -76,7 +76,7 @@ def _normalised(name: str, outputs: int, *rest: int) -> dict[str, tuple[int, ...
 
 @dataclass(frozen=True)
 class BigGANLayout:
-    """A checkpoint as found on disk.
+    """A checkpoint on disk.
 
     Attributes:
         name: what the user wrote, the start of messages.
@@ -145,17 +145,17 @@ def read_biggan_layout(place: Path, name: str) -> BigGANLayout:
 
 def _read_config(path: Path, name: str) -> tuple[BigGANConfig, tuple[str, ...]]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{name}: {path.name} is not readable JSON ({error})") from None
-    if not isinstance(found, dict) or found.get("architecture") != "BigGANGenerator":
-        what = found.get("architecture") if isinstance(found, dict) else None
+    if not isinstance(content, dict) or content.get("architecture") != "BigGANGenerator":
+        what = content.get("architecture") if isinstance(content, dict) else None
         raise UsageError(f"{name}: {path.name}: architecture is {what!r}; a BigGAN's is 'BigGANGenerator'")
-    sizes = {key: found.get(key) for key in ("n_classes", "G_ch", "dim_z", "bottom_width")}
+    sizes = {key: content.get(key) for key in ("n_classes", "G_ch", "dim_z", "bottom_width")}
     for key, value in sizes.items():
         if not _is_size(value):
             raise UsageError(f"{name}: {path.name}: {key} is {value!r}; it must be a whole number of at least 1")
-    multipliers, classes = found.get("multipliers"), found.get("classes")
+    multipliers, classes = content.get("multipliers"), content.get("classes")
     if not isinstance(multipliers, list) or len(multipliers) < 2 or not all(map(_is_size, multipliers)):
         raise UsageError(f"{name}: {path.name}: multipliers is {multipliers!r}; it must list two or more whole numbers")
     if not isinstance(classes, list) or len(set(map(str, classes))) != sizes["n_classes"]:
@@ -168,7 +168,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _header_shapes(path: Path, name: str) -> Shapes:
-    """Read the shapes in the header of a safetensors file, which is JSON behind its length."""
+    """Read the shapes in the header of a safetensors file, which is JSON after its length."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -178,19 +178,19 @@ def _header_shapes(path: Path, name: str) -> Shapes:
         raise UsageError(f"{name}: {path.name} is not a safetensors file") from None
 
 
-def check_shapes(found: Shapes, config: BigGANConfig, subject: str) -> None:
+def check_shapes(shapes: Shapes, config: BigGANConfig, subject: str) -> None:
     """Compare names and shapes with those that ``config`` asks for.
 
     Raises:
         UsageError: one is missing, too many or of another shape; the first is named.
     """
     expected = config.shapes()
-    missing = [key for key in expected if key not in found]
-    surplus = [key for key in found if key not in expected]
-    wrong = [key for key in expected if key in found and found[key] != expected[key]]
+    missing = [key for key in expected if key not in shapes]
+    surplus = [key for key in shapes if key not in expected]
+    wrong = [key for key in expected if key in shapes and shapes[key] != expected[key]]
     if wrong:
         key, more = wrong[0], _more(wrong)
-        problem = f"{key} has shape {_shape(found[key])}, not {_shape(expected[key])}{more}"
+        problem = f"{key} has shape {_shape(shapes[key])}, not {_shape(expected[key])}{more}"
     elif missing:
         problem = f"lacks {missing[0]}{_more(missing)}{nearest(missing[0], tuple(surplus))}"
     elif surplus:
@@ -247,5 +247,7 @@ def check_features(folder: Path, subject: str) -> None:
     except (OSError, ValueError):
         architecture = None
     if architecture != "GlyphCNN" or not (folder / "model.safetensors").is_file():
-        found = f"its config.json says architecture {architecture!r}" if architecture else "no readable config.json"
-        raise UsageError(f"{subject}: not a feature network of the kind of glyph-cnn ({found}); or say features=train")
+        problem = f"its config.json says architecture {architecture!r}" if architecture else "no readable config.json"
+        raise UsageError(
+            f"{subject}: not a feature network of the kind of glyph-cnn ({problem}); or say features=train"
+        )

@@ -250,7 +250,7 @@ def _safe(path: Path, subject: str) -> Mapping[str, Tensor]:
 def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
     """Read a checkpoint without running any code that it may contain."""
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, LookupError, AttributeError):  # bytes that only begin like a pickle
         raise UsageError(
             f"{subject}: holds Python objects, or is no checkpoint, and is not opened; a plain state dict is needed: "
@@ -258,14 +258,14 @@ def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
         ) from None
     except (OSError, RuntimeError, EOFError, ValueError) as error:
         raise UsageError(f"{subject}: {_unread(error)}") from None
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        held = f"a dict of {', '.join(map(str, list(found)[:4]))}" if isinstance(found, dict) else type(found).__name__
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        held = f"a dict of {', '.join(map(str, list(state)[:4]))}" if isinstance(state, dict) else type(state).__name__
         raise UsageError(f"{subject}: holds {held}; the plain state dict of G_ema is needed, tensors by name")
-    return found
+    return state
 
 
 def _unread(error: Exception) -> str:
-    """Say why a file was not read, in our words: a library's own end in the middle or ask for a bug report."""
+    """Say why a file was not read, in our words: those of a library may be cut off or ask for a bug report."""
     return f"cannot be read ({unread(error) or 'truncated or damaged'}); fetch it again"
 
 

@@ -128,9 +128,9 @@ class _Work:
         earlier = [item for item in folder.parent.iterdir() if item != folder]
         seen = {item["key"] for other in earlier for name in (PICTURES, BROKEN) for item in read_lines(other / name)}
         queries = embed_pictures(self.clip, [np.asarray(self.train.images[place]) for place in part], PART)
-        found = self.backend.search(queries, self.knn.k + self.knn.spare)
+        answers = self.backend.search(queries, self.knn.k + self.knn.spare)
         wanted: dict[str, Hit] = {}
-        for hit in (hit for hits in found for hit in hits):
+        for hit in (hit for hits in answers for hit in hits):
             if hit.key not in seen:
                 wanted.setdefault(hit.key, hit)
         images, pictures, broken = [], [], []
@@ -146,7 +146,7 @@ class _Work:
         np.save(folder / IMAGES, stacked, allow_pickle=False)
         write_lines(folder / PICTURES, pictures)
         write_lines(folder / BROKEN, broken)
-        write_lines(folder / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in found])
+        write_lines(folder / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in answers])
 
 
 def _merge(parts: Sequence[Path], target: Path, side: int) -> None:

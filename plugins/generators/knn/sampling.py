@@ -1,4 +1,4 @@
-"""Stage 2: choose among the retrieved pictures and hand them out with the labels of their queries."""
+"""Stage 2: choose among the retrieved pictures and yield them with the labels of their queries."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Candidate:
     Attributes:
         number: among all candidates, from 0.
         label: its class.
-        prompt: what it is made of.
+        prompt: the text that the image is made from.
         seed: of its latents, and of the noise of its scheduler.
     """
 
@@ -83,7 +83,7 @@ def plan_candidates(context: Context, settings: LECF, total: int, sentences: dic
     plan = []
     for number in context.shard:
         label = class_of(number, total, count)
-        place = number - -(-label * total // count)  # behind the first candidate of its class
+        place = number - -(-label * total // count)  # counted from the first candidate of its class
         own = sentences[str(label)]
         prompt = frames[label].prompt(own[place % len(own)])
         plan.append(Candidate(number, label, prompt, derive_seed(context.seed, "candidate", number)))
@@ -95,9 +95,9 @@ def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[s
     count = len(context.info.classes)
     first, last = (class_of(number, total, count) for number in (context.shard[0], context.shard[-1]))
     frames = class_frames(context.info, settings.template)
-    found: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     language: LanguageModel | None = None
-    for label in context.resume(range(first, last + 1), found, label="writing", unit="class"):
+    for label in context.resume(range(first, last + 1), sentences, label="writing", unit="class"):
         concept = frames[label].concept
         own: list[str] = []
         if settings.language_model is not None:
@@ -116,8 +116,8 @@ def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[s
                     f"lecf: {len(own)} different sentences about '{concept}', repeated, "
                     f"where {settings.num_sentences} were asked for (num_sentences)"
                 )
-        found[str(label)] = own or [concept]
-    return found
+        sentences[str(label)] = own or [concept]
+    return sentences
 
 
 class _Maker:

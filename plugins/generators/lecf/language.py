@@ -38,7 +38,7 @@ class Frame(NamedTuple):
     Attributes:
         opening: ``"a photo of "``.
         concept: ``"the digit seven"``.
-        ending: the words behind it, without a full stop: ``""``.
+        ending: the words after it, without a full stop: ``""``.
     """
 
     opening: str
@@ -86,7 +86,7 @@ class LanguageModel:
         for, and end early when three batches of 50 brought nothing new.
 
         Args:
-            concept: what the sentences are about, as the model's input: ``"a forest"``.
+            concept: the model's input: ``"a forest"``.
             n: how many, from 1.
             seed: of the draws.
             max_new_tokens: length limit of a sentence, in tokens.
@@ -100,18 +100,18 @@ class LanguageModel:
 
         check_concepts(self._folder, self.name, [concept])
         tokens = self._tokenizer(concept, return_tensors="pt").to(self._model.device)
-        found: dict[str, None] = {}
+        sentences: dict[str, None] = {}
         idle = 0
         places = [self._model.device] if self._model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=places), torch.inference_mode():
             torch.manual_seed(derive_seed("sentences", concept, seed))
             for _ in range(-(-_MOST_DRAWS * n // BATCH)):
-                before = len(found)
-                found.update(dict.fromkeys(self._draw(tokens, max_new_tokens, top_k)))
-                idle = 0 if len(found) > before else idle + 1
-                if len(found) >= n or idle == _PATIENCE:
+                before = len(sentences)
+                sentences.update(dict.fromkeys(self._draw(tokens, max_new_tokens, top_k)))
+                idle = 0 if len(sentences) > before else idle + 1
+                if len(sentences) >= n or idle == _PATIENCE:
                     break
-        return list(found)[:n]
+        return list(sentences)[:n]
 
     def _draw(self, tokens: Any, max_new_tokens: int, top_k: int) -> list[str]:
         """Draw one batch of sentences, spaces made single, empty ones left out."""
@@ -203,7 +203,7 @@ def check_concepts(folder: Path, name: str, concepts: Iterable[str]) -> None:
     Args:
         folder: where the model lies.
         name: how the user named it, the start of messages.
-        concepts: what sentences are wanted about.
+        concepts: the concepts that sentences are wanted about.
 
     Raises:
         UsageError: a word is not known, or ``tokenizer.json`` is there and is not JSON.
@@ -224,7 +224,7 @@ def check_concepts(folder: Path, name: str, concepts: Iterable[str]) -> None:
 
 def _read(path: Path, name: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"{name}: no language model in the transformers format ({path.name} is missing); "
@@ -232,6 +232,6 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{name}: {path.name} cannot be read ({error}); fetch the folder again") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise UsageError(f"{name}: {path.name} does not hold a JSON object; fetch the folder again")
-    return found
+    return content

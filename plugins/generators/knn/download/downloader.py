@@ -59,7 +59,7 @@ class Downloader:
         allow_private: whether links may lead to private and loopback addresses.
         timeout_s: longest silence of a server, in seconds.
         retries: further attempts after a failed request.
-        max_bytes: largest body behind a link.
+        max_bytes: largest body that a link may lead to.
         workers: downloads at the same time; at most two of them from one host.
         deadline_s: longest time for all redirects, pauses and attempts of one request together, in seconds; a longer
             ``timeout_s`` (for :meth:`ask`, times its attempts) takes its place.
@@ -75,7 +75,7 @@ class Downloader:
     scratch: Path | None = None
 
     def download(self, links: Sequence[str]) -> Iterator[bytes | RequestError]:
-        """Yield what is behind each link of a stranger, in the order of the links, or why there is nothing.
+        """Yield what each link of a stranger leads to, in the order of the links, or why there is nothing.
 
         A link that is listed twice is fetched once. What was fetched stays in ``scratch`` by the hash of its link, so
         that a run that was killed fetches the rest; links that failed for good are not tried again either. At most
@@ -114,7 +114,7 @@ class Downloader:
         return self._attempt(once, max(self.deadline_s, self.timeout_s * (self.retries + 1)))
 
     def is_public(self, address: str) -> bool:
-        """Return whether a server is someone else's, as far as its address tells."""
+        """Return whether a server's address is a public one."""
         link = _parsed(address)
         try:
             return any(judge(found) is None for found in resolve(link.host, link.port, self.timeout_s))

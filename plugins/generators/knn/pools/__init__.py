@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_PIXELS = 8192 * 8192
 #: 32 MiB: far above any photo on a page, far below what fills a disk.
 MOST_BYTES = 32 * 2**20
-#: Any of them beside ``index.json`` tells an index from a folder of pictures with a file of that name.
+#: Any of them next to ``index.json`` distinguishes an index from a folder of pictures with a file of that name.
 _INDEX_FILES = ("metadata.parquet", "vectors.faiss")
 
 
@@ -128,7 +128,7 @@ class Backend(Protocol):
 
     @property
     def width(self) -> int | None:
-        """Length of the embeddings it was indexed by; ``None`` when only a search would tell."""
+        """Length of the embeddings it was indexed by; ``None`` when only a search would show it."""
         ...
 
     @property

@@ -68,7 +68,7 @@ def build_index(
         clip_name: its name, for messages.
         batch: pictures that the CLIP sees at a time; memory and speed, not the result beyond rounding.
         device: ``"cpu"`` or ``"cuda"``.
-        captions: whether to keep the texts beside the pictures.
+        captions: whether to keep the texts of the pictures.
         subject: the start of messages; by default the pool's name.
         on_progress: see :data:`OnProgress`.
         wait: whether to wait for another build of the same index, which then is found to be up to date.
@@ -159,7 +159,7 @@ def _embed(
 
 
 def _listing_digest(listing: Listing, captions: bool) -> str:
-    """Hash names and sizes: what tells a pool that gained, lost or renamed pictures."""
+    """Hash names and sizes: they show a pool that gained, lost or renamed pictures."""
     found = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
     for entry in listing.entries:
         found.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
@@ -298,7 +298,7 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         pool: a folder of pictures.
         clip_folder: folder of the CLIP.
         clip: its name and identity.
-        context: tells the device and where progress goes; its scratch folder stands in for a cache folder that cannot
+        context: gives the device and shows progress; its scratch folder stands in for a cache folder that cannot
             be written.
         subject: the start of messages.
 
@@ -320,7 +320,7 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
     except BenchError:
         pass
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         context.emit({"what": "progress", "label": "indexing", "done": done, "total": total, "unit": "img"})
 
     build_index(
@@ -330,7 +330,7 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         clip["name"],
         device=context.device,
         subject=subject,
-        on_progress=tell,
+        on_progress=show,
         wait=True,
         replace=True,  # named by its content: only a damaged one is found here
     )

@@ -31,7 +31,7 @@ def build(
     clip: _Clip = "glyph-clip",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures that the CLIP sees at a time.")] = 64,
     device: _Device = "auto",
-    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts beside pictures.")] = True,
+    captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts of pictures.")] = True,
 ) -> None:
     """Embed every picture of POOL once; the same command continues a build that was stopped."""
     from benchbench.plugins.locate import download_foundation

@@ -154,7 +154,7 @@ def nearest_rows(subject: str, vectors: Any, embeddings: NDArray[np.float32], k:
 
 
 VECTORS, METADATA = "image.index", "metadata"
-#: A distributed autofaiss build writes a folder of this file and the lists beside it.
+#: A distributed autofaiss build writes a folder of this file and the lists.
 _DISTRIBUTED = "populated.index"
 _TEXT = ("image_path", "caption", "url")
 
@@ -284,9 +284,9 @@ class ClipRetrievalFolder:
         """Return the size, and what autofaiss wrote about its index."""
         facts: dict[str, Any] = {"kind": "clip-retrieval", "size": self.size, "width": self.width, "clip": None}
         try:
-            told = json.loads((self.folder / "image.json").read_text("utf-8"))
-            if isinstance(told, dict) and isinstance(told.get("index_key"), str):
-                facts["index_key"] = told["index_key"]
+            held = json.loads((self.folder / "image.json").read_text("utf-8"))
+            if isinstance(held, dict) and isinstance(held.get("index_key"), str):
+                facts["index_key"] = held["index_key"]
         except (OSError, ValueError):
             pass
         return facts

@@ -1,6 +1,6 @@
 """From the bytes of a picture file to uint8 RGB, by the rule that datasets read from files follow, and to embeddings.
 
-BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are told by content; of several frames the first is taken; the EXIF
+BMP, GIF, JPEG, PNG, PPM, TIFF and WebP are recognised by content; of several frames the first is taken; the EXIF
 orientation is applied, grey and palettes become RGB, 16-bit grey is scaled, transparency is put on white. Damaged or
 truncated data and more than 64 megapixels are refused before anything large is decoded.
 """

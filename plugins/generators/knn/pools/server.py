@@ -62,7 +62,7 @@ def open_server(pool: str, options: Options) -> ServerPool:
 
 
 def linked_pictures(links: Sequence[tuple[str, str]], options: Options) -> Iterator[Picture | Missing]:
-    """Yield the picture behind each link, in order: pairs of a picture's key and its link."""
+    """Yield the picture of each link, in order: pairs of a picture's key and its link."""
     for (key, _), found in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
         if isinstance(found, RequestError):
             yield Missing(key, found.reason)
@@ -94,7 +94,7 @@ def client_class(pool: str) -> Any:
 
 
 class ServerPool:
-    """A pool behind a server; see :class:`.Backend`."""
+    """A pool that a server searches; see :class:`.Backend`."""
 
     def __init__(self, pool: str, client: Any, options: Options) -> None:
         self.name = f"pool={pool}"
@@ -129,7 +129,7 @@ class ServerPool:
         return found
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
-        """Yield what the server sent with its hits, and what is behind the links of the others."""
+        """Yield what the server sent with its hits, and what the links of the others lead to."""
         sent = [self._kept(hit).is_file() for hit in hits]
         linked = [(hit.key, hit.url) for hit, here in zip(hits, sent, strict=True) if hit.url and not here]
         downloads = linked_pictures(linked, self.options)

@@ -38,7 +38,7 @@ class Entry:
         size: its bytes; 0 for a parquet row, which is known only when it is read.
         caption: its text, when that costs nothing to know; else ``caption_at`` says where it is.
         url: where it came from, where the pool knows.
-        caption_at: file, offset and size of the text beside it; ``None`` for none.
+        caption_at: file, offset and size of its text; ``None`` for none.
     """
 
     key: str
@@ -123,14 +123,14 @@ def _tree(root: Path) -> Listing:
     known = [_stat(root, name) for name in names]
     entries = []
     for name, size, _ in known:
-        beside = f"{name.rpartition('.')[0]}.txt"
-        text = (beside, 0, _stat(root, beside)[1]) if beside in texts else None
+        sibling = f"{name.rpartition('.')[0]}.txt"
+        text = (sibling, 0, _stat(root, sibling)[1]) if sibling in texts else None
         entries.append(Entry(name, name, 0, size, caption_at=text))
     return Listing(root, "folder", entries, [*known, *(_stat(root, name) for name in sorted(texts))])
 
 
 def _webdataset(root: Path, subject: str) -> Listing | None:
-    """List the members of the tars: ``key.jpg`` with ``key.txt`` or ``key.json`` beside it, in the tars' order."""
+    """List the members of the tars: ``key.jpg`` with its ``key.txt`` or ``key.json``, in the tars' order."""
     shards = sorted(path.name for path in root.glob("*.tar") if path.is_file() and not path.name.startswith("."))
     if not shards:
         return None
@@ -147,7 +147,7 @@ def _webdataset(root: Path, subject: str) -> Listing | None:
 def _members(shard: str, tar: tarfile.TarFile) -> Iterator[Entry]:
     """Yield the pictures of one tar; only regular members count, so that links and devices lead nowhere."""
     pictures: list[tuple[str, str, int, int]] = []
-    beside: dict[tuple[str, str], tuple[int, int]] = {}
+    captions: dict[tuple[str, str], tuple[int, int]] = {}
     for member in tar:
         if not member.isreg():
             continue
@@ -159,12 +159,12 @@ def _members(shard: str, tar: tarfile.TarFile) -> Iterator[Entry]:
         if f".{ending.lower()}" in EXTENSIONS:
             pictures.append((key, ending, member.offset_data, member.size))
         elif ending.lower() in ("txt", "json"):
-            beside[key, ending.lower()] = (member.offset_data, member.size)
+            captions[key, ending.lower()] = (member.offset_data, member.size)
     seen: dict[str, int] = {}
     for key, _, at, size in pictures:
         seen[key] = seen.get(key, 0) + 1
         name = f"{shard}/{key}" if seen[key] == 1 else f"{shard}/{key}#{seen[key]}"
-        text = beside.get((key, "txt")) or beside.get((key, "json"))
+        text = captions.get((key, "txt")) or captions.get((key, "json"))
         yield Entry(name, shard, at, size, caption_at=(shard, *text) if text else None)
 
 
