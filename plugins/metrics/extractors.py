@@ -27,7 +27,7 @@ from benchbench.plugins.images import batches
 from benchbench.statistics.labels import INCEPTION
 
 from ..foundations.glyph_cnn_model import GlyphCNN
-from .inception_file import SHA256, read_checked
+from .fidelity import SHA256, read_checked
 
 if TYPE_CHECKING:
     from benchbench.plugins.context import Context

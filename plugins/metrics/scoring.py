@@ -17,7 +17,7 @@ from benchbench.statistics.labels import INCEPTION, heading
 from benchbench.statistics.prdc import PRDC, compute_prdc, expected_coverage
 
 from .extractors import KID_SEED, KID_SUBSETS, Extractor, extract, fid, glyphcnn, inception, kid, kid_subset_size
-from .inception_file import weights_path
+from .fidelity import weights_path
 
 if TYPE_CHECKING:
     from benchbench.plugins.context import Context

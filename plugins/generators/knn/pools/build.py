@@ -192,11 +192,7 @@ def _begin(work: Path, plan: list[Any]) -> None:
         return
     for part in work.glob("part-*"):
         part.unlink()
-    _write_bytes(path, text.encode())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    write_atomic(path, content)
+    write_atomic(path, text.encode())
 
 
 def _embed_part(
@@ -221,7 +217,7 @@ def _embed_part(
         vectors.append(embed_pictures(model, pictures, batch))
     with atomic_file(part.with_suffix(".npy")) as stream:
         np.save(stream, np.concatenate(vectors), allow_pickle=False)
-    _write_bytes(part, json.dumps({"rows": rows, "broken": broken}).encode())
+    write_atomic(part, json.dumps({"rows": rows, "broken": broken}).encode())
 
 
 def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:
@@ -283,11 +279,11 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
     layout.write_metadata(out / layout.METADATA, rows)
     listed = "".join(f"{key}\t{reason}\n" for key, reason in broken)
     if broken:
-        _write_bytes(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
+        write_atomic(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
     layout.remember_place(listing.root, out)
-    _write_bytes(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
     return facts
 
 
