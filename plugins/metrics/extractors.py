@@ -103,10 +103,10 @@ def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
         content = path.read_bytes()
     except OSError as error:
         raise CorruptError(f"glyph-cnn: {path.name} cannot be read ({error.strerror}); reinstall the package") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != GLYPHCNN_SHA256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != GLYPHCNN_SHA256:
         raise CorruptError(
-            f"glyph-cnn: {path.name} is not the weights of {GLYPHCNN} (SHA-256 {found[:8]}..., "
+            f"glyph-cnn: {path.name} is not the weights of {GLYPHCNN} (SHA-256 {digest[:8]}..., "
             f"expected {GLYPHCNN_SHA256[:8]}...); reinstall the package"
         )
     weights = load(content)
@@ -116,7 +116,7 @@ def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
     model.to(device).requires_grad_(False).eval()
     return Extractor(
         id=GLYPHCNN,
-        sha256=found,
+        sha256=digest,
         layer="embed",
         width=model.embed.out_features,
         preprocess=f"rgb-0to1-bilinear-antialias-{GLYPHCNN_SIDE}-v1",

@@ -58,12 +58,12 @@ def check_file(path: Path) -> str:
     """
     try:
         stat = path.stat()
-        found = _sha256_of(path, stat.st_size, stat.st_mtime_ns)
+        digest = _sha256_of(path, stat.st_size, stat.st_mtime_ns)
     except FileNotFoundError:
         raise MissingError(missing_message(path)) from None
     except OSError as error:
         raise UsageError(f"fidelity:weights={path}: cannot be read ({error.strerror}); {WHAT} are one file") from None
-    return _require(found, path)
+    return _require(digest, path)
 
 
 def read_checked(path: Path) -> bytes:
@@ -79,13 +79,13 @@ def read_checked(path: Path) -> bytes:
     return content
 
 
-def _require(found: str, path: Path) -> str:
-    if found != SHA256:
+def _require(digest: str, path: Path) -> str:
+    if digest != SHA256:
         raise UsageError(
-            f"fidelity:weights={path}: not the {WHAT} (SHA-256 {found[:8]}..., expected {SHA256[:8]}...); "
+            f"fidelity:weights={path}: not the {WHAT} (SHA-256 {digest[:8]}..., expected {SHA256[:8]}...); "
             f"replace or remove it; the right file is {SOURCE}"
         )
-    return found
+    return digest
 
 
 @lru_cache(maxsize=8)

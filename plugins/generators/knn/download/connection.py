@@ -136,23 +136,23 @@ def judge(address: str, allow_private: bool = False) -> str | None:
             services, multicast and reserved addresses are refused all the same.
     """
     try:
-        found = ip_address(address.split("%")[0])
+        parsed = ip_address(address.split("%")[0])
     except ValueError:
         return "no address"
-    if isinstance(found, IPv6Address):
-        if found in _NAT64:  # how a network without IPv4 reaches every IPv4 host
-            return judge(str(IPv4Address(int(found) & 0xFFFFFFFF)), allow_private)
-        if found.ipv4_mapped is not None:
+    if isinstance(parsed, IPv6Address):
+        if parsed in _NAT64:  # how a network without IPv4 reaches every IPv4 host
+            return judge(str(IPv4Address(int(parsed) & 0xFFFFFFFF)), allow_private)
+        if parsed.ipv4_mapped is not None:
             return "IPv4 inside IPv6"
-    if _inside(found, METADATA):
+    if _inside(parsed, METADATA):
         return "metadata service"
     for word, networks in RESERVED.items():
-        if _inside(found, networks):
+        if _inside(parsed, networks):
             return word
     for word, networks in PRIVATE.items():
-        if _inside(found, networks):
+        if _inside(parsed, networks):
             return None if allow_private else word
-    if isinstance(found, IPv6Address) and found not in _GLOBAL_V6:
+    if isinstance(parsed, IPv6Address) and parsed not in _GLOBAL_V6:
         return "reserved"
     return None
 
@@ -293,16 +293,16 @@ def addresses_of(link: Link, limits: Limits, end: float) -> list[str]:
             a forbidden address at once is a trick.
     """
     try:
-        found = resolve(link.host, link.port, min(limits.silence_s, end - time.monotonic()))
+        addresses = resolve(link.host, link.port, min(limits.silence_s, end - time.monotonic()))
     except TimeoutError:
         raise RequestError("timeout", again=True) from None
     except OSError as error:
         raise RequestError("unknown host", again=getattr(error, "errno", None) == socket.EAI_AGAIN) from None
-    for address in found:
+    for address in addresses:
         refused = limits.judge(address) if limits.judge is not None else None
         if refused:
             raise RequestError(f"refused address ({refused})")
-    return found
+    return addresses
 
 
 def request(
@@ -318,16 +318,16 @@ def request(
     with _translated(), _connected(link, addresses, limits, end) as connection:
         connection.request(method, link.target, content, {"Host": link.authority, "Connection": "close", **headers})
         answer = connection.getresponse()
-        found: dict[str, str] = {}
+        fields: dict[str, str] = {}
         for name, value in answer.getheaders():
-            found[name.lower()] = f"{found[name.lower()]}, {value}" if name.lower() in found else value
+            fields[name.lower()] = f"{fields[name.lower()]}, {value}" if name.lower() in fields else value
         if limits.accept is not None:
-            limits.accept(answer.status, found)
+            limits.accept(answer.status, fields)
         if answer.status != 200:
-            return Reply(answer.status, found, b"")
-        if found.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            return Reply(answer.status, fields, b"")
+        if fields.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise RequestError("compressed answer")  # it was not asked for, and may unfold into anything
-        return Reply(answer.status, found, _body(answer, limits.max_bytes))
+        return Reply(answer.status, fields, _body(answer, limits.max_bytes))
 
 
 @contextmanager

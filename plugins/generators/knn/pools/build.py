@@ -106,12 +106,12 @@ def build_index(
             work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
             for left in out.glob(".*.tmp-*"):  # by a build that was killed
                 left.unlink()
-            found = _up_to_date(listing, out, clip, content)
-            if found is None:
+            facts = _up_to_date(listing, out, clip, content)
+            if facts is None:
                 rebuilt = (out / layout.FACTS).is_file()
                 _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
                 _embed(listing, work, lambda: open_clip(clip_folder, clip_name, device), batch, captions, on_progress)
-                found = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
+                facts = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
     except Timeout:
@@ -119,7 +119,7 @@ def build_index(
     except OSError as error:
         where = error.filename or out
         raise BenchError(f"{subject}: cannot write the index: {where}: {error.strerror or error}") from None
-    return found
+    return facts
 
 
 def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: str) -> None:
@@ -160,12 +160,12 @@ def _embed(
 
 def _listing_digest(listing: Listing, captions: bool) -> str:
     """Hash names and sizes: they show a pool that gained, lost or renamed pictures."""
-    found = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
+    hashed = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
     for entry in listing.entries:
-        found.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
+        hashed.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
     for name, size, _ in listing.files:
-        found.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()[:32]
+        hashed.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return hashed.hexdigest()[:32]
 
 
 def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str) -> dict[str, Any] | None:
@@ -206,11 +206,11 @@ def _embed_part(
     for place in range(0, len(entries), batch):
         yield place
         several, pictures = entries[place : place + batch], []
-        for entry, found in zip(several, _decoded(reader, several), strict=True):
-            if isinstance(found, str):
-                broken.append([entry.key, found])
+        for entry, answer in zip(several, _decoded(reader, several), strict=True):
+            if isinstance(answer, str):
+                broken.append([entry.key, answer])
                 continue
-            pixels, size, digest = found
+            pixels, size, digest = answer
             pictures.append(pixels)
             text = reader.caption(entry) if captions else None
             rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])

@@ -44,23 +44,23 @@ class LocalIndex:
 
     @cached_property
     def _vectors(self) -> Any:
-        found = layout.read_vectors(self.folder / layout.VECTORS, self.subject)
-        if (found.d, found.ntotal) != (self.width, self.size):
+        vectors = layout.read_vectors(self.folder / layout.VECTORS, self.subject)
+        if (vectors.d, vectors.ntotal) != (self.width, self.size):
             raise BenchError(
-                f"{self.subject}: {layout.VECTORS} has {found.ntotal} rows of {found.d}, {layout.FACTS} says "
+                f"{self.subject}: {layout.VECTORS} has {vectors.ntotal} rows of {vectors.d}, {layout.FACTS} says "
                 f"{self.size} of {self.width}; build the index again"
             )
-        return found
+        return vectors
 
     @cached_property
     def _metadata(self) -> Any:
-        found = layout.read_metadata(self.folder / layout.METADATA, self.subject)
-        if found.num_rows != self.size:
+        table = layout.read_metadata(self.folder / layout.METADATA, self.subject)
+        if table.num_rows != self.size:
             raise BenchError(
-                f"{self.subject}: {layout.METADATA} has {found.num_rows} rows, {layout.FACTS} says {self.size}; "
+                f"{self.subject}: {layout.METADATA} has {table.num_rows} rows, {layout.FACTS} says {self.size}; "
                 "build the index again"
             )
-        return found
+        return table
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -74,13 +74,13 @@ class LocalIndex:
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the exact nearest pictures, equal similarities in the order of the index; see :class:`.Backend`."""
-        found = nearest_rows(self.subject, self._vectors, embeddings, k)
-        wanted = sorted({row for near in found for row, _ in near})
+        nearest = nearest_rows(self.subject, self._vectors, embeddings, k)
+        wanted = sorted({row for near in nearest for row, _ in near})
         keys, captions, urls = (
             dict(zip(wanted, self._metadata.column(name).take(wanted).to_pylist(), strict=True))
             for name in ("key", "caption", "url")
         )
-        return [[Hit(keys[row], value, captions[row], urls[row]) for row, value in near] for near in found]
+        return [[Hit(keys[row], value, captions[row], urls[row]) for row, value in near] for near in nearest]
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
         """Yield the pictures; see :class:`.Backend`. They are compared with what was indexed, byte for byte."""
@@ -146,11 +146,11 @@ def nearest_rows(subject: str, vectors: Any, embeddings: NDArray[np.float32], k:
             "give the CLIP that the index was built with"
         )
     similarities, rows = vectors.search(np.ascontiguousarray(embeddings, dtype=np.float32), k)
-    found = []
+    neighbours = []
     for near, names in zip(similarities, rows, strict=True):
         order = sorted((-float(value), int(row)) for value, row in zip(near, names, strict=True) if row >= 0)
-        found.append([(row, -value) for value, row in order])
-    return found
+        neighbours.append([(row, -value) for value, row in order])
+    return neighbours
 
 
 VECTORS, METADATA = "image.index", "metadata"
@@ -231,8 +231,8 @@ class ClipRetrievalFolder:
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the pictures that the index finds, best first; autofaiss' index may be approximate."""
-        found = nearest_rows(self.subject, self._vectors, embeddings, k)
-        return [[Hit(str(row), value, *self._told(row)[1:]) for row, value in near] for near in found]
+        nearest = nearest_rows(self.subject, self._vectors, embeddings, k)
+        return [[Hit(str(row), value, *self._told(row)[1:]) for row, value in near] for near in nearest]
 
     def _told(self, row: int) -> tuple[str | None, str | None, str | None]:
         image, caption, url = (self._metadata.column(name)[row].as_py() or None for name in _TEXT)
