@@ -70,7 +70,9 @@ def __getattr__(name: str) -> Any:
 
         return version("benchbench")
     if name not in _PLACES:
-        raise AttributeError(f"module 'benchbench' has no attribute {name!r}")
+        from .errors import missing_name
+
+        raise missing_name(__name__, name)
     from importlib import import_module
 
     return getattr(import_module(f".{_PLACES[name]}", __name__), name)

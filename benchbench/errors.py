@@ -30,6 +30,21 @@ class CorruptError(BenchError):
     """An artifact whose bytes differ from its checksums."""
 
 
+#: Public names of version 0.1, each with what it is now.
+RENAMED = {"Outcome": "TrainResult", "Needs": "Requirements", "FileNeed": "RequiredFile"}
+
+
+def missing_name(module: str, name: str) -> ImportError | AttributeError:
+    """Return what to raise for a name that ``module`` does not have.
+
+    For a name of version 0.1 it is an ``ImportError`` with today's name: a ``from`` import would replace the text of an
+    ``AttributeError``.
+    """
+    if name in RENAMED:
+        return ImportError(f"{name} is called {RENAMED[name]} since version 0.2")
+    return AttributeError(f"module {module!r} has no attribute {name!r}")
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return ``" (did you mean 'a' or 'b'?)"`` for the closest of ``known``, or ``""`` when none is close."""
     import difflib

@@ -80,3 +80,23 @@ def test_an_arrow_upwards_is_named(tmp_path):
         "house/lower/__init__.py:2: lower imports upper, which is not below it"
     ]
     assert storeys("<!-- rooms -->\n```\nupper  people\nlower cellar   things\n```") == [["upper"], ["lower", "cellar"]]
+
+
+def test_every_import_of_ours_names_a_module_that_is_there():
+    """Also inside functions, where nothing but a run would notice."""
+    roots = {"benchbench": ROOT / "benchbench", "benchbench_plugins": ROOT / "plugins"}
+    missing = []
+    for name, root in roots.items():
+        for path in root.rglob("*.py"):
+            package = [name, *path.relative_to(root).parent.parts]
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if not isinstance(node, ast.ImportFrom):
+                    continue
+                parts = [*package[: len(package) - node.level + 1]] if node.level else []
+                parts += node.module.split(".") if node.module else []
+                if parts[0] not in roots:
+                    continue
+                place = roots[parts[0]].joinpath(*parts[1:])
+                if not (place.with_suffix(".py").exists() or (place / "__init__.py").exists()):
+                    missing.append(f"{path.relative_to(ROOT)}:{node.lineno}: {'.'.join(parts)}")
+    assert missing == []

@@ -139,6 +139,14 @@ def test_a_plugin_from_a_file(tmp_path):
         ("def f(:\n", "cannot be imported: SyntaxError: invalid syntax (mine.py:1)"),
         ("import sys\nsys.exit(3)\n", "cannot be imported: SystemExit: 3 (mine.py:2)"),
         ("from benchbench import Nothing\n", "cannot be imported: ImportError: cannot import name 'Nothing' from"),
+        (
+            "from benchbench.plugins import Outcome\n",
+            "cannot be imported: ImportError: Outcome is called TrainResult since version 0.2",
+        ),
+        (
+            "from benchbench import Needs\n",
+            "cannot be imported: ImportError: Needs is called Requirements since version 0.2",
+        ),
     ],
 )
 def test_a_file_that_is_no_plugin(tmp_path, text, told):

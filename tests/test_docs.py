@@ -166,6 +166,13 @@ def test_commands_are_spelled_as_the_command_line_spells_them(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_the_repository_that_are_named_are_there(page):
+    for path in re.findall(r"`((?:benchbench|plugins|tests|benchmarks|docs)/[\w./-]+)`", text(page)):
+        path = path.replace("KIND", "learner")
+        assert (ROOT / path).exists() or (ROOT / "benchbench" / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text(page)):
         assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"

@@ -19,6 +19,9 @@ Publish it under the entry-point group ``benchbench.generators``, or run it from
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+from ..errors import missing_name
 from .augmentation import Augmentation, ImageChange
 from .base import Plugin, RequiredFile, Requirements
 from .context import Context
@@ -53,3 +56,7 @@ __all__ = [
     "TrainResult",
     "param",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise missing_name(__name__, name)

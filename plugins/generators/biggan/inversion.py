@@ -59,7 +59,7 @@ class _Inverter:
     def __init__(self, train: ImageSet, context: Context, plugin: BigGAN) -> None:
         self.train, self.context, self.plugin = train, context, plugin
         self.generator = open_biggan(
-            context.foundation(plugin.model), plugin.model, context.info, "biggan", device=context.device
+            context.foundation(plugin.model), plugin.model, context.info, device=context.device
         )
         info = context.info
         self._mean = torch.tensor(info.mean, device=context.device)[:, None, None]

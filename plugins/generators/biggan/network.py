@@ -186,7 +186,7 @@ class BigGANGenerator(nn.Module):
         return torch.tanh(self.output_layer(h))
 
 
-def open_biggan(place: Path, name: str, info: DatasetInfo, subject: str, *, device: str = "cpu") -> FrozenGenerator:
+def open_biggan(place: Path, name: str, info: DatasetInfo, *, device: str = "cpu") -> FrozenGenerator:
     """Open a generator for a dataset.
 
     Args:
@@ -195,14 +195,13 @@ def open_biggan(place: Path, name: str, info: DatasetInfo, subject: str, *, devi
         name: how the user named it.
         info: the dataset. A folder's classes are matched by name with its classes. A ``.pth`` has no names: the
             number must be equal, and the order is taken to be the dataset's.
-        subject: the plugin that asks, the start of a message.
         device: where to.
 
     Raises:
         UsageError: not a BigGAN, or not of these classes.
         BenchError: a weight is not finite.
     """
-    layout = read_biggan_layout(place, f"{subject}:model={name}")
+    layout = read_biggan_layout(place, f"biggan:model={name}")
     indices = layout.class_indices(info)
     model = load_biggan(layout)
     if indices is None:

@@ -40,7 +40,7 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
     generator = None
     for chunk in context.chunks(context.n_syn, CHUNK):
         generator = generator or open_biggan(
-            context.foundation(plugin.model), plugin.model, context.info, "biggan", device=context.device
+            context.foundation(plugin.model), plugin.model, context.info, device=context.device
         )
         recipes = [
             _random(generator.config.dim_z, plugin, context.seed, number)

@@ -87,7 +87,7 @@ class LECF(TextToImageGenerator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here, or ``clip`` is no CLIP.
         """
-        from benchbench.models.clip.needs import EXTRAS, clip_packages
+        from benchbench.models.clip.layout import EXTRAS, clip_packages
 
         sampling = super().needs()
         models = (*sampling.foundations, self.language_model, self.clip)

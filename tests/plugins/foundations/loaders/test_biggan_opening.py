@@ -32,7 +32,7 @@ def pth(model, tmp_path):
 
 def refused(place, info=INFO, kind=UsageError):
     with pytest.raises(kind) as caught:
-        open_biggan(place, "it", info, "biggan")
+        open_biggan(place, "it", info)
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("biggan:model=it: ")
@@ -45,7 +45,7 @@ def images(generator, labels):
 
 
 def test_a_folder_is_matched_by_class_name_and_a_file_by_order(folder, pth, model):
-    by_name, by_order = open_biggan(folder, "it", INFO, "biggan"), open_biggan(pth, "it", INFO, "biggan")
+    by_name, by_order = open_biggan(folder, "it", INFO), open_biggan(pth, "it", INFO)
     assert torch.equal(images(by_name, [0, 1, 1]), images(by_order, [1, 0, 0]))
     z = torch.randn(1, MINI.dim_z, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(images(by_order, [1]), model(z, torch.tensor([1])), atol=2e-5, rtol=0)
@@ -53,7 +53,7 @@ def test_a_folder_is_matched_by_class_name_and_a_file_by_order(folder, pth, mode
 
 def test_a_folder_with_more_classes_than_the_dataset_serves_those(tmp_path):
     place = write_folder(random_biggan(replace(MINI, n_classes=3)), tmp_path / "three", ("b", "c", "a"))
-    generator = open_biggan(place, "it", INFO, "biggan")
+    generator = open_biggan(place, "it", INFO)
     assert torch.equal(generator._indices, torch.tensor([2, 0]))
 
 
