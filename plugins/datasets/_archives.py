@@ -106,11 +106,11 @@ def verify(path: Path, expected: str, subject: str, remedy: str) -> None:
     Raises:
         UsageError: the checksum differs, or the file cannot be read.
     """
-    found = digest_of(path, subject)
-    if found != expected.lower():
+    digest = digest_of(path, subject)
+    if digest != expected.lower():
         raise UsageError(
             f"{subject}: {path}: wrong checksum: md5 {expected.lower()} is published, this file "
-            f"({path.stat().st_size:,} bytes) has {found}; {remedy}"
+            f"({path.stat().st_size:,} bytes) has {digest}; {remedy}"
         )
 
 

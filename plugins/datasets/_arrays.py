@@ -31,7 +31,7 @@ BLOCK = 1000
 
 
 @dataclass(frozen=True)
-class Found:
+class LocalFiles:
     """What of a release lies on this machine.
 
     Attributes:
@@ -49,8 +49,8 @@ class PublishedArrays(Published):
 
     def external(self) -> tuple[Path, ...]:
         """Return the files that are read."""
-        found = self._found()
-        return found.files if found else ()
+        local = self._local_files()
+        return local.files if local else ()
 
     def info(self) -> DatasetInfo:
         """Return the published facts, or with files the facts of what they hold; decodes them the first time.
@@ -58,10 +58,10 @@ class PublishedArrays(Published):
         Raises:
             UsageError: the files are there and wrong: a checksum, a missing or damaged file, shapes or labels.
         """
-        published, found = self.release.info, self._found()
-        if found is None:
+        published, local = self.release.info, self._local_files()
+        if local is None:
             return published
-        facts = self._decoded(found).facts
+        facts = self._decoded(local).facts
         notes = (*published.notes, *facts["notes"])
         return replace(published, counts=facts["counts"], class_counts=tuple(facts["class_counts"]), notes=notes)
 
@@ -72,18 +72,18 @@ class PublishedArrays(Published):
             MissingError: the files are not there.
             UsageError: as :meth:`info`; or there is no such split.
         """
-        found = self._found()
-        if found is None:
+        local = self._local_files()
+        if local is None:
             raise MissingError(
                 f"{self._subject}: not found: {self.release.title}; looked for {self._wanted}; {self._source()}"
             )
-        parts = self._decoded(found).parts
+        parts = self._decoded(local).parts
         if split not in parts:
             raise UsageError(f"{self._subject}: no split '{split}'; it has {', '.join(PARTS)}")
         images, labels = parts[split].images, parts[split].labels
         return ImageSet(images, labels, self.release.info.classes, [{"source": index} for index in range(len(labels))])
 
-    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
+    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
         """Return the three parts in the published order; ``scratch`` is an empty folder that is gone afterwards.
 
         Raises:
@@ -95,28 +95,28 @@ class PublishedArrays(Published):
         """Return the published MD5 of each file of the unpacked folder that has one, by its name."""
         return {}
 
-    def _decoded(self, found: Found) -> Decoded:
+    def _decoded(self, local: LocalFiles) -> Decoded:
         """Return what the files hold, from the cache when they were decoded before."""
         from ._cache import decoded, digest_of
 
-        if lacking := [file.name for file in found.files if not os.path.isfile(file)]:
+        if lacking := [file.name for file in local.files if not os.path.isfile(file)]:
             raise UsageError(
-                f"{self._subject}: {found.folder}: missing {', '.join(lacking)}; {self.release.title} consists of "
+                f"{self._subject}: {local.folder}: missing {', '.join(lacking)}; {self.release.title} consists of "
                 f"{', '.join(self.release.files)}; {self._source()}"
             )
-        digests = {file.name: digest_of(file, self._subject) for file in found.files}
+        digests = {file.name: digest_of(file, self._subject) for file in local.files}
 
         def check(parts: Mapping[str, Part]) -> dict[str, Any]:
             # An archive was verified as a whole, so that there is nothing to say about it.
-            known = self._file_checksums() if found.folder else {}
+            known = self._file_checksums() if local.folder else {}
             other = [name for name, md5 in digests.items() if md5 != known.get(name, md5)]
             notes = [f"not the published files, by their MD5: {', '.join(other)}"] if other else []
             return checked(parts, self.release, notes, self._subject)
 
         question = [self.release.info.name, self.release.version, list(digests.items())]
-        return decoded(question, lambda scratch: self._read(found, scratch), check)
+        return decoded(question, lambda scratch: self._read(local, scratch), check)
 
-    def _folder(self, found: Found, scratch: Path) -> Path:
+    def _folder(self, local: LocalFiles, scratch: Path) -> Path:
         """Return the folder with the files: the unpacked one, or the verified archive's, unpacked to ``scratch``.
 
         Raises:
@@ -124,9 +124,9 @@ class PublishedArrays(Published):
         """
         from ._archives import extract
 
-        if found.folder is not None:
-            return found.folder
-        (archive,), release = found.files, self.release
+        if local.folder is not None:
+            return local.folder
+        (archive,), release = local.files, self.release
         self._verify(archive)
         wanted = {f"{release.folder}/{name}" for name in (*release.files, *release.optional)}
         unpacked = scratch / "unpacked"
@@ -138,31 +138,31 @@ class PublishedArrays(Published):
             )
         return folder
 
-    def _found(self) -> Found | None:
+    def _local_files(self) -> LocalFiles | None:
         """Return a complete unpacked folder, else the archive, else an incomplete folder, else ``None``."""
         base, release = self._base, self.release
         if os.path.isfile(base):
-            return Found((base,), None)
+            return LocalFiles((base,), None)
         folders = (base / release.folder, base) if release.folder else ()
         held = {folder: [os.path.isfile(folder / name) for name in release.files] for folder in folders}
         for folder, there in held.items():
             if all(there):
                 return self._in(folder)
         if archive := self._archive():
-            return Found((archive,), None)
+            return LocalFiles((archive,), None)
         return next((self._in(folder) for folder, there in held.items() if any(there)), None)
 
-    def _in(self, folder: Path) -> Found:
+    def _in(self, folder: Path) -> LocalFiles:
         more = (name for name in self.release.optional if os.path.isfile(folder / name))
-        return Found(tuple(folder / name for name in (*self.release.files, *more)), folder)
+        return LocalFiles(tuple(folder / name for name in (*self.release.files, *more)), folder)
 
     def _here(self) -> Path | None:
-        found = self._found()
-        return (found.folder or found.files[0]) if found else None
+        local = self._local_files()
+        return (local.folder or local.files[0]) if local else None
 
     def _is_unpacked(self) -> bool:
-        found = self._found()
-        return bool(found and found.folder and all(os.path.isfile(file) for file in found.files))
+        local = self._local_files()
+        return bool(local and local.folder and all(os.path.isfile(file) for file in local.files))
 
     @property
     def _remedy(self) -> str:

@@ -95,17 +95,17 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None, s
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
     root = cache_root() / "decoded"
-    if (found := _open(root / name)) is not None:
-        return found
+    if (entry := _open(root / name)) is not None:
+        return entry
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(Lock(root / f".lock-{name}").hold())
         except BenchError as error:  # cannot be written
             log.debug("%s: %s", root, error)
             return _not_kept(read, check, spill)
-        if (found := _open(root / name)) is None:  # another process was not faster
-            found = _make(root, name, read, check)
-    return found if found is not None else _not_kept(read, check, spill)
+        if (entry := _open(root / name)) is None:  # another process was not faster
+            entry = _make(root, name, read, check)
+    return entry if entry is not None else _not_kept(read, check, spill)
 
 
 def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded | None:
@@ -143,14 +143,14 @@ def _open(folder: Path) -> Decoded | None:
 
 
 def _parts(folder: Path) -> dict[str, Part]:
-    found = {}
+    parts = {}
     for part in sorted(item for item in folder.iterdir() if item.is_dir()):
         labels = np.load(part / "labels.npy", allow_pickle=False)
         images = np.load(part / "images.npy", mmap_mode="r" if len(labels) else None, allow_pickle=False)
         if len(images) != len(labels):
             raise ValueError(f"{part}: {len(images)} images and {len(labels)} labels")
-        found[part.name] = Part(images, labels)
-    return found
+        parts[part.name] = Part(images, labels)
+    return parts
 
 
 def _not_kept(read: Reader, check: Check | None, spill: Path | None) -> Decoded:
@@ -215,9 +215,9 @@ def recalled(topic: str, question: list[Any], answer: Callable[[], Any]) -> Any:
         known = json.loads(file.read_bytes())
         if known["question"] == json.loads(json.dumps(question)):
             return known["answer"]
-    found = answer()
-    remember(file, {"question": question, "answer": found})
-    return found
+    value = answer()
+    remember(file, {"question": question, "answer": value})
+    return value
 
 
 def remember(file: Path, content: Any) -> None:

@@ -77,11 +77,11 @@ class PublishedImages(Published):
         return f"`bench fetch {self._subject}` gets them, or by hand {self.release.url} as {self._wanted}"
 
 
-def check_folders(found: Iterable[str], expected: Mapping[str, str], place: str, title: str, subject: str) -> None:
+def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: str, title: str, subject: str) -> None:
     """Compare the class folders that are here with those that belong here.
 
     Args:
-        found: names of the folders.
+        folders: names of the folders.
         expected: what messages call each class folder, by its name.
         place: the folder or archive that holds them.
         title: whose classes they are.
@@ -90,7 +90,7 @@ def check_folders(found: Iterable[str], expected: Mapping[str, str], place: str,
     Raises:
         UsageError: a folder is missing, or does not belong there: the first three of each, named.
     """
-    here = set(found)
+    here = set(folders)
     missing, strange = [shown for name, shown in expected.items() if name not in here], sorted(here - set(expected))
     if missing or strange:
         what = [f"missing: {listed(missing)}"] * bool(missing) + [f"not expected: {listed(strange)}"] * bool(strange)

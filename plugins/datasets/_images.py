@@ -128,10 +128,10 @@ def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ImageError("not a regular file")  # a pipe would be waited for without end
-        if found.st_size > MOST_BYTES:
+        if status.st_size > MOST_BYTES:
             raise ImageError("larger than 1 GiB")
         content = path.read_bytes()
     except FileNotFoundError:
@@ -161,8 +161,8 @@ def _open(content: bytes) -> Image.Image:
 
 def _bits(image: Image.Image) -> int:
     """Return the bits of a grey image for which Pillow has one mode: 12, 16 or 32 in TIFF files, 16 in all others."""
-    found = image.tag_v2.get(TIFF_BITS, 16) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
-    return max(found) if isinstance(found, tuple) else int(found)
+    bits = image.tag_v2.get(TIFF_BITS, 16) if isinstance(image, TiffImagePlugin.TiffImageFile) else 16
+    return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
 def _decode(image: Image.Image) -> Image.Image:
@@ -176,10 +176,10 @@ def _decode(image: Image.Image) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation 1..8; damaged EXIF data says nothing about the pixels and counts as 1."""
     try:
-        found = image.getexif().get(0x0112, 1)
+        orientation = image.getexif().get(0x0112, 1)
     except Exception:  # as for damaged pixels
         return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
 
 def _turn(image: Image.Image) -> AbstractContextManager[object]:

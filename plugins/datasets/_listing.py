@@ -62,15 +62,15 @@ def class_folders(root: Path, names: list[str], prefix: str, subject: str) -> di
     Raises:
         UsageError: a class without images, a file that is no image, a link in a circle.
     """
-    found = {}
+    by_class = {}
     for name in sorted(names):
         files = sorted(_files(root, prefix + name, subject, {_identity(root)}))
         if not files:
             raise UsageError(
                 f"{subject}: class folder '{prefix + name}' has no images (looked for {' '.join(EXTENSIONS)})"
             )
-        found[name] = files
-    return found
+        by_class[name] = files
+    return by_class
 
 
 def entries(folder: Path, prefix: str, subject: str) -> tuple[list[str], list[str]]:
@@ -102,18 +102,18 @@ def _files(root: Path, folder: str, subject: str, above: set[tuple[int, int]]) -
     here = _identity(root / folder)
     if here in above:
         raise UsageError(f"{subject}: '{folder}' is a link to a folder that holds it; remove the link")
-    found, others = [], []
+    images, others = [], []
     for entry in _scandir(root / folder, folder, subject):
         name = f"{folder}/{entry.name}"
         if _is_folder(entry):
-            found += _files(root, name, subject, above | {here})
+            images += _files(root, name, subject, above | {here})
         elif entry.name.lower().endswith(EXTENSIONS):
-            found.append(name)
+            images.append(name)
         else:
             others.append(name)
     if others:
         raise UsageError(f"{subject}: not an image file: {listed(others)}; a class folder holds {' '.join(EXTENSIONS)}")
-    return found
+    return images
 
 
 def _scandir(folder: Path, shown: str, subject: str) -> list[os.DirEntry[str]]:
@@ -136,5 +136,5 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    found = folder.stat()
-    return found.st_dev, found.st_ino
+    status = folder.stat()
+    return status.st_dev, status.st_ino

@@ -94,11 +94,11 @@ def scan(listing: Listing, subject: str) -> FolderScan:
     if len(fresh) > 2000:
         log.info("%s: reading %d images, once", subject, len(fresh))
     problems = {}
-    for name, found in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
-        if isinstance(found, ImageFacts):
-            facts[name] = found
+    for name, outcome in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
+        if isinstance(outcome, ImageFacts):
+            facts[name] = outcome
         else:
-            problems[name] = str(found)
+            problems[name] = str(outcome)
     if fresh or len(known) != len(facts):
         rows = {name: [*stamps[name], *astuple(item)] for name, item in facts.items()}
         remember(memory, {"version": VERSION, "files": rows})
@@ -110,20 +110,20 @@ def scan(listing: Listing, subject: str) -> FolderScan:
     return FolderScan(listing, facts)
 
 
-def moments(found: FolderScan, side: int, subject: str) -> tuple[Triple, Triple]:
+def moments(scanned: FolderScan, side: int, subject: str) -> tuple[Triple, Triple]:
     """Return mean and standard deviation of each channel of the training images in [0, 1], four decimals.
 
     Taken over at most 500 images, chosen by a fixed seed, at ``side`` px; remembered. A channel without any
     variation gets a standard deviation of 1, so that dividing by it stays possible.
     """
-    names = [name for name, _ in found.listing.parts["train"]]
+    names = [name for name, _ in scanned.listing.parts["train"]]
     names = sorted(sorted(names, key=lambda name: derive_seed("moments", name))[:SAMPLE])
-    content = "".join(found.facts[name].digest for name in names)
+    content = "".join(scanned.facts[name].digest for name in names)
 
     def compute() -> list[float]:
         # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
         total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for pixels in load_files(found.listing.root, names, side, subject):
+        for pixels in load_files(scanned.listing.root, names, side, subject):
             flat = pixels.reshape(-1, 3).astype(np.int64)
             total += flat.sum(axis=0)
             squares += (flat * flat).sum(axis=0)
@@ -193,8 +193,8 @@ def load_items(
         return {}
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
-    found = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
-    images = found.parts[split].images
+    entry = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
+    images = entry.parts[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 
@@ -207,10 +207,10 @@ def _try(path: Path) -> ImageFacts | ImageError:
 
 def _stamp(path: str) -> list[int]:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:  # said when it is read
         return [-1, -1]
-    return [found.st_size, found.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _usable(row: list[Any]) -> bool:
@@ -220,12 +220,12 @@ def _usable(row: list[Any]) -> bool:
 def _remembered(memory: Path) -> dict[str, Any]:
     """Return the row of each file that is remembered; two processes at once cost one of them its work, nothing else."""
     try:
-        found = json.loads(memory.read_text("utf-8"))
+        content = json.loads(memory.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(found, dict) or found.get("version") != VERSION or not isinstance(found.get("files"), dict):
+    if not isinstance(content, dict) or content.get("version") != VERSION or not isinstance(content.get("files"), dict):
         return {}
-    return dict(found["files"])
+    return dict(content["files"])
 
 
 def _content(root: Path, names: Sequence[str], subject: str) -> str:

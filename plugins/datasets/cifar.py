@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import Found, PublishedArrays, blocks, no_images, reading
+from ._arrays import LocalFiles, PublishedArrays, blocks, no_images, reading
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class _CIFAR(PublishedArrays):
         library = _library(self.release)
         return dict([*library.train_list, *library.test_list, (library.meta["filename"], library.meta["md5"])])
 
-    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
-        library, folder, root = _library(self.release), self._folder(found, scratch), scratch / "checked"
+    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
+        library, folder, root = _library(self.release), self._folder(local, scratch), scratch / "checked"
         _copy_checked(folder, root / library.base_folder, library, self.release, self._subject)
         parts = {name: _part(library, root, name == "train", self._subject) for name in ("train", "test")}
         return {**parts, "validation": no_images(SIDE)}
@@ -165,8 +165,8 @@ def _part(library: Any, root: Path, train: bool, subject: str) -> Source:
         meta = {**library.meta, "md5": None}
 
     with reading("torchvision", "the train batches" if train else "the test batch", subject):
-        found = Reader(str(root), train=train)
-        return Source(np.asarray(found.targets, dtype=np.int64), SIDE, blocks(found.data))
+        content = Reader(str(root), train=train)
+        return Source(np.asarray(content.targets, dtype=np.int64), SIDE, blocks(content.data))
 
 
 def _copy_checked(folder: Path, target: Path, library: Any, release: Release, subject: str) -> None:

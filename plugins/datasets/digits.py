@@ -88,8 +88,8 @@ def read(side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     import numpy as np
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    values, labels = found.images.astype(np.uint8), found.target.astype(np.int64)
+    digits = load_digits()
+    values, labels = digits.images.astype(np.uint8), digits.target.astype(np.int64)
     if hashlib.sha256(values.tobytes() + labels.astype(np.uint8).tobytes()).hexdigest() != CONTENT:
         raise BenchError(
             "digits: the installed scikit-learn holds other digits than the 1,797 that the parts were fixed "

@@ -114,10 +114,10 @@ class EuroSAT(PublishedImages):
         if here.is_dir():  # of an archive with the right checksum the images are known
             from ._scan import scan
 
-            found = scan(listing, self._subject)
-            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in found.facts.values()):
+            scanned = scan(listing, self._subject)
+            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in scanned.facts.values()):
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
-            notes += found.leaks
+            notes += scanned.leaks
         counts = {part: len(items) for part, items in listing.parts.items()}
         return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
 

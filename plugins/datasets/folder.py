@@ -74,9 +74,9 @@ class Folder(Dataset):
         from ._scan import moments, scan
 
         listing = self._listing()
-        found = scan(listing, self._subject)
-        side = self._side(found.short_side)
-        mean, std = moments(found, side, self._subject)
+        scanned = scan(listing, self._subject)
+        side = self._side(scanned.short_side)
+        mean, std = moments(scanned, side, self._subject)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -92,7 +92,7 @@ class Folder(Dataset):
             prompt=self.prompt,
             prompt_names=tuple(name.replace("_", " ") for name in listing.classes),
             source=f"the folder '{listing.root.resolve().name}'",
-            notes=(*listing.notes, *found.leaks),
+            notes=(*listing.notes, *scanned.leaks),
         )
 
     def load(self, split: str, context: Context) -> ImageSet:
@@ -187,7 +187,7 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
 
 
 def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[str]) -> Listing:
-    found: dict[str, dict[str, list[str]]] = {}
+    held: dict[str, dict[str, list[str]]] = {}
     for part in ("train", "validation", "test"):
         if part not in places:
             continue
@@ -199,23 +199,23 @@ def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[st
             raise UsageError(f"{subject}: '{name}' has no class folders; {LAYOUT}")
         if part == "train":
             _check_two(folders, subject)
-        elif lacking := sorted(set(folders) - set(found["train"])):
+        elif lacking := sorted(set(folders) - set(held["train"])):
             what = "a class" if len(lacking) == 1 else f"{len(lacking)} classes"
             raise UsageError(
                 f"{subject}: '{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
                 f"add training images or remove {'it' if len(lacking) == 1 else 'them'}"
             )
-        found[part] = class_folders(root, folders, name + "/", subject)
-    classes = tuple(found["train"])
+        held[part] = class_folders(root, folders, name + "/", subject)
+    classes = tuple(held["train"])
     notes = []
     if PARTS[places["test"].lower()] == "validation":
         notes.append(f"'{places['test']}' is the test part: there is no test/")
-    if absent := [name for name in classes if name not in found["test"]]:
+    if absent := [name for name in classes if name not in held["test"]]:
         notes.append(f"the test part has no images of {listed(absent)}")
     if extra:
         notes.append(f"not used: {listed(sorted(extra))}")
     parts = {
-        part: tuple((name, label) for label, cls in enumerate(classes) for name in found.get(part, {}).get(cls, []))
+        part: tuple((name, label) for label, cls in enumerate(classes) for name in held.get(part, {}).get(cls, []))
         for part in ("train", "validation", "test")
     }
     return Listing(root, classes, parts, tuple(notes))

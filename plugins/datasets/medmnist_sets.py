@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import Found, PublishedArrays, blocks, check_labels, reading
+from ._arrays import LocalFiles, PublishedArrays, blocks, check_labels, reading
 from ._published import Release
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class _MedMNIST(PublishedArrays):
     def _checksum(self) -> str:
         return str(_published(self.release)["MD5"])
 
-    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
+    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
         import medmnist
 
-        (file,) = found.files
+        (file,) = local.files
         self._verify(file)
         _check_arrays(file, self.release, self._subject)
         (scratch / self.release.archive).symlink_to(file.absolute())  # the package looks for this name
@@ -186,8 +186,8 @@ def _part(library: Any, split: str, file: Path, root: Path, subject: str) -> Sou
     from ._cache import Source
 
     with reading("medmnist", f"the {split} part of {file}", subject):
-        found = library(split=split, root=str(root), download=False)
-        return Source(found.labels[:, 0], SIDE, blocks(found.imgs))
+        content = library(split=split, root=str(root), download=False)
+        return Source(content.labels[:, 0], SIDE, blocks(content.imgs))
 
 
 def _check_arrays(file: Path, release: Release, subject: str) -> None:
@@ -197,14 +197,14 @@ def _check_arrays(file: Path, release: Release, subject: str) -> None:
     with opened_zip(file, subject, release.limit, "remove it and fetch it again") as archive:
         names = set(archive.namelist())
         for split in PARTS:
-            found = []
+            headers = []
             for what in ("images", "labels"):
                 name = f"{split}_{what}.npy"
                 if name not in names:
                     raise UsageError(f"{subject}: {file}: has no array {split}_{what}; fetch it again")
                 with archive.open(name) as stream:
-                    found.append(_header(stream))
-            if problem := _problem(*found):
+                    headers.append(_header(stream))
+            if problem := _problem(*headers):
                 raise UsageError(f"{subject}: {file}: {split}_{problem}; fetch it again")
 
 

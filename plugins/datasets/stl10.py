@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import Found, PublishedArrays, blocks, no_images, reading
+from ._arrays import LocalFiles, PublishedArrays, blocks, no_images, reading
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class STL10(PublishedArrays):
         library = _library()
         return dict([*library.train_list, *library.test_list])
 
-    def _read(self, found: Found, scratch: Path) -> dict[str, Source]:
-        library, folder = _library(), self._folder(found, scratch)
+    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
+        library, folder = _library(), self._folder(local, scratch)
         _check_files(folder, self.release, self._subject)
         if folder.name != library.base_folder:  # a renamed folder
             (scratch / library.base_folder).symlink_to(folder.absolute(), target_is_directory=True)
@@ -101,10 +101,10 @@ def _part(root: Path, name: str, subject: str) -> Source:
         test_list = [[file, None] for file, _ in library.test_list]
 
     with reading("torchvision", f"{name}_X.bin and {name}_y.bin", subject):
-        found = Reader(str(root), split=name)
-        labels = np.asarray(found.labels).astype(np.int64)
+        content = Reader(str(root), split=name)
+        labels = np.asarray(content.labels).astype(np.int64)
         labels[labels == 255] = -1  # the library counts from 0 in uint8, so that a label 0 in the file wraps around
-        return Source(labels, SIDE, (block.transpose(0, 2, 3, 1) for block in blocks(found.data)))
+        return Source(labels, SIDE, (block.transpose(0, 2, 3, 1) for block in blocks(content.data)))
 
 
 def _check_files(folder: Path, release: Release, subject: str) -> None:

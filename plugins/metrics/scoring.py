@@ -16,9 +16,8 @@ from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.labels import INCEPTION, heading
 from benchbench.statistics.prdc import PRDC, compute_prdc, expected_coverage
 
-from .extractors import Extractor, extract, glyphcnn
-from .inception import KID_SEED, KID_SUBSETS, fid, inception, kid, kid_subset_size
-from .inception_file import weights_path
+from .extractors import KID_SEED, KID_SUBSETS, Extractor, extract, fid, glyphcnn, inception, kid, kid_subset_size
+from .fidelity import weights_path
 
 if TYPE_CHECKING:
     from benchbench.plugins.context import Context

@@ -16,7 +16,7 @@ from benchbench.errors import MissingError, UsageError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.labels import heading, kernel_heading
-from benchbench_plugins.metrics import inception, inception_file
+from benchbench_plugins.metrics import extractors, fidelity
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 FOUND_ELSEWHERE = (
@@ -60,14 +60,14 @@ def test_the_parameter_goes_before_the_variable_before_the_cache(
     monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS")
     monkeypatch.delenv("TORCH_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert inception_file.hub_path() == Path(torch.hub.get_dir()) / "checkpoints" / inception_file.FILE_NAME
+    assert fidelity.hub_path() == Path(torch.hub.get_dir()) / "checkpoints" / fidelity.FILE_NAME
 
 
 def test_without_weights_there_is_an_error_and_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib.request.urlopen", refuse_network)
     metric = Fidelity(extractor="inception")
     (need,) = metric.needs().files
-    assert need.path == inception_file.hub_path()
+    assert need.path == fidelity.hub_path()
     assert (need.what, need.source) == ("Inception weights of FID", FOUND_ELSEWHERE)
     with pytest.raises(MissingError) as caught:
         metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))
@@ -78,7 +78,7 @@ def test_without_weights_there_is_an_error_and_no_number(tmp_path: Path, monkeyp
 
 
 def test_random_weights_under_the_right_name_are_refused(torch_home: Path, tmp_path: Path) -> None:
-    path = inception_file.hub_path()
+    path = fidelity.hub_path()
     path.parent.mkdir(parents=True)
     torch.save({"fc.weight": torch.randn(3, 3)}, path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -96,13 +96,13 @@ def test_random_weights_under_the_right_name_are_refused(torch_home: Path, tmp_p
 def test_a_changed_file_is_hashed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(b"right")
-    monkeypatch.setattr(inception_file, "SHA256", hashlib.sha256(b"right").hexdigest())
-    assert inception_file.check_file(path) == inception_file.SHA256
+    monkeypatch.setattr(fidelity, "SHA256", hashlib.sha256(b"right").hexdigest())
+    assert fidelity.check_file(path) == fidelity.SHA256
     path.write_bytes(b"wrong!")
     with pytest.raises(UsageError, match=r"not the Inception weights of FID"):
-        inception_file.check_file(path)
+        fidelity.check_file(path)
     with pytest.raises(UsageError, match=r"cannot be read"):
-        inception_file.check_file(tmp_path)
+        fidelity.check_file(tmp_path)
 
 
 class Payload:
@@ -115,9 +115,9 @@ class Payload:
 def test_a_weights_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"payload": Payload()}, path)
-    monkeypatch.setattr(inception_file, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(fidelity, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(pickle.UnpicklingError):
-        inception.inception(path)
+        extractors.inception(path)
 
 
 class Listed(torch.utils.data.Dataset[torch.Tensor]):
@@ -159,7 +159,7 @@ def test_the_values_are_those_of_torch_fidelity(
     path = tmp_path / "weights.pth"
     torch.save(random_network, path)
     pin = hashlib.sha256(path.read_bytes()).hexdigest()
-    for module in (inception_file, inception):
+    for module in (fidelity, extractors):
         monkeypatch.setattr(module, "SHA256", pin)
     real, synthetic = toy(4, 0), toy(3, 1)
     torch.manual_seed(3)

@@ -2,8 +2,8 @@
 
 What a link may do to whoever follows it, and what is done about it:
 
-- it leads into one's own network, at once or by a redirect: ``address.py``, at every hop;
-- it never ends, or by a byte a minute: one deadline for all hops and attempts of a link, from ``connection.py``;
+- it leads into one's own network, at once or by a redirect: ``connection.py``, at every hop;
+- it never ends, or by a byte a minute: one deadline for all hops and attempts of a link;
 - it is huge, or unfolds into something huge: the body stops at a limit of bytes and nothing compressed is taken (that
   the size in pixels is judged before anything is decoded is up to who decodes);
 - it is no picture: what calls itself text or video is not read;
@@ -32,8 +32,7 @@ from urllib.parse import urljoin
 
 from benchbench.files import write_atomic
 
-from .address import Link, LinkError, judge, parse_link, resolve
-from .connection import Limits, Reply, RequestError, request
+from .connection import Limits, Link, LinkError, Reply, RequestError, judge, parse_link, request, resolve
 
 #: Answers after which another attempt may do better.
 PASSING = (408, 425, 429, 500, 502, 503, 504)

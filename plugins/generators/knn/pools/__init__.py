@@ -216,7 +216,7 @@ def open_backend(
 
         return LocalIndex(pool, folder, clip, chosen)
     if kind == "clip-retrieval":
-        from .clip_retrieval_folder import ClipRetrievalFolder
+        from .local import ClipRetrievalFolder
 
         return ClipRetrievalFolder(pool, folder, chosen)
     if kind == "unfinished":

@@ -106,12 +106,12 @@ def build_index(
             work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
             for left in out.glob(".*.tmp-*"):  # by a build that was killed
                 left.unlink()
-            found = _up_to_date(listing, out, clip, content)
-            if found is None:
+            facts = _up_to_date(listing, out, clip, content)
+            if facts is None:
                 rebuilt = (out / layout.FACTS).is_file()
                 _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
                 _embed(listing, work, lambda: open_clip(clip_folder, clip_name, device), batch, captions, on_progress)
-                found = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
+                facts = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
     except Timeout:
@@ -119,7 +119,7 @@ def build_index(
     except OSError as error:
         where = error.filename or out
         raise BenchError(f"{subject}: cannot write the index: {where}: {error.strerror or error}") from None
-    return found
+    return facts
 
 
 def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: str) -> None:
@@ -160,12 +160,12 @@ def _embed(
 
 def _listing_digest(listing: Listing, captions: bool) -> str:
     """Hash names and sizes: they show a pool that gained, lost or renamed pictures."""
-    found = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
+    hashed = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
     for entry in listing.entries:
-        found.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
+        hashed.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
     for name, size, _ in listing.files:
-        found.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
-    return found.hexdigest()[:32]
+        hashed.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return hashed.hexdigest()[:32]
 
 
 def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str) -> dict[str, Any] | None:
@@ -192,11 +192,7 @@ def _begin(work: Path, plan: list[Any]) -> None:
         return
     for part in work.glob("part-*"):
         part.unlink()
-    _write_bytes(path, text.encode())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    write_atomic(path, content)
+    write_atomic(path, text.encode())
 
 
 def _embed_part(
@@ -210,18 +206,18 @@ def _embed_part(
     for place in range(0, len(entries), batch):
         yield place
         several, pictures = entries[place : place + batch], []
-        for entry, found in zip(several, _decoded(reader, several), strict=True):
-            if isinstance(found, str):
-                broken.append([entry.key, found])
+        for entry, answer in zip(several, _decoded(reader, several), strict=True):
+            if isinstance(answer, str):
+                broken.append([entry.key, answer])
                 continue
-            pixels, size, digest = found
+            pixels, size, digest = answer
             pictures.append(pixels)
             text = reader.caption(entry) if captions else None
             rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])
         vectors.append(embed_pictures(model, pictures, batch))
     with atomic_file(part.with_suffix(".npy")) as stream:
         np.save(stream, np.concatenate(vectors), allow_pickle=False)
-    _write_bytes(part, json.dumps({"rows": rows, "broken": broken}).encode())
+    write_atomic(part, json.dumps({"rows": rows, "broken": broken}).encode())
 
 
 def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:
@@ -283,11 +279,11 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
     layout.write_metadata(out / layout.METADATA, rows)
     listed = "".join(f"{key}\t{reason}\n" for key, reason in broken)
     if broken:
-        _write_bytes(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
+        write_atomic(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
     layout.remember_place(listing.root, out)
-    _write_bytes(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
     return facts
 
 

@@ -124,15 +124,15 @@ def find_pictures(folder: Path, facts: dict[str, Any], override: Path | None, su
     Raises:
         MissingError: it is not where it was; says what to do.
     """
-    found = override.expanduser() if override is not None else pool_of(folder, facts)
-    if found is None:
+    pictures = override.expanduser() if override is not None else pool_of(folder, facts)
+    if pictures is None:
         raise MissingError(f"{subject}: the index does not know where its pictures are; give pictures=FOLDER")
-    if not found.is_dir():
+    if not pictures.is_dir():
         raise MissingError(
-            f"{subject}: its pictures are not at {found}; give their folder with pictures=FOLDER, "
+            f"{subject}: its pictures are not at {pictures}; give their folder with pictures=FOLDER, "
             "or build the index again"
         )
-    return found
+    return pictures
 
 
 def write_vectors(path: Path, vectors: NDArray[np.float32]) -> None:

@@ -118,7 +118,7 @@ def embed_pictures(clip: Any, pictures: Sequence[NDArray[np.uint8]], batch: int)
         return np.zeros((0, clip.width), dtype=np.float32)
     side = clip.resolution
     rows = clip.encode_images(np.stack([fit_into(item, side, "crop") for item in pictures]), batch=batch)
-    found = np.ascontiguousarray(rows, dtype=np.float32)
-    if not np.isfinite(found).all():
+    embeddings = np.ascontiguousarray(rows, dtype=np.float32)
+    if not np.isfinite(embeddings).all():
         raise BenchError(f"clip={clip.name}: gave embeddings that are not finite; its weights are damaged")
-    return found
+    return embeddings

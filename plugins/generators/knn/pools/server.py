@@ -63,11 +63,11 @@ def open_server(pool: str, options: Options) -> ServerPool:
 
 def linked_pictures(links: Sequence[tuple[str, str]], options: Options) -> Iterator[Picture | Missing]:
     """Yield the picture of each link, in order: pairs of a picture's key and its link."""
-    for (key, _), found in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
-        if isinstance(found, RequestError):
-            yield Missing(key, found.reason)
+    for (key, _), content in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
+        if isinstance(content, RequestError):
+            yield Missing(key, content.reason)
         else:
-            yield decoded(key, found, options, "no picture: ")
+            yield decoded(key, content, options, "no picture: ")
 
 
 def _downloader(options: Options) -> Downloader:
@@ -121,12 +121,12 @@ class ServerPool:
             use_safety_model=self.options.safety_model,
             use_violence_detector=self.options.violence_detector,
         )
-        found = []
+        answers = []
         for number, row in enumerate(embeddings):
             if self.patient and number:
                 time.sleep(PAUSE_S)
-            found.append(self._hits(client.query(embedding_input=[float(value) for value in row]))[:k])
-        return found
+            answers.append(self._hits(client.query(embedding_input=[float(value) for value in row]))[:k])
+        return answers
 
     def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
         """Yield what the server sent with its hits, and what the links of the others lead to."""

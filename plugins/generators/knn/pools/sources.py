@@ -95,10 +95,10 @@ def list_pool(root: Path, subject: str) -> Listing:
 def _stat(root: Path, name: str) -> tuple[str, int, int]:
     """Return name, size and modification time; zeros for a link to nothing, which reading will find broken."""
     try:
-        found = (root / name).stat()
+        status = (root / name).stat()
     except OSError:
         return name, 0, 0
-    return name, found.st_size, found.st_mtime_ns
+    return name, status.st_size, status.st_mtime_ns
 
 
 def _tree(root: Path) -> Listing:
@@ -183,14 +183,14 @@ def _parquet(root: Path, subject: str) -> Listing | None:
         try:
             with pq.ParquetFile(root / shard) as file:
                 names = list(file.schema_arrow.names)
-                found = next((name for name in BYTES_COLUMNS if name in names and _holds_bytes(file, name)), "")
-                if not found:
+                holder = next((name for name in BYTES_COLUMNS if name in names and _holds_bytes(file, name)), "")
+                if not holder:
                     continue
-                if column and found != column:
+                if column and holder != column:
                     raise UsageError(
-                        f"{subject}: {shard} has its pictures in column '{found}', {used[0]} in '{column}'"
+                        f"{subject}: {shard} has its pictures in column '{holder}', {used[0]} in '{column}'"
                     )
-                column = found
+                column = holder
                 wanted = [name for name in ("key", "caption", "text", "url") if name in names]
                 rows = file.read(columns=wanted).to_pylist() if wanted else [{}] * file.metadata.num_rows
         except (ArrowException, OSError) as error:
@@ -204,10 +204,10 @@ def _parquet(root: Path, subject: str) -> Listing | None:
 def _holds_bytes(file: Any, column: str) -> bool:
     import pyarrow as pa
 
-    found = file.schema_arrow.field(column).type
-    if pa.types.is_struct(found):
-        return any(found.field(place).name == "bytes" for place in range(found.num_fields))
-    return bool(pa.types.is_binary(found) or pa.types.is_large_binary(found))
+    kind = file.schema_arrow.field(column).type
+    if pa.types.is_struct(kind):
+        return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _rows(shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
@@ -306,8 +306,8 @@ class Reader:
 
 def _from_json(text: str) -> str | None:
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError:
         return None
-    caption = found.get("caption") if isinstance(found, dict) else None
+    caption = content.get("caption") if isinstance(content, dict) else None
     return caption if isinstance(caption, str) else None

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench_plugins.generators.knn.download import address
-from benchbench_plugins.generators.knn.download.address import Link, LinkError, judge, parse_link, resolve
+from benchbench_plugins.generators.knn.download import connection
+from benchbench_plugins.generators.knn.download.connection import Link, LinkError, judge, parse_link, resolve
 
 PUBLIC = ("1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0")
 PUBLIC += ("2606:4700:4700::1111", "2a00:1450:4001:81b::200e", "64:ff9b::808:808")
@@ -163,7 +163,7 @@ def test_any_text_is_a_link_or_refused(text):
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch):
     over = threading.Event()
-    monkeypatch.setattr(address.socket, "getaddrinfo", lambda *_, **__: over.wait(20) and [])
+    monkeypatch.setattr(connection.socket, "getaddrinfo", lambda *_, **__: over.wait(20) and [])
     start = time.monotonic()
     with pytest.raises(TimeoutError):
         resolve("a.example", 80, 0.1)

@@ -20,7 +20,7 @@ from loopback import Loopback, body, drip, endless, hang, in_turn, picture, png,
 from PIL import Image
 
 from benchbench_plugins.generators.knn.download import connection, downloader
-from benchbench_plugins.generators.knn.download.address import judge
+from benchbench_plugins.generators.knn.download.connection import judge
 from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
 from benchbench_plugins.generators.knn.pools.server import linked_pictures
 
@@ -413,7 +413,7 @@ def imported(path) -> set[str]:
 def test_the_downloader_stands_alone_behind_the_server():
     """It knows nothing of pools and pictures, and the server's module alone opens its one door."""
     package = Path(downloader.__file__).parent
-    assert set().union(*map(imported, package.glob("*.py"))) == {".address", ".connection", ".downloader"}
+    assert set().union(*map(imported, package.glob("*.py"))) == {".connection", ".downloader"}
     users = {
         path.name
         for path in package.parent.rglob("*.py")

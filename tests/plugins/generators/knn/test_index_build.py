@@ -122,7 +122,7 @@ class Averages:
 def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(build_module, "PART", 8)
     monkeypatch.setattr(build_module, "open_clip", lambda *_: Averages())
-    pool, real, done = write_folder(tmp_path / "pool", noise(40)), build_module._write_bytes, []
+    pool, real, done = write_folder(tmp_path / "pool", noise(40)), build_module.write_atomic, []
 
     def kill_after_three(path, content):
         real(path, content)
@@ -132,7 +132,7 @@ def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, 
 
     child = os.fork()
     if child == 0:
-        build_module._write_bytes = kill_after_three
+        build_module.write_atomic = kill_after_three
         build(pool, tmp_path / "out", clip)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
