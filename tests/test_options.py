@@ -12,13 +12,12 @@ from toys import World
 from typer.testing import CliRunner
 
 from benchbench.cli.options import takes_experiment
-from benchbench.planning.options import Request, option, options_of, words
+from benchbench.planning.options import Request, make_request, option, options_of, words
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
-from benchbench.reporting.markdown import markdown_text
-from benchbench.results.csv import csv_text
+from benchbench.reporting.text import markdown_text
 from benchbench.results.folder import read_records
 from benchbench.results.record import Record
+from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
 from benchbench.running import api
 from benchbench.running.executors import choose_executor

@@ -11,8 +11,8 @@ from toys import World
 
 from benchbench.errors import UsageError
 from benchbench.planning import plan as planning
+from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
 from benchbench.results.folder import read_records
 
 
@@ -431,7 +431,7 @@ def test_a_dataset_folder_counts_by_content_and_not_by_place(world, tmp_path):
 
 
 def planning_request(options):
-    from benchbench.planning.request import make_request
+    from benchbench.planning.options import make_request
 
     return make_request(options)
 

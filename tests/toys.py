@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
 from benchbench.running import api
 
 #: The stages of a run with all of them, and the options of a command in their folder.

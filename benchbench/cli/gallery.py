@@ -58,7 +58,7 @@ def gallery(
     """
     from ..errors import UsageError
     from ..machine import quiet_threads
-    from ..planning.request import make_request
+    from ..planning.options import make_request
     from ..planning.spec import integer
 
     quiet_threads()

@@ -20,7 +20,7 @@ class CSV(Report):
 
     def write(self, table: Table, results: Path) -> list[Path]:
         """Write it."""
-        from ..results.csv import csv_text
+        from ..results.rows import csv_text
 
         return [self.put(results / "leaderboard.csv", csv_text(table))]
 
@@ -35,9 +35,9 @@ class Markdown(Report):
 
     def write(self, table: Table, results: Path) -> list[Path]:
         """Write it; it shows the plots of this table that there are, then every picture in ``figures/`` itself."""
-        from .markdown import markdown_text
         from .pivots import pivots
         from .plots import plot_name
+        from .text import markdown_text
 
         plots = (results / "figures" / plot_name(pivot) for pivot in pivots(table))
         pictures = [*(path for path in plots if path.is_file()), *sorted(results.glob("figures/*.png"))]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import quiet_threads
+from ..planning.options import make_request
 from ..planning.plan import make_plan
-from ..planning.request import make_request
 from ..planning.steps import Step
 from ..results.folder import Record
 from ..store.store import Store

@@ -227,7 +227,7 @@ def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
 
     In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
     """
-    from ..pictures.variants import draw_figures
+    from ..pictures.gallery import draw_figures
 
     figures: list[Path] = []
     problems: list[str] = []

@@ -8,9 +8,8 @@ import pytest
 from handmade import record, small_study
 
 from benchbench.reporting.leaderboard import write_leaderboard
-from benchbench.results.csv import LEADING, csv_text, table_columns
 from benchbench.results.folder import write_record
-from benchbench.results.frame import load_results
+from benchbench.results.rows import LEADING, csv_text, load_results, table_columns
 from benchbench.results.table import build_table
 
 
