@@ -22,7 +22,7 @@ def environment(tmp_path):
     return {**kept, "BENCH_CACHE": str(tmp_path / "cache"), "TYPER_USE_RICH": "0"}
 
 
-def cpu_seconds(arguments: list[str], environment: dict[str, str], runs: int = 3) -> float:
+def cpu_seconds(arguments: list[str], environment: dict[str, str], runs: int = 5) -> float:
     """Return the least user and system time of a command over some runs: what others do only adds to it."""
     found = []
     for _ in range(runs + 1):  # the first one writes bytecode and warms the disk's cache
