@@ -193,7 +193,9 @@ def load_items(
         return {}
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
-    entry = decoded(["image files", _rule(), before, order, side], read, check, context.scratch)
+    # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
+    rule = [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]
+    entry = decoded(["image files", rule, before, order, side], read, check, context.scratch)
     images = entry.parts[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
@@ -250,8 +252,3 @@ def _content(root: Path, names: Sequence[str], subject: str) -> str:
     if not all(is_settled(mark, begun) for mark in marks):
         return read()
     return str(recalled("contents", [hashlib.sha256(json.dumps(marks).encode()).hexdigest()], read))
-
-
-def _rule() -> list[str]:
-    """Return what decides the pixels of a file: the module of the rule itself, and the version of Pillow."""
-    return [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]

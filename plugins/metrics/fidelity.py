@@ -44,11 +44,6 @@ def weights_path(weights: str | None) -> Path:
     return Path(chosen).expanduser() if chosen else hub_path()
 
 
-def missing_message(path: Path) -> str:
-    """Return the one line that says what is missing, where it was looked for and where it comes from."""
-    return f"fidelity:extractor=inception: {WHAT} not found at {path}; they are {SOURCE}"
-
-
 def check_file(path: Path) -> str:
     """Return the SHA-256 of ``path`` if it is the Inception weights of FID; remembered while it is the same.
 
@@ -60,7 +55,7 @@ def check_file(path: Path) -> str:
         stat = path.stat()
         digest = _sha256_of(path, stat.st_size, stat.st_mtime_ns)
     except FileNotFoundError:
-        raise MissingError(missing_message(path)) from None
+        raise MissingError(f"fidelity:extractor=inception: {WHAT} not found at {path}; they are {SOURCE}") from None
     except OSError as error:
         raise UsageError(f"fidelity:weights={path}: cannot be read ({error.strerror}); {WHAT} are one file") from None
     return _require(digest, path)
