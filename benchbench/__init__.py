@@ -44,7 +44,7 @@ _PLACES = {
     "Record": "results.folder",
     "Table": "results.table",
     "build_table": "results.table",
-    "csv_text": "results.csv",
+    "csv_text": "results.rows",
     "Executor": "plugins.executor",
     "Running": "plugins.executor",
     "run_step": "running.work",
