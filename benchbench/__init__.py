@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from .results.rows import load_results as load_results
     from .results.table import Table as Table
     from .results.table import build_table as build_table
-    from .running.api import run as run
+    from .running.run import run as run
     from .running.work import run_step as run_step
 
 _PLACES = {
-    "run": "running.api",
+    "run": "running.run",
     "load_results": "results.rows",
     "Record": "results.folder",
     "Table": "results.table",

@@ -223,7 +223,7 @@ def test_what_a_model_needs_is_asked_again_once_it_is_here(world, tmp_path, monk
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text("abc")
 
-    monkeypatch.setattr("benchbench.planning.preflight.download_foundation", fetch)
+    monkeypatch.setattr("benchbench.planning.resolved.download_foundation", fetch)
     request = planning_request(world.options(learner="toyhub"))
     with pytest.raises(UsageError, match=r"^toyhub.py: needs the package no_such_package, which is not installed"):
         planning.make_plan(request, download=True)

@@ -22,8 +22,15 @@ from .cells import Generation, PlannedCell, Subset, Training, Transform, make_ce
 from .chains import aug_text, expand_augs
 from .estimates import prior
 from .options import Request, read_suite
-from .preflight import absent_models, check_foundation, check_needs
-from .resolved import ResolvedPlugin, foundation_hash, resolve, with_hashed_paths
+from .resolved import (
+    ResolvedPlugin,
+    absent_models,
+    check_foundation,
+    check_needs,
+    foundation_hash,
+    resolve,
+    with_hashed_paths,
+)
 from .spec import Spec, chain_text
 from .steps import PROTOCOL, Step, digest, info_to_json
 

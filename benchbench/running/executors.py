@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BenchError, UsageError
-from ..planning.preflight import check_needs
-from ..planning.resolved import resolve
+from ..planning.resolved import check_needs, resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, load, reason
 from ..plugins.executor import Event, Executor, Listen, Running, fitting_workers
@@ -160,7 +159,7 @@ class _Worker:
     def __init__(self, store: str, events: queue.Queue[Event]) -> None:
         self.key: str | None = None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchbench.running.worker", store],
+            [sys.executable, "-m", "benchbench.running.work", store],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -19,8 +19,7 @@ from benchbench.training.recipes import Recipe
 from benchbench_plugins.augmentations import adversarial
 from benchbench_plugins.augmentations.adversarial import Ascent, balanced_choice, logits_and_features, quantised
 from benchbench_plugins.augmentations.meada import MEADA
-from benchbench_plugins.learners.timm.architectures import build
-from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
+from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, build
 
 SIDE, CLASSES = 4, 3
 INFO = make_info(CLASSES, SIDE)
