@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from benchbench.errors import BenchError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
-from benchbench_plugins.generators.biggan import BigGAN
+from benchbench_plugins.generators.biggan import BigGAN, inversion
 from benchbench_plugins.generators.biggan.inversion import (
     OPERATIONS,
     RESULT,
