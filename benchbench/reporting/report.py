@@ -103,11 +103,10 @@ class Markdown(Report):
 
     def write(self, table: Table, results: Path) -> list[Path]:
         """Write it; it shows the plots of this table that there are, then every picture in ``figures/`` itself."""
-        from .pivots import pivots
-        from .plots import plot_name
+        from .plots import plot_names
         from .text import markdown_text
 
-        plots = (results / "figures" / plot_name(pivot) for pivot in pivots(table))
+        plots = (results / "figures" / name for name in plot_names(table))
         pictures = [*(path for path in plots if path.is_file()), *sorted(results.glob("figures/*.png"))]
         figures = [path.relative_to(results).as_posix() for path in pictures]
         return [self.put(results / "leaderboard.md", markdown_text(table, figures))]
@@ -115,7 +114,7 @@ class Markdown(Report):
 
 @dataclass(frozen=True)
 class PNG(Report):
-    """figures/*/*.png: plots of accuracy against what varies, with error bars."""
+    """figures/*/*.png: plots of accuracy against what varies, with error bars, and of what metrics say."""
 
     pictures: ClassVar[bool] = True
 
@@ -124,7 +123,7 @@ class PNG(Report):
         return ("figures/",)
 
     def write(self, table: Table, results: Path) -> list[Path]:
-        """Draw every pivot of the table."""
+        """Draw every plot of the table."""
         from .plots import write_plots
 
         return write_plots(table, results)
