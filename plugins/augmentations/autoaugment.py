@@ -39,8 +39,7 @@ class AutoAugment(Augmentation):
         """Draw what ``count`` images of ``height`` x ``width`` px go through."""
         import numpy as np
 
-        from ._plan import IDENTITY, Plan
-        from ._spaces import AUTOAUGMENT, autoaugment_space
+        from ._plan import AUTOAUGMENT, IDENTITY, Plan, autoaugment_space
         from ._subpolicies import BINS, subpolicies
 
         policy = subpolicies(self.policy, AUTOAUGMENT)

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._image_files import PublishedImages, check_folders
 from ._listing import Item, Listing, class_folders, listed, stratified, subfolders
-from ._published import Release
+from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
 CLASSES = {

@@ -9,9 +9,8 @@ from typing import ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._image_files import PublishedImages, check_folders
 from ._listing import Item, Listing, class_folders, listed, subfolders
-from ._published import Release, with_article
+from ._published import PublishedImages, Release, check_folders, with_article
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
 CLASSES = {

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ...errors import BenchError
+from .layout import steps_taken
 from .parts import Parts
-from .schedulers import steps_taken
 
 
 def denoise(

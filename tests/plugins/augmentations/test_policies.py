@@ -15,14 +15,16 @@ from torchvision.transforms import InterpolationMode, autoaugment
 from benchbench.errors import UsageError
 from benchbench.plugins.parameters import build
 from benchbench_plugins.augmentations import _subpolicies
-from benchbench_plugins.augmentations._plan import IDENTITY, OPERATORS, perform
-from benchbench_plugins.augmentations._spaces import (
+from benchbench_plugins.augmentations._plan import (
     AUGMIX,
     AUGMIX_ALL,
     AUTOAUGMENT,
+    IDENTITY,
+    OPERATORS,
     RANDAUGMENT,
     augmix_space,
     autoaugment_space,
+    perform,
 )
 from benchbench_plugins.augmentations.augmix import AugMix, mixed
 from benchbench_plugins.augmentations.autoaugment import AutoAugment
