@@ -35,12 +35,14 @@ class Release:
         folder: the folder that it unpacks to; ``""`` for a file that is read as it is.
         md5: checksum of the archive in hex; ``""`` where the library that reads it gives one.
         limit: bytes that the archive may unpack to; by default above what any of them takes.
-        inside: folders below ``path`` in which the archive is looked for.
+        inside: folders below ``path`` in which the archive is looked for, and of image files ``folder`` too.
         library: of arrays: the package that reads them.
         version: of arrays: changes whenever the pixels, the labels or the facts made of the same files do.
         files: of arrays: files of ``folder`` that are read, all needed.
         optional: of arrays: files of ``folder`` that are read when they are there.
         first_label: of arrays: the number from which the files count labels.
+        held: of image files: names of folders, any of which shows that ``path`` is ``folder`` itself.
+        held_text: of image files: the same in words.
     """
 
     info: DatasetInfo
@@ -56,6 +58,8 @@ class Release:
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     first_label: int = 0
+    held: tuple[str, ...] = ()
+    held_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def with_article(name: str) -> str:
 
 @dataclass(frozen=True)
 class PublishedImages(Published):
-    """A published dataset of image files; subclasses say where the folder is and which images it holds."""
+    """A published dataset of image files; subclasses say which images the folder holds."""
 
     def external(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""
@@ -204,7 +208,13 @@ class PublishedImages(Published):
 
     def _images(self) -> Path | None:
         """Return the folder of images that names are relative to, or ``None``."""
-        raise NotImplementedError
+        base = self._base
+        if folder := next((folder for folder in self._image_folders() if folder.is_dir()), None):
+            return folder
+        return base if any((base / name).is_dir() for name in self.release.held) else None
+
+    def _image_folders(self) -> list[Path]:
+        return [self._base / inside / self.release.folder for inside in self.release.inside]
 
     def _listing(self, root: Path) -> Listing:
         """Return which images of a folder belong to which class and part."""
@@ -212,7 +222,7 @@ class PublishedImages(Published):
 
     def _looked_for(self) -> str:
         """Return the folders that were looked for, in words."""
-        raise NotImplementedError
+        return f"{', '.join(map(str, self._image_folders()))}, {self.release.held_text} in {self._base}"
 
     def _here(self) -> Path | None:
         return self._images() or self._archive()
