@@ -33,13 +33,17 @@ def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **op
             output_loading_info=True,
             **options,
         )
-    missing = sorted(report.get("missing_keys", ()))
-    if missing:
-        raise BenchError(
-            f"{name}: {_place(part)} lacks {len(missing)} weights that its config.json asks for "
-            f"(first: {missing[0]}); fetch the folder again"
-        )
+    refuse_missing(report.get("missing_keys", ()), part, name)
     return model
+
+
+def refuse_missing(missing: Iterable[str], part: str, name: str) -> None:
+    """Raise ``BenchError`` if a subfolder of the foundation ``name`` lacks weights; the message names the first."""
+    if lacking := sorted(missing):
+        raise BenchError(
+            f"{name}: {_place(part)} lacks {len(lacking)} weights that its config.json asks for "
+            f"(first: {lacking[0]}); fetch the folder again"
+        )
 
 
 def _place(part: str) -> str:
