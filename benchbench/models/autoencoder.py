@@ -27,6 +27,14 @@ def at_once(resolution: int) -> int:
     return max(1, PIXELS_AT_ONCE // resolution**2)
 
 
+def frozen(network: Any, device: torch.device) -> Any:
+    """Move a network to a device, channels last on CUDA, in eval mode and without gradients; returns it."""
+    network.requires_grad_(False).eval().to(device)
+    if device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    return network
+
+
 def signed(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """Return fp32 ``(N, 3, H, W)`` in [-1, 1] on a device for uint8 ``(N, H, W, 3)``."""
     return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -96,10 +104,7 @@ def open_autoencoder(folder: Path, name: str, *, device: str) -> Autoencoder:
     part = "" if layout.folder == folder else layout.folder.name
     vae = open_part(AutoencoderKL.from_pretrained, folder, part, name, torch_dtype=torch.float32)
     place = torch.device(device)
-    vae.requires_grad_(False).eval().to(place)
-    if place.type == "cuda":
-        vae.to(memory_format=torch.channels_last)
-    return Autoencoder(layout, vae, place)
+    return Autoencoder(layout, frozen(vae, place), place)
 
 
 def _shift(vae: Any) -> float:

@@ -131,7 +131,7 @@ class TextToImageGenerator(DiffusionGenerator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from .diffusion.schedulers import check_scheduler
+        from .diffusion.layout import check_scheduler
 
         check_scheduler(self.scheduler, self.subject())
         return super().needs()

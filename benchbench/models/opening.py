@@ -1,19 +1,19 @@
-"""Opens one network of a pretrained folder: safetensors only, complete, quietly, and with errors of one line."""
+"""Opens one network of a pretrained folder: safetensors only, complete, quietly, and with errors of one line.
+
+The module imports no torch, so that plans can read configuration files with :func:`read_configuration`.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-import torch
-
-from ..errors import BenchError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from ..errors import BenchError, UsageError
 
 
 def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **options: Any) -> Any:
@@ -33,13 +33,17 @@ def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **op
             output_loading_info=True,
             **options,
         )
-    missing = sorted(report.get("missing_keys", ()))
-    if missing:
-        raise BenchError(
-            f"{name}: {_place(part)} lacks {len(missing)} weights that its config.json asks for "
-            f"(first: {missing[0]}); fetch the folder again"
-        )
+    refuse_missing(report.get("missing_keys", ()), part, name)
     return model
+
+
+def refuse_missing(missing: Iterable[str], part: str, name: str) -> None:
+    """Raise ``BenchError`` if a subfolder of the foundation ``name`` lacks weights; the message names the first."""
+    if lacking := sorted(missing):
+        raise BenchError(
+            f"{name}: {_place(part)} lacks {len(lacking)} weights that its config.json asks for "
+            f"(first: {lacking[0]}); fetch the folder again"
+        )
 
 
 def _place(part: str) -> str:
@@ -103,6 +107,7 @@ def quiet(name: str, part: str, weights: Iterable[Path] = ()) -> Iterator[None]:
     Raises:
         BenchError: what is opened raises anything but that the accelerator's memory is full.
     """
+    import torch
     from transformers.utils import logging
 
     chatty = [logging]
@@ -127,3 +132,26 @@ def quiet(name: str, part: str, weights: Iterable[Path] = ()) -> Iterator[None]:
             library.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def read_configuration(folder: Path, name: str, part: str, expected: str) -> dict[str, Any]:
+    """Return the JSON object in ``folder / part``.
+
+    Args:
+        folder: the model's folder.
+        name: start of messages.
+        part: path of the file below the folder.
+        expected: what such a folder holds, for the message when the file is missing.
+
+    Raises:
+        UsageError: missing, not JSON, or no object.
+    """
+    try:
+        config = json.loads((folder / part).read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{name}: no {part} in the folder; {expected}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{name}: {part} cannot be read as JSON ({error}); fetch the folder again") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{name}: {part} is not a configuration (a JSON object); fetch the folder again")
+    return config

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
-
 
 def resized(images: NDArray[np.uint8], side: int, interpolation: str) -> NDArray[np.uint8]:
     """Return uint8 images ``(N, side, side, 3)`` for ``(N, H, W, 3)``, unchanged if of that size already."""

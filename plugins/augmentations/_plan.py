@@ -2,38 +2,25 @@
 
 Images that need the same operator are brought side by side, so that an operator runs once per batch and not once per
 image; the five geometric ones share one call.
+
+A :class:`Space` holds the operators that a policy draws from and the meaning of its magnitude bins for each. The
+ranges are those of AutoAugment (Cubuk et al. 2019, appendix) as torchvision's transforms have them, which differ
+from the paper in three points: the enhancing operators are given as ``1 + magnitude`` with a random sign and so reach
+0.1..1.9 from the middle outwards, translations scale with the image (150 px at 331 px), and Cutout and Sample Pairing
+are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import _geometry, _operators
-
-#: Operators in the order in which a batch is sorted; a plan holds positions in this tuple.
-OPERATORS = (
-    "Identity",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-    "Rotate",
-    "Brightness",
-    "Color",
-    "Contrast",
-    "Sharpness",
-    "Posterize",
-    "Solarize",
-    "AutoContrast",
-    "Equalize",
-    "Invert",
-)
-IDENTITY = OPERATORS.index("Identity")
+from . import _operators
 
 #: Images at once on a CPU hold at most so many pixels: their float copies then stay in its cache.
 PIXELS = 1 << 16
@@ -41,25 +28,42 @@ PIXELS = 1 << 16
 Matrices = Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]
 Colours = Callable[[torch.Tensor, NDArray[np.float64]], torch.Tensor]
 
-_MATRICES: dict[int, Matrices] = {
-    OPERATORS.index("ShearX"): _geometry.shear_x,
-    OPERATORS.index("ShearY"): _geometry.shear_y,
-    OPERATORS.index("TranslateX"): _geometry.translate_x,
-    OPERATORS.index("TranslateY"): _geometry.translate_y,
-    OPERATORS.index("Rotate"): _geometry.rotate,
+_MATRICES: dict[str, Matrices] = {
+    "ShearX": _operators.shear_x,
+    "ShearY": _operators.shear_y,
+    "TranslateX": _operators.translate_x,
+    "TranslateY": _operators.translate_y,
+    "Rotate": _operators.rotate,
 }
-_COLOURS: dict[int, Colours] = {
-    OPERATORS.index("Brightness"): _operators.brightness,
-    OPERATORS.index("Color"): _operators.color,
-    OPERATORS.index("Contrast"): _operators.contrast,
-    OPERATORS.index("Sharpness"): _operators.sharpness,
-    OPERATORS.index("Posterize"): _operators.posterize,
-    OPERATORS.index("Solarize"): _operators.solarize,
-    OPERATORS.index("AutoContrast"): _operators.autocontrast,
-    OPERATORS.index("Equalize"): _operators.equalize,
-    OPERATORS.index("Invert"): _operators.invert,
+_COLOURS: dict[str, Colours] = {
+    "Brightness": _operators.brightness,
+    "Color": _operators.color,
+    "Contrast": _operators.contrast,
+    "Sharpness": _operators.sharpness,
+    "Posterize": _operators.posterize,
+    "Solarize": _operators.solarize,
+    "AutoContrast": _operators.autocontrast,
+    "Equalize": _operators.equalize,
+    "Invert": _operators.invert,
 }
-_FIRST, _LAST = min(_MATRICES), max(_MATRICES)
+#: Operators in the order in which a batch is sorted; a plan holds positions in this tuple.
+OPERATORS = ("Identity", *_MATRICES, *_COLOURS)
+IDENTITY = OPERATORS.index("Identity")
+#: Positions of the first geometric operator and of the first colour operator.
+_GEOMETRY_AT, _COLOUR_AT = 1, 1 + len(_MATRICES)
+
+GEOMETRIC = tuple(_MATRICES)
+ENHANCING = ("Brightness", "Color", "Contrast", "Sharpness")
+SIGNED = frozenset((*GEOMETRIC, *ENHANCING))
+
+#: RandAugment's fourteen operators (Cubuk et al. 2020, section 3).
+RANDAUGMENT = ("Identity", *GEOMETRIC, *ENHANCING, "Posterize", "Solarize", "AutoContrast", "Equalize")
+#: AutoAugment's, of which a policy uses some.
+AUTOAUGMENT = (*RANDAUGMENT, "Invert")
+#: AugMix's nine (Hendrycks et al. 2020, section 3), without those that its corruption benchmark tests.
+AUGMIX = (*GEOMETRIC, "Posterize", "Solarize", "AutoContrast", "Equalize")
+#: AugMix's with the four enhancing ones.
+AUGMIX_ALL = (*AUGMIX, *ENHANCING)
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,12 @@ def _change(
     images: torch.Tensor, operators: NDArray[np.int64], magnitudes: NDArray[np.float64], interpolation: str
 ) -> None:
     """Put each image through one operator, in place; ``operators`` ascend."""
-    start, stop = np.searchsorted(operators, (_FIRST, _LAST + 1)).tolist()
+    start, stop = np.searchsorted(operators, (_GEOMETRY_AT, _COLOUR_AT)).tolist()
     maps = _matrices(operators[start:stop], magnitudes[start:stop], *images.shape[-2:])
     for piece in pieces(images, start, stop):
         inner = slice(piece.start - start, piece.stop - start)
-        images[piece] = _geometry.resample(images[piece], maps[inner], interpolation)
-    for operator, function in _COLOURS.items():
+        images[piece] = _operators.resample(images[piece], maps[inner], interpolation)
+    for operator, function in enumerate(_COLOURS.values(), _COLOUR_AT):
         start, stop = np.searchsorted(operators, (operator, operator + 1)).tolist()
         for piece in pieces(images, start, stop):
             images[piece] = function(images[piece], magnitudes[piece])
@@ -155,8 +159,70 @@ def _matrices(
     operators: NDArray[np.int64], magnitudes: NDArray[np.float64], height: int, width: int
 ) -> NDArray[np.float64]:
     """Return the affine map of each image, ``(n, 2, 3)``."""
-    maps = _geometry.identities(len(operators))
-    for operator, matrices in _MATRICES.items():
+    maps = _operators.identities(len(operators))
+    for operator, matrices in enumerate(_MATRICES.values(), _GEOMETRY_AT):
         chosen = operators == operator
         maps[chosen] = matrices(magnitudes[chosen], height, width)
     return maps
+
+
+@dataclass(frozen=True)
+class Space:
+    """Magnitudes of some operators.
+
+    Attributes:
+        operators: int64 ``(K,)``, positions in ``OPERATORS``.
+        magnitudes: float64 ``(K, bins)``; 0 where an operator has none.
+        signed: bool ``(K,)``, whether half of the draws get a minus.
+    """
+
+    operators: NDArray[np.int64]
+    magnitudes: NDArray[np.float64]
+    signed: NDArray[np.bool_]
+
+    def draw(
+        self, which: NDArray[np.int64], bins: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return operators and magnitudes with random signs.
+
+        Args:
+            which: positions in ``operators``, of any shape.
+            bins: magnitude bins of that shape.
+            rng: draws one sign for each, needed or not.
+        """
+        minus = rng.integers(2, size=which.shape).astype(bool) & self.signed[which]
+        magnitudes = self.magnitudes[which, bins]
+        return self.operators[which], np.where(minus, -magnitudes, magnitudes)
+
+
+@lru_cache(maxsize=64)
+def autoaugment_space(names: tuple[str, ...], bins: int, height: int, width: int) -> Space:
+    """Return the magnitudes of AutoAugment and RandAugment in ``bins`` bins for images of ``height`` x ``width`` px."""
+    return _space(names, bins, (150.0 / 331.0 * height, 150.0 / 331.0 * width), most_bits=8)
+
+
+@lru_cache(maxsize=64)
+def augmix_space(names: tuple[str, ...], bins: int, height: int, width: int) -> Space:
+    """Return the magnitudes of AugMix: translations by up to a third of the side, posterising to 4 bits or fewer."""
+    return _space(names, bins, (height / 3.0, width / 3.0), most_bits=4)
+
+
+def _space(names: tuple[str, ...], bins: int, shifts: tuple[float, float], most_bits: int) -> Space:
+    """Return the magnitudes of ``names``; ``shifts`` are the largest translations along y and x in px."""
+    # In float32 by torch, as torchvision has it: the last bit decides which pixels reach a threshold.
+    ramps = {
+        "ShearX": torch.linspace(0.0, 0.3, bins),
+        "ShearY": torch.linspace(0.0, 0.3, bins),
+        "TranslateX": torch.linspace(0.0, shifts[1], bins),
+        "TranslateY": torch.linspace(0.0, shifts[0], bins),
+        "Rotate": torch.linspace(0.0, 30.0, bins),
+        "Posterize": most_bits - (torch.arange(bins) / ((bins - 1) / 4)).round(),
+        "Solarize": torch.linspace(255.0, 0.0, bins),
+    }
+    ramps |= {name: torch.linspace(0.0, 0.9, bins) for name in ENHANCING}
+    none = torch.zeros(bins)
+    return Space(
+        operators=np.array([OPERATORS.index(name) for name in names]),
+        magnitudes=torch.stack([ramps.get(name, none) for name in names]).double().numpy(),
+        signed=np.array([name in SIGNED for name in names]),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
@@ -13,77 +13,68 @@ from benchbench.plugins import DatasetInfo
 from benchbench.plugins.images import batches
 from benchbench.training.evaluate import Normalise
 
+if TYPE_CHECKING:
+    from .meada import MEADA
+
 #: Images in a batch of Zhao et al., over which their loss is a mean; it scales the step of each image, not our batches.
 PUBLISHED_BATCH = 128
 
 
-@dataclass(frozen=True)
-class Ascent:
-    """Plain gradient ascent on normalised pixels, without projection, as in the code of Zhao et al. 2020.
+def siblings(
+    meada: MEADA, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, info: DatasetInfo
+) -> torch.Tensor:
+    """Return the adversarial sibling of each image, uint8 of the same shape and device.
 
-    Attributes:
-        steps: gradient steps from the clean image.
-        rate: their learning rate, on the mean of the objective over ``PUBLISHED_BATCH`` images.
-        gamma: weight of the distance between features.
-        eta: weight of the entropy.
+    Plain gradient ascent on normalised pixels, without projection, as in the code of Zhao et al. 2020.
+    Images are ascended apart from each other: with a model in eval mode the sizes of batches change nothing but
+    the last bits of floating point. Weights and their gradients stay as they are.
+
+    Args:
+        meada: the number of gradient steps, their rate on the mean of the objective over ``PUBLISHED_BATCH`` images,
+            and the weights of the objective.
+        model: in eval mode, normalised float32 ``(B, 3, H, W)`` to logits; ``model.features`` gives ``(B, D)``,
+            ``model.logits_and_features``, where there is one, both in one pass.
+        images: uint8 ``(N, 3, H, W)``.
+        labels: int64 ``(N,)``.
+        info: the dataset, for the normalisation.
+
+    Raises:
+        BenchError: pixels left the finite numbers.
     """
+    normalise = Normalise(info, images.device.type)
+    made = torch.empty_like(images)
+    for part in batches(len(images), _batch_size(images)):
+        clean, right = images[part.start : part.stop], labels[part.start : part.stop]
+        pixels = normalise(clean).clone()
+        with torch.no_grad():
+            anchor = model.features(pixels).flatten(1)  # type: ignore[operator]
+        for _ in range(meada.ascent_steps):
+            pixels.requires_grad_(True)
+            with torch.enable_grad():
+                ascended = objective(meada, *logits_and_features(model, pixels), right, anchor).sum()
+            (slope,) = torch.autograd.grad(ascended, pixels)
+            pixels = pixels.detach() + meada.ascent_rate / PUBLISHED_BATCH * slope
+        if not bool(torch.isfinite(pixels).all()):
+            raise BenchError(
+                f"meada:ascent_rate={meada.ascent_rate:g}: adversarial pixels are no longer finite; lower ascent_rate, "
+                "or the learning rate if the training itself diverges"
+            )
+        made[part.start : part.stop] = quantised(pixels, normalise)
+    return made
 
-    steps: int
-    rate: float
-    gamma: float
-    eta: float
 
-    def siblings(
-        self, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, info: DatasetInfo
-    ) -> torch.Tensor:
-        """Return the adversarial sibling of each image, uint8 of the same shape and device.
+def objective(
+    meada: MEADA, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, anchor: torch.Tensor
+) -> torch.Tensor:
+    """Return what each image ascends, ``(B,)``: cross-entropy + eta * entropy - gamma * distance.
 
-        Images are ascended apart from each other: with a model in eval mode the sizes of batches change nothing but
-        the last bits of floating point. Weights and their gradients stay as they are.
-
-        Args:
-            model: in eval mode, normalised float32 ``(B, 3, H, W)`` to logits; ``model.features`` gives ``(B, D)``,
-                ``model.logits_and_features``, where there is one, both in one pass.
-            images: uint8 ``(N, 3, H, W)``.
-            labels: int64 ``(N,)``.
-            info: the dataset, for the normalisation.
-
-        Raises:
-            BenchError: pixels left the finite numbers.
-        """
-        normalise = Normalise(info, images.device.type)
-        made = torch.empty_like(images)
-        for part in batches(len(images), _batch_size(images)):
-            clean, right = images[part.start : part.stop], labels[part.start : part.stop]
-            pixels = normalise(clean).clone()
-            with torch.no_grad():
-                anchor = model.features(pixels).flatten(1)  # type: ignore[operator]
-            for _ in range(self.steps):
-                pixels.requires_grad_(True)
-                with torch.enable_grad():
-                    objective = self.objective(*logits_and_features(model, pixels), right, anchor).sum()
-                (slope,) = torch.autograd.grad(objective, pixels)
-                pixels = pixels.detach() + self.rate / PUBLISHED_BATCH * slope
-            if not bool(torch.isfinite(pixels).all()):
-                raise BenchError(
-                    f"meada:ascent_rate={self.rate:g}: adversarial pixels are no longer finite; lower ascent_rate, or "
-                    "the learning rate if the training itself diverges"
-                )
-            made[part.start : part.stop] = quantised(pixels, normalise)
-        return made
-
-    def objective(
-        self, logits: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, anchor: torch.Tensor
-    ) -> torch.Tensor:
-        """Return what each image ascends, ``(B,)``: cross-entropy + eta * entropy - gamma * distance.
-
-        The distance is the mean of squared differences over the features, as in the authors' code (``MSELoss``).
-        """
-        log_p = F.log_softmax(logits, dim=1)
-        wrongness = F.nll_loss(log_p, labels, reduction="none")
-        entropy = -(log_p.exp() * log_p).sum(dim=1)
-        distance = (features - anchor).square().mean(dim=1)
-        return wrongness + self.eta * entropy - self.gamma * distance
+    The distance is the mean of squared differences over the features, as in the authors' code (``MSELoss``).
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    wrongness = F.nll_loss(log_p, labels, reduction="none")
+    entropy = -(log_p.exp() * log_p).sum(dim=1)
+    distance = (features - anchor).square().mean(dim=1)
+    return wrongness + meada.eta * entropy - meada.gamma * distance
 
 
 def quantised(pixels: torch.Tensor, normalise: Normalise) -> torch.Tensor:

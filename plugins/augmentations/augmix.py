@@ -53,8 +53,7 @@ class AugMix(Augmentation):
         """Draw the chains of ``count`` images: rows ``chain * count + image``, shorter chains filled up by identity."""
         import numpy as np
 
-        from ._plan import IDENTITY, Plan
-        from ._spaces import AUGMIX, AUGMIX_ALL, augmix_space
+        from ._plan import AUGMIX, AUGMIX_ALL, IDENTITY, Plan, augmix_space
 
         space = augmix_space(AUGMIX_ALL if self.all_ops else AUGMIX, BINS, height, width)
         rows = count * self.mixture_width

@@ -30,8 +30,7 @@ class CutMix(Augmentation):
         """Return images of the same dtype with a box from another, and mixed targets, float32 ``(B, classes)``."""
         import torch
 
-        from ._boxes import box_mask, centred_box
-        from ._mixing import beta_shares, blend, partners, soft_targets
+        from ._mixing import beta_shares, blend, box_mask, centred_box, partners, soft_targets
 
         other = partners(len(images), rng)
         shares = beta_shares(self.alpha, 1, self.probability, rng)

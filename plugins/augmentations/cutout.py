@@ -44,7 +44,7 @@ class CutOut(Augmentation):
         """Return what paints a square of each image and keeps its dtype."""
         import torch
 
-        from ._boxes import box_mask, squares
+        from ._mixing import box_mask, squares
 
         count, height, width = shape[0], *shape[-2:]
         edges = squares(self.side(height, width), count, height, width, self.inside, rng)

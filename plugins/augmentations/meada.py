@@ -54,10 +54,9 @@ class MEADA(Augmentation):
         Raises:
             BenchError: the ascent left the finite numbers.
         """
-        from .adversarial import Ascent, balanced_choice
+        from .adversarial import balanced_choice, siblings
 
         if self.max_images is not None and len(labels) > self.max_images:
             chosen = balanced_choice(labels, self.max_images, rng)
             images, labels = images[chosen], labels[chosen]
-        ascent = Ascent(self.ascent_steps, self.ascent_rate, self.gamma, self.eta)
-        return ascent.siblings(model, images, labels, info), labels.clone()
+        return siblings(self, model, images, labels, info), labels.clone()

@@ -47,8 +47,7 @@ class RandAugment(Augmentation):
         """Draw what ``count`` images of ``height`` x ``width`` px go through."""
         import numpy as np
 
-        from ._plan import Plan
-        from ._spaces import RANDAUGMENT, autoaugment_space
+        from ._plan import RANDAUGMENT, Plan, autoaugment_space
 
         space = autoaugment_space(RANDAUGMENT, self.num_magnitude_bins, height, width)
         which = rng.integers(len(RANDAUGMENT), size=(count, self.num_ops))

@@ -15,7 +15,6 @@ import gzip
 import lzma
 import os
 import re
-import shutil
 import socket
 import stat
 import tarfile
@@ -28,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench.files import cache_root
+from benchbench.files import cache_root, one_step_folder
 from benchbench.store.lock import Lock
 
 from ._cache import digest_of
@@ -136,16 +135,11 @@ def unpacked(path: Path, digest: str, subject: str, limit: int) -> Path:
     with Lock(root / f".lock-{digest}").hold():
         if target.is_dir():  # another process was faster
             return target
-        draft = root / f".tmp-{digest}"  # whoever holds the lock owns it; what is there was left by a kill
-        shutil.rmtree(draft, ignore_errors=True)
         try:
-            draft.mkdir(parents=True)
-            extract(path, draft, subject, limit)
-            os.rename(draft, target)
+            with one_step_folder(target) as draft:
+                extract(path, draft, subject, limit)
         except OSError as error:
             raise BenchError(f"{subject}: cannot unpack {path.name} into {root}: {error.strerror or error}") from None
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return target
 
 

@@ -172,6 +172,23 @@ class PublishedArrays(Published):
         return f"`bench fetch {self._subject}` gets it, or by hand {self.release.url}"
 
 
+@dataclass(frozen=True)
+class TorchvisionArrays(PublishedArrays):
+    """A published dataset that a class of ``torchvision.datasets`` reads, called like the dataset in capitals."""
+
+    @property
+    def _library(self) -> Any:
+        from torchvision import datasets
+
+        return getattr(datasets, self.release.info.name.upper())
+
+    def _checksum(self) -> str:
+        return str(self._library.tgz_md5)
+
+    def _file_checksums(self) -> Mapping[str, str]:
+        return dict([*self._library.train_list, *self._library.test_list])
+
+
 @contextlib.contextmanager
 def reading(library: str, what: str, subject: str) -> Iterator[None]:
     """Turn what a library raises about files that it cannot read into one line."""

@@ -23,7 +23,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 import tempfile
 import time
@@ -37,7 +36,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root, is_settled, signature, write_atomic
+from benchbench.files import cache_root, is_settled, one_step_folder, signature, write_atomic
 from benchbench.store.lock import Lock
 
 #: Bytes of one part that are held in memory at most where there is a folder to spill to.
@@ -109,28 +108,23 @@ def decoded(question: Sequence[Any], read: Reader, check: Check | None = None, s
 
 
 def _make(root: Path, name: str, read: Reader, check: Check | None) -> Decoded | None:
-    """Write and open an entry; ``None`` when the disk refuses. Whoever holds the lock owns the draft."""
-    draft, scratch = root / f".tmp-{name}", root / f".tmp-{name}.scratch"
-    for left in (draft, scratch):
-        shutil.rmtree(left, ignore_errors=True)  # what a kill left
+    """Write and open an entry, in place of a damaged one; ``None`` when the disk refuses. The caller holds the lock."""
     try:
-        scratch.mkdir(parents=True)
-        for part, source in read(scratch).items():
-            (draft / part).mkdir(parents=True)
-            _write(draft / part / "images.npy", source)
-            np.save(draft / part / "labels.npy", source.labels.astype(np.int64), allow_pickle=False)
-        facts = dict(check(_parts(draft)) if check else {})
-        (draft / "facts.json").write_text(json.dumps(facts), "utf-8")
-        shutil.rmtree(root / name, ignore_errors=True)  # a damaged one
-        os.rename(draft, root / name)
+        with one_step_folder(root / name) as draft:
+            scratch = draft / ".scratch"
+            scratch.mkdir()
+            for part, source in read(scratch).items():
+                (draft / part).mkdir()
+                _write(draft / part / "images.npy", source)
+                np.save(draft / part / "labels.npy", source.labels.astype(np.int64), allow_pickle=False)
+            shutil.rmtree(scratch)
+            facts = dict(check(_parts(draft)) if check else {})
+            (draft / "facts.json").write_text(json.dumps(facts), "utf-8")
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
             raise
         log.warning("%s: decoded images are not kept: %s", root, error.strerror)
         return None
-    finally:
-        for left in (draft, scratch):
-            shutil.rmtree(left, ignore_errors=True)
     return _open(root / name)
 
 

@@ -1,4 +1,6 @@
-"""What the published datasets share: where the archive lies or belongs, and how it gets there.
+"""Base classes of the published datasets: where the archive lies or belongs, and how it gets there.
+
+Of a dataset of image files (:class:`PublishedImages`) the folder of images is preferred to the archive.
 
 Nothing here imports an array or a library.
 """
@@ -6,14 +8,16 @@ Nothing here imports an array or a library.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from benchbench.errors import UsageError
+from benchbench.errors import MissingError, UsageError
 from benchbench.files import data_root
-from benchbench.plugins import Dataset, DatasetInfo, RequiredFile, Requirements, param
+from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
+
+from ._listing import Listing, listed
 
 #: Endings by which a ``path=`` that is not there names an archive and not a folder.
 ARCHIVES = (".gz", ".tgz", ".tar", ".npz", ".zip")
@@ -31,12 +35,14 @@ class Release:
         folder: the folder that it unpacks to; ``""`` for a file that is read as it is.
         md5: checksum of the archive in hex; ``""`` where the library that reads it gives one.
         limit: bytes that the archive may unpack to; by default above what any of them takes.
-        inside: folders below ``path`` in which the archive is looked for.
+        inside: folders below ``path`` in which the archive is looked for, and of image files ``folder`` too.
         library: of arrays: the package that reads them.
         version: of arrays: changes whenever the pixels, the labels or the facts made of the same files do.
         files: of arrays: files of ``folder`` that are read, all needed.
         optional: of arrays: files of ``folder`` that are read when they are there.
         first_label: of arrays: the number from which the files count labels.
+        held: of image files: names of folders, any of which shows that ``path`` is ``folder`` itself.
+        held_text: of image files: the same in words.
     """
 
     info: DatasetInfo
@@ -52,6 +58,8 @@ class Release:
     files: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     first_label: int = 0
+    held: tuple[str, ...] = ()
+    held_text: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,3 +173,90 @@ class Published(Dataset):
 def with_article(name: str) -> str:
     """Return a class as it reads inside a prompt: ``"an airplane"``."""
     return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+@dataclass(frozen=True)
+class PublishedImages(Published):
+    """A published dataset of image files; subclasses say which images the folder holds."""
+
+    def external(self) -> tuple[Path, ...]:
+        """Return the images or the archive; where neither is, where to look."""
+        return (self._here() or self._base,)
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        """Return one part as uint8 ``(N, R, R, 3)``; ``source`` of an origin is the path below the folder of images.
+
+        Raises:
+            MissingError: no images are there.
+            UsageError: as :meth:`info`, for what has changed since; a file that cannot be used as an image, named.
+        """
+        from ._archives import unpacked
+        from ._scan import load_items
+
+        release, archive = self.release, self._archive()
+        images, content = self._images(), None
+        if images is None:
+            if archive is None:
+                raise MissingError(
+                    f"{self._subject}: {release.title} are not here; looked for {self._looked_for()} and "
+                    f"{self._wanted}; {self._source()}"
+                )
+            self._verify(archive)
+            images = unpacked(archive, release.md5, self._subject, release.limit) / release.folder
+            content = release.md5
+        return load_items(self._listing(images), split, release.info.resolution, context, self._subject, content)
+
+    def _images(self) -> Path | None:
+        """Return the folder of images that names are relative to, or ``None``."""
+        base = self._base
+        if folder := next((folder for folder in self._image_folders() if folder.is_dir()), None):
+            return folder
+        return base if any((base / name).is_dir() for name in self.release.held) else None
+
+    def _image_folders(self) -> list[Path]:
+        return [self._base / inside / self.release.folder for inside in self.release.inside]
+
+    def _listing(self, root: Path) -> Listing:
+        """Return which images of a folder belong to which class and part."""
+        raise NotImplementedError
+
+    def _looked_for(self) -> str:
+        """Return the folders that were looked for, in words."""
+        return f"{', '.join(map(str, self._image_folders()))}, {self.release.held_text} in {self._base}"
+
+    def _here(self) -> Path | None:
+        return self._images() or self._archive()
+
+    def _is_unpacked(self) -> bool:
+        return self._images() is not None
+
+    @property
+    def _place(self) -> Path:
+        return self._base / self.release.folder
+
+    @property
+    def _remedy(self) -> str:
+        return f"fetch {self.release.url} again, or unpack the archive that you trust and give the folder"
+
+    def _source(self) -> str:
+        return f"`bench fetch {self._subject}` gets them, or by hand {self.release.url} as {self._wanted}"
+
+
+def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: str, title: str, subject: str) -> None:
+    """Compare the class folders that are here with those that belong here.
+
+    Args:
+        folders: names of the folders.
+        expected: what messages call each class folder, by its name.
+        place: the folder or archive that holds them.
+        title: whose classes they are.
+        subject: the start of the message.
+
+    Raises:
+        UsageError: a folder is missing, or does not belong there: the first three of each, named.
+    """
+    here = set(folders)
+    missing, strange = [shown for name, shown in expected.items() if name not in here], sorted(here - set(expected))
+    if missing or strange:
+        what = [f"missing: {listed(missing)}"] * bool(missing) + [f"not expected: {listed(strange)}"] * bool(strange)
+        raise UsageError(f"{subject}: the class folders in '{place}' are not {title}'s ten; {'; '.join(what)}")

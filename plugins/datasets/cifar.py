@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import LocalFiles, PublishedArrays, blocks, no_images, reading
+from ._arrays import LocalFiles, TorchvisionArrays, blocks, no_images, reading
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -89,18 +89,15 @@ def _release(
 
 
 @dataclass(frozen=True)
-class _CIFAR(PublishedArrays):
+class _CIFAR(TorchvisionArrays):
     """Either dataset, by torchvision's readers, whose pickles are looked through first."""
 
-    def _checksum(self) -> str:
-        return str(_library(self.release).tgz_md5)
-
     def _file_checksums(self) -> Mapping[str, str]:
-        library = _library(self.release)
-        return dict([*library.train_list, *library.test_list, (library.meta["filename"], library.meta["md5"])])
+        meta = self._library.meta
+        return {**super()._file_checksums(), meta["filename"]: meta["md5"]}
 
     def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
-        library, folder, root = _library(self.release), self._folder(local, scratch), scratch / "checked"
+        library, folder, root = self._library, self._folder(local, scratch), scratch / "checked"
         _copy_checked(folder, root / library.base_folder, library, self.release, self._subject)
         parts = {name: _part(library, root, name == "train", self._subject) for name in ("train", "test")}
         return {**parts, "validation": no_images(SIDE)}
@@ -144,12 +141,6 @@ class CIFAR100(_CIFAR):
         "cifar-100-python",
         ("train", "test", "meta"),
     )
-
-
-def _library(release: Release) -> Any:
-    from torchvision import datasets
-
-    return getattr(datasets, release.info.name.upper())
 
 
 def _part(library: Any, root: Path, train: bool, subject: str) -> Source:

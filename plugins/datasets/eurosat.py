@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._image_files import PublishedImages, check_folders
 from ._listing import Item, Listing, class_folders, listed, stratified, subfolders
-from ._published import Release
+from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
 CLASSES = {
@@ -84,6 +83,8 @@ class EuroSAT(PublishedImages):
         md5="c8fa014336c82ac7804f0398fcb19387",
         limit=2**30,  # it takes 9e7
         inside=("eurosat", ""),
+        held=tuple(CLASSES),
+        held_text="the ten class folders",
     )
 
     path: str | None = param(
@@ -121,14 +122,6 @@ class EuroSAT(PublishedImages):
         counts = {part: len(items) for part, items in listing.parts.items()}
         return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
 
-    def _images(self) -> Path | None:
-        """Return the folder of the class folders, or ``None``."""
-        base = self._base
-        for folder in (base / "eurosat" / FOLDER, base / FOLDER):
-            if folder.is_dir():
-                return folder
-        return base if any((base / name).is_dir() for name in CLASSES) else None
-
     def _listing(self, root: Path) -> Listing:
         """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
         files = (names_in_folder if root.is_dir() else names_in_archive)(root, self._subject)
@@ -138,10 +131,6 @@ class EuroSAT(PublishedImages):
         here = self._here()
         places = (here.parent / SPLIT_FILE, self._base / SPLIT_FILE) if here else ()
         return next((place for place in places if place.is_file()), None)
-
-    def _looked_for(self) -> str:
-        base = self._base
-        return f"{base / 'eurosat' / FOLDER}, {base / FOLDER}, the ten class folders in {base}"
 
     def _source(self) -> str:
         root = self._base if self.path else self._base.parent

@@ -9,9 +9,8 @@ from typing import ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._image_files import PublishedImages, check_folders
 from ._listing import Item, Listing, class_folders, listed, subfolders
-from ._published import Release, with_article
+from ._published import PublishedImages, Release, check_folders, with_article
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
 CLASSES = {
@@ -79,6 +78,8 @@ class Imagenette(PublishedImages):
         folder=FOLDER,
         md5="fe2fc210e6bb7c5664d602c3cd71e612",
         limit=2**32,  # it takes 1.6e9
+        held=tuple(PARTS.values()),
+        held_text="train/ and val/",
     )
 
     path: str | None = param(
@@ -110,21 +111,11 @@ class Imagenette(PublishedImages):
             ]
             if odd:
                 notes.append(f"{sum(held):,} {part} images here, {sum(known):,} published: {', '.join(odd)}")
-        counts = {"train": sum(train), "validation": 0, "test": sum(test)}
+        counts = {part: len(items) for part, items in listing.parts.items()}
         return replace(published, counts=counts, class_counts=train, notes=tuple(notes))
-
-    def _images(self) -> Path | None:
-        """Return the folder that holds the parts, or ``None``."""
-        base = self._base
-        if (base / FOLDER).is_dir():
-            return base / FOLDER
-        return base if any((base / part).is_dir() for part in PARTS.values()) else None
 
     def _listing(self, root: Path) -> Listing:
         return list_imagenette(root, self._subject)
-
-    def _looked_for(self) -> str:
-        return f"{self._base / FOLDER}, train/ and val/ in {self._base}"
 
 
 def list_imagenette(root: Path, subject: str) -> Listing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import LocalFiles, PublishedArrays, blocks, no_images, reading
+from ._arrays import LocalFiles, TorchvisionArrays, blocks, no_images, reading
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 
 @dataclass(frozen=True)
-class STL10(PublishedArrays):
+class STL10(TorchvisionArrays):
     """Photos of ten kinds of animals and vehicles, 96x96 RGB; 5,000 train, 8,000 test, balanced.
 
     The labelled part only: the 100,000 unlabeled images and the ten folds of the training part are not used, as in
@@ -64,35 +63,20 @@ class STL10(PublishedArrays):
         first_label=1,
     )
 
-    def _checksum(self) -> str:
-        return str(_library().tgz_md5)
-
-    def _file_checksums(self) -> Mapping[str, str]:
-        library = _library()
-        return dict([*library.train_list, *library.test_list])
-
     def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
-        library, folder = _library(), self._folder(local, scratch)
+        library, folder = self._library, self._folder(local, scratch)
         _check_files(folder, self.release, self._subject)
         if folder.name != library.base_folder:  # a renamed folder
             (scratch / library.base_folder).symlink_to(folder.absolute(), target_is_directory=True)
             folder = scratch / library.base_folder
-        parts = {name: _part(folder.parent, name, self._subject) for name in ("train", "test")}
+        parts = {name: _part(library, folder.parent, name, self._subject) for name in ("train", "test")}
         return {**parts, "validation": no_images(SIDE)}
 
 
-def _library() -> Any:
-    from torchvision import datasets
-
-    return datasets.STL10
-
-
-def _part(root: Path, name: str, subject: str) -> Source:
+def _part(library: Any, root: Path, name: str, subject: str) -> Source:
     import numpy as np
 
     from ._cache import Source
-
-    library: Any = _library()
 
     class Reader(library):  # type: ignore[misc]
         """torchvision's reader for files whose checksums were compared here; unlabeled images are not needed."""

@@ -56,7 +56,7 @@ class RealGuidance(TextToImageGenerator):
     )
 
     def __post_init__(self) -> None:
-        from benchbench.models.diffusion.schedulers import steps_taken
+        from benchbench.models.diffusion.layout import steps_taken
 
         super().__post_init__()
         # How many images a class has is not known here; sampling looks at the strength that then holds.
@@ -71,7 +71,7 @@ class RealGuidance(TextToImageGenerator):
             BenchError: the strength for this many images per class is less than one step.
         """
         from benchbench.errors import BenchError
-        from benchbench.models.diffusion.schedulers import steps_taken
+        from benchbench.models.diffusion.layout import steps_taken
 
         strength = self.strength or strength_for(train)
         if not steps_taken(self.num_inference_steps, strength):

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import UsageError
 from ...files import cache_root
 from ...keys.content import content_hash
-from ..configuration import read_configuration
+from ..opening import read_configuration
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import BenchError, UsageError
-from ..autoencoder import vae_decode, vae_posterior
-from ..opening import open_part, quiet
+from ..autoencoder import frozen, vae_decode, vae_posterior
+from ..opening import open_part, quiet, refuse_missing
 from .layout import Layout, read_layout
 
 if TYPE_CHECKING:
@@ -69,11 +69,7 @@ def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts
     unet = open_part(UNet2DConditionModel.from_pretrained, folder, "unet", name, torch_dtype=dtype)
     vae = open_part(AutoencoderKL.from_pretrained, folder, "vae", name, torch_dtype=torch.float32)
     place = torch.device(device)
-    for part in (unet, vae):
-        part.requires_grad_(False).eval().to(place)
-        if place.type == "cuda":
-            part.to(memory_format=torch.channels_last)
-    return Parts(layout, unet, vae, dtype, place)
+    return Parts(layout, frozen(unet, place), frozen(vae, place), dtype, place)
 
 
 class TextEncoder:
@@ -140,12 +136,7 @@ def _open_text_encoder(part: Path, name: str) -> Any:
         encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(part), local_files_only=True))
         found = {key.removeprefix("text_model."): value for key, value in load_file(files[0]).items()}
     wanted = encoder.state_dict()
-    missing = sorted(key for key in wanted if key.removeprefix("text_model.") not in found)
-    if missing:
-        raise BenchError(
-            f"{name}: {part.name}/ lacks {len(missing)} weights that its config.json asks for "
-            f"(first: {missing[0]}); fetch the folder again"
-        )
+    refuse_missing((key for key in wanted if key.removeprefix("text_model.") not in found), part.name, name)
     state = {key: found[key.removeprefix("text_model.")] for key in wanted}
     other = sorted(key for key, value in state.items() if value.shape != wanted[key].shape)
     if other:

@@ -139,7 +139,7 @@ class DiffusionInversion(DiffusionGenerator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from benchbench.models.diffusion.schedulers import check_scheduler
+        from benchbench.models.diffusion.layout import check_scheduler
 
         check_scheduler(self.scheduler, self.registered)
         return super().needs()

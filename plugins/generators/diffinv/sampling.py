@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchbench.models.diffusion.parts import encode_prompts, load_parts
-from benchbench.models.diffusion.steps import denoise
+from benchbench.models.diffusion.sampling import denoise
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, Origin, batches

@@ -17,6 +17,8 @@ from .pools import is_address, kind_of, unfinished
 if TYPE_CHECKING:
     from typing import Self
 
+    from benchbench.models.clip.layout import ClipLayout
+
 #: Pictures up to which a folder without an index is indexed on the way.
 MOST_UNINDEXED = 50_000
 
@@ -110,8 +112,10 @@ class KNN(Generator):
             BenchError: a damaged index.
             MissingError: an index whose pictures are not where they were.
         """
+        from benchbench.models.clip.layout import local_layout
+
         self._refuse_empty()
-        clip = self._clip()
+        clip = local_layout(self.clip, "knn")
         if is_address(self.pool):
             return self
         folder = self._locate()
@@ -188,19 +192,7 @@ class KNN(Generator):
             )
         return locate(self.pool).folder
 
-    def _clip(self) -> Path | None:
-        """Return the folder of the CLIP, ``None`` while it is not on this machine; refuse what is none."""
-        from benchbench.models.clip.layout import check_clip
-        from benchbench.plugins.locate import locate
-
-        try:
-            folder = locate(self.clip).folder
-        except UsageError:
-            return None  # the preflight fetches it, or says what is missing
-        check_clip(folder, f"knn:clip={self.clip}")
-        return folder
-
-    def _check_index(self, folder: Path, clip: Path | None) -> None:
+    def _check_index(self, folder: Path, clip: ClipLayout | None) -> None:
         from benchbench.models.clip.layout import clip_identity
 
         from .pools.layout import check_files, find_pictures, read_facts, refuse_other_clip
@@ -211,7 +203,7 @@ class KNN(Generator):
         self._refuse_few(facts["count"])
         find_pictures(folder, facts, Path(self.pictures).expanduser() if self.pictures else None, subject)
         if clip is not None:
-            refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip)}, subject)
+            refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip.folder)}, subject)
 
     def _check_pictures(self, folder: Path) -> None:
         from .pools.sources import list_pool

@@ -9,7 +9,7 @@ from aug_info import make_batch, make_info, seeded
 from torchvision.transforms.v2 import functional as reference
 
 from benchbench.errors import UsageError
-from benchbench_plugins.augmentations._boxes import box_mask, squares
+from benchbench_plugins.augmentations._mixing import box_mask, squares
 from benchbench_plugins.augmentations.cutout import CutOut
 
 BLACK = torch.zeros(1, dtype=torch.uint8)

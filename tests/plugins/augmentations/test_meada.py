@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,23 @@ from benchbench.training.evaluate import Normalise
 from benchbench.training.loop import train_classifier
 from benchbench.training.recipes import Recipe
 from benchbench_plugins.augmentations import adversarial
-from benchbench_plugins.augmentations.adversarial import Ascent, balanced_choice, logits_and_features, quantised
+from benchbench_plugins.augmentations.adversarial import (
+    balanced_choice,
+    logits_and_features,
+    objective,
+    quantised,
+    siblings,
+)
 from benchbench_plugins.augmentations.meada import MEADA
 from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, build
 
 SIDE, CLASSES = 4, 3
 INFO = make_info(CLASSES, SIDE)
 WIDTH = 3 * SIDE**2
+
+
+def ascent(steps, gamma=1.0, eta=10.0):
+    return MEADA(ascent_steps=steps, gamma=gamma, eta=eta)
 
 
 class Linear(torch.nn.Module):
@@ -91,7 +101,7 @@ def by_hand(images, labels, steps, rate, gamma, eta) -> torch.Tensor:
 @pytest.mark.parametrize(("steps", "gamma", "eta"), [(1, 1.0, 10.0), (4, 0.0, 0.0), (4, 0.0, 2.0), (5, 30.0, 0.5)])
 def test_the_ascent_on_a_linear_model_in_closed_form(steps, gamma, eta):
     images, labels = middle()
-    found = Ascent(steps, 20.0, gamma, eta).siblings(Linear().eval(), images, labels, INFO)
+    found = siblings(ascent(steps, gamma, eta), Linear().eval(), images, labels, INFO)
     exact = by_hand(images, labels, steps, 20.0, gamma, eta)
     shift, scale = (torch.tensor(values).double()[:, None, None] for values in (INFO.mean, INFO.std))
     exact = 255 * (exact * scale + shift)
@@ -103,10 +113,9 @@ def test_the_ascent_on_a_linear_model_in_closed_form(steps, gamma, eta):
 
 def test_the_step_of_an_image_does_not_depend_on_the_batch(monkeypatch):
     images, labels = middle(50)
-    ascent = Ascent(3, 20.0, 1.0, 10.0)
-    together = ascent.siblings(Curved().eval(), images, labels, INFO)
+    together = siblings(ascent(3), Curved().eval(), images, labels, INFO)
     monkeypatch.setattr(adversarial, "_batch_size", lambda images: 7)
-    apart = ascent.siblings(Curved().eval(), images, labels, INFO)
+    apart = siblings(ascent(3), Curved().eval(), images, labels, INFO)
     assert (together.int() - apart.int()).abs().max() <= 1  # a rounding
     assert (together == apart).float().mean() > 0.999
 
@@ -134,7 +143,7 @@ def test_every_term_pulls_its_way():
     model = sharp()
 
     def after(gamma, eta):
-        made = Ascent(10, 20.0, gamma, eta).siblings(model, images, labels, INFO)
+        made = siblings(ascent(10, gamma, eta), model, images, labels, INFO)
         return terms(model, made, labels, images)
 
     before, wrong, unsure, near = terms(model, images, labels, images), after(0, 0), after(0, 10), after(200, 0)
@@ -147,14 +156,13 @@ def test_every_term_pulls_its_way():
 def test_the_objective_rises_with_every_step():
     images, labels = middle(40)
     model = sharp()
-    ascent = Ascent(1, 20.0, 1.0, 10.0)
     with torch.no_grad():
         anchor = model.features(normal(images))
     values = []
     for steps in range(6):
-        made = replace(ascent, steps=steps).siblings(model, images, labels, INFO)
+        made = siblings(ascent(steps), model, images, labels, INFO)
         with torch.no_grad():
-            values.append(float(ascent.objective(*logits_and_features(model, normal(made)), labels, anchor).mean()))
+            values.append(float(objective(ascent(1), *logits_and_features(model, normal(made)), labels, anchor).mean()))
     assert values == sorted(values)
     assert values[-1] > values[0] + 0.1
 
@@ -197,9 +205,9 @@ def test_the_papers_networks_give_what_forward_and_the_input_of_its_last_layer_g
     for handle in handles:
         handle.remove()
     assert all(map(torch.equal, found, expected))
-    ascent, anchor = Ascent(1, 20.0, 1.0, 10.0), torch.zeros_like(found[1])
+    anchor = torch.zeros_like(found[1])
     slopes = [
-        torch.autograd.grad(ascent.objective(*pair, torch.arange(3), anchor).sum(), pixels)
+        torch.autograd.grad(objective(ascent(1), *pair, torch.arange(3), anchor).sum(), pixels)
         for pair in (found, expected)
     ]
     assert torch.equal(slopes[0][0], slopes[1][0])
@@ -235,7 +243,7 @@ def test_quantising_rounds_and_clamps():
 def test_no_step_is_the_image_itself_and_infinite_pixels_are_refused():
     images, labels = make_batch(10, SIDE, CLASSES)
     model = Linear().eval()
-    assert torch.equal(Ascent(0, 20.0, 1.0, 10.0).siblings(model, images, labels, INFO), images)
+    assert torch.equal(siblings(ascent(0), model, images, labels, INFO), images)
     with pytest.raises(BenchError, match=r"^meada:ascent_rate=1e\+38: adversarial pixels are no longer finite; lower"):
         MEADA(ascent_rate=1e38, gamma=1e3).grow(model, images, labels, seeded(), INFO)
 

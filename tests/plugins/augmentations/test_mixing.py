@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms import v2
 
 from benchbench_plugins.augmentations import _mixing
-from benchbench_plugins.augmentations._boxes import centred_box
+from benchbench_plugins.augmentations._mixing import centred_box
 from benchbench_plugins.augmentations.cutmix import CutMix
 from benchbench_plugins.augmentations.mixup import MixUp
 

@@ -14,15 +14,17 @@ from torchvision.transforms import InterpolationMode, autoaugment
 
 from benchbench.errors import UsageError
 from benchbench.plugins.parameters import build
-from benchbench_plugins.augmentations import _subpolicies
-from benchbench_plugins.augmentations._plan import IDENTITY, OPERATORS, perform
-from benchbench_plugins.augmentations._spaces import (
+from benchbench_plugins.augmentations import autoaugment as autoaugment_plugin
+from benchbench_plugins.augmentations._plan import (
     AUGMIX,
     AUGMIX_ALL,
     AUTOAUGMENT,
+    IDENTITY,
+    OPERATORS,
     RANDAUGMENT,
     augmix_space,
     autoaugment_space,
+    perform,
 )
 from benchbench_plugins.augmentations.augmix import AugMix, mixed
 from benchbench_plugins.augmentations.autoaugment import AutoAugment
@@ -84,7 +86,7 @@ def test_numbers_of_operators():
 @pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
 def test_subpolicies_are_the_published_ones(policy):
     theirs = autoaugment.AutoAugment(autoaugment.AutoAugmentPolicy(policy)).policies
-    ours = _subpolicies.subpolicies(policy, AUTOAUGMENT)
+    ours = autoaugment_plugin.subpolicies(policy, AUTOAUGMENT)
     assert ours.which.shape == (25, 2)
     for row, pair in enumerate(theirs):
         for column, (name, probability, magnitude) in enumerate(pair):
@@ -114,7 +116,7 @@ def test_randaugment_equals_torchvision(plugin, height, width):
 @pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
 def test_autoaugment_equals_torchvision(policy, height, width, monkeypatch):
     count, images = 60, pictures(60, height, width, seed=width)
-    table = _subpolicies.subpolicies(policy, AUTOAUGMENT)
+    table = autoaugment_plugin.subpolicies(policy, AUTOAUGMENT)
     theirs = autoaugment.AutoAugment(autoaugment.AutoAugmentPolicy(policy))
     drawn = SpyRng(np.random.default_rng(height))
     plan = AutoAugment(policy=policy).plan(count, height, width, drawn)
@@ -196,7 +198,7 @@ def test_autoaugment_draws_each_subpolicy_and_its_probabilities(policy):
     count = 40_000
     drawn = SpyRng(np.random.default_rng(1))
     plan = AutoAugment(policy=policy).plan(count, 32, 32, drawn)
-    table = _subpolicies.subpolicies(policy, AUTOAUGMENT)
+    table = autoaugment_plugin.subpolicies(policy, AUTOAUGMENT)
     chosen = drawn.integers_drawn[0]
     for row in range(25):
         here = chosen == row

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from policy_reference import one_by_one, pictures
 
-from benchbench_plugins.augmentations import _geometry
+from benchbench_plugins.augmentations import _operators
 from benchbench_plugins.augmentations._plan import OPERATORS, PIXELS, Plan, as_uint8, perform, pieces
 
 FACTORS = (-0.9, -0.81, -0.27, -0.1, 0.0, 0.06, 0.27, 0.63, 0.9)
@@ -61,7 +61,7 @@ def test_colour_operators_equal_torchvision(name, height, width):
 
 def sources(name, magnitudes, height, width):
     """Source coordinates ``(n, H, W)`` of all pixels in float64, rows and columns."""
-    maps = getattr(_geometry, {"ShearX": "shear_x", "ShearY": "shear_y", "Rotate": "rotate"}[name])(
+    maps = getattr(_operators, {"ShearX": "shear_x", "ShearY": "shear_y", "Rotate": "rotate"}[name])(
         magnitudes, height, width
     )
     y, x = np.meshgrid(np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2, indexing="ij")

@@ -155,7 +155,7 @@ def test_an_archive_without_a_batch_is_refused(root, tmp_path, archive, monkeypa
 def test_the_second_time_calls_no_reader(root, monkeypatch, context_of):
     dataset = CIFAR10(path=str(root))
     first = dataset.info()
-    monkeypatch.setattr(cifar, "_library", None)
+    monkeypatch.setattr(CIFAR10, "_library", None)
     monkeypatch.setattr(cifar, "plain", None)
     begun = time.process_time()
     assert dataset.info() == first

@@ -18,9 +18,9 @@ from benchbench.errors import UsageError
 from benchbench.models import autoencoder as diffusion_vae
 from benchbench.models.autoencoder import open_autoencoder
 from benchbench.models.diffusion import sampling as diffusion
+from benchbench.models.diffusion.layout import scheduler_names, steps_taken
 from benchbench.models.diffusion.parts import TextEncoder
 from benchbench.models.diffusion.sampling import open_text_to_image
-from benchbench.models.diffusion.schedulers import scheduler_names, steps_taken
 from benchbench.plugins.locate import locate
 
 PROMPTS = ["a photo of the digit two", "an image of the digit zero", "a photo of the digit two"]

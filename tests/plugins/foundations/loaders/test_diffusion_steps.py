@@ -6,9 +6,9 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, StableDiffusionPipeline
 
 from benchbench.errors import BenchError
+from benchbench.models.diffusion.layout import scheduler_names
 from benchbench.models.diffusion.parts import load_parts
-from benchbench.models.diffusion.schedulers import scheduler_names
-from benchbench.models.diffusion.steps import denoise, make_scheduler
+from benchbench.models.diffusion.sampling import denoise, make_scheduler
 
 
 @cache

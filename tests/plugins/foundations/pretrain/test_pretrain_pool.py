@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchbench.models.clip.model import clip_identity, open_clip_model
+from benchbench.models.clip.layout import clip_identity
+from benchbench.models.clip.model import open_clip_model
 from benchbench_plugins.foundations.glyph import GlyphCLIP, GlyphPool
 from benchbench_plugins.foundations.pretrain import pool
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS, caption

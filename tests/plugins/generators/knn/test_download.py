@@ -19,7 +19,8 @@ import pytest
 from loopback import Loopback, body, drip, endless, hang, in_turn, picture, png, raw, redirect, status
 from PIL import Image
 
-from benchbench_plugins.generators.knn.download import connection, downloader
+from benchbench_plugins.generators.knn import download
+from benchbench_plugins.generators.knn.download import connection
 from benchbench_plugins.generators.knn.download.connection import judge
 from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
 from benchbench_plugins.generators.knn.pools.server import linked_pictures
@@ -32,7 +33,7 @@ BIG = b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(downloader, "PAUSE_S", 0.01)
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_redirects_are_judged_like_first_links(web, place, word):
 def test_a_redirect_into_the_private_network_never_connects(web, monkeypatch):
     """The first server plays a public one; the second is on the same interface under another address."""
     monkeypatch.setattr(
-        downloader, "judge", lambda address, allow_private: None if address == "127.0.0.1" else judge(address)
+        download, "judge", lambda address, allow_private: None if address == "127.0.0.1" else judge(address)
     )
     with Loopback() as inner:
         place = inner.put("/secret", picture(1)).replace("127.0.0.1", "127.0.0.2")
@@ -319,7 +320,7 @@ def test_a_name_is_resolved_once_and_the_answer_is_where_it_connects(web, monkey
 
 def test_a_name_with_one_forbidden_address_is_refused_whole(web, monkeypatch):
     monkeypatch.setattr(connection, "resolve", lambda *_: ["127.0.0.1", "10.0.0.1"])
-    monkeypatch.setattr(downloader, "judge", lambda address, allow_private: "private" if address[:3] == "10." else None)
+    monkeypatch.setattr(download, "judge", lambda address, allow_private: "private" if address[:3] == "10." else None)
     assert reason(f"http://pictures.example:{web.server_address[1]}/x") == "refused address (private)"
     assert not web.asked
 
@@ -412,8 +413,8 @@ def imported(path) -> set[str]:
 
 def test_the_downloader_stands_alone_behind_the_server():
     """It knows nothing of pools and pictures, and the server's module alone opens its one door."""
-    package = Path(downloader.__file__).parent
-    assert set().union(*map(imported, package.glob("*.py"))) == {".connection", ".downloader"}
+    package = Path(download.__file__).parent
+    assert set().union(*map(imported, package.glob("*.py"))) == {".connection"}
     users = {
         path.name
         for path in package.parent.rglob("*.py")

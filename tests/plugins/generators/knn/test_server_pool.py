@@ -18,7 +18,7 @@ import pytest
 from loopback import Loopback, body, drip, endless, hang, in_turn, picture, png, raw, redirect, status
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench_plugins.generators.knn.download import downloader
+from benchbench_plugins.generators.knn import download
 from benchbench_plugins.generators.knn.pools import Backend, Hit, Missing, Options, Picture, open_backend, server
 
 LIMITS = Options(allow_private=True, timeout_s=4.0, deadline_s=8.0, retries=0)
@@ -44,7 +44,7 @@ class ClipClient:
 
 @pytest.fixture(autouse=True)
 def client(monkeypatch):
-    monkeypatch.setattr(downloader, "PAUSE_S", 0.01)
+    monkeypatch.setattr(download, "PAUSE_S", 0.01)
     module = types.ModuleType("clip_retrieval.clip_client")
     module.json = json
     exec(compile(CLIENT, "stand-in", "exec"), module.__dict__)
@@ -317,7 +317,7 @@ def test_a_strangers_server_is_asked_slowly(web, monkeypatch):
     web.put("/knn-service", answers([]))
     opened(web).search(np.repeat(ROW, 4, axis=0), 1)
     assert not naps
-    monkeypatch.setattr(downloader.Downloader, "is_public", lambda *_: True)
+    monkeypatch.setattr(download.Downloader, "is_public", lambda *_: True)
     opened(web).search(np.repeat(ROW, 4, axis=0), 1)
     assert naps == [server.PAUSE_S] * 3
 
