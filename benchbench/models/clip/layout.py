@@ -1,4 +1,4 @@
-"""What the folder of a CLIP must hold to be used here, and what a plan can know of it, from its JSON files alone."""
+"""Checks the folder of a CLIP and reads the facts that a plan needs, from its JSON files alone."""
 
 from __future__ import annotations
 

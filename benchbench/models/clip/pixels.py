@@ -1,4 +1,4 @@
-"""What a CLIP sees of images: its image processor and random crops, on batches of tensors."""
+"""Pixels for a CLIP: its image processor and random crops, on batches of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan can know of a Stable Diffusion model: its folder, its schedulers and their steps; imports no torch.
+"""Facts for plans about a Stable Diffusion model: its folder, its schedulers and their steps; imports no torch.
 
 A folder is checked by reading its JSON files only. The schedulers are read from diffusers' own text.
 """

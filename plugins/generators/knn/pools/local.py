@@ -26,7 +26,7 @@ from .sources import Reader
 
 
 class LocalIndex:
-    """A :class:`.Backend` over a folder of :mod:`.layout`; opens its files when they are first needed."""
+    """A :class:`.Backend` over an index of ``bench index build``; opens its files when they are first needed."""
 
     def __init__(self, name: str, folder: Path, clip: Mapping[str, str] | None, options: Options) -> None:
         """Read what the index is.

@@ -1,4 +1,4 @@
-"""What a pool of pictures is made of: a folder tree, WebDataset tars or parquet files with the bytes inside.
+"""Lists and reads a pool of pictures: a folder tree, WebDataset tars or parquet files with the bytes inside.
 
 Listing names every picture in a fixed order without decoding one; reading gives the bytes of one by its entry. Nothing
 is ever unpacked to disk, so that a tar member with a hostile name is a string like any other.
