@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
     from .reporting.report import Report as Report
-    from .results.csv import csv_text as csv_text
     from .results.folder import Record as Record
-    from .results.frame import load_results as load_results
+    from .results.rows import csv_text as csv_text
+    from .results.rows import load_results as load_results
     from .results.table import Table as Table
     from .results.table import build_table as build_table
-    from .running.api import run as run
+    from .running.run import run as run
     from .running.work import run_step as run_step
 
 _PLACES = {
-    "run": "running.api",
-    "load_results": "results.frame",
+    "run": "running.run",
+    "load_results": "results.rows",
     "Record": "results.folder",
     "Table": "results.table",
     "build_table": "results.table",
-    "csv_text": "results.csv",
+    "csv_text": "results.rows",
     "Executor": "plugins.executor",
     "Running": "plugins.executor",
     "run_step": "running.work",

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchbench.errors import UsageError
+from benchbench.planning.options import make_request
 from benchbench.planning.plan import make_plan
-from benchbench.planning.request import make_request
 from benchbench.planning.spec import parse_chain
 from benchbench.store.store import Store
 

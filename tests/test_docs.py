@@ -188,7 +188,7 @@ def test_the_way_of_a_value_names_files_that_are_there():
 
 
 def test_the_columns_of_the_leaderboard_are_explained_in_their_order():
-    from benchbench.results.csv import LEADING
+    from benchbench.results.rows import LEADING
 
     table = text(ROOT / "docs/results.md").split("## leaderboard.csv")[1]
     first = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)

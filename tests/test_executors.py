@@ -148,7 +148,7 @@ def test_workers_die_with_their_parent(world):
     """However it died: an orphan would hold the lock and the memory for hours."""
     call = {"results": str(world.results), "executor": "processes", "workers": 1}
     call |= world.options(arch="sleep", gen="real", metric="none")
-    code = "import json, sys; from benchbench.running import api; api.run(**json.loads(sys.argv[1]))"
+    code = "import json, sys; from benchbench.running.run import run; run(**json.loads(sys.argv[1]))"
     parent = subprocess.Popen([sys.executable, "-c", code, json.dumps(call)])
     try:
         for _ in range(600):

@@ -18,7 +18,7 @@ LATE = (
     "benchbench/training/",
     "benchbench/statistics/",
     "benchbench/models/",
-    "benchbench/results/frame.py",
+    "benchbench/results/rows.py",
     "benchbench/pictures/augmented.py",
 )
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "timm", "sklearn", "pandas", "torch_fidelity"}

@@ -12,17 +12,15 @@ from toys import World
 from typer.testing import CliRunner
 
 from benchbench.cli.options import takes_experiment
-from benchbench.planning.options import Request, option, options_of, words
+from benchbench.planning.options import Request, make_request, option, options_of, words
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
-from benchbench.reporting.markdown import markdown_text
-from benchbench.results.csv import csv_text
+from benchbench.reporting.text import markdown_text
 from benchbench.results.folder import read_records
 from benchbench.results.record import Record
+from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
-from benchbench.running import api
 from benchbench.running.executors import choose_executor
-from benchbench.running.run import carry_out, inspect
+from benchbench.running.run import Silent, carry_out, inspect
 from benchbench.store.store import Store
 
 
@@ -48,7 +46,7 @@ def plan_of(world: World, **options) -> Plan:
 def carried_out(world: World, plan: Plan) -> list[Record]:
     store = Store(world.results / "artifacts")
     executor = choose_executor("inline", None, len(plan.steps), "cpu")
-    return carry_out(plan, world.results, store, api.Silent(), executor, inspect(plan, store)).records
+    return carry_out(plan, world.results, store, Silent(), executor, inspect(plan, store)).records
 
 
 def test_an_axis_that_is_declared_is_on_the_command_line():

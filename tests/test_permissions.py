@@ -9,8 +9,7 @@ import pytest
 
 from benchbench.cli import run_command
 from benchbench.errors import UsageError
-from benchbench.planning.preflight import check_needs
-from benchbench.planning.resolved import ResolvedPlugin
+from benchbench.planning.resolved import ResolvedPlugin, check_needs
 from benchbench.plugins import Generator, RequiredFile, Requirements
 from benchbench.plugins.catalog import Entry
 

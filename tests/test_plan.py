@@ -11,8 +11,8 @@ from toys import World
 
 from benchbench.errors import UsageError
 from benchbench.planning import plan as planning
+from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
 from benchbench.results.folder import read_records
 
 
@@ -223,7 +223,7 @@ def test_what_a_model_needs_is_asked_again_once_it_is_here(world, tmp_path, monk
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text("abc")
 
-    monkeypatch.setattr("benchbench.planning.preflight.download_foundation", fetch)
+    monkeypatch.setattr("benchbench.planning.resolved.download_foundation", fetch)
     request = planning_request(world.options(learner="toyhub"))
     with pytest.raises(UsageError, match=r"^toyhub.py: needs the package no_such_package, which is not installed"):
         planning.make_plan(request, download=True)
@@ -431,7 +431,7 @@ def test_a_dataset_folder_counts_by_content_and_not_by_place(world, tmp_path):
 
 
 def planning_request(options):
-    from benchbench.planning.request import make_request
+    from benchbench.planning.options import make_request
 
     return make_request(options)
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.planning.request import Request, make_request, read_suite
+from benchbench.planning.options import Request, make_request, read_suite
 from benchbench.planning.spec import Spec, chain_text
 
 
@@ -208,7 +208,7 @@ def test_what_the_default_suite_says_besides_is_no_option():
 def test_the_baseline_is_known_without_importing_a_generator():
     program = (
         "import sys; from benchbench.planning.plan import make_plan;"
-        "from benchbench.planning.request import make_request;"
+        "from benchbench.planning.options import make_request;"
         "plan = make_plan(make_request({'data': 'digits', 'arch': 'resnet18', 'metric': 'none'}));"
         "assert [cell.setting.gen for cell in plan.cells] == ['real'];"
         "sys.exit(any('generators.' in name and 'generators.real' not in name for name in sys.modules))"

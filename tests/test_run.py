@@ -16,9 +16,8 @@ from benchbench.plugins import Plugin
 from benchbench.plugins.images import ImageSet
 from benchbench.results.folder import Record, read_records
 from benchbench.results.table import build_table
-from benchbench.running.api import Silent
 from benchbench.running.executors import choose_executor
-from benchbench.running.run import _Keeper, inspect
+from benchbench.running.run import Silent, _Keeper, inspect
 from benchbench.store.store import Store
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
-from benchbench.planning.request import make_request
-from benchbench.running import api
+from benchbench.running.run import run
 
 #: The stages of a run with all of them, and the options of a command in their folder.
 STAGES = ("data", "fit", "sample", "train", "score")
@@ -296,12 +296,12 @@ class World:
         return make_plan(make_request(self.options(**options)))
 
     def run(self, executor: str = "inline", workers: int | None = None, **options: Any) -> list[Any]:
-        return api.run(results=self.results, executor=executor, workers=workers, **self.options(**options))
+        return run(results=self.results, executor=executor, workers=workers, **self.options(**options))
 
     def process(self, environment: dict[str, str] | None = None, executor: str = "inline", **options: Any) -> Any:
         """Start the same run in a process of its own."""
         call = {"results": str(self.results), "executor": executor, "workers": 2, **self.options(**options)}
-        code = "import json, sys; from benchbench.running import api; api.run(**json.loads(sys.argv[1]))"
+        code = "import json, sys; from benchbench.running.run import run; run(**json.loads(sys.argv[1]))"
         command = [sys.executable, "-c", code, json.dumps(call)]
         return subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.PIPE)
 

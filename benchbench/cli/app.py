@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import cache, check, doctor, fetch, gallery, listing, new, planning, report, running, show, why
+from . import cache, check, doctor, fetch, gallery, listing, new, report, running, show, why
 from .extensions import ExtensibleGroup
 
 EPILOG = """Examples:
@@ -45,7 +45,7 @@ def _options(
 
 
 app.command("run")(running.run)
-app.command("plan")(planning.plan)
+app.command("plan")(running.plan)
 app.command("list")(listing.list_plugins)
 app.command("show")(show.show)
 app.command("fetch")(fetch.fetch)

@@ -58,7 +58,7 @@ def gallery(
     """
     from ..errors import UsageError
     from ..machine import quiet_threads
-    from ..planning.request import make_request
+    from ..planning.options import make_request
     from ..planning.spec import integer
 
     quiet_threads()
@@ -96,8 +96,7 @@ class _Gallery:
             self.learner, self.arch = self._trainer(request)
 
     def _bind(self, kind: str, spec: Spec, preset: str | None = None) -> ResolvedPlugin:
-        from ..planning.preflight import check_needs
-        from ..planning.resolved import resolve, with_hashed_paths
+        from ..planning.resolved import check_needs, resolve, with_hashed_paths
 
         info = None if kind == "dataset" else self.info
         resolved = resolve(kind, spec, preset or self.preset, info)

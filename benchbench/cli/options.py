@@ -63,7 +63,7 @@ def _gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a request: those of the suite file, then those that were given; a switch turns off."""
     options: dict[str, Any] = {}
     if suite is not None:
-        from ..planning.request import read_suite
+        from ..planning.options import read_suite
 
         options |= read_suite(suite)
     given = {name: False if value is True else value for name, value in given.items() if value is not False}

@@ -24,7 +24,7 @@ def report(
     """Write the reports (tables and plots) from the records, and print the table; `bench list report` names them."""
     from ..errors import UsageError
     from ..reporting.leaderboard import chosen_reports, write_leaderboard
-    from ..reporting.terminal import print_table
+    from ..reporting.text import print_table
     from ..results.folder import read_records
 
     if not (results / "records").is_dir():

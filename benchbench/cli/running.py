@@ -1,4 +1,7 @@
-"""``bench run``: plan, run what is missing, tabulate."""
+"""``bench run``: plan, run what is missing, tabulate.
+
+``bench plan``: the same options as ``run``; shows what would run and runs nothing.
+"""
 
 from __future__ import annotations
 
@@ -54,3 +57,16 @@ def _at_address(executor: str, address: str) -> str:
     if spec.name != "ray" or "address" in spec.values:
         raise UsageError(f"--ray-address {address}: goes with --executor ray, not with --executor {executor}")
     return str(spec.with_value("address", address))
+
+
+@o.takes_experiment()
+def plan(
+    experiment: dict[str, Any],
+    results: o.Results = Path("results"),
+    cells: Annotated[bool, typer.Option("--cells", help="List every cell and step.")] = False,
+    as_json: o.Json = False,
+) -> None:
+    """Show cells, stages, what is cached and how long the rest will take; runs nothing, imports no torch."""
+    from . import session
+
+    session.show_plan(experiment, results, cells=cells, as_json=as_json)

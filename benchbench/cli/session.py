@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..planning.estimates import Timings, by_stage, duration
+from ..planning.options import make_request
 from ..planning.plan import Plan, make_plan
-from ..planning.request import make_request
 from ..reporting.leaderboard import Leaderboard
 from ..running.executors import ChosenExecutor, choose_executor
 from ..running.run import Status, carry_out, check_writable, inspect, write_tables
@@ -58,7 +58,7 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
 def _conclude(
     plan: Plan, records: list[Any], errors: dict[str, str], chosen: Choices, store: Store, took: float
 ) -> int:
-    from ..reporting.terminal import print_table
+    from ..reporting.text import print_table
     from ..results.table import build_table
 
     board = write_tables(plan, chosen.results, store)

@@ -7,7 +7,7 @@ from functools import cache
 
 from ..errors import UsageError
 from ..plugins.catalog import Entry, catalog, load
-from .request import read_suite
+from .options import read_suite
 from .resolved import ResolvedPlugin
 from .spec import Spec, chain_text
 

@@ -21,10 +21,16 @@ from . import subsets
 from .cells import Generation, PlannedCell, Subset, Training, Transform, make_cell
 from .chains import aug_text, expand_augs
 from .estimates import prior
-from .options import Request
-from .preflight import absent_models, check_foundation, check_needs
-from .request import read_suite
-from .resolved import ResolvedPlugin, foundation_hash, resolve, with_hashed_paths
+from .options import Request, read_suite
+from .resolved import (
+    ResolvedPlugin,
+    absent_models,
+    check_foundation,
+    check_needs,
+    foundation_hash,
+    resolve,
+    with_hashed_paths,
+)
 from .spec import Spec, chain_text
 from .steps import PROTOCOL, Step, digest, info_to_json
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import BenchError, UsageError
-from ..planning.preflight import check_needs
-from ..planning.resolved import resolve
+from ..planning.resolved import check_needs, resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, reason
 from ..results.folder import read_records

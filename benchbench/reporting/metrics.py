@@ -1,8 +1,9 @@
-"""What metrics say of generated images, as grids: a line for each generation, the columns that a metric declares."""
+"""What metrics say of generated images: a line for each generation, the columns that a metric declares."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..plugins.metric import Column
 from ..results.table import Generation, Scores
@@ -10,6 +11,39 @@ from . import grid as layout
 from .grid import Grid
 
 _ARROWS = {"less": " ↓", "more": " ↑", None: ""}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one metric says with one extractor: numbers on different features are never compared.
+
+    Attributes:
+        metric: its spelling.
+        extractor: the id of its features, ``"mixed"`` where the draws of a generation differ in it.
+        lines: each generation with its scores.
+        columns: those that the metric declares and that have a number.
+    """
+
+    metric: str
+    extractor: str
+    lines: tuple[tuple[Generation, Scores], ...]
+    columns: tuple[Column, ...]
+
+    def notes(self) -> list[str]:
+        """Return the sentences to read the numbers by."""
+        return list(_notes(self.lines))
+
+
+def scored(generations: Sequence[Generation]) -> Iterator[Scored]:
+    """Yield what each metric says of generations, by metric and extractor."""
+    groups: dict[tuple[str, str], list[tuple[Generation, Scores]]] = {}
+    for made in generations:
+        for scores in made.scores:
+            groups.setdefault((scores.metric, scores.values.get("extractor", "")), []).append((made, scores))
+    for (metric, extractor), lines in sorted(groups.items(), key=lambda group: group[0]):
+        declared = {column.key: column for _, scores in lines for column in scores.columns}
+        shown = [column for key, column in declared.items() if any(key in scores.values for _, scores in lines)]
+        yield Scored(metric, extractor, tuple(lines), tuple(shown))
 
 
 def metric_grids(title: str, generations: Sequence[Generation], *, short: bool = False) -> Iterator[Grid]:
@@ -20,23 +54,17 @@ def metric_grids(title: str, generations: Sequence[Generation], *, short: bool =
         generations: what was scored.
         short: leave out how many images and draws are behind the numbers.
     """
-    groups: dict[tuple[str, str], list[tuple[Generation, Scores]]] = {}
-    for made in generations:
-        for scores in made.scores:
-            groups.setdefault((scores.metric, scores.values.get("extractor", "")), []).append((made, scores))
-    for (metric, extractor), chosen in sorted(groups.items(), key=lambda group: group[0]):
-        heading = f"Metric {metric}: {title}"
-        declared = {column.key: column for _, scores in chosen for column in scores.columns}
-        shown = [column for key, column in declared.items() if any(key in scores.values for _, scores in chosen)]
-        if extractor == "mixed":
-            names = ", ".join(dict.fromkeys(made.setting.gen for made, _ in chosen))
+    for found in scored(generations):
+        heading = f"Metric {found.metric}: {title}"
+        if found.extractor == "mixed":
+            names = ", ".join(dict.fromkeys(made.setting.gen for made, _ in found.lines))
             note = f"Draws were scored with different feature extractors and are not averaged: {names}."
             yield Grid(heading, (), (), (note,))
-        elif shown:
+        elif found.columns:
             first, last = ("generator", ">generated"), (">draws", ">scored / reference")
-            headers = (*first, *map(_heading, shown), *(() if short else last))
-            rows = tuple(_line(made, scores, shown)[: len(headers)] for made, scores in chosen)
-            yield Grid(heading, headers, rows, tuple(_notes(chosen)))
+            headers = (*first, *(f">{heading_of(column)}" for column in found.columns), *(() if short else last))
+            rows = tuple(_line(made, scores, found.columns)[: len(headers)] for made, scores in found.lines)
+            yield Grid(heading, headers, rows, tuple(found.notes()))
 
 
 def _line(made: Generation, scores: Scores, shown: Sequence[Column]) -> tuple[str, ...]:
@@ -45,8 +73,9 @@ def _line(made: Generation, scores: Scores, shown: Sequence[Column]) -> tuple[st
     return made.setting.gen, layout.images(made), *numbers, str(made.draws), scored
 
 
-def _heading(column: Column) -> str:
-    return f">{column.title}{_ARROWS[column.better]}"
+def heading_of(column: Column) -> str:
+    """Return a column's title with an arrow in the direction that is better, if one is."""
+    return f"{column.title}{_ARROWS[column.better]}"
 
 
 def _notes(chosen: Sequence[tuple[Generation, Scores]]) -> Iterator[str]:

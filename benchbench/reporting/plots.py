@@ -1,4 +1,4 @@
-"""Plots of the pivots: accuracy against real images, by augmentation, by architecture; error bars over trainings.
+"""Plots: accuracy of the pivots, with error bars over trainings, and what metrics say of the generated images.
 
 The same records give the same bytes with one version of Matplotlib.
 """
@@ -14,7 +14,9 @@ from typing import Any
 
 from ..files import safe_name
 from ..pictures.canvas import png, write_png
-from ..results.table import Table
+from ..plugins.metric import Column
+from ..results.table import Generation, Scores, Table, natural
+from .metrics import Scored, heading_of, scored
 from .pivots import SIZES, Line, Pivot, Value, pivots
 
 #: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
@@ -25,6 +27,8 @@ STYLES = ("-", "-.", ":")
 DOTS_PER_INCH = 120
 #: Lines in one panel beyond which each architecture gets its own.
 MOST_LINES = 12
+#: Letters of a generator's spelling beyond which a legend names it and not the axis.
+MOST_LETTERS = 16
 #: Inches of one panel, and of a letter of text; a categorical axis grows with its values.
 PANEL, LETTER = (4.6, 3.3), 0.075
 STYLE = {
@@ -51,7 +55,7 @@ class Look:
 
 
 def write_plots(table: Table, results: Path) -> list[Path]:
-    """Draw every pivot of a table and return the files; those that say the same already are not touched.
+    """Draw every plot of a table and return the files; those that say the same already are not touched.
 
     Args:
         table: what to draw.
@@ -60,12 +64,18 @@ def write_plots(table: Table, results: Path) -> list[Path]:
     Raises:
         BenchError: a file cannot be written.
     """
-    paths = []
-    for pivot in pivots(table):
-        if not any(_known(value) for line in pivot.lines for value in line.values):
-            continue
-        paths.append(write_png(draw(pivot), results / "figures" / plot_name(pivot)))
-    return paths
+    drawn = [
+        (plot_name(pivot), draw(pivot))
+        for pivot in pivots(table)
+        if any(_known(value) for line in pivot.lines for value in line.values)
+    ]
+    drawn += [(plot.name, png(plot.figure, STYLE)) for plot in metric_plots(table)]
+    return [write_png(content, results / "figures" / name) for name, content in drawn]
+
+
+def plot_names(table: Table) -> list[str]:
+    """Return the paths of a table's plots below ``figures/``, in the order in which they are shown."""
+    return [*map(plot_name, pivots(table)), *(plot.name for plot in metric_plots(table))]
 
 
 def plot_name(pivot: Pivot) -> str:
@@ -254,3 +264,125 @@ def _source(line: Line) -> tuple[str, str, int | None]:
 
 def _key(line: Line) -> tuple[Any, ...]:
     return line.learner, line.arch, *_source(line), line.baseline, line.averaged
+
+
+@dataclass(frozen=True)
+class MetricPlot:
+    """What one metric says of the generations of a dataset: a panel for each column that has a better direction.
+
+    Attributes:
+        title: what the generations share, in words.
+        scored: the metric with every generation that it scored.
+        columns: the panels.
+    """
+
+    title: str
+    scored: Scored
+    columns: tuple[Column, ...]
+
+    @property
+    def name(self) -> str:
+        """Its path below ``figures/``; another setting, metric or extractor has another name."""
+        it = self.scored.lines[0][0].setting
+        digest = hashlib.sha256(f"{self.title} {self.scored.metric} {self.scored.extractor}".encode()).hexdigest()[:8]
+        metric = safe_name(self.scored.metric.replace(":", "-"), 40)
+        return f"{safe_name(it.data.replace(':', '-'))}/metric-{metric}-{it.preset}-{digest}.png"
+
+    def figure(self) -> Any:
+        """Draw it: values against the number of real images where that varies, else by generator."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        lines: dict[tuple[bool, Any, str], list[tuple[Generation, Scores]]] = {}
+        for made, scores in self.scored.lines:
+            it = made.setting
+            lines.setdefault((not it.baseline, natural(it.gen), it.gen), []).append((made, scores))
+        ordered = [(key[2], lines[key]) for key in sorted(lines)]
+        sizes = sorted({made.setting.n_real for made, _ in self.scored.lines})
+        legend = len(sizes) > 1 or max(len(gen) for gen, _ in ordered) > MOST_LETTERS
+        across, down = min(len(self.columns), 3), -(-len(self.columns) // 3)
+        figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        for at, column in zip(axes, self.columns, strict=False):
+            _draw_column(at, column, ordered, sizes, named=not legend)
+        for unused in axes[len(self.columns) :]:
+            unused.set_visible(False)
+        handles, names = axes[0].get_legend_handles_labels()
+        wide = 3.1 if len(sizes) > 1 else max(2.4, 0.3 * len(ordered) + 0.9)
+        right = 0.5 + LETTER * max(map(len, names)) if legend else 0.2
+        figure.set_size_inches(max(across * wide + right, 5.5), down * 2.6 + 0.9)
+        if legend:
+            figure.legend(handles, names, loc="outside right center", frameon=False)
+        letters = int(figure.get_figwidth() / LETTER)
+        title = f"Metric {self.scored.metric}: {self.title}; arrows point to what is better"
+        figure.suptitle(textwrap.fill(title, int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
+        draws = sorted({made.draws for made, _ in self.scored.lines})
+        many = "-".join(map(str, dict.fromkeys((draws[0], draws[-1]))))
+        means = "A single draw each" if draws == [1] else f"Means over {many} draws"
+        caption = " ".join((f"{means}, without error bars.", *self.scored.notes()))
+        figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
+        return figure
+
+
+def metric_plots(table: Table) -> list[MetricPlot]:
+    """Return a plot for each dataset, preset, metric and extractor with at least two numbers to compare in a column."""
+    groups: dict[tuple[Any, ...], list[Generation]] = {}
+    for made in table.generations:
+        it = made.setting
+        groups.setdefault((it.data, it.preset, it.subset, *sorted(it.more.items())), []).append(made)
+    found = []
+    for generations in groups.values():
+        it, sizes = generations[0].setting, {made.setting.n_real for made in generations}
+        facts = [f"{it.n_real:,} real images"] * (len(sizes) == 1) + [f"preset {it.preset}"]
+        title = ", ".join((it.data, *facts, *(f"{name} {value}" for name, value in it.more.items())))
+        for one in scored(generations):
+            columns = tuple(column for column in one.columns if column.better and len(_numbers(one, column)) > 1)
+            if columns and one.extractor != "mixed":
+                found.append(MetricPlot(title, one, columns))
+    return found
+
+
+def _numbers(one: Scored, column: Column) -> list[float]:
+    values = (scores.values.get(column.key) for _, scores in one.lines)
+    return [value for value in values if value is not None]
+
+
+def _draw_column(
+    at: Any,
+    column: Column,
+    lines: Sequence[tuple[str, Sequence[tuple[Generation, Scores]]]],
+    sizes: Sequence[int],
+    *,
+    named: bool,
+) -> None:
+    """Draw one panel: the baseline hollow and black, each generator in its colour; ``named``: below its point."""
+    several = len(sizes) > 1
+    for place, (gen, scores) in enumerate(lines):
+        baseline = scores[0][0].setting.baseline
+        rank = place - sum(points[0][0].setting.baseline for _, points in lines)
+        colour = BASELINE if baseline else COLOURS[rank % len(COLOURS)]
+        known = [(made.setting.n_real, one.values.get(column.key)) for made, one in scores]
+        points = [(size if several else place, value) for size, value in sorted(known) if value is not None]
+        if not points:
+            continue
+        at.plot(
+            *zip(*points, strict=True),
+            color=colour,
+            marker="o" if baseline else MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)],
+            markerfacecolor="white" if baseline else colour,
+            linestyle=("--" if baseline else STYLES[rank // len(COLOURS) % len(STYLES)]) if several else "none",
+            label=gen.lstrip("_"),
+        )
+        if baseline and not several:
+            at.axhline(points[0][1], color=BASELINE, linestyle=":", linewidth=0.8)
+    if several:
+        at.set_xscale("log", base=2)
+        at.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        at.set_xlabel("real images")
+    else:
+        at.set_xlim(-0.6, len(lines) - 0.4)
+        names = [gen if named else "" for gen, _ in lines]
+        at.set_xticks(range(len(lines)), names, rotation=40, ha="right", rotation_mode="anchor")
+    at.minorticks_off()
+    at.set_title(heading_of(column), fontsize=9, loc="left")

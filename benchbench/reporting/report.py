@@ -17,6 +17,8 @@ A report is a frozen dataclass whose fields are its options. It is given the tab
 
 Every installed report is written after each ``bench run`` and by ``bench report``; ``bench report --format best``
 writes this one alone. Publish it under the entry-point group ``benchbench.reports``.
+
+The reports that come with the harness: ``csv``, ``markdown`` and ``png``.
 """
 
 from __future__ import annotations
@@ -27,11 +29,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..files import write_atomic
 from ..plugins.base import Plugin
+from ..results.table import Table
 
 if TYPE_CHECKING:
     from ..results.table import Table
-
-__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,54 @@ class Report(Plugin):
         if not path.is_file() or path.read_bytes() != data:
             write_atomic(path, data)
         return path
+
+
+@dataclass(frozen=True)
+class CSV(Report):
+    """leaderboard.csv: one row per setting, for programs."""
+
+    def files(self) -> tuple[str, ...]:
+        """Return its one file."""
+        return ("leaderboard.csv",)
+
+    def write(self, table: Table, results: Path) -> list[Path]:
+        """Write it."""
+        from ..results.rows import csv_text
+
+        return [self.put(results / "leaderboard.csv", csv_text(table))]
+
+
+@dataclass(frozen=True)
+class Markdown(Report):
+    """leaderboard.md: the tables that people read, with the pictures of this folder."""
+
+    def files(self) -> tuple[str, ...]:
+        """Return its one file."""
+        return ("leaderboard.md",)
+
+    def write(self, table: Table, results: Path) -> list[Path]:
+        """Write it; it shows the plots of this table that there are, then every picture in ``figures/`` itself."""
+        from .plots import plot_names
+        from .text import markdown_text
+
+        plots = (results / "figures" / name for name in plot_names(table))
+        pictures = [*(path for path in plots if path.is_file()), *sorted(results.glob("figures/*.png"))]
+        figures = [path.relative_to(results).as_posix() for path in pictures]
+        return [self.put(results / "leaderboard.md", markdown_text(table, figures))]
+
+
+@dataclass(frozen=True)
+class PNG(Report):
+    """figures/*/*.png: plots of accuracy against what varies, with error bars, and of what metrics say."""
+
+    pictures: ClassVar[bool] = True
+
+    def files(self) -> tuple[str, ...]:
+        """Return the folder of all pictures."""
+        return ("figures/",)
+
+    def write(self, table: Table, results: Path) -> list[Path]:
+        """Draw every plot of the table."""
+        from .plots import write_plots
+
+        return write_plots(table, results)

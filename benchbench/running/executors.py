@@ -1,17 +1,29 @@
-"""Executors: the registry. What runs a step is :func:`benchbench.run_step`, wherever it arrives."""
+"""Executors: the registry. What runs a step is :func:`benchbench.run_step`, wherever it arrives.
+
+The executors of this machine.
+
+The executor ``inline``: one step at a time in this process.
+
+The executor ``processes``: workers on this machine, each a fresh interpreter that runs one step at a time.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import BenchError, UsageError
-from ..planning.preflight import check_needs
-from ..planning.resolved import resolve
+from ..planning.resolved import check_needs, resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, load, reason
-from ..plugins.executor import Event, Executor, Listen, Running
-
-__all__ = ["ChosenExecutor", "Event", "Executor", "Listen", "Running", "choose_executor"]
+from ..plugins.executor import Event, Executor, Listen, Running, fitting_workers
+from .work import run_step
 
 
 @dataclass(frozen=True)
@@ -80,3 +92,150 @@ def _best(steps: int, device: str) -> str:
     if rank < 1:
         raise UsageError("--executor auto: no installed executor suits; name one, see `bench list executor`")
     return name
+
+
+@dataclass(frozen=True)
+class Inline(Executor):
+    """One step after the other, in this process."""
+
+    def workers(self, asked: int | None, device: str) -> int:
+        """Return 1, whatever was asked for."""
+        return 1
+
+    def suits(self, steps: int, device: str) -> int:
+        """It always works."""
+        return 1
+
+    def start(self, store: str, workers: int | None, device: str, listen: Listen) -> Running:
+        """Start nothing: a step runs where it is submitted."""
+        return _Inline(store, listen)
+
+
+class _Inline(Running):
+    capacity = 1
+
+    def __init__(self, store: str, listen: Listen) -> None:
+        self.store, self.listen = store, listen
+        self.ended: list[Event] = []
+
+    def submit(self, step: dict[str, Any]) -> None:
+        run_step(step, self.store, self._emit)
+
+    def _emit(self, event: Event) -> None:
+        """Pass progress on as it happens, and keep the end of the step for ``wait``."""
+        if event["what"] in ("done", "failed"):
+            self.ended.append(event)
+        else:
+            self.listen(event)
+
+    def wait(self) -> list[Event]:
+        ended, self.ended = self.ended, []
+        return ended
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class Processes(Executor):
+    """Several steps at once, each in a process of this machine."""
+
+    def workers(self, asked: int | None, device: str) -> int:
+        """Return what cores and memory allow: a step takes one core, or the accelerator, which is not shared."""
+        return asked or (fitting_workers() if device == "cpu" else 1)
+
+    def suits(self, steps: int, device: str) -> int:
+        """It is worth its processes where several run at once."""
+        return 2 if device == "cpu" and steps > 1 and fitting_workers() > 1 else 0
+
+    def start(self, store: str, workers: int | None, device: str, listen: Listen) -> Running:
+        """Start no process yet: the first step does."""
+        return _Processes(store, workers or 1)
+
+
+class _Worker:
+    """One worker process and the thread that reads its events."""
+
+    def __init__(self, store: str, events: queue.Queue[Event]) -> None:
+        self.key: str | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchbench.running.work", store],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        threading.Thread(target=self._read, args=(events,), daemon=True).start()
+
+    def _read(self, events: queue.Queue[Event]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                events.put(json.loads(line) | {"worker": self})
+        events.put({"what": "gone", "worker": self})
+
+    def send(self, step: dict[str, Any]) -> None:
+        self.key = step["key"]
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(step) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the reader thread reports that it is gone
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class _Processes(Running):
+    """Keeps up to ``workers`` processes busy; a worker that dies fails its step and is replaced."""
+
+    def __init__(self, store: str, workers: int) -> None:
+        self.store, self.capacity = store, workers
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.idle: list[_Worker] = []
+        self.busy: list[_Worker] = []
+
+    def submit(self, step: dict[str, Any]) -> None:
+        self.idle = [worker for worker in self.idle if worker.process.poll() is None]  # one may have died at rest
+        worker = self.idle.pop() if self.idle else _Worker(self.store, self.events)
+        self.busy.append(worker)
+        worker.send(step)
+
+    def wait(self) -> list[Event]:
+        found: list[Event] = []
+        while not found and self.busy:
+            batch = [self.events.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self.events.get_nowait())
+            found = [event for event in map(self._receive, batch) if event is not None]
+        return found
+
+    def _receive(self, event: Event) -> Event | None:
+        worker: _Worker = event.pop("worker")
+        if event["what"] == "gone":
+            return self._lost(worker)
+        if event["what"] in ("done", "failed"):
+            self.busy.remove(worker)
+            self.idle.append(worker)
+            worker.key = None
+        return event
+
+    def _lost(self, worker: _Worker) -> Event | None:
+        code = worker.process.wait()
+        if worker in self.idle:
+            self.idle.remove(worker)
+        if worker not in self.busy:
+            return None
+        self.busy.remove(worker)
+        why = (
+            "its process was killed, most likely out of memory" if code == -9 else f"its process ended with code {code}"
+        )
+        return {"what": "failed", "key": worker.key, "error": why}
+
+    def close(self) -> None:
+        for worker in (*self.idle, *self.busy):
+            worker.stop()
+        self.idle, self.busy = [], []

@@ -1,4 +1,7 @@
-"""Carry out a plan: what is cached, what is missing, run that, then write records, tables and pictures."""
+"""Carry out a plan: what is cached, what is missing, run that, then write records, tables and pictures.
+
+The Python API: the same request as the command line's, records back.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..machine import quiet_threads
 from ..planning.estimates import Timings
-from ..planning.plan import Plan
+from ..planning.options import make_request
+from ..planning.plan import Plan, make_plan
 from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
 from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
@@ -227,7 +232,7 @@ def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
 
     In this order, so that a second run finds nothing to change; a figure that fails does not cost the tables.
     """
-    from ..pictures.variants import draw_figures
+    from ..pictures.gallery import draw_figures
 
     figures: list[Path] = []
     problems: list[str] = []
@@ -237,3 +242,52 @@ def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
         problems.append(f"figures: not drawn: {reason(error)}")
     board = write_leaderboard(results)
     return board._replace(pictures=[*board.pictures, *figures], problems=[*problems, *board.problems])
+
+
+class Silent:
+    """A listener that prints nothing."""
+
+    workers = 1
+
+    def started(self, step: Step) -> None:
+        """Ignore."""
+
+    def event(self, step: Step, event: Event) -> None:
+        """Ignore."""
+
+    def finished(self, step: Step, outcome: Any) -> None:
+        """Ignore."""
+
+    def failed(self, step: Step, error: str) -> None:
+        """Ignore; the record says it."""
+
+
+def run(
+    *,
+    results: str | Path = "results",
+    executor: str = "auto",
+    workers: int | None = None,
+    **options: Any,
+) -> list[Record]:
+    """Run experiments and return one record for each cell, finished or failed, in the order of the plan.
+
+    Args:
+        results: folder for records, tables, figures and, below ``artifacts/``, the cache.
+        executor: ``"auto"``, or an executor as ``bench run --executor`` spells it: ``"processes"``.
+        workers: steps at once; ``None`` for what the executor finds right.
+        **options: the options of ``bench run`` with underscores: ``gen="diffinv:guidance_scale=3"``,
+            ``data="digits"``, ``arch=["resnet18", "vgg16"]``, ``seeds=3``, ``baseline=False``, ...
+
+    Raises:
+        UsageError: the request cannot be carried out as written.
+        MissingError: data, weights or a package that is neither here nor reachable.
+    """
+    quiet_threads()
+    folder = Path(results)
+    store = Store(folder / "artifacts")
+    plan = make_plan(make_request(options), download=True)
+    status = inspect(plan, store)
+    chosen = choose_executor(executor, workers, len(status.todo), plan.device)
+    finished = carry_out(plan, folder, store, Silent(), chosen, status)
+    write_tables(plan, folder, store)
+    return finished.records

@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UsageError
-from ..planning.preflight import check_needs
-from ..planning.resolved import check_paths, resolve
+from ..planning.resolved import check_needs, check_paths, resolve
 from ..planning.spec import Spec, parse_spec
 from ..planning.subsets import balanced_sample
 from ..plugins import DatasetInfo

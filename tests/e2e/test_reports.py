@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -110,6 +111,7 @@ def test_the_numbers_of_a_new_metric_stand_in_every_table(toys):
             assert "mean distance ↑" in part
             (line,) = (line for line in part.splitlines() if line.strip("| ").startswith(row["gen"]) and mean in line)
             assert least in line
+    assert re.search(r"\]\(figures/[^/]+/metric-my_distance.py-quick-\w+\.png\)", text), "and has a plot"
     program = (
         "import warnings, benchbench; warnings.simplefilter('error');"
         "frame = benchbench.load_results(); print(*frame['nearest_mean'].round(3));"

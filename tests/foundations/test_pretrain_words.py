@@ -7,7 +7,7 @@ from benchbench_plugins.foundations.glyph import GlyphWords
 from benchbench_plugins.foundations.pretrain import words
 from benchbench_plugins.foundations.pretrain.captions import CHARACTERS, vocabulary_words
 from benchbench_plugins.foundations.pretrain.sentences import GROUPS, STYLES, concept, described, description
-from benchbench_plugins.generators.lecf.language import open_language_model
+from benchbench_plugins.generators.lecf.candidates import open_language_model
 
 SILENT = lambda line: None  # noqa: E731
 

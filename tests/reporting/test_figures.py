@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from benchbench.pictures.canvas import LETTER
-from benchbench.pictures.gallery import GAP, LABEL, MARGIN
-from benchbench.pictures.variants import variants, variants_grid
+from benchbench.pictures.gallery import GAP, LABEL, MARGIN, variants, variants_grid
 from benchbench.plugins.images import ImageSet
 
 

@@ -8,9 +8,8 @@ import pytest
 from handmade import record, small_study
 
 from benchbench.reporting.leaderboard import write_leaderboard
-from benchbench.results.csv import LEADING, csv_text, table_columns
 from benchbench.results.folder import write_record
-from benchbench.results.frame import load_results
+from benchbench.results.rows import LEADING, csv_text, load_results, table_columns
 from benchbench.results.table import build_table
 
 
@@ -75,8 +74,8 @@ def test_an_absent_folder_is_an_empty_frame(tmp_path):
 
 def test_reports_import_no_heavy_library():
     program = (
-        "import sys; from benchbench.reporting import terminal, leaderboard; from benchbench.results import csv, frame;"
-        "from benchbench.pictures import variants;"
+        "import sys; from benchbench.reporting import text, leaderboard; from benchbench.results import rows;"
+        "from benchbench.pictures import gallery;"
         "sys.exit(any(name in sys.modules for name in ('numpy', 'pandas', 'torch', 'PIL', 'rich')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

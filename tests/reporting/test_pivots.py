@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from studies import few_shot, trainings
 
-from benchbench.reporting.markdown import markdown_text
 from benchbench.reporting.pivots import pivot_grid, pivots
-from benchbench.reporting.terminal import print_table
+from benchbench.reporting.text import markdown_text, print_table
 from benchbench.results.table import build_table
 
 AUGS = ("randaugment+mixup", "mixup", "default", "augmix")

@@ -6,6 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -15,10 +16,11 @@ from handmade import record
 from PIL import Image
 from studies import few_shot, trainings
 
+from benchbench.plugins import Column
 from benchbench.reporting import plots
 from benchbench.reporting.leaderboard import write_leaderboard
 from benchbench.reporting.pivots import pivots
-from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, plot_name, write_plots
+from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, metric_plots, plot_name, write_plots
 from benchbench.results.folder import write_record
 from benchbench.results.table import build_table
 
@@ -204,3 +206,60 @@ def test_a_plot_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch):
 def test_colours_reach_the_picture():
     (pivot,) = pivots(build_table(trainings(archs=("a", "b"))))
     assert {BASELINE, COLOURS[0], "#FFFFFF"} <= colours_of(draw(pivot))
+
+
+# What metrics say
+
+
+def scored(values, **cell):
+    """Return records of generators with what a metric of a plugin says of each: ``{generator: (up, down, count)}``."""
+    columns = (Column("up", "up", 2, "more"), Column("down", "down", 2, "less"), Column("count", "count", 0))
+    records = []
+    for gen, numbers in values.items():
+        known = dict(zip(("up", "down", "count"), numbers, strict=True))
+        one = record(gen, metrics={"mine": {"extractor": "pixels", "n_score": 9, "n_reference": 9, **known}}, **cell)
+        records.append(replace(one, metric_columns={"mine": columns}))
+    return records
+
+
+def test_a_metric_has_a_panel_for_each_column_that_has_a_direction():
+    (plot,) = metric_plots(
+        build_table(scored({"real": (1.0, 2.0, 3), "diffinv": (0.5, 4.0, 3), "prompt": (0.7, 3.0, 3)}))
+    )
+    figure = plot.figure()
+    panels = [at for at in figure.axes if at.get_visible()]
+    assert [at.get_title(loc="left") for at in panels] == ["up ↑", "down ↓"]
+    assert [text.get_text() for text in panels[0].get_xticklabels()] == ["real", "diffinv", "prompt"]
+    points = {line.get_label(): tuple(line.get_ydata()) for line in panels[1].lines if line.get_label()[0] != "_"}
+    assert points == {"real": (2.0,), "diffinv": (4.0,), "prompt": (3.0,)}
+    assert figure.get_suptitle().startswith("Metric mine: digits, 50 real images, preset quick")
+
+
+def test_a_metric_is_drawn_over_the_number_of_real_images_where_that_varies():
+    records = [
+        *scored({"real": (1.0, 2.0, 3), "diffinv": (0.5, 4.0, 3)}),
+        *scored({"real": (1.0, 1.0, 3), "diffinv": (0.6, 3.0, 3)}, shots=10, n_real=100),
+    ]
+    (plot,) = metric_plots(build_table(records))
+    _, down = (at for at in plot.figure().axes)
+    lines = {line.get_label(): (tuple(line.get_xdata()), tuple(line.get_ydata())) for line in down.lines}
+    assert lines == {"real": ((50, 100), (2.0, 1.0)), "diffinv": ((50, 100), (4.0, 3.0))}
+
+
+def test_a_metric_without_two_numbers_to_compare_has_no_plot():
+    assert metric_plots(build_table(scored({"real": (1.0, 2.0, 3)}))) == []
+    (plot,) = metric_plots(build_table(scored({"real": (None, 2.0, 3), "diffinv": (0.5, 4.0, 3)})))
+    assert [column.key for column in plot.columns] == ["down"]
+
+
+def test_plots_of_metrics_are_written_once_and_listed(tmp_path):
+    records = scored({"real": (1.0, 2.0, 3), "a generator of a long name": (0.5, 4.0, 3)})
+    for one in records:
+        write_record(tmp_path, one)
+    board = write_leaderboard(tmp_path)
+    (path,) = [path for path in board.pictures if path.name.startswith("metric-mine-quick-")]
+    assert f"](figures/digits/{path.name})" in (tmp_path / "leaderboard.md").read_text("utf-8")
+    before = path.stat().st_mtime_ns
+    assert write_plots(build_table(records), tmp_path) == [path]
+    assert path.stat().st_mtime_ns == before
+    assert colours_of(path.read_bytes()) >= {COLOURS[0]}

@@ -11,9 +11,8 @@ from handmade import fidelity, record, small_study
 
 from benchbench.plugins import Column
 from benchbench.reporting.grid import Grid, aligned, duration, width
-from benchbench.reporting.markdown import PROTOCOL, markdown_text
-from benchbench.reporting.terminal import comparison_grids, print_table
-from benchbench.results.csv import csv_text
+from benchbench.reporting.text import PROTOCOL, comparison_grids, markdown_text, print_table
+from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
 
 CSV = """\

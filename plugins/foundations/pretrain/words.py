@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
-from ...generators.lecf.language import open_language_model
+from ...generators.lecf.candidates import open_language_model
 from .captions import CHARACTERS
 from .sentences import concept, described, description, vocabulary
 from .training import LossLog, Report, load_checkpoint, save_checkpoint

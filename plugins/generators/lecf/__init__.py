@@ -105,7 +105,7 @@ class LECF(TextToImageGenerator):
             UsageError: fewer candidates than classes, or a model on this machine that cannot be used, or not at
                 this resolution, or does not know the words of a class.
         """
-        from .language import class_frames
+        from .candidates import class_frames
 
         if self.candidates is not None and self.candidates < len(info.classes):
             raise UsageError(
@@ -118,7 +118,7 @@ class LECF(TextToImageGenerator):
     def _check_language_model(self, concepts: list[str]) -> None:
         from benchbench.plugins.locate import locate
 
-        from .language import check_concepts, check_language_folder
+        from .candidates import check_concepts, check_language_folder
 
         if self.language_model is None:
             return

@@ -12,9 +12,15 @@ from safetensors.numpy import load_file
 from benchbench.errors import BenchError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
-from benchbench_plugins.generators.biggan import BigGAN, features
-from benchbench_plugins.generators.biggan.features import OPERATIONS, ConvNet, augmented, train_features
-from benchbench_plugins.generators.biggan.inversion import RESULT, invert
+from benchbench_plugins.generators.biggan import BigGAN, inversion
+from benchbench_plugins.generators.biggan.inversion import (
+    OPERATIONS,
+    RESULT,
+    ConvNet,
+    augmented,
+    invert,
+    train_features,
+)
 from benchbench_plugins.generators.biggan.layout import BigGANConfig
 from benchbench_plugins.generators.biggan.network import FrozenGenerator
 
@@ -114,7 +120,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(make, stop, monkeypatch):
     assert not (first.folder / RESULT).exists()
     steps = []
     with monkeypatch.context() as patch:  # the steps of psi that are done are not taken again
-        patch.setattr(features, "augmented", lambda *args, **kw: (steps.append(1), augmented(*args, **kw))[1])
+        patch.setattr(inversion, "augmented", lambda *args, **kw: (steps.append(1), augmented(*args, **kw))[1])
         invert(train, make("cut"), PLUGIN)
     assert len(steps) == (6 - stop[1] if stop[0] == "learning features" else 0)
     assert (first.folder / RESULT).read_bytes() == (whole.folder / RESULT).read_bytes()

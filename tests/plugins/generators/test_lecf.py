@@ -11,8 +11,7 @@ from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance
 from benchbench_plugins.generators.lecf import LECF
-from benchbench_plugins.generators.lecf.candidates import class_of
-from benchbench_plugins.generators.lecf.language import class_frames
+from benchbench_plugins.generators.lecf.candidates import class_frames, class_of
 
 
 class Killed(BaseException):

@@ -7,7 +7,7 @@ import torch
 from mini_t5 import write_mini_t5
 
 from benchbench.errors import BenchError, UsageError
-from benchbench_plugins.generators.lecf.language import check_concepts, check_language_folder, open_language_model
+from benchbench_plugins.generators.lecf.candidates import check_concepts, check_language_folder, open_language_model
 
 
 @pytest.fixture(scope="module")
