@@ -43,9 +43,9 @@ def signed(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
 def vae_posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
     with torch.inference_mode():
-        found = vae.encode(images).latent_dist
-        mean = (found.mean - _shift(vae)) * vae.config.scaling_factor
-        std = found.std * vae.config.scaling_factor
+        posterior = vae.encode(images).latent_dist
+        mean = (posterior.mean - _shift(vae)) * vae.config.scaling_factor
+        std = posterior.std * vae.config.scaling_factor
     return mean.clone(), std.clone()
 
 

@@ -1,4 +1,4 @@
-"""What each image of a batch goes through, drawn on the host, and how a batch is put through it.
+"""Plans: the operators of each image of a batch, drawn on the host, and their execution on the batch.
 
 Images that need the same operator are brought side by side, so that an operator runs once per batch and not once per
 image; the five geometric ones share one call.

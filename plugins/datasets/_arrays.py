@@ -1,4 +1,4 @@
-"""What the published datasets that come as arrays share: which files are read, and what is checked of them.
+"""Base classes of the published datasets that come as arrays: the files that are read, and their checks.
 
 Without files a dataset answers from the published facts; with files, from what was decoded, and what differs from the
 published counts is in the notes. Nothing here imports an array or a library before a method needs it.

@@ -1,4 +1,4 @@
-"""What was found out once about a dataset's files and need not be found out again: digests, facts, decoded images.
+"""The cache of what takes long to compute from a dataset's files: digests, facts, decoded images.
 
 :func:`recalled` keeps one small JSON file for each answer, written in one step. :func:`decoded` keeps the images as
 uint8 arrays that are opened memory-mapped ever after. An entry of it is named by what decides its content: the digests
@@ -8,7 +8,7 @@ that a kill leaves nothing half, and nothing in place is changed afterwards. Bot
 
     CACHE/decoded/KEY/train/images.npy   uint8 (N, R, R, 3)
     CACHE/decoded/KEY/train/labels.npy   int64 (N,)
-    CACHE/decoded/KEY/facts.json         what the check found
+    CACHE/decoded/KEY/facts.json         what the check returned
 
 ``ImageSet.save`` links a whole ``images.npy`` instead of copying it where the file system is the same, so that an
 entry takes its space once. Anything can be deleted at any time; a cache that cannot be read or written costs time and
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Decoded:
-    """An entry: its parts by name, and the JSON facts that the check found."""
+    """An entry: its parts by name, and the JSON facts that the check returned."""
 
     parts: Mapping[str, Part]
     facts: Mapping[str, Any] = field(default_factory=dict)

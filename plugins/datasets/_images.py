@@ -71,7 +71,7 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a complete decoding found out.
+    """Size and hash of a file that was decoded completely.
 
     Attributes:
         width: in px, after the EXIF orientation.

@@ -1,4 +1,4 @@
-"""Which image files a folder holds, in which class; reads names, never pixels.
+"""Lists the image files of a folder by class; reads names, never pixels.
 
 Classes are in the order of their names, images in the order of their path; hidden files do not count.
 """

@@ -1,6 +1,6 @@
 """Reads the image files of a dataset: every one once before any work begins, and a part at a time as an array.
 
-What :func:`scan` found is remembered below :func:`benchbench.files.cache_root`, one JSON file for each folder, and
+What :func:`scan` returns is remembered below :func:`benchbench.files.cache_root`, one JSON file for each folder, and
 holds for a file as long as its size and modification time do. Files that could not be used are not remembered. A cache
 that cannot be read or written costs time only.
 """
@@ -43,7 +43,7 @@ log = logging.getLogger("benchbench.datasets")
 
 @dataclass(frozen=True)
 class FolderScan:
-    """What a complete reading of a dataset's files found; every file can be used.
+    """Facts about a dataset's files after all of them were read; every file can be used.
 
     Attributes:
         listing: the files.
@@ -63,7 +63,7 @@ class FolderScan:
     def leaks(self) -> tuple[str, ...]:
         """What to say of test images whose files are training or validation files too, byte for byte.
 
-        Equal pixels in other files are found where they are read at their final size: when a plan is carried out.
+        Equal pixels in other files are noticed where they are read at their final size: when a plan is carried out.
         """
         held = {self.facts[name].digest for part in ("train", "validation") for name, _ in self.listing.parts[part]}
         count = sum(self.facts[name].digest in held for name, _ in self.listing.parts["test"])

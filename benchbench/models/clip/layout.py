@@ -1,4 +1,4 @@
-"""What the folder of a CLIP must hold to be used here, and what a plan can know of it, from its JSON files alone."""
+"""Checks the folder of a CLIP and reads the facts that a plan needs, from its JSON files alone."""
 
 from __future__ import annotations
 
@@ -107,10 +107,10 @@ def clip_identity(folder: Path) -> str:
     if layout.library == "open_clip":
         names = [OPEN_CLIP_CONFIG]
     names += [path.name for path in weight_files(layout)]
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for item in sorted(item for item in names if (folder / item).is_file()):
-        found.update(f"{item}\0{content_hash(folder / item, cache_root() / 'contents.json')}\n".encode())
-    return found.hexdigest()[:16]
+        hashed.update(f"{item}\0{content_hash(folder / item, cache_root() / 'contents.json')}\n".encode())
+    return hashed.hexdigest()[:16]
 
 
 def weight_files(layout: ClipLayout) -> list[Path]:
@@ -131,8 +131,8 @@ def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
             shards = _read(folder, name, f"{item}.index.json").get("weight_map", {})
             return [folder / shard for shard in sorted(set(shards.values()))]
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    found = f", only the pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
-    raise UsageError(f"{name}: the folder has no {names[0]}{found}")
+    remedy = f", only the pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
+    raise UsageError(f"{name}: the folder has no {names[0]}{remedy}")
 
 
 def _read(folder: Path, name: str, part: str) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _transformers_layout(folder: Path, name: str) -> ClipLayout:
     config = _read(folder, name, "config.json")
     kind = config.get("model_type")
     if kind != "clip" or config.get("architectures", ["CLIPModel"]) != ["CLIPModel"]:
-        found = kind if kind != "clip" else ", ".join(config["architectures"])
-        raise UsageError(f"{name}: config.json is that of {found or 'no known model'}, not of a CLIPModel; {_EXPECTED}")
+        what = kind if kind != "clip" else ", ".join(config["architectures"])
+        raise UsageError(f"{name}: config.json is that of {what or 'no known model'}, not of a CLIPModel; {_EXPECTED}")
     if not ((folder / "tokenizer.json").is_file() or all((folder / i).is_file() for i in ("vocab.json", "merges.txt"))):
         raise UsageError(f"{name}: no tokenizer in the folder (tokenizer.json, or vocab.json and merges.txt)")
     _weights(folder, name, ("model.safetensors",))

@@ -88,8 +88,7 @@ class Clip:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
         with torch.no_grad(), self._mixed():
-            found = self._towers.image(pixels).float()
-        return self._finite(found)
+            return self._finite(self._towers.image(pixels).float())
 
     def tokens(self, texts: Sequence[str], reserved: int = 0) -> torch.Tensor:
         """Return token ids, int64 ``(N, positions)`` on the CPU: start marker, text, end marker, padding.
@@ -113,8 +112,8 @@ class Clip:
     def token_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return what the text tower reads for ids ``(N, L)``, float32 ``(N, L, D)`` on the device, no gradient."""
         with torch.no_grad():
-            found: torch.Tensor = self._towers.token_embedding(tokens.to(self.device))
-        return found.float()
+            rows: torch.Tensor = self._towers.token_embedding(tokens.to(self.device))
+        return rows.float()
 
     def text_features(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         """Return embeddings of texts, float32 ``(N, width)``, not normalised, through which gradients pass.
@@ -133,8 +132,8 @@ class Clip:
         rows = [np.zeros((0, self.width), np.float32)]
         for item in inputs:
             with torch.inference_mode(), self._mixed():
-                found = tower(item.to(self.device)).float()
-            unit = found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)
+                embeddings = tower(item.to(self.device)).float()
+            unit = embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
             rows.append(self._finite(unit).cpu().numpy())
         return np.concatenate(rows)
 
@@ -249,10 +248,9 @@ def open_transformers(layout: ClipLayout, device: str) -> Towers:
 
     def tokenize(texts: list[str]) -> torch.Tensor:
         # Padding follows the end marker, where causal attention does not look; so no mask is needed.
-        found = tokenizer(
+        ids: torch.Tensor = tokenizer(
             texts, padding="max_length", max_length=layout.positions, truncation=True, return_tensors="pt"
-        )
-        ids: torch.Tensor = found["input_ids"]
+        )["input_ids"]
         return ids
 
     def count(texts: list[str]) -> list[int]:
@@ -260,12 +258,12 @@ def open_transformers(layout: ClipLayout, device: str) -> Towers:
 
     # The towers and projections by themselves: what `get_image_features` returns differs between releases.
     def image_tower(pixels: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-        return found
+        rows: torch.Tensor = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+        return rows
 
     def text_tower(ids: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
-        return found
+        rows: torch.Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
+        return rows
 
     words = model.text_model.embeddings.token_embedding
     return Towers(image_tower, text_tower, tokenize, count, words, float(model.logit_scale.exp()))

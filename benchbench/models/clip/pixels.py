@@ -1,4 +1,4 @@
-"""What a CLIP sees of images: its image processor and random crops, on batches of tensors."""
+"""Pixels for a CLIP: its image processor and random crops, on batches of tensors."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def random_boxes(
     fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
     first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
     central = torch.tensor(_central(height, width))
-    found = fits.any(dim=1, keepdim=True)
-    sizes = torch.where(found, torch.cat([tall.gather(1, first), wide.gather(1, first)], dim=1), central)
+    inside = fits.any(dim=1, keepdim=True)
+    sizes = torch.where(inside, torch.cat([tall.gather(1, first), wide.gather(1, first)], dim=1), central)
     free = torch.tensor([height, width]) - sizes
-    corners = torch.where(found, (place * (free + 1)).long().minimum(free), free // 2)
+    corners = torch.where(inside, (place * (free + 1)).long().minimum(free), free // 2)
     return torch.cat([corners, sizes], dim=1).numpy()
 
 

@@ -1,4 +1,4 @@
-"""What a plan can know of a Stable Diffusion model: its folder, its schedulers and their steps; imports no torch.
+"""Facts for plans about a Stable Diffusion model: its folder, its schedulers and their steps; imports no torch.
 
 A folder is checked by reading its JSON files only. The schedulers are read from diffusers' own text.
 """
@@ -180,12 +180,12 @@ def _here(model: str, subject: str) -> Path | None:
     from ...plugins.locate import locate
 
     try:
-        found = locate(model).folder
+        folder = locate(model).folder
     except UsageError:
         return None
-    if found.is_file():
+    if folder.is_file():
         raise UsageError(f"{subject}:model={model}: is a file; give a model's folder ({_EXPECTED})")
-    return found
+    return folder
 
 
 _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
@@ -205,8 +205,8 @@ def _check_weights(part: Path, name: str) -> None:
     if any(part.glob("*.safetensors")):
         return
     pickled = sorted(item.name for item in part.glob("*.bin"))
-    found = f", only pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
-    raise UsageError(f"{name}: {part.name}/ has no safetensors weights{found}")
+    remedy = f", only pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
+    raise UsageError(f"{name}: {part.name}/ has no safetensors weights{remedy}")
 
 
 def _check_shapes(unet: Mapping[str, Any], vae: Mapping[str, Any], name: str) -> None:

@@ -134,10 +134,10 @@ def _open_text_encoder(part: Path, name: str) -> Any:
     files = sorted(part.glob("*.safetensors"), key=lambda item: (".fp16." in item.name, item.name))
     with quiet(name, part.name, part.glob("*.safetensors")):
         encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(part), local_files_only=True))
-        found = {key.removeprefix("text_model."): value for key, value in load_file(files[0]).items()}
+        weights = {key.removeprefix("text_model."): value for key, value in load_file(files[0]).items()}
     wanted = encoder.state_dict()
-    refuse_missing((key for key in wanted if key.removeprefix("text_model.") not in found), part.name, name)
-    state = {key: found[key.removeprefix("text_model.")] for key in wanted}
+    refuse_missing((key for key in wanted if key.removeprefix("text_model.") not in weights), part.name, name)
+    state = {key: weights[key.removeprefix("text_model.")] for key in wanted}
     other = sorted(key for key, value in state.items() if value.shape != wanted[key].shape)
     if other:
         raise BenchError(

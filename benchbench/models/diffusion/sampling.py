@@ -108,8 +108,8 @@ class TextToImage:
         resolution = images.shape[1]
         sampled = self._noise(generators, resolution)
         parts = batches(len(images), at_once(resolution))
-        found = [self.parts.posterior(signed(images[part.start : part.stop], self.parts.device)) for part in parts]
-        mean, std = (torch.cat(values) for values in zip(*found, strict=True))
+        encoded = [self.parts.posterior(signed(images[part.start : part.stop], self.parts.device)) for part in parts]
+        mean, std = (torch.cat(values) for values in zip(*encoded, strict=True))
         start = mean + std * sampled
         noise = self._noise(generators, resolution)
         latents = self._denoise(

@@ -123,7 +123,7 @@ class KNN(Generator):
         if kind == "index":
             self._check_index(folder, clip)
         elif kind == "unfinished":
-            raise unfinished(f"knn:pool={self.pool}", folder)
+            raise unfinished(self._subject, folder)
         elif kind == "pictures":
             self._check_pictures(folder)
         return self
@@ -139,8 +139,7 @@ class KNN(Generator):
 
         if kind_of(folder) != "index":
             return ()
-        subject = f"knn:pool={self.pool}"
-        pictures = find_pictures(folder, read_facts(folder, subject), None, subject)
+        pictures = find_pictures(folder, read_facts(folder, self._subject), None, self._subject)
         return () if pictures.is_relative_to(folder.resolve()) else (pictures,)
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:
@@ -164,6 +163,16 @@ class KNN(Generator):
         from .sampling import sample_neighbours
 
         yield from sample_neighbours(self, train, context)
+
+    def refuse_few(self, count: int, before: str = "", after: str = "") -> None:
+        """Raise ``UsageError`` for a pool of fewer than ``k`` pictures."""
+        if count < self.k:
+            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{after}; ask for no more")
+
+    @property
+    def _subject(self) -> str:
+        """The start of messages about the pool."""
+        return f"knn:pool={self.pool}"
 
     def _refuse_empty(self) -> None:
         """Refuse an empty path, which would mean the present folder."""
@@ -197,18 +206,17 @@ class KNN(Generator):
 
         from .pools.layout import check_files, find_pictures, read_facts, refuse_other_clip
 
-        subject = f"knn:pool={self.pool}"
-        facts = read_facts(folder, subject)
-        check_files(folder, facts, subject)
-        self._refuse_few(facts["count"])
-        find_pictures(folder, facts, Path(self.pictures).expanduser() if self.pictures else None, subject)
+        facts = read_facts(folder, self._subject)
+        check_files(folder, facts, self._subject)
+        self.refuse_few(facts["count"])
+        find_pictures(folder, facts, Path(self.pictures).expanduser() if self.pictures else None, self._subject)
         if clip is not None:
-            refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip.folder)}, subject)
+            refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip.folder)}, self._subject)
 
     def _check_pictures(self, folder: Path) -> None:
         from .pools.sources import list_pool
 
-        count = len(list_pool(folder, f"knn:pool={self.pool}").entries)
+        count = len(list_pool(folder, self._subject).entries)
         if count > MOST_UNINDEXED:
             out = f"{self.pool.rstrip('/')}-index"
             raise UsageError(
@@ -216,8 +224,4 @@ class KNN(Generator):
                 f"indexed on the way; run `bench index build {self.pool} --out {out} --clip {self.clip}` and give "
                 f"pool={out}"
             )
-        self._refuse_few(count, "at most ", " (unreadable ones not yet counted)")
-
-    def _refuse_few(self, count: int, before: str = "", after: str = "") -> None:
-        if count < self.k:
-            raise UsageError(f"knn:k={self.k}: pool={self.pool} has {before}{count} pictures{after}; ask for no more")
+        self.refuse_few(count, "at most ", " (unreadable ones not yet counted)")

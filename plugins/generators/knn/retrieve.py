@@ -77,8 +77,8 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
     clip_folder = context.foundation(knn.clip)
     identity = {"name": knn.clip, "identity": clip_identity(clip_folder)}
     backend = _open(knn, context, clip_folder, identity)
-    if backend.size is not None and backend.size < knn.k:
-        raise BenchError(f"knn:k={knn.k}: pool={knn.pool} has {backend.size} pictures; ask for no more")
+    if backend.size is not None:
+        knn.refuse_few(backend.size)
     work = _Work(knn, train, context, clip_folder, backend)
     start, count = context.shard.start, len(context.shard)
     parts = [range(start + part.start, start + part.stop) for part in batches(count, PART)]

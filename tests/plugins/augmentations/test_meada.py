@@ -16,15 +16,15 @@ from benchbench.plugins.images import ImageSet
 from benchbench.training.evaluate import Normalise
 from benchbench.training.loop import train_classifier
 from benchbench.training.recipes import Recipe
-from benchbench_plugins.augmentations import adversarial
-from benchbench_plugins.augmentations.adversarial import (
+from benchbench_plugins.augmentations import meada
+from benchbench_plugins.augmentations.meada import (
+    MEADA,
     balanced_choice,
     logits_and_features,
     objective,
     quantised,
     siblings,
 )
-from benchbench_plugins.augmentations.meada import MEADA
 from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, build
 
 SIDE, CLASSES = 4, 3
@@ -114,7 +114,7 @@ def test_the_ascent_on_a_linear_model_in_closed_form(steps, gamma, eta):
 def test_the_step_of_an_image_does_not_depend_on_the_batch(monkeypatch):
     images, labels = middle(50)
     together = siblings(ascent(3), Curved().eval(), images, labels, INFO)
-    monkeypatch.setattr(adversarial, "_batch_size", lambda images: 7)
+    monkeypatch.setattr(meada, "_batch_size", lambda images: 7)
     apart = siblings(ascent(3), Curved().eval(), images, labels, INFO)
     assert (together.int() - apart.int()).abs().max() <= 1  # a rounding
     assert (together == apart).float().mean() > 0.999

@@ -35,7 +35,7 @@ from urllib.parse import urljoin
 
 from benchbench.files import write_atomic
 
-from .connection import Limits, Link, LinkError, Reply, RequestError, judge, parse_link, request, resolve
+from .connection import Limits, Reply, RequestError, judge, parse_link, request, resolve
 
 __all__ = ["Downloader", "RequestError"]
 
@@ -95,8 +95,8 @@ class Downloader:
                     ahead += 1
                     if coming not in outcomes:
                         outcomes[coming] = workers.submit(partial(self._kept, coming, folder, gates))
-                found = outcomes[url].result()
-                yield found.read_bytes() if isinstance(found, Path) else found
+                body = outcomes[url].result()
+                yield body.read_bytes() if isinstance(body, Path) else body
 
     def ask(self, address: str, max_bytes: int, content: bytes | None = None) -> bytes:
         """Return the body of a server's answer to a GET, or to a POST of JSON; again where that may help.
@@ -106,7 +106,7 @@ class Downloader:
         Raises:
             RequestError: no answer of status 200 came; ``reply`` has another one.
         """
-        link = _parsed(address)
+        link = parse_link(address)
         method, headers = ("GET", {}) if content is None else ("POST", {"Content-Type": "application/json"})
 
         def once(clock: _Clock) -> bytes:
@@ -120,9 +120,9 @@ class Downloader:
 
     def is_public(self, address: str) -> bool:
         """Return whether a server's address is a public one."""
-        link = _parsed(address)
+        link = parse_link(address)
         try:
-            return any(judge(found) is None for found in resolve(link.host, link.port, self.timeout_s))
+            return any(judge(ip) is None for ip in resolve(link.host, link.port, self.timeout_s))
         except OSError:
             return True  # the request will say what is wrong
 
@@ -162,7 +162,7 @@ class Downloader:
         rule = partial(judge, allow_private=self.allow_private)
         headers = {"User-Agent": _user_agent(), "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
         for _ in range(MOST_REDIRECTS + 1):
-            link = _parsed(url)
+            link = parse_link(url)
             asked = time.monotonic()
             with gates.setdefault(link.host, threading.Semaphore(PER_HOST)):
                 clock.end += time.monotonic() - asked
@@ -200,13 +200,6 @@ class _Clock:
     @property
     def left(self) -> float:
         return max(0.0, self.end - time.monotonic())
-
-
-def _parsed(url: str) -> Link:
-    try:
-        return parse_link(url)
-    except LinkError as error:
-        raise RequestError(str(error)) from None
 
 
 def _wished_pause(reply: Reply | None) -> int:

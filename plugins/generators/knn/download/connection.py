@@ -64,10 +64,6 @@ SCHEMES = {"http": 80, "https": 443}
 _KEPT = "%/:=&?~+!$,;'@()*[]"
 
 
-class LinkError(ValueError):
-    """A link that must not or cannot be followed; the text says why in a few words."""
-
-
 @dataclass(frozen=True)
 class Link:
     """A link taken apart.
@@ -100,30 +96,30 @@ def parse_link(text: str) -> Link:
     """Take a link apart.
 
     Raises:
-        LinkError: it is none, its scheme is not http or https, or it carries a user name.
+        RequestError: it is none, its scheme is not http or https, or it carries a user name.
     """
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-        raise LinkError("bad link")
+        raise RequestError("bad link")
     try:
         parts = urlsplit(text.strip())
         port, host = parts.port, parts.hostname or ""
     except ValueError:
-        raise LinkError("bad link") from None
+        raise RequestError("bad link") from None
     if parts.scheme not in SCHEMES:
-        raise LinkError("not http or https")
+        raise RequestError("not http or https")
     if parts.username is not None or parts.password is not None or "\\" in parts.netloc or "%" in host:
-        raise LinkError("bad link")
+        raise RequestError("bad link")
     try:
         # The same form for the resolver, the Host header and the certificate.
         host = host.encode("idna").decode("ascii").lower()
     except UnicodeError:
-        raise LinkError("bad link") from None
+        raise RequestError("bad link") from None
     if not host or any(letter.isspace() for letter in host) or port == 0:
-        raise LinkError("bad link")
+        raise RequestError("bad link")
     try:
         target = quote(parts.path or "/", safe=_KEPT) + (f"?{quote(parts.query, safe=_KEPT)}" if parts.query else "")
     except UnicodeError:  # a lone surrogate, from a broken table
-        raise LinkError("bad link") from None
+        raise RequestError("bad link") from None
     return Link(parts.scheme, host, port or SCHEMES[parts.scheme], target)
 
 

@@ -29,7 +29,7 @@ _INDEX_FILES = ("metadata.parquet", "vectors.faiss")
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that a search found.
+    """One picture that a search returned.
 
     Attributes:
         key: names the picture within its pool, the same in every search.
@@ -205,9 +205,9 @@ def open_backend(
     """
     chosen = options or Options()
     if is_address(pool):
-        from .server import open_server
+        from .server import ServerPool
 
-        return open_server(pool, chosen)
+        return ServerPool(pool, chosen)
     if folder is None:
         raise UsageError(f"pool={pool}: neither a folder nor the address of a server (http://...)")
     kind = kind_of(folder)

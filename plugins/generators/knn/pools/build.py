@@ -71,7 +71,7 @@ def build_index(
         captions: whether to keep the texts of the pictures.
         subject: the start of messages; by default the pool's name.
         on_progress: see :data:`OnProgress`.
-        wait: whether to wait for another build of the same index, which then is found to be up to date.
+        wait: whether to wait for another build of the same index, which is then up to date.
         replace: whether a finished index of another pool or by another CLIP may be replaced.
 
     Returns:

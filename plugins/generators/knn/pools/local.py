@@ -26,7 +26,7 @@ from .sources import Reader
 
 
 class LocalIndex:
-    """A :class:`.backend.Backend` over a folder of :mod:`.layout`; opens its files when they are first needed."""
+    """A :class:`.Backend` over an index of ``bench index build``; opens its files when they are first needed."""
 
     def __init__(self, name: str, folder: Path, clip: Mapping[str, str] | None, options: Options) -> None:
         """Read what the index is.
@@ -160,7 +160,7 @@ _TEXT = ("image_path", "caption", "url")
 
 
 class ClipRetrievalFolder:
-    """A :class:`.backend.Backend` over a folder of clip-retrieval; needs nothing of that package."""
+    """A :class:`.Backend` over a folder of clip-retrieval; needs nothing of that package."""
 
     def __init__(self, name: str, folder: Path, options: Options) -> None:
         """Look at what is there; the index itself is opened by the first search.
@@ -232,9 +232,9 @@ class ClipRetrievalFolder:
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the pictures that the index finds, best first; autofaiss' index may be approximate."""
         nearest = nearest_rows(self.subject, self._vectors, embeddings, k)
-        return [[Hit(str(row), value, *self._told(row)[1:]) for row, value in near] for near in nearest]
+        return [[Hit(str(row), value, *self._texts_of(row)[1:]) for row, value in near] for near in nearest]
 
-    def _told(self, row: int) -> tuple[str | None, str | None, str | None]:
+    def _texts_of(self, row: int) -> tuple[str | None, str | None, str | None]:
         image, caption, url = (self._metadata.column(name)[row].as_py() or None for name in _TEXT)
         return image, " ".join(caption.split())[:1000] if caption else None, url
 
@@ -255,12 +255,12 @@ class ClipRetrievalFolder:
             elif hit.url:
                 yield next(downloads)
             else:
-                image = self._told(int(hit.key))[0]
+                image = self._texts_of(int(hit.key))[0]
                 yield Missing(hit.key, "its file is not there and it has no url" if image else "neither file nor url")
 
     def _file(self, hit: Hit) -> Path | None:
         """Return the picture's file if there is one: as written, or below ``pictures=`` or the index's own folder."""
-        image = self._told(int(hit.key))[0]
+        image = self._texts_of(int(hit.key))[0]
         if not image:
             return None
         written = Path(image)

@@ -46,21 +46,6 @@ PAUSE_S = 0.25
 _SENDS = "__search_knn_api__"
 
 
-def open_server(pool: str, options: Options) -> ServerPool:
-    """Open a server as a pool; asks it once, for the names of its indices.
-
-    Args:
-        pool: its address: ``http://host:port`` or ``http://host:port/knn-service``.
-        options: see :class:`.Options`.
-
-    Raises:
-        UsageError: the address is none, or there is no index ``options.indice_name``.
-        MissingError: clip-retrieval is not installed.
-        BenchError: the server does not answer, or is something else.
-    """
-    return ServerPool(pool, client_class(pool), options)
-
-
 def linked_pictures(links: Sequence[tuple[str, str]], options: Options) -> Iterator[Picture | Missing]:
     """Yield the picture of each link, in order: pairs of a picture's key and its link."""
     for (key, _), content in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
@@ -96,7 +81,19 @@ def client_class(pool: str) -> Any:
 class ServerPool:
     """A pool that a server searches; see :class:`.Backend`."""
 
-    def __init__(self, pool: str, client: Any, options: Options) -> None:
+    def __init__(self, pool: str, options: Options) -> None:
+        """Open a server as a pool; asks it once, for the names of its indices.
+
+        Args:
+            pool: its address: ``http://host:port`` or ``http://host:port/knn-service``.
+            options: see :class:`.Options`.
+
+        Raises:
+            UsageError: the address is none, or there is no index ``options.indice_name``.
+            MissingError: clip-retrieval is not installed.
+            BenchError: the server does not answer, or is something else.
+        """
+        client = client_class(pool)
         self.name = f"pool={pool}"
         self.width: int | None = None
         self.size: int | None = None

@@ -1,4 +1,4 @@
-"""What a pool of pictures is made of: a folder tree, WebDataset tars or parquet files with the bytes inside.
+"""Lists and reads a pool of pictures: a folder tree, WebDataset tars or parquet files with the bytes inside.
 
 Listing names every picture in a fixed order without decoding one; reading gives the bytes of one by its entry. Nothing
 is ever unpacked to disk, so that a tar member with a hostile name is a string like any other.
@@ -250,12 +250,11 @@ class Reader:
             OSError: the file is not there or cannot be read.
             BenchError: the picture is too large, or its place does not exist; a few words.
         """
+        content = self._row(file, at) if self.kind == "parquet" and size <= self.max_bytes else None
+        size = size if content is None else len(content)
         if size > self.max_bytes:
             raise BenchError(f"{size / 2**20:.0f} MiB, more than {self.max_bytes / 2**20:.0f} MiB")
-        if self.kind == "parquet":
-            content = self._row(file, at)
-            if len(content) > self.max_bytes:
-                raise BenchError(f"{len(content) / 2**20:.0f} MiB, more than {self.max_bytes / 2**20:.0f} MiB")
+        if content is not None:
             return content
         with (self.root / file).open("rb") as stream:
             if self.kind == "folder":

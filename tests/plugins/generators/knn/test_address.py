@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchbench_plugins.generators.knn.download import connection
-from benchbench_plugins.generators.knn.download.connection import Link, LinkError, judge, parse_link, resolve
+from benchbench_plugins.generators.knn.download.connection import Link, RequestError, judge, parse_link, resolve
 
 PUBLIC = ("1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.0", "100.63.255.255", "100.128.0.0")
 PUBLIC += ("2606:4700:4700::1111", "2a00:1450:4001:81b::200e", "64:ff9b::808:808")
@@ -144,7 +144,7 @@ def test_links_are_taken_apart(text, link):
     ],
 )
 def test_what_is_no_link_says_so(text, word):
-    with pytest.raises(LinkError) as error:
+    with pytest.raises(RequestError) as error:
         parse_link(text)
     assert str(error.value) == word
 
@@ -153,7 +153,7 @@ def test_what_is_no_link_says_so(text, word):
 def test_any_text_is_a_link_or_refused(text):
     try:
         link = parse_link(text)
-    except LinkError:
+    except RequestError:
         return
     assert link.target.isascii()
     assert link.host.isascii()

@@ -364,7 +364,7 @@ def test_a_server_is_a_pool_like_any_other(world, tmp_path, monkeypatch):
     from benchbench_plugins.generators.knn.pools import server
 
     opened = []
-    monkeypatch.setattr(server, "open_server", lambda pool, options: opened.append(Server(options)) or opened[-1])
+    monkeypatch.setattr(server, "ServerPool", lambda pool, options: opened.append(Server(options)) or opened[-1])
     train = tiny_images(20)
     plugin = knn(world, pool="http://127.0.0.1:1", indice_name="laion", timeout=3.0, safe="false", allow_private="true")
     made, facts, fits = run(plugin, train, tmp_path)
