@@ -88,14 +88,14 @@ def one_step_folder(final: Path) -> Iterator[Path]:
     """Fill a folder that appears under its name in one step, when the block ends without an error.
 
     A kill leaves the old folder, the new one or none, never a part. One writer at a time: whoever may write
-    ``final`` (it holds a lock, or works in a folder of its own) also owns the draft beside it, and removes what a
+    ``final`` (it holds a lock, or works in a private folder) also owns the draft next to it, and removes what a
     killed one left. Nothing is flushed to the disk.
 
     Args:
         final: the folder to make; an existing one is replaced.
 
     Yields:
-        An empty folder beside ``final``, removed again if the block fails.
+        An empty folder next to ``final``, removed again if the block fails.
 
     Raises:
         OSError: the folder cannot be written.

@@ -42,8 +42,8 @@ def _fetch(text: str) -> list[str]:
     try:
         dataset.fetch()
     except BenchError as error:
-        told = str(error)
-        raise type(error)(told if told.startswith(spec.name) else f"{text}: {told}") from None
+        said = str(error)
+        raise type(error)(said if said.startswith(spec.name) else f"{text}: {said}") from None
     except Exception as error:  # whatever a library's downloader raises
         by_hand = "".join(f"; by hand: {need.source}, to {need.path}" for need in dataset.needs().files)
         raise MissingError(f"{text}: could not be fetched: {reason(error)}{by_hand}") from error

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..plugins.images import ImageSet
 
 #: Images per class that a classifier is trained on for an augmentation that grows the set, where the dataset names no
-#: number of its own.
+#: separate number.
 SHOTS = 20
 
 
@@ -51,7 +51,7 @@ def gallery(
         str | None, typer.Option("--arch", metavar="NAME", help="What it trains. [default: its fastest]")
     ] = None,
 ) -> None:
-    """Draw training images beside what augmentations make of them, at the size that classifiers see.
+    """Draw training images next to what augmentations make of them, at the size that classifiers see.
 
     What mixes images has its soft label below. An augmentation that grows the training set is shown by a short
     training (quick preset), and its picture says of what.
@@ -163,11 +163,11 @@ class _Gallery:
                 context = self._context(Path(folder))
                 growth = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)
             groups += growth.groups
-            told = f"added while {what} trains for {growth.steps} steps on {len(train)} real images"
+            added = f"added while {what} trains for {growth.steps} steps on {len(train)} real images"
             if growth.groups:
-                title.append(f"right: what is {told}; its change x{MAGNIFIED}")
+                title.append(f"right: what is {added}; its change x{MAGNIFIED}")
             elif not growth.unpaired:
-                title.append(f"nothing is {told}")
+                title.append(f"nothing is {added}")
             if growth.unpaired:
                 steps = ", ".join(str(step) for step in growth.unpaired)
                 title.append(f"not shown before step {steps}: not all of these images grow there; lower --count")

@@ -69,4 +69,4 @@ def _here(cls: Any) -> bool:
     try:
         return all(need.path.exists() for need in cls().needs().files)
     except (BenchError, TypeError, OSError):
-        return True  # one that has to be told where its files are is not missing any
+        return True  # one that needs a path to its files is not missing any

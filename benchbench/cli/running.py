@@ -33,7 +33,7 @@ def run(
     """Run experiments: train each architecture on each generator's images and score it on real test images.
 
     What is done already comes from the cache; a killed run continues where it was. Without --gen and --data, the
-    embedded default runs: diffinv beside real on digits.
+    embedded default runs: diffinv next to real on digits.
     """
     from ..machine import quiet_threads
 

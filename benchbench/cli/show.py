@@ -44,9 +44,9 @@ def show(
         for item in parameters(cls)
     ]
     facts = _facts(cls, spec)
-    told = {"kind": known[0].kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
+    shown = {"kind": known[0].kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
     if as_json:
-        typer.echo(json.dumps(told, indent=1, sort_keys=True, default=str))
+        typer.echo(json.dumps(shown, indent=1, sort_keys=True, default=str))
         return
     typer.echo(f"{spec.name} ({known[0].kind}, {f'{known[0].distribution} {known[0].version}'.strip() or 'a file'})\n")
     typer.echo(inspect.getdoc(cls) or "")
@@ -122,7 +122,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
     from ..errors import BenchError, MissingError
 
     files = [_file_line(need) for need in dataset.needs().files]
-    told = {"files": files} if files else {}
+    listed = {"files": files} if files else {}
     try:
         info = dataset.info()
     except MissingError as error:
@@ -147,7 +147,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         f"paper        {info.paper or '-'}",
         *(f"note         {note}" for note in info.notes),
     ]
-    return {"facts": facts, **told}
+    return {"facts": facts, **listed}
 
 
 def _file_line(need: Any) -> str:

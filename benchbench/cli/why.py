@@ -21,8 +21,8 @@ def why(
     """Explain a cell: its steps, and which input differs from the newest other run of the same sentence."""
     from ..results.why import explain_cell
 
-    told = explain_cell(results, cell)
+    explained = explain_cell(results, cell)
     if as_json:
-        typer.echo(json.dumps(told, indent=1, sort_keys=True))
+        typer.echo(json.dumps(explained, indent=1, sort_keys=True))
         return
-    typer.echo("\n".join(told["lines"]))
+    typer.echo("\n".join(explained["lines"]))

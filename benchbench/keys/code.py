@@ -1,4 +1,4 @@
-"""The fingerprint of the code behind one stage of a plugin: the part of a step's key that sees edits.
+"""The fingerprint of the code of one stage of a plugin: the part of a step's key that sees edits.
 
 A result is stale when a line that made it has changed, wherever that line is: in the plugin, in a helper that
 it imports, or in a helper of that helper. A result is not stale because a comment was corrected. So the
@@ -13,12 +13,12 @@ fingerprint covers, in their normal form (:mod:`benchbench.keys.normal_form`):
 What modules are called and where they lie does not count: where an import names a covered module, its content stands
 in the place of its name. A helper file that is moved or renamed, with the imports that name it, costs nobody a result.
 
-Stages are told apart inside the class: for ``fit``, the method ``sample`` and the parameters declared with
+Stages are kept apart inside the class: for ``fit``, the method ``sample`` and the parameters declared with
 ``stage="sample"`` or ``affects_result=False`` are left out, and so is what only they import. That is why a costly
-``fit`` belongs into a module of its own, imported inside the method.
+``fit`` belongs into a separate module, imported inside the method.
 
 What it does not see: a module that is named by a computed text, compiled extensions, and other distributions,
-whose versions are recorded beside each result instead.
+whose versions are recorded with each result instead.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Home:
     """A folder of code that belongs together.
 
     Attributes:
-        package: name of the top-level package; ``""`` for a loose file and the files beside it.
+        package: name of the top-level package; ``""`` for a loose file and the files next to it.
         root: folder of that package, or of the loose file.
     """
 
@@ -43,7 +43,7 @@ class Home:
     def candidates(self, parts: tuple[str, ...]) -> tuple[Path, ...]:
         """Return the files that may hold the module of a dotted name below this home, best first.
 
-        None for what is not its code: the harness's interfaces, and what lies beside a one-file distribution.
+        None for what is not its code: the harness's interfaces, and what lies next to a one-file distribution.
         """
         if self.package == HARNESS and not any(f"{'.'.join(parts)}.".startswith(f"{part}.") for part in RESULT_PARTS):
             return ()
@@ -200,7 +200,7 @@ def imports_of(importer: Module, node: ast.AST) -> list[Imported]:
     """Return what a node of a module imports, in the order of its normal form; nothing for any other node.
 
     Whether ``b`` in ``from a import b`` is a module, the files must say: both ``a`` and ``a.b`` are named. Of a
-    package that imports its names on first use (:func:`lazy_places`), the module behind the name is, and not ``a``.
+    package that imports its names on first use (:func:`lazy_places`), the module of that name is, and not ``a``.
     """
     if isinstance(node, ast.Import):
         return [_imported_module(importer, alias) for alias in node.names]
@@ -249,7 +249,7 @@ def _imported_name(base: Place, alias: ast.alias) -> Imported:
 
 
 def lazy_places(package: Place) -> dict[str, Place]:
-    """Return the modules behind the names that a package imports on first use, by name.
+    """Return the modules of the names that a package imports on first use, by name.
 
     Such a package has a ``__getattr__``, and says where a name lies in imports under ``TYPE_CHECKING`` or in a
     written-out table ``{"name": "module"}`` (also ``**dict.fromkeys(("a", "b"), "module")``), relative to itself.

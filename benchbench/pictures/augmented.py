@@ -24,11 +24,11 @@ MAGNIFIED = 4
 
 
 class Growth(NamedTuple):
-    """What a set grew by beside the images that are shown.
+    """What a set grew by besides the images that are shown.
 
     Attributes:
         groups: for each round in which every shown image grew into one, the grown image and its change.
-        unpaired: the steps before which the set grew otherwise, so that no grown image belongs beside a shown one.
+        unpaired: the steps before which the set grew otherwise, so that no grown image belongs to a shown one.
         steps: of the training.
     """
 

@@ -1,6 +1,6 @@
-"""A picture of images in rows and columns: real images and, beside each, what was made of it.
+"""A picture of images in rows and columns: real images, each with what was made of it.
 
-Pictures of what a generator makes: real images, each beside what was generated from it.
+Pictures of what a generator makes: real images, each with what was generated from it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Tile(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Columns under one heading: ``rows[i]`` are the tiles beside real image ``i``, ``None`` for an empty place."""
+    """Columns under one heading: ``rows[i]`` are the tiles of real image ``i``, ``None`` for an empty place."""
 
     heading: str
     rows: Sequence[Sequence[Tile | None]]
@@ -112,7 +112,7 @@ def _figure(names: Sequence[str], groups: Sequence[Group], title: Sequence[str])
 def caption(parts: Sequence[tuple[str, float]], width: int, every: frozenset[str] = frozenset()) -> list[str]:
     """Return a soft label as lines that fit into ``width`` px: ``3 .62 / 8 .38``, or a line for each class.
 
-    Classes with next to no share are left out, and so are those behind the third; a name is shortened, never its
+    Classes with next to no share are left out, and so are those after the third; a name is shortened, never its
     share, and differs from the other names in the picture, ``every``. A label of one class is its name alone.
     """
     named = _named(parts)
@@ -130,7 +130,7 @@ def _named(parts: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
 
 
 class Variants(NamedTuple):
-    """One row of a grid: its class, the index of a real image, if there is one, and of the generated images beside."""
+    """One row of a grid: its class, the index of a real image, if there is one, and of the generated images."""
 
     label: int
     real: int | None
@@ -138,7 +138,7 @@ class Variants(NamedTuple):
 
 
 def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store: Store, results: Path) -> list[Path]:
-    """Draw a grid of real images beside what was generated from them, for every generation that is in the store.
+    """Draw a grid of real images next to what was generated from them, for every generation that is in the store.
 
     Args:
         cells: of a plan.
@@ -180,7 +180,7 @@ def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store:
 def variants_grid(
     real: ImageSet, synthetic: ImageSet, path: Path, rows: int = 10, columns: int = 10, title: str = ""
 ) -> Path:
-    """Draw real images, each beside the images generated from it, and write a PNG.
+    """Draw real images, each next to the images generated from it, and write a PNG.
 
     Rows go around the classes, so that few rows show many classes. Without a ``source`` in the origins, a row
     shows the first real image of a class and generated images of that class, and the heading says so.
@@ -190,7 +190,7 @@ def variants_grid(
         synthetic: what was generated from it.
         path: the file to write.
         rows: at most so many real images.
-        columns: at most so many generated images beside each.
+        columns: at most so many generated images for each.
         title: one line above.
 
     Raises:

@@ -22,8 +22,8 @@ class PlannedCell:
         spec_id: hash of the setting without draw, seed and code.
         train: key of the training step.
         data: key of the dataset's step.
-        fit: keys of every ``fit`` shard behind it.
-        sample: keys of every link's images behind it.
+        fit: keys of every ``fit`` shard that it uses.
+        sample: keys of every link's images that it uses.
         score: key of each metric's step by the metric's spelling.
         code: fingerprint by stage.
         transform: key of the transformed test images, if they are.
@@ -126,7 +126,7 @@ def make_cell(
     scores: dict[str, str],
     setting: tuple[str, str],
 ) -> PlannedCell:
-    """Return the cell of a training: its setting, its identity, the keys and the code behind it.
+    """Return the cell of a training: its setting, its identity, its keys and its code.
 
     Args:
         training: what is trained.

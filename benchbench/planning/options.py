@@ -42,7 +42,7 @@ class Option:
         help: one line for ``--help``.
         missing: what a list lacks when its text holds nothing, as a script's unset variable does; ``None`` for an
             option that is no list.
-        axis: whether it is an axis of the experiment that needs no code of its own in the plan.
+        axis: whether it is an axis of the experiment that needs no code in the plan.
         name: of the field, and the key in a suite file.
         default: value where it is not given.
     """

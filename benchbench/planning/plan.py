@@ -174,8 +174,8 @@ class _Planner:
         real = [chain for chain in chains if chain[-1].plugin.is_real]
         untrained = [learner.place for learner in learners if not learner.plugin.trains]
         if untrained and not real:
-            told = ", ".join(untrained)
-            raise UsageError(f"{told}: trains on no image and has the baseline row alone; omit --no-baseline")
+            names = ", ".join(untrained)
+            raise UsageError(f"{names}: trains on no image and has the baseline row alone; omit --no-baseline")
         if len(untrained) == len(learners) and len(real) < len(chains):
             self.warnings.append(f"{', '.join(untrained)}: trains on no image; generators are left out")
             chains = real
@@ -338,7 +338,7 @@ class _Planner:
         return scores
 
     def _refuse_metric(self, why: str) -> None:
-        """Refuse a metric that was asked for; one that is there by default is left out, and told."""
+        """Raise if the user named this metric; leave it out with a warning if it is only a default."""
         if self.request.metric is not None:
             raise UsageError(why)
         self._warn(f"metric {why}; it is left out")
@@ -450,8 +450,8 @@ def _counts(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | No
         asked = None if asked is None else link.plugin.upstream_count(asked)
         default = link.plugin.upstream_count(default)
     counts: list[int] = []
-    for link, (told, usual) in zip(chain, wanted, strict=True):
-        count = link.plugin.output_count(train_count, told, usual)
+    for link, (count, usual) in zip(chain, wanted, strict=True):
+        count = link.plugin.output_count(train_count, count, usual)
         if counts and link.plugin.may_yield_fewer:
             count = min(count, counts[-1])  # a filter has no more than it is given
         counts.append(count)

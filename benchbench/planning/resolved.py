@@ -105,7 +105,7 @@ class ResolvedPlugin:
         }
 
     def code(self, stage: str) -> str:
-        """Return the fingerprint of the code behind a stage, as it was when it was first asked for: one per plan."""
+        """Return the fingerprint of the code of a stage, as it was when it was first asked for: one per plan."""
         if stage not in self._codes:
             self._codes[stage] = fingerprint(CodeSource.from_class(type(self.plugin)), stage)
         return self._codes[stage]

@@ -90,7 +90,7 @@ class Cell(Setting):
         return Setting(**{item.name: getattr(self, item.name) for item in dataclasses.fields(Setting)})
 
     def to_json(self) -> dict[str, Any]:
-        """Return its fields, and the further axes beside them, as ``bench plan --json`` prints them."""
+        """Return its fields and the further axes, as ``bench plan --json`` prints them."""
         fields = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {**fields.pop("more"), **fields}
 

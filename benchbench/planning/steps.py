@@ -1,7 +1,7 @@
 """``Step``: one unit of work as plain JSON, and its key.
 
 The body says everything that decides the bytes of a result; its sha256 is the key. What else a worker needs (where
-files lie, the device) travels beside it and never enters the key.
+files lie, the device) travels with it and never enters the key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page a plugin author reads: what each kind of plugin is, what it is given and what it promises.
 
 A plugin is a frozen dataclass. Its fields, declared with :func:`param`, are its command-line options, its help and
-its cache key at once. It has no registry call, no global and no path of its own; heavy imports (torch, diffusers)
+its cache key at once. It has no registry call, no global and no path; heavy imports (torch, diffusers)
 live inside its methods, so that ``bench list`` and ``bench plan`` stay fast::
 
     @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Augmentation(Plugin):
 
         Offer this in place of ``apply`` where each image is changed by itself and targets are kept. A batch may then
         come in parts that stay in a processor's cache from the gather to the normalisation. It is not asked where the
-        class, or one between it and the one that offers this, has an ``apply`` of its own.
+        class, or one between it and the one that offers this, has its own ``apply``.
 
         Args:
             shape: of the batch, ``(B, 3, H, W)``.

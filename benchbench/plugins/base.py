@@ -56,7 +56,7 @@ class Plugin:
     """What every kind shares. Subclass one of the kinds below, not this."""
 
     kind: ClassVar[str] = ""
-    #: Files beside the module whose content changes results (a table, a word list): they enter the key.
+    #: Files next to the module whose content changes results (a table, a word list): they enter the key.
     data_files: ClassVar[tuple[str, ...]] = ()
     #: Distributions whose version changes results enough to enter the key.
     pinned_distributions: ClassVar[tuple[str, ...]] = ()

@@ -149,7 +149,7 @@ def reason(error: BaseException) -> str:
 
 
 def file_module(path: Path) -> ModuleType:
-    """Import a plain Python file under a name of its own; its folder is importable for its helpers."""
+    """Import a plain Python file under a unique name; its folder is importable for its helpers."""
     path = path.resolve()
     # Files of one name in two folders are two modules.
     name = f"bench_file_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
@@ -181,9 +181,9 @@ _FOLDERS: dict[str, dict[str, tuple[int, int]]] = {}
 
 
 def _make_importable(folder: Path) -> None:
-    """Let a plugin import the files beside it as they are now.
+    """Let a plugin import the files next to it as they are now.
 
-    What was imported under the same name beside another plugin, or was edited since (in a notebook), is forgotten.
+    What was imported under the same name next to another plugin, or was edited since (in a notebook), is forgotten.
     """
     home = str(folder)
     if sys.path[:1] != [home]:

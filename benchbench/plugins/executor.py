@@ -53,7 +53,7 @@ class Running(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop whatever still runs, and leave no process behind. May be called twice."""
+        """Stop whatever still runs, and leave no process. May be called twice."""
 
 
 @dataclass(frozen=True)

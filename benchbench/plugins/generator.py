@@ -28,7 +28,7 @@ class Generator(Plugin):
     needs_upstream: ClassVar[bool] = False
     #: Whether ``sample`` may yield fewer images than planned, at least one: a filter, a retrieval.
     may_yield_fewer: ClassVar[bool] = False
-    #: Whether it may stand behind ``--test-transform``: a class that defines ``transform`` may.
+    #: Whether ``--test-transform`` may name it: a class that defines ``transform`` may.
     is_transform: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -71,7 +71,7 @@ class Generator(Plugin):
         """Yield ``context.n_syn`` images in all, a bounded number at a time, in a fixed order.
 
         The folders that ``fit`` wrote are ``context.fitted``, one for each shard, in order. Iterate over
-        ``context.chunks(total, size)`` so that a killed run continues behind the last finished chunk. Images are
+        ``context.chunks(total, size)`` so that a killed run continues after the last finished chunk. Images are
         uint8 ``(n, R, R, 3)`` at ``context.info.resolution``.
         """
         raise NotImplementedError

@@ -158,7 +158,7 @@ class Images:
 
 
 def _linked(images: NDArray[np.uint8], target: Path) -> bool:
-    """Link the file behind memory-mapped images to ``target``; ``False`` when it has to be written instead."""
+    """Link the file of memory-mapped images to ``target``; ``False`` when it has to be written instead."""
     import numpy as np
 
     if isinstance(images, np.memmap) and images.mode == "r" and images.filename is not None and len(images):

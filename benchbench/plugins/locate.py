@@ -130,7 +130,7 @@ def _unreachable(name: str) -> str | None:
             trusted_elsewhere = isinstance(why, ssl.SSLError)  # the hub client may know the certificate
             outcome.append("" if trusted_elsewhere else getattr(why, "strerror", None) or str(why))
 
-    # A name lookup has no timeout of its own, so the wait is bounded from outside.
+    # A name lookup takes no timeout, so the wait is bounded from outside.
     thread = threading.Thread(target=knock, daemon=True)
     thread.start()
     thread.join(_HUB_TIMEOUT_S)

@@ -46,7 +46,7 @@ class Column:
     Attributes:
         key: its name in what ``score`` returns and in ``leaderboard.csv``; there ``METRIC.KEY`` where metrics share it.
         title: its heading in tables for people; name what it was measured with, as in ``"FD (my-network)"``.
-        decimals: digits behind the point.
+        decimals: digits after the point.
         better: ``"more"`` or ``"less"``; ``None`` where neither is better.
     """
 

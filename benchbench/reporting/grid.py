@@ -125,8 +125,8 @@ def shared_text(row: Row) -> str:
 def aug_and_test(row: Row, *, aug: bool = True) -> str:
     """Return the augmentation and what the test images passed through, as the end of a title."""
     it = row.setting
-    told = f", augmentation {it.aug}" if aug and it.aug != "-" else ""
-    return told + ("" if it.test == "-" else f", test images through {it.test}")
+    text = f", augmentation {it.aug}" if aug and it.aug != "-" else ""
+    return text + ("" if it.test == "-" else f", test images through {it.test}")
 
 
 def subsets(generations: Iterable[Generation]) -> Iterator[tuple[str, list[Generation]]]:
@@ -162,8 +162,8 @@ def data_notes(rows: Sequence[Row]) -> list[str]:
     """Return what the records tell of the dataset that these rows share, each note once, the first few."""
     found = list(dict.fromkeys(note for row in rows for note in row.data_notes))
     more = len(found) - MOST_NOTES
-    told = [f"Dataset: {note}." for note in found[:MOST_NOTES]]
-    return [*told, f"Dataset: and {more} more, see the records."] if more > 0 else told
+    notes = [f"Dataset: {note}." for note in found[:MOST_NOTES]]
+    return [*notes, f"Dataset: and {more} more, see the records."] if more > 0 else notes
 
 
 def aligned(grid: Grid) -> list[list[str]]:

@@ -59,7 +59,7 @@ def metric_grids(title: str, generations: Sequence[Generation], *, short: bool =
     Args:
         title: what the generations share.
         generations: what was scored.
-        short: leave out how many images and draws are behind the numbers.
+        short: leave out from how many images and draws the numbers come.
     """
     for found in scored(generations):
         heading = f"Metric {found.metric}: {title}"

@@ -41,7 +41,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Value:
-    """One cell: mean and sample standard deviation in percent over ``n`` trainings; ``rows`` behind it."""
+    """One cell: mean and sample standard deviation in percent over ``n`` trainings, which ``rows`` hold."""
 
     mean: float | None
     std: float | None
@@ -77,7 +77,7 @@ class Pivot:
         title: what rows have to share to be in it, in words.
         columns: texts of the columns, in order.
         lines: with the architectures first, then the means over them, if there are several.
-        rows: all rows behind its lines; a line with a single value is left to the detailed tables.
+        rows: all rows that its lines show; a line with a single value is left to the detailed tables.
     """
 
     axis: Axis
@@ -96,14 +96,14 @@ class Pivot:
         """What it shows, with the learner and the architecture that all lines turn out to share."""
         names = {"learner": "learner", "arch": "architecture"}
         shared = {name: {getattr(line, name) for line in self.lines} for name in names}
-        told = [f"{names[name]} {one}" for name, (one, *more) in shared.items() if not more and one not in ("", "-")]
-        rest = [text for text in told if f", {text}" not in self.title]
+        facts = [f"{names[name]} {one}" for name, (one, *more) in shared.items() if not more and one not in ("", "-")]
+        rest = [text for text in facts if f", {text}" not in self.title]
         return f"Accuracy by {self.axis.name}, %: {', '.join((self.title, *rest))}"
 
     def varying(self) -> list[str]:
         """Return the fields of a line that differ between lines, the generator always."""
-        told = [line for line in self.lines if not line.baseline] or [line for line in self.lines if not line.level]
-        fields = {"learner": self.lines, "arch": self.lines, "mix": told, "n_syn": told}
+        made = [line for line in self.lines if not line.baseline] or [line for line in self.lines if not line.level]
+        fields = {"learner": self.lines, "arch": self.lines, "mix": made, "n_syn": made}
         names = [name for name, lines in fields.items() if len({getattr(line, name) for line in lines}) > 1]
         return [name for name in ("learner", "arch", "gen", "mix", "n_syn") if name in names or name == "gen"]
 
@@ -135,10 +135,10 @@ def pivots(table: Table) -> list[Pivot]:
     architecture once more.
     """
     every = _every(table)
-    told = {row.spec_id for pivot in every if pivot.axis.option == "aug" for row in pivot.rows}
+    compared = {row.spec_id for pivot in every if pivot.axis.option == "aug" for row in pivot.rows}
 
     def again(pivot: Pivot) -> bool:
-        return all(row.spec_id in told and row.aug_links > 1 for row in pivot.rows)
+        return all(row.spec_id in compared and row.aug_links > 1 for row in pivot.rows)
 
     return [pivot for pivot in every if pivot.axis.option != "arch" or not again(pivot)]
 
@@ -157,7 +157,7 @@ def _every(table: Table) -> list[Pivot]:
 
 
 def _whole(pivot: Pivot) -> Pivot:
-    """Return a pivot without the columns that no line has a value in, and with the rows behind it."""
+    """Return a pivot without the columns that no line has a value in, and with the rows that it shows."""
     kept = [any(line.values[place] for line in pivot.lines) for place in range(len(pivot.columns))]
     lines = tuple(replace(line, values=tuple(compress(line.values, kept))) for line in pivot.lines)
     rows = tuple(row for line in lines for value in line.values if value for row in value.rows)
@@ -165,14 +165,14 @@ def _whole(pivot: Pivot) -> Pivot:
 
 
 def _with_levels(pivot: Pivot, table: Table) -> Pivot:
-    """Return a pivot with the lines of learners that train on no image, which stand beside any number of them."""
+    """Return a pivot with the lines of learners that train on no image, which go with any number of them."""
     first = pivot.rows[0]
 
-    def beside(row: Row) -> bool:
+    def belongs(row: Row) -> bool:
         it, other = row.setting, first.setting
         return not it.n_real and (it.data, it.preset, it.test) == (other.data, other.preset, other.test)
 
-    rows = [row for row in table.rows if beside(row)]
+    rows = [row for row in table.rows if belongs(row)]
     levels = []
     for row in rows:
         values = (_value(row),) * len(pivot.columns)
@@ -237,7 +237,7 @@ def shown_instead(table: Table) -> tuple[list[Pivot], set[str]]:
 
 
 def _groups(axis: Axis, rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """Yield the rows of each pivot; a learner without augmentations stands beside every augmentation of the others."""
+    """Yield the rows of each pivot; a learner without augmentations goes with every augmentation of the others."""
     groups: dict[tuple[Hashable, ...], list[Row]] = defaultdict(list)
     without: dict[tuple[Hashable, ...], list[Row]] = defaultdict(list)
     for row in rows:
@@ -245,14 +245,14 @@ def _groups(axis: Axis, rows: Sequence[Row]) -> Iterator[list[Row]]:
             *rest, aug = axis.shared(row)
             (without if aug == "-" else groups)[*rest, aug].append(row)
     for (*rest, _), extra in without.items():
-        beside = [key for key in groups if list(key[:-1]) == rest]
-        for key in beside or [(*rest, "-")]:
+        matching = [key for key in groups if list(key[:-1]) == rest]
+        for key in matching or [(*rest, "-")]:
             groups[key].extend(extra)
     yield from groups.values()
 
 
 def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line]:
-    def told(row: Row, *, counted: bool) -> tuple[Any, ...]:
+    def key_of(row: Row, *, counted: bool) -> tuple[Any, ...]:
         it = row.setting
         arch = "" if axis.option == "arch" else it.arch
         return it.learner, arch, it.gen, it.mix, it.n_syn if counted else None, it.baseline
@@ -260,7 +260,7 @@ def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line
     def cells(*, counted: bool) -> dict[tuple[Any, ...], list[list[Row]]]:
         found: dict[tuple[Any, ...], list[list[Row]]] = {}
         for row in rows:
-            places = found.setdefault(told(row, counted=counted), [[] for _ in columns])
+            places = found.setdefault(key_of(row, counted=counted), [[] for _ in columns])
             places[columns.index(axis.column(row)[0])].append(row)
         return found
 
@@ -270,7 +270,7 @@ def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line
         found = cells(counted=True)
     lines = []
     for key, places in found.items():
-        # Rows that nothing here tells apart (another precision, other files of one name) get lines of their own.
+        # Rows that differ in nothing shown here (another precision, other files of one name) get separate lines.
         for place in range(max(map(len, places))):
             values = [_value(cell[place]) if place < len(cell) else None for cell in places]
             learner, arch, gen, mix, n_syn, baseline = key

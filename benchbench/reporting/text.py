@@ -2,7 +2,7 @@
 
 ``leaderboard.md``: the tables that people read, lined up as text.
 
-The table at the end of ``bench run``: the baseline beside each generator, for every architecture.
+The table at the end of ``bench run``: the baseline next to each generator, for every architecture.
 
 A terminal gets colours and rules (unless ``NO_COLOR`` says no), everything else plain lines.
 """

@@ -47,7 +47,7 @@ class Loaded(NamedTuple):
 
 
 def read_records(results: Path) -> Loaded:
-    """Read every record below ``results/records``; what cannot be read is told and left where it is."""
+    """Read every record below ``results/records``; what cannot be read is reported and left where it is."""
     loaded = Loaded([], [])
     for path in _files(results / "records"):
         try:
@@ -72,8 +72,8 @@ _PARSED: dict[Path, tuple[tuple[int, int, int], Record]] = {}
 def _read(path: Path) -> Record:
     """Return the record of a file, parsed once for each state of the file."""
     try:
-        told = path.stat()
-        stamp = (told.st_ino, told.st_size, told.st_mtime_ns)
+        status = path.stat()
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         known = _PARSED.get(path)
         if known is None or known[0] != stamp:
             known = _PARSED[path] = (stamp, Record.from_json(json.loads(path.read_bytes())))

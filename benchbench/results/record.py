@@ -69,7 +69,7 @@ def _with_columns(data: Json) -> Json:
 #: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture.
 MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data), (3, _with_columns))
 
-#: What every metric reports beside its numbers: what it was measured with.
+#: What every metric reports besides its numbers: what it was measured with.
 METRIC_FACTS = ("extractor", "n_score", "n_reference")
 
 T = TypeVar("T")
@@ -109,7 +109,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the steps behind a cell took; ``None`` where a step does not exist or was not measured.
+    """What the steps of a cell took; ``None`` where a step does not exist or was not measured.
 
     Attributes:
         fit_s: seconds of fitting the generator, all shards together.
@@ -146,7 +146,7 @@ class Provenance:
         bench_version: version of this package.
         created: ISO 8601 time with its offset from UTC.
         notes: facts that a reader of the number must know (a split that was regenerated).
-        plugins: distribution and version behind each plugin, ``{"diffinv": "benchbench==0.1.0"}``.
+        plugins: distribution and version of each plugin, ``{"diffinv": "benchbench==0.1.0"}``.
 
     """
 
@@ -174,7 +174,7 @@ class Record:
         metrics: by the metric's spelling, the mapping that it returned.
         cost: seconds, rates and memory.
         code: code fingerprint of each stage.
-        steps: keys of the steps behind it, by stage.
+        steps: keys of its steps, by stage.
         provenance: environment, versions, time.
         facts: by stage, what each of its steps reported (``Context.report``), steps without a report left out.
         metric_columns: by the metric's spelling, its columns, so that tables need no plugin.

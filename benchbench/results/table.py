@@ -47,7 +47,7 @@ class Generation:
 
     Attributes:
         setting: what it was made for and with, ``"-"`` for the axes of a training.
-        draws: generations behind the means.
+        draws: generations that the means are over.
         scores: what each metric says of it, by spelling.
         n_made: images that there are, fewer than ``n_syn`` after a filter; the mean over draws, rounded.
         fit_s, sample_s: seconds per generation.
@@ -86,10 +86,10 @@ class Row:
         train_images_per_s: its mean rate.
         peak_memory_mib: the largest of any of its trainings.
         superseded: records of older code, or of the same training done again, that are not shown.
-        environments: hashes of the environments behind it; more than one is worth a mark.
+        environments: hashes of its environments; more than one is worth a mark.
         test_copies: training images that equal a test image, the most of any of its trainings.
         test_in_train, test_in_validation: test images that equal an image of the dataset's training and
-            validation part, the most of any of its trainings; 0 also where nobody looked.
+            validation part, the most of any of its trainings; 0 also if it was not looked for.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
         data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
@@ -120,7 +120,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in a fixed order, the generations behind them, and the number of records that are not shown."""
+    """Rows in a fixed order, their generations, and the number of records that are not shown."""
 
     rows: tuple[Row, ...]
     generations: tuple[Generation, ...]
@@ -256,8 +256,8 @@ def _status(records: Sequence[Record]) -> str:
     reasons = [short_error(record.error) for record in records if record.error is not None]
     if not reasons:
         return "done"
-    told = "; ".join(dict.fromkeys(reasons))
-    return f"failed ({told})" if len(reasons) == len(records) else f"{len(reasons)} of {len(records)} failed ({told})"
+    why = "; ".join(dict.fromkeys(reasons))
+    return f"failed ({why})" if len(reasons) == len(records) else f"{len(reasons)} of {len(records)} failed ({why})"
 
 
 def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping[tuple[int, int], float]]) -> Row:
@@ -300,7 +300,7 @@ def _generation(records: Sequence[Record]) -> Generation:
             return values(lambda item: item.metrics.get(metric, {}).get(key))
 
         facts = {name: set(map(str, of(name)) if name == "extractor" else of(name)) for name in METRIC_FACTS}
-        found = {name: next(iter(told)) for name, told in facts.items() if len(told) == 1}
+        found = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
         if len(facts["extractor"]) > 1:
             return Scores(metric, columns, found | {"extractor": "mixed"})
         means = {column.key: _mean(of(column.key)) for column in columns}

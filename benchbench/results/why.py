@@ -40,11 +40,11 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
     other = max(others, key=lambda item: item.created, default=None)
     store = Store(results / "artifacts")
     differences = list(_differences(record, other, store)) if other else []
-    told = record.cell
-    arch = told.learner if told.arch == "-" else told.arch
+    cell = record.cell
+    arch = cell.learner if cell.arch == "-" else cell.arch
     lines = [
-        f"{record.key[:12]}  {told.gen} on {told.data}, {arch}, {told.aug}, mix {told.mix}",
-        f"  draw {told.draw + 1}, seed {told.replicate + 1}, {told.n_real} real, {told.n_syn} generated, {told.preset}",
+        f"{record.key[:12]}  {cell.gen} on {cell.data}, {arch}, {cell.aug}, mix {cell.mix}",
+        f"  draw {cell.draw + 1}, seed {cell.replicate + 1}, {cell.n_real} real, {cell.n_syn} generated, {cell.preset}",
         f"  {record.status}, made {record.provenance.created}",
     ]
     for stage, step_keys in record.steps.items():
@@ -60,7 +60,7 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
         ]
     return {
         "key": record.key,
-        "sentence": told.to_json(),
+        "sentence": cell.to_json(),
         "steps": {stage: list(step_keys) for stage, step_keys in record.steps.items()},
         "other": other.key if other else None,
         "differences": differences,

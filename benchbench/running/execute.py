@@ -175,8 +175,8 @@ def _data(job: _Job) -> dict[str, Any]:
     np.save(job.folder / DIGESTS, hashed["test"], allow_pickle=False)
     shared = shared_with_test(hashed)
     job.context.report(**shared)
-    if told := shared_text(shared["test_in_train"], shared["test_in_validation"]):
-        job.context.log(told)
+    if shared_note := shared_text(shared["test_in_train"], shared["test_in_validation"]):
+        job.context.log(shared_note)
     return {"images": sum(counts.values()), "counts": counts}
 
 

@@ -86,7 +86,7 @@ def _best(steps: int, device: str) -> str:
     for entry in catalog().entries("executor"):
         try:
             ranked.append((load(entry)().suits(steps, device), entry.name))
-        except Exception:  # told by `bench list` and `bench doctor`
+        except Exception:  # shown by `bench list` and `bench doctor`
             continue
     rank, name = max(ranked, key=lambda item: item[0], default=(0, ""))
     if rank < 1:

@@ -78,7 +78,7 @@ class _Ray(Running):
             # What Ray says of a lost worker goes to stdout, where --json prints records; the step's error tells it.
             self.silence.enter_context(_changed("ray._private.worker", "print_to_stdstream", lambda *_, **__: None))
             _connect(address, workers, self.accelerator)
-        # Retried steps would be told twice; the next run tries again what a lost node left.
+        # Retried steps would be reported twice; the next run tries again what a lost node left.
         options = {"num_cpus": 1, "num_gpus": int(self.accelerator), "max_retries": 0, "num_returns": "streaming"}
         self.remote = ray.remote(**options)(_events)
         self.capacity = workers or max(1, int(ray.cluster_resources().get("GPU" if self.accelerator else "CPU", 1)))
@@ -142,8 +142,8 @@ def _connect(address: str | None, workers: int | None, accelerator: bool) -> Non
             socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
         ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(f"--executor ray:address={address}: no Ray cluster answers there ({told})") from None
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"--executor ray:address={address}: no Ray cluster answers there ({why})") from None
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""From artifacts to records: what a finished or failed cell leaves behind."""
+"""From artifacts to records: what a finished or failed cell leaves."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def make_record(
         cell: the planned cell.
         store: where its artifacts are.
         errors: error by key of the steps that failed in this run.
-        environment: hash of this environment; a cached training keeps that of its own time.
-        plugins: distribution and version behind each plugin.
+        environment: hash of this environment; a cached training keeps that of its run.
+        plugins: distribution and version of each plugin.
     """
     metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
     # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
@@ -60,11 +60,11 @@ def make_record(
 
 
 def _facts(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    told = {
+    facts_of = {
         stage: [{"step": metas[key]["label"], **metas[key]["facts"]} for key in keys if "facts" in metas.get(key, {})]
         for stage, keys in cell.steps.items()
     }
-    return {stage: facts for stage, facts in told.items() if facts}
+    return {stage: facts for stage, facts in facts_of.items() if facts}
 
 
 def keep_known(record: Record, earlier: Record | None) -> Record:

@@ -37,7 +37,7 @@ class Status:
         todo: steps to run, by key.
         cached: keys that are published and intact.
         corrupt: (key, label, problem) of artifacts that differ from their checksums; they are rebuilt.
-        idle: steps that are neither published nor needed, since everything behind them is.
+        idle: steps that are neither published nor needed, since everything that needs them is.
     """
 
     todo: dict[str, Step]

@@ -13,7 +13,7 @@ _URGENCY = {stage: place for place, stage in enumerate(STAGES)}
 
 
 class Listener(Protocol):
-    """What the terminal (or a test) is told."""
+    """What is shown on the terminal, or noted by a test."""
 
     #: How many steps run at once; set when the executor has started.
     workers: int
@@ -82,7 +82,7 @@ def _fail_dependents(failed: Step, waiting: dict[str, Step], errors: dict[str, s
     """Fail what waits for a failed step, naming the first cause: the one thing that a user can act on."""
     cause = f"{failed.label}: {errors[failed.key]}"
     doomed = {failed.key}
-    # Again until nothing is found: in a chain, a fit waits for a sample that stands behind it.
+    # Again until nothing is found: in a chain, a fit waits for a sample that comes after it.
     while found := [step for step in waiting.values() if doomed.intersection(step.inputs)]:
         for step in found:
             doomed.add(step.key)

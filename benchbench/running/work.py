@@ -2,7 +2,7 @@
 
 A worker: ``python -m benchbench.running.worker STORE`` reads steps as JSON lines and answers with events.
 
-A process of its own, started fresh, so that neither a notebook nor a script without a main guard has to care. It ends
+A separate process, started fresh, so that neither a notebook nor a script without a main guard has to care. It ends
 when its standard input closes or its parent dies, however the parent died.
 """
 
@@ -77,7 +77,7 @@ def describe_error(error: BaseException) -> str:
 def main() -> None:
     """Serve steps until standard input ends."""
     _die_with_parent()
-    # Libraries print to stdout; the protocol gets a descriptor of its own and their output goes to stderr.
+    # Libraries print to stdout; the protocol gets another descriptor and their output goes to stderr.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     store = sys.argv[1]

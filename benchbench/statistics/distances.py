@@ -44,7 +44,7 @@ def frechet_distance(real: Features, synthetic: Features, *, chunk: int = CHUNK)
     """Return the Fréchet distance between the Gaussians fitted to two sets, at least 0.
 
     Sample-size bias is part of the value: about proportional to 1/N and dominant for N < d, so compare only
-    at equal N, against the same reference, and beside a real-against-real baseline.
+    at equal N, against the same reference, and next to a real-against-real baseline.
 
     Args:
         real: float32 or float64 ``(N, d)``.

@@ -47,12 +47,12 @@ def shared_with_test(parts: Mapping[str, NDArray[np.uint64]]) -> dict[str, int]:
 def shared_text(in_train: int, in_validation: int) -> str:
     """Return what was found as a sentence, empty when nothing is shared."""
     counts = {"training": in_train, "validation": in_validation}
-    told = " and ".join(f"{count:,} with a {name} image" for name, count in counts.items() if count)
-    return f"Test images that equal another in every pixel: {told}." if told else ""
+    pairs = " and ".join(f"{count:,} with a {name} image" for name, count in counts.items() if count)
+    return f"Test images that equal another in every pixel: {pairs}." if pairs else ""
 
 
 def known_digests(data: Path, test: ImageSet) -> NDArray[np.uint64]:
-    """Return the digests of a dataset's test images: those that lie beside it, else made from the images.
+    """Return the digests of a dataset's test images: those that lie next to it, else made from the images.
 
     Args:
         data: folder of the dataset's artifact.

@@ -10,7 +10,7 @@ numbers for different blocks. Both cost nothing: the tolerance is folded into th
 
 What a perfect generator would score: the value of a measure when both sets come from one distribution.
 
-A coverage of 0.60 is perfect for a fifth as many synthetic as real samples; without this figure beside it the
+A coverage of 0.60 is perfect for a fifth as many synthetic as real samples; without this figure the
 number cannot be read.
 """
 

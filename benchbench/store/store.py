@@ -235,7 +235,7 @@ class Store:
     # Cleaning
 
     def gc(self, keep: set[str], dry_run: bool) -> list[tuple[str, int]]:
-        """Remove what is not needed: artifacts outside ``keep`` and what dead processes left behind.
+        """Remove what is not needed: artifacts outside ``keep`` and what dead processes left.
 
         Checkpoints of unfinished work are kept if their key is in ``keep``. Nothing of a key whose lock is held is
         touched.

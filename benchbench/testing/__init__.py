@@ -147,7 +147,7 @@ def check_plugin(
         cls: the plugin class.
         name: as the command line spells it, the start of messages.
         values: parameter values to check it with, as for ``build``; keep a costly plugin short.
-        info: the dataset that generators, augmentations, learners and metrics are told about.
+        info: the dataset that generators, augmentations, learners and metrics are given.
         train: the training images they get; by default ``tiny_images()``.
         n_syn: how many images a generator has to make.
         arch: the architecture that a learner trains; by default the first that ``all`` names.

@@ -60,9 +60,10 @@ def runs_steps_and_reports_them_done(subject: Subject) -> None:
 def passes_progress_on(subject: Subject) -> None:
     """What a step says on its way reaches ``wait`` or ``listen``, with the step's key: one display shows it."""
     step = _step(subject, 1)
-    _, _, told = _carried_out(subject, (step,))
-    heard = [event for event in told if event["what"] == "progress" and event.get("key") == step["key"]]
-    require(bool(heard), f"the step's progress was lost; got {told}")
+    _, (ended,), events = _carried_out(subject, (step,))
+    require(ended["what"] == "done", f"a step that should succeed failed: {ended.get('error')}")
+    heard = [event for event in events if event["what"] == "progress" and event.get("key") == step["key"]]
+    require(bool(heard), f"the step's progress was lost; got {events}")
 
 
 def reports_a_failing_step_and_runs_the_next(subject: Subject) -> None:
@@ -70,7 +71,7 @@ def reports_a_failing_step_and_runs_the_next(subject: Subject) -> None:
     _, (failed, done), _ = _carried_out(subject, (_step(subject, 1, fails=True), _step(subject, 2)))
     require(failed["what"] == "failed", f"a step that raises an error ended as {failed}")
     require("this step fails" in str(failed.get("error")), f"its error was lost: {failed}")
-    require(done["what"] == "done", f"the step beside it ended as {done}")
+    require(done["what"] == "done", f"the other step ended as {done}")
 
 
 def _step(subject: Subject, number: int, fails: bool = False) -> dict[str, Any]:
@@ -85,9 +86,9 @@ def _step(subject: Subject, number: int, fails: bool = False) -> dict[str, Any]:
 def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[Path, list[Event], list[Event]]:
     """Run steps as the scheduler does; returns the store's folder, the last event of each step, and all events."""
     store = subject.new_folder("store")
-    told: list[Event] = []
+    heard: list[Event] = []
     workers = subject.plugin.workers(2, "cpu")
-    running: Running = subject.plugin.start(str(store), workers, "cpu", told.append)
+    running: Running = subject.plugin.start(str(store), workers, "cpu", heard.append)
     ended: dict[str, Event] = {}
     waiting, deadline = list(steps), time.monotonic() + _PATIENCE_S
     try:
@@ -98,11 +99,14 @@ def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[P
             events = running.wait()
             require(bool(events), "wait() returned no event while a step was under way")
             require(time.monotonic() < deadline, f"two tiny steps took more than {_PATIENCE_S:.0f} s")
-            told += events
+            heard += events
             ended |= {event["key"]: event for event in events if event["what"] in ("done", "failed")}
     finally:
         running.close()
         running.close()
     known = {step["key"] for step in steps}
-    require({event.get("key") for event in told} <= known, f"every event has the key of its step; got {told}")
-    return store, [ended[step["key"]] for step in steps], told
+    require(
+        {event.get("key") for event in heard} <= known,
+        f"every event has the key of its step; got {heard}",
+    )
+    return store, [ended[step["key"]] for step in steps], heard

@@ -26,7 +26,7 @@ def returns_finite_json_values(subject: Subject) -> None:
 
 
 def declares_its_columns(subject: Subject) -> None:
-    """Tables show the columns that it declares: each is a number of ``score``, or ``None``, under a key of its own."""
+    """Tables show the columns that it declares: each is a number of ``score``, or ``None``, under a unique key."""
     columns = subject.plugin.columns()
     require(bool(columns), "columns() declares nothing; return a Column(key, title, ...) for each number")
     keys = [column.key for column in columns]

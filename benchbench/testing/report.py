@@ -77,10 +77,10 @@ def _record(number: int, gen: str, arch: str, error: str | None = None, mix: str
     result = {"accuracy": 0.5 + number / 20, "best_on_test": None, "n_test": 8, "hits": "8A=="}
     provenance = {"environment": "e", "bench_version": "0", "created": "2026-01-02T03:04:05+00:00"}
     scores = {"fd": 3.0 + number, "extractor": "pixels", "n_score": 40, "n_reference": 80}
-    told: dict[str, Any] = {"key": f"{number:064x}", "spec_id": f"{number:012x}", "schema": _SCHEMA, "error": error}
-    told |= {"status": "failed" if error else "done", "result": None if error else result, "cell": cell}
-    told |= {"metrics": {"distance": scores}, "cost": {"train_s": 2.0}, "code": {}, "steps": {}}
-    return Record.from_json(told | {"provenance": provenance})
+    fields: dict[str, Any] = {"key": f"{number:064x}", "spec_id": f"{number:012x}", "schema": _SCHEMA, "error": error}
+    fields |= {"status": "failed" if error else "done", "result": None if error else result, "cell": cell}
+    fields |= {"metrics": {"distance": scores}, "cost": {"train_s": 2.0}, "code": {}, "steps": {}}
+    return Record.from_json(fields | {"provenance": provenance})
 
 
 #: The layout of the records above; older ones are read for ever.

@@ -151,7 +151,7 @@ class Subject:
         return folder
 
     def context(self, label: str, **changes: Any) -> Probe:
-        """Return a context with folders of its own; ``changes`` replace its fields."""
+        """Return a context with new folders; ``changes`` replace its fields."""
         places = {
             place: changes.pop(place, None) or self.new_folder(f"{label}-{place}") for place in ("folder", "scratch")
         }

@@ -90,7 +90,7 @@ class Source:
         name: ``"real"`` or ``"synthetic"``.
         images: uint8 ``(N, 3, R, R)`` on the device.
         labels: int64 ``(N,)`` on the device.
-        original: how many images it began with; those behind were grown.
+        original: how many images it began with; later ones were grown.
         rounds: how often it has grown.
     """
 

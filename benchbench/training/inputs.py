@@ -114,7 +114,7 @@ class Inputs:
 
 
 def _wants_whole_batches(link: Augmentation) -> bool:
-    """Return whether a link has an ``apply`` of its own; an ``imagewise`` that it inherits does not count then."""
+    """Return whether a link has its own ``apply``; an ``imagewise`` that it inherits does not count then."""
     return type(link).apply is not Augmentation.apply
 
 

@@ -103,7 +103,7 @@ class Training:
         self.loss_steps = 0
 
     def advance(self, step: int) -> None:
-        """Take optimiser step number ``step`` (from 0), growing the set before and scoring behind it where due."""
+        """Run optimiser step ``step`` (0-based); where scheduled, grow the set before it and evaluate after it."""
         for which in self.phases.get(step, ()):
             self._grow(step, which)
         self._seed("step", step)  # dropout and stochastic depth

@@ -215,10 +215,10 @@ class Rule:
 
     Attributes:
         stems: one row per range of resolutions, ascending.
-        halvings: how often the body behind the stem halves the map; VGG leaves out those that would empty it.
+        halvings: how often the body after the stem halves the map; VGG leaves out those that would empty it.
         rounds_up: whether an odd side 2k + 1 becomes k + 1 (convolutions) rather than k (VGG's pools).
         authors: weights of the authors' network with 10 classes, by the side of its images.
-        note: why ours has another number of weights, or what adapts beside the stem.
+        note: why ours has another number of weights, or what adapts besides the stem.
     """
 
     stems: tuple[Stem, ...]

@@ -205,7 +205,7 @@ class TimmClassifier(Learner):
         """Return the rule of each architecture for small images, as rows for ``bench show timm``.
 
         One row for each architecture and stem, with ``arch``, ``px`` (the sides that it holds for), ``stem``, one
-        column for each of six sides (the map into the body behind the stem > out of it), ``parameters`` (ours, 10
+        column for each of six sides (the map into the body after the stem > out of it), ``parameters`` (ours, 10
         classes), ``authors'`` (theirs, ``-`` where they have no such network) and ``note``. Imports torch, to count;
         no weight is made.
         """

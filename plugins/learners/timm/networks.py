@@ -84,7 +84,7 @@ def fixed(name: str) -> bool:
 
 
 def _keep_small(net: Any) -> None:
-    """Give the first convolution stride 1 and leave out the pool behind it, unless it cuts patches.
+    """Give the first convolution stride 1 and leave out the pool after it, unless it cuts patches.
 
     No weight changes its shape. A network of fixed input size derives tables from the strides: it is left alone.
     """

@@ -15,7 +15,7 @@ from benchbench.errors import BenchError, UsageError
 if TYPE_CHECKING:
     from .networks import TimmNetwork
 
-#: timm's own network behind a name of the paper, with the tag of its default weights and the smallest side in px that
+#: timm's own network for a name of the paper, with the tag of its default weights and the smallest side in px that
 #: it takes; timm has no ShuffleNetV2. From scratch these names mean the paper's variants, which no published weights
 #: fit. Written down, so that a plan offline says what is missing without importing timm.
 PUBLISHED = {
@@ -131,7 +131,7 @@ def describe(folder: Path, name: str, arch: str) -> Checkpoint:
 
     Args:
         folder: with ``config.json`` and ``model.safetensors``.
-        name: a hub id or a path, for messages; records are told a folder's own name only.
+        name: a hub id or a path, for messages; records have a folder's own name only.
         arch: the architecture asked for, which must be the one in the folder.
 
     Raises:
