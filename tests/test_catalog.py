@@ -147,6 +147,10 @@ def test_a_plugin_from_a_file(tmp_path):
             "from benchbench import Needs\n",
             "cannot be imported: ImportError: Needs is called Requirements since version 0.2",
         ),
+        (
+            GOOD + "    def external(self):\n        return ()\n",
+            "cannot be imported: TypeError: Mine.external is called input_paths since version 0.2",
+        ),
     ],
 )
 def test_a_file_that_is_no_plugin(tmp_path, text, told):

@@ -103,13 +103,13 @@ def test_a_file_that_no_parameter_names_has_two_remedies(notes):
     assert told.startswith(
         f"it opens {notes}, whose content is not part of its key; make it a parameter annotated Path"
     )
-    assert "external()" in told
+    assert "input_paths()" in told
 
     @dataclass(frozen=True)
     class Names(Fits):
         """Names it."""
 
-        def external(self):
+        def input_paths(self):
             return (notes.parent,)
 
     assert judged(Names) == ""

@@ -184,7 +184,7 @@ from benchbench import Augmentation
 @dataclass(frozen=True)
 class Tints(Augmentation):
     \"\"\"Reads a file that is no parameter.\"\"\"
-    def external(self):
+    def input_paths(self):
         return (Path("pool/level.txt"),)
     def apply(self, images, targets, rng, info):
         return images + int(Path("pool/level.txt").read_text()), targets

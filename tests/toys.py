@@ -88,7 +88,7 @@ class ToyGen(Generator):
     fail: str = param("no", choices=("no", "fit", "sample", "memory", "count", "die"), help="Where to break.")
     model: str = param("", help="A folder whose content decides.")
 
-    def external(self):
+    def input_paths(self):
         return (Path(self.model),) if self.model else ()
 
     def shards(self, train_count):

@@ -162,7 +162,7 @@ def make_cell(
     )
     # Identity is what the texts of the setting stand for: values in full, files by their content.
     identity = shared | {
-        "data": data.sentence() | {"external": data.external},
+        "data": data.sentence() | {"external": data.input_hashes},
         "gen": [link.sentence() for link in generation.chain],
         "mix": list(training.mix),
         "aug": [link.sentence() for link in training.aug],

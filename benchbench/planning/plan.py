@@ -265,7 +265,7 @@ class _Planner:
             "values": link.values(stage),
             "code": {"plugin": link.code(stage), "subsets": self.subset_code},
             "protocol": PROTOCOL,
-            "external": link.external,
+            "external": link.input_hashes,
             "foundations": link.foundations,
         }
         if subset is not None:
@@ -378,7 +378,7 @@ class _Planner:
         body = self._base(learner, "train", cell.subset) | {
             "arch": cell.arch,
             "augs": [
-                {"name": a.name, "values": a.values("train"), "code": a.code("train"), "external": a.external}
+                {"name": a.name, "values": a.values("train"), "code": a.code("train"), "external": a.input_hashes}
                 for a in cell.aug
             ],
             "mix": list(cell.mix),

@@ -130,9 +130,9 @@ class ResolvedPlugin:
         return {self._content(name): foundation_hash(name) for name in self.needs.foundations}
 
     @cached_property
-    def external(self) -> list[str]:
+    def input_hashes(self) -> list[str]:
         """The content hashes of the files and folders that the plugin reads, beyond those that are parameters."""
-        return [hash_of(path) for path in self.plugin.external()]
+        return [hash_of(path) for path in self.plugin.input_paths()]
 
 
 def resolve(kind: str, spec: Spec, preset: str, info: DatasetInfo | None = None) -> ResolvedPlugin:
@@ -171,7 +171,7 @@ def check_paths(plugin: Plugin, spec: Spec) -> None:
 def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, tuple[str, str]] = {}
-    outside = [path.expanduser().resolve() for path in resolved.plugin.external()]
+    outside = [path.expanduser().resolve() for path in resolved.plugin.input_paths()]
     models = set(resolved.needs.foundations)
     for item in parameters(type(resolved.plugin)):
         value = getattr(resolved.plugin, item.name)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from .dataset import DatasetInfo
 
+#: Methods of version 0.1, each with what it is called now.
+RENAMED = {"external": "input_paths", "check_side": "check_resolution", "training_side": "train_resolution"}
+
 
 @dataclass(frozen=True)
 class RequiredFile:
@@ -58,6 +61,16 @@ class Plugin:
     #: Distributions whose version changes results enough to enter the key.
     pinned_distributions: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Refuse a method of version 0.1, which nothing would call.
+
+        Raises:
+            TypeError: the class has one; the message says what it is called now.
+        """
+        super().__init_subclass__()
+        for old in RENAMED.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__name__}.{old} is called {RENAMED[old]} since version 0.2")
+
     def needs(self) -> Requirements:
         """Return what must be there before work begins."""
         return Requirements()
@@ -66,7 +79,7 @@ class Plugin:
         """Return this plugin with what depends on the dataset filled in (a ``None`` model, a resolution)."""
         return self
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return files and folders outside the plugin whose content decides results; hashed into the key."""
         return ()
 

@@ -29,9 +29,16 @@ class Scored:
     lines: tuple[tuple[Generation, Scores], ...]
     columns: tuple[Column, ...]
 
-    def notes(self) -> list[str]:
-        """Return the sentences to read the numbers by."""
-        return list(_notes(self.lines))
+    @property
+    def baseline(self) -> str | None:
+        """The generator whose real images are scored against other real images, if it is among them."""
+        return next((made.setting.gen for made, _ in self.lines if made.setting.baseline), None)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether all were scored on as many images; the baseline's reference lacks the real images that it scores."""
+        references = {scores.values.get("n_reference") for made, scores in self.lines if not made.setting.baseline}
+        return len({scores.values.get("n_score") for _, scores in self.lines}) < 2 and len(references) < 2
 
 
 def scored(generations: Sequence[Generation]) -> Iterator[Scored]:
@@ -64,7 +71,7 @@ def metric_grids(title: str, generations: Sequence[Generation], *, short: bool =
             first, last = ("generator", ">generated"), (">draws", ">scored / reference")
             headers = (*first, *(f">{heading_of(column)}" for column in found.columns), *(() if short else last))
             rows = tuple(_line(made, scores, found.columns)[: len(headers)] for made, scores in found.lines)
-            yield Grid(heading, headers, rows, tuple(found.notes()))
+            yield Grid(heading, headers, rows, tuple(_notes(found)))
 
 
 def _line(made: Generation, scores: Scores, shown: Sequence[Column]) -> tuple[str, ...]:
@@ -78,10 +85,8 @@ def heading_of(column: Column) -> str:
     return f"{column.title}{_ARROWS[column.better]}"
 
 
-def _notes(chosen: Sequence[tuple[Generation, Scores]]) -> Iterator[str]:
-    if baseline := next((made.setting.gen for made, _ in chosen if made.setting.baseline), None):
-        yield f"The row {baseline} scores real images against other real images: as good as it gets."
-    # The baseline's reference lacks the real images that it scores.
-    references = {scores.values.get("n_reference") for made, scores in chosen if not made.setting.baseline}
-    if len({scores.values.get("n_score") for _, scores in chosen}) > 1 or len(references) > 1:
+def _notes(found: Scored) -> Iterator[str]:
+    if found.baseline:
+        yield f"The row {found.baseline} scores real images against other real images: as good as it gets."
+    if not found.comparable:
         yield "Rows were scored on different numbers of images, which moves the values: do not rank them."

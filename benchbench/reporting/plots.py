@@ -320,7 +320,13 @@ class MetricPlot:
         draws = sorted({made.draws for made, _ in self.scored.lines})
         many = "-".join(map(str, dict.fromkeys((draws[0], draws[-1]))))
         means = "A single draw each" if draws == [1] else f"Means over {many} draws"
-        caption = " ".join((f"{means}, without error bars.", *self.scored.notes()))
+        caption = f"{means}, without error bars."
+        if self.scored.baseline:
+            caption += (
+                f" {self.scored.baseline}: real images against other real images, as a perfect generator's would be."
+            )
+        if not self.scored.comparable:
+            caption += " Scored on different numbers of images, which moves the values: do not rank them."
         figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
         return figure
 
@@ -330,11 +336,13 @@ def metric_plots(table: Table) -> list[MetricPlot]:
     groups: dict[tuple[Any, ...], list[Generation]] = {}
     for made in table.generations:
         it = made.setting
-        groups.setdefault((it.data, it.preset, it.subset, *sorted(it.more.items())), []).append(made)
+        chosen = it.shots is not None  # few-shot draws and random subsets of one size are other images
+        groups.setdefault((it.data, it.preset, it.subset, chosen, *sorted(it.more.items())), []).append(made)
     found = []
     for generations in groups.values():
         it, sizes = generations[0].setting, {made.setting.n_real for made in generations}
-        facts = [f"{it.n_real:,} real images"] * (len(sizes) == 1) + [f"preset {it.preset}"]
+        facts = [f"{it.n_real:,} real images"] * (len(sizes) == 1) + ["few-shot"] * (it.shots is not None)
+        facts += [f"random {it.subset}"] * (it.subset != "balanced") + [f"preset {it.preset}"]
         title = ", ".join((it.data, *facts, *(f"{name} {value}" for name, value in it.more.items())))
         for one in scored(generations):
             columns = tuple(column for column in one.columns if column.better and len(_numbers(one, column)) > 1)

@@ -125,13 +125,13 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
 
 
 def says_what_it_needs(subject: Subject) -> None:
-    """``needs``, ``external`` and ``seconds`` answer in their declared types."""
+    """``needs``, ``input_paths`` and ``seconds`` answer in their declared types."""
     plugin: Any = subject.plugin
     needs = plugin.needs()
     require(isinstance(needs, Requirements), f"needs() must return Requirements; got {type(needs).__name__}")
-    paths = plugin.external()
-    require(isinstance(paths, tuple), f"external() must return a tuple of paths; got {type(paths).__name__}")
-    require(all(isinstance(path, Path) for path in paths), "external() must return pathlib.Path objects")
+    paths = plugin.input_paths()
+    require(isinstance(paths, tuple), f"input_paths() must return a tuple of paths; got {type(paths).__name__}")
+    require(all(isinstance(path, Path) for path in paths), "input_paths() must return pathlib.Path objects")
     for stage in ("fit", "sample", "train", "score", "load"):
         estimate = plugin.seconds(stage, 10, subject.info)
         valid = estimate is None or (isinstance(estimate, (int, float)) and math.isfinite(estimate) and estimate >= 0)
@@ -174,7 +174,9 @@ def opens_only_files_that_enter_its_key(subject: Subject) -> None:
     stray = [path for path in sorted(subject.opened) if _counts(path, subject.began) and not _below(path, known)]
     if not stray:
         return
-    remedy = "make it a parameter annotated Path, or name it in external() or, where it comes with the code, data_files"
+    remedy = (
+        "make it a parameter annotated Path, or name it in input_paths() or, where it comes with the code, data_files"
+    )
     for item in parameters(subject.cls):
         if _holds(getattr(subject.plugin, item.name), stray[0]):
             remedy = f"annotate its parameter {item.name} with Path"
@@ -187,7 +189,7 @@ def _hashed(subject: Subject) -> Iterator[Path]:
     plugin: Any = subject.plugin
     for item in parameters(subject.cls):
         yield from item.paths(getattr(plugin, item.name))
-    yield from plugin.external()
+    yield from plugin.input_paths()
     declares = next(base for base in subject.cls.__mro__ if "data_files" in vars(base))
     module = sys.modules.get(declares.__module__)
     yield from (Path(getattr(module, "__file__", None) or "").parent / name for name in plugin.data_files)

@@ -47,7 +47,7 @@ class LocalFiles:
 class PublishedArrays(Published):
     """A published dataset whose files hold arrays; subclasses give ``release``, ``_read`` and ``_checksum``."""
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the files that are read."""
         local = self._local_files()
         return local.files if local else ()

@@ -179,7 +179,7 @@ def with_article(name: str) -> str:
 class PublishedImages(Published):
     """A published dataset of image files; subclasses say which images the folder holds."""
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the images or the archive; where neither is, where to look."""
         return (self._here() or self._base,)
 

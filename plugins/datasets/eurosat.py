@@ -93,10 +93,10 @@ class EuroSAT(PublishedImages):
         "data folder.",
     )
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the images or the archive, and the split file if there is one; where nothing is, where to look."""
         split = self._split_file()
-        return super().external() if split is None else (*super().external(), split)
+        return super().input_paths() if split is None else (*super().input_paths(), split)
 
     def info(self) -> DatasetInfo:
         """Return the facts, the published ones where no files are; reads every image of a folder the first time.

@@ -59,7 +59,7 @@ class Folder(Dataset):
         if len(around) != 2 or any(brace in text for text in around for brace in "{}"):
             raise ValueError(f"prompt='{self.prompt}' must hold {{}} once, for the class")
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the folder: its content, not its place, decides results."""
         return (Path(self.path).expanduser(),) if self.path else ()
 

@@ -143,7 +143,7 @@ class Fidelity(Metric):
         files = (RequiredFile(path, WHAT, SOURCE),)
         return Requirements(packages=("torch_fidelity",), files=files, memory_gib=3.0, accelerator=True)
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the Inception weights, if they decide the result."""
         if self.extractor != "inception":
             return ()

@@ -232,7 +232,7 @@ def test_a_metric_has_a_panel_for_each_column_that_has_a_direction():
     assert [text.get_text() for text in panels[0].get_xticklabels()] == ["real", "diffinv", "prompt"]
     points = {line.get_label(): tuple(line.get_ydata()) for line in panels[1].lines if line.get_label()[0] != "_"}
     assert points == {"real": (2.0,), "diffinv": (4.0,), "prompt": (3.0,)}
-    assert figure.get_suptitle().startswith("Metric mine: digits, 50 real images, preset quick")
+    assert figure.get_suptitle().startswith("Metric mine: digits, 50 real images, few-shot, preset quick")
 
 
 def test_a_metric_is_drawn_over_the_number_of_real_images_where_that_varies():
@@ -263,3 +263,15 @@ def test_plots_of_metrics_are_written_once_and_listed(tmp_path):
     assert write_plots(build_table(records), tmp_path) == [path]
     assert path.stat().st_mtime_ns == before
     assert colours_of(path.read_bytes()) >= {COLOURS[0]}
+
+
+def test_other_choices_of_real_images_are_other_plots():
+    records = [
+        *scored({"real": (1.0, 2.0, 3), "diffinv": (0.5, 4.0, 3)}),
+        *scored({"real": (1.0, 1.0, 3), "diffinv": (0.6, 3.0, 3)}, shots=None),
+        *scored({"real": (1.0, 1.0, 3), "diffinv": (0.7, 3.0, 3)}, shots=None, subset="groups"),
+    ]
+    plots = metric_plots(build_table(records))
+    assert len({plot.name for plot in plots}) == len(plots) == 3
+    titles = {"digits, 50 real images, few-shot, preset quick", "digits, 50 real images, preset quick"}
+    assert {plot.title for plot in plots} == titles | {"digits, 50 real images, random groups, preset quick"}

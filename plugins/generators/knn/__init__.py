@@ -128,7 +128,7 @@ class KNN(Generator):
             self._check_pictures(folder)
         return self
 
-    def external(self) -> tuple[Path, ...]:
+    def input_paths(self) -> tuple[Path, ...]:
         """Return the folder of the pictures where it is not the pool's own, so that a changed one is a new key."""
         if is_address(self.pool):
             return ()

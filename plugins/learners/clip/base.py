@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.models.clip.layout import EXTRAS, check_text_lengths, clip_packages, local_layout
-from benchbench.plugins import DatasetInfo, Learner, Requirements, param
+from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from .training import Setting
 
 #: Side in px from which on encoding thousands of images is no work for a CPU.
 _LARGE = 128
@@ -47,7 +49,7 @@ class ClipLearner(Learner):
         )
 
     def check_texts(self, texts: Sequence[str], reserved: int = 0) -> None:
-        """Refuse texts that the CLIP would cut, where that can be told without opening it.
+        """Refuse texts that the CLIP would cut, where that can be checked without opening it.
 
         Args:
             texts: what the text tower is to read.
@@ -58,6 +60,26 @@ class ClipLearner(Learner):
         """
         if layout := local_layout(self.clip, self.registered):
             check_text_lengths(layout, texts, reserved=reserved)
+
+    def train(self, task: Task, context: Context) -> TrainResult:
+        """Open the CLIP, train on the task's images where there is something to train, and classify the test images.
+
+        Raises:
+            UsageError: the folder holds no CLIP, or a text is longer than it reads.
+            BenchError: its weights are damaged, or the training diverged.
+        """
+        from .training import Setting, reproducible
+
+        with reproducible():
+            return self._trained(Setting(self, task, context, self.prompt_template), task, context)
+
+    @property
+    def prompt_template(self) -> str | None:
+        """Prompt of the zero-shot head, with ``{}`` for the class; ``None`` for the dataset's."""
+        return None
+
+    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+        raise NotImplementedError
 
     def recipe(self, **realised: Any) -> dict[str, Any]:
         """Return how it trains, as records keep it: its parameters but the CLIP and its prompt, and ``realised``."""
@@ -71,6 +93,11 @@ class PromptedLearner(ClipLearner):
 
     template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
 
+    @property
+    def prompt_template(self) -> str | None:
+        """The user's prompt; ``None`` for the dataset's."""
+        return self.template
+
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a template without exactly one place for the class."""
         from benchbench.models.prompts import check_template
@@ -78,7 +105,7 @@ class PromptedLearner(ClipLearner):
         check_template(self.template)
 
     def resolve(self, info: DatasetInfo) -> Self:
-        """Check that the prompts fit the CLIP, where that can be told without opening it.
+        """Check that the prompts fit the CLIP, where that can be checked without opening it.
 
         Raises:
             UsageError: a prompt is longer than the CLIP reads.

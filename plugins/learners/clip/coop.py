@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from benchbench.models.clip.model import Clip
 
-    from .setting import Setting
+    from .training import Setting
 
 #: Standard deviation of the context at the start, and learning rate of the first epoch.
 STD, FIRST_RATE = 0.02, 1e-5
@@ -28,7 +28,7 @@ class CoOp(ClipLearner):
     """Context optimisation: the words before the class name are vectors, trained through the frozen CLIP.
 
     Zhou et al. 2022, "Learning to Prompt for Vision-Language Models", section 3.2: one context of ``n_ctx`` vectors for
-    all classes, the class name and a full stop behind it, cross-entropy on the cosines with randomly cropped images.
+    all classes, the class name and a full stop after it, cross-entropy on the cosines with randomly cropped images.
     SGD; the first epoch at a rate of 0.00001, then a cosine by epochs. The context of the last step is what counts.
 
     ``paper`` follows the authors' few-shot settings: 16 vectors, 50 epochs for one shot, 100 for 2 and 4, 200 for more,
@@ -55,7 +55,7 @@ class CoOp(ClipLearner):
     )
 
     def resolve(self, info: DatasetInfo) -> Self:
-        """Check that the class names fit the CLIP behind the context, where that can be told without opening it.
+        """Check that the class names fit the CLIP after the context, where that can be checked without opening it.
 
         Raises:
             UsageError: a class name is too long.
@@ -67,24 +67,11 @@ class CoOp(ClipLearner):
             self.check_texts([f"{name}." for name in names], reserved=self.n_ctx)
         return self
 
-    def train(self, task: Task, context: Context) -> TrainResult:
-        """Train a context on the task and classify the test images by it.
-
-        Raises:
-            UsageError: the folder holds no CLIP, or a class name is too long.
-            BenchError: its weights are damaged, or the training diverged.
-        """
-        from .setting import Setting, reproducible
-
-        with reproducible():
-            return self._trained(Setting(self, task, context), task, context)
-
     def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
         import torch
         from torch.nn import functional as F
 
-        from .setting import absent_classes, unit
-        from .training import Pool, optimise
+        from .training import Pool, optimise, unit
 
         clip, info = setting.clip, task.info
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
@@ -119,10 +106,8 @@ class CoOp(ClipLearner):
         )
         with torch.no_grad():
             found = logits(setting.test)
-        details: dict[str, Any] = {"recipe": self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)}
-        details |= {"training_images": pool.sizes, "mix": pool.parts}
-        if absent := absent_classes(task, context, setting.subject):
-            details["classes_without_images"] = absent
+        recipe = self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)
+        details = {"recipe": recipe, "training_images": pool.sizes, "mix": pool.parts}
         seen, trained = steps * pool.batch_size, vectors.numel()
         return setting.outcome(found, details, steps=steps, images_seen=seen, parameters=trained, curve=curve)
 
@@ -139,7 +124,7 @@ class Prompts:
         """Tokenize the names.
 
         Raises:
-            UsageError: a name is too long beside the context.
+            UsageError: a name is too long together with the context.
         """
         import torch
 

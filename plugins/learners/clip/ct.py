@@ -12,8 +12,7 @@ from .base import PromptedLearner
 if TYPE_CHECKING:
     import torch
 
-    from .setting import Setting
-    from .training import Pool
+    from .training import Pool, Setting
 
 #: Largest norm of the gradient.
 CLIP_NORM = 1.0
@@ -53,25 +52,8 @@ class ClassifierTuning(PromptedLearner):
     weight_real: float = param(1.0, low=0.0, help="Weight of the term of real images.")
     weight_synthetic: float = param(1.0, low=0.0, help="Weight of the term of generated images.")
 
-    def train(self, task: Task, context: Context) -> TrainResult:
-        """Train a head on the embeddings of the task's images and classify the test images with it.
-
-        Raises:
-            UsageError: the folder holds no CLIP, or a prompt is longer than it reads.
-            BenchError: its weights are damaged, or the training diverged.
-        """
-        from .setting import Setting, reproducible
-
-        ready = replace(
-            self,
-            batch_size=self.batch_size if task.synthetic is not None else self.batch_size_real,
-            learning_rate=self.learning_rate if task.real is not None else self.learning_rate_synthetic,
-        )
-        with reproducible():
-            return ready._trained(Setting(self, task, context, self.template), task, context)
-
     def recipe(self, **realised: Any) -> dict[str, Any]:
-        """Return how it trains, as records keep it, without the two parameters that ``train`` chose between."""
+        """Return how it trains, as records keep it, without the two parameters that the training chose between."""
         others = ("batch_size_real", "learning_rate_synthetic")
         return {name: value for name, value in super().recipe(**realised).items() if name not in others}
 
@@ -79,10 +61,14 @@ class ClassifierTuning(PromptedLearner):
         import torch
         from torch.nn import functional as F
 
-        from .setting import absent_classes
         from .training import Pool, optimise
 
-        pool = Pool(task, self.batch_size, context.seed)
+        ready = replace(
+            self,
+            batch_size=self.batch_size if task.synthetic is not None else self.batch_size_real,
+            learning_rate=self.learning_rate if task.real is not None else self.learning_rate_synthetic,
+        )
+        pool = Pool(task, ready.batch_size, context.seed)
         encoded = [
             setting.encode(images, f"encoding {name} images")
             for name, images in zip(pool.names, pool.sets, strict=True)
@@ -114,18 +100,16 @@ class ClassifierTuning(PromptedLearner):
             setting.subject,
             steps=steps,
             weights=weights,
-            optimizer=torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay),
-            rate=lambda step: head_rate(self.learning_rate, step, steps, self.warmup_steps),
+            optimizer=torch.optim.AdamW(weights, lr=ready.learning_rate, weight_decay=self.weight_decay),
+            rate=lambda step: head_rate(ready.learning_rate, step, steps, self.warmup_steps),
             loss=loss,
-            identity=["ct", self.recipe(), pool.sizes, pool.parts],
+            identity=["ct", ready.recipe(), pool.sizes, pool.parts],
             clip_norm=CLIP_NORM,
         )
         with torch.no_grad():
             found = head(setting.test)
-        details: dict[str, Any] = {"recipe": self.recipe(batch_size=pool.batch_size, steps=steps)}
-        details |= {"training_images": pool.sizes, "mix": pool.parts}
-        if absent := absent_classes(task, context, setting.subject):
-            details["classes_without_images"] = absent
+        recipe = ready.recipe(batch_size=pool.batch_size, steps=steps)
+        details = {"recipe": recipe, "training_images": pool.sizes, "mix": pool.parts}
         trained = sum(weight.numel() for weight in weights)
         seen = steps * pool.batch_size
         return setting.outcome(found, details, steps=steps, images_seen=seen, parameters=trained, curve=curve)

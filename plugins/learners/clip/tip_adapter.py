@@ -1,4 +1,4 @@
-"""``tip-adapter`` and ``tip-adapter-f``: a cache of a few images beside zero-shot CLIP, as it is or fine-tuned."""
+"""``tip-adapter`` and ``tip-adapter-f``: a cache of a few images added to zero-shot CLIP, as it is or fine-tuned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import PromptedLearner
 if TYPE_CHECKING:
     import torch
 
-    from .setting import Setting
+    from .training import Setting
 
 #: Smallest share of an image's area that a crop has.
 CROP = 0.5
@@ -27,7 +27,7 @@ _ROWS, _COSINES = 1024, 1 << 25
 
 @dataclass(frozen=True)
 class CacheLearner(PromptedLearner):
-    """A learner that asks a cache of the training images' embeddings beside zero-shot CLIP."""
+    """A learner that asks a cache of the training images' embeddings together with zero-shot CLIP."""
 
     augment_epochs: int = param(10, low=1, help="Random crops of each training image whose mean embedding is its key.")
     alpha: float = param(
@@ -44,22 +44,8 @@ class CacheLearner(PromptedLearner):
         help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
     )
 
-    def train(self, task: Task, context: Context) -> TrainResult:
-        """Make a cache of the task's images, fine-tune its keys where asked, and classify the test images with it.
-
-        Raises:
-            UsageError: the folder holds no CLIP, or a prompt is longer than it reads.
-            BenchError: its weights are damaged, or the training diverged.
-        """
-        from .setting import Setting, reproducible
-
-        with reproducible():
-            return self._trained(Setting(self, task, context, self.template), task, context)
-
     def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
         import torch
-
-        from .setting import absent_classes
 
         cache = Cache(setting, task, context, self.augment_epochs)
         keys, facts = self._tuned(setting, cache, context)
@@ -72,8 +58,6 @@ class CacheLearner(PromptedLearner):
         details["training_images"] = {cache.source: len(cache.labels)}
         if choice.accuracy is not None:
             details["validation_accuracy"] = choice.accuracy
-        if absent := absent_classes(task, context, setting.subject):
-            details["classes_without_images"] = absent
         return setting.outcome(found, details, **facts)
 
     def _tuned(self, setting: Setting, cache: Cache, context: Context) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -95,7 +79,7 @@ class CacheLearner(PromptedLearner):
 
 @dataclass(frozen=True)
 class TipAdapter(CacheLearner):
-    """A cache of the training images' embeddings, asked beside zero-shot CLIP. Nothing is trained.
+    """A cache of the training images' embeddings, added to zero-shot CLIP. Nothing is trained.
 
     Zhang et al. 2022, "Tip-Adapter", section 3.1: the logits are ``100 f W + alpha exp(-beta (1 - f F)) L``, with the
     embedding f of an image, those of the prompts W, and of the training images F with their classes L; in the place of
@@ -117,7 +101,7 @@ class TipAdapterF(CacheLearner):
     Zhang et al. 2022, "Tip-Adapter", section 3.2: AdamW with a cosine per step on the cross-entropy of
     ``100 f W + alpha exp(-beta (1 - f F)) L``, of random crops of at least half the area, at the alpha and beta given
     here; ``paper`` takes the 100 epochs that the authors took for EuroSAT. In the place of 100 stands the CLIP's own
-    scale. Behind the last step alpha and beta are chosen as for ``tip-adapter``, on a few validation images.
+    scale. After the last step alpha and beta are chosen as for ``tip-adapter``, on a few validation images.
 
     The authors report the best epoch by accuracy on the test part. That is not reproduced: here the last step counts.
     """
@@ -137,8 +121,7 @@ class TipAdapterF(CacheLearner):
 
         from benchbench.training.data import OrderStream
 
-        from .setting import unit
-        from .training import half_cosine, optimise
+        from .training import half_cosine, optimise, unit
 
         keys, size = cache.keys.clone().requires_grad_(), min(self.batch_size, len(cache.labels))
         steps = self.epochs * -(-len(cache.labels) // size)
@@ -268,7 +251,7 @@ class Cache:
         import torch
         from torch.nn import functional as F
 
-        from .setting import BATCH, one_source, unit
+        from .training import BATCH, one_source, unit
 
         self.source, self.images = one_source(task)
         pieces = []

@@ -100,7 +100,7 @@ def test_the_archive_is_read_without_leaving_a_copy(root, archive, context_of, c
     assert dataset.info().notes == ("images here of those published: train 40 of 50,000, test 20 of 10,000",)
     assert [item.name for item in root.iterdir()] == [archive.name]
     assert not (cache / "unpacked").exists()
-    assert dataset.external() == (archive,)
+    assert dataset.input_paths() == (archive,)
     assert CIFAR10(path=str(archive)).info() == dataset.info()
 
 
@@ -169,7 +169,7 @@ def test_three_places_and_the_data_folder(root, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(root.parent))
     root.rename(root.parent / "cifar10")
     assert CIFAR10().info() == first
-    files = CIFAR10().external()
+    files = CIFAR10().input_paths()
     assert [file.name for file in files] == [*CIFAR10.release.files]
 
 
@@ -200,7 +200,7 @@ def test_facts_are_there_without_files(tmp_path, monkeypatch):
         listed = [name for name, _ in [*library.train_list, *library.test_list]]
         assert dataset.release.files == (*listed, library.meta["filename"])
         assert dataset.release.folder == library.base_folder
-        assert dataset.external() == ()
+        assert dataset.input_paths() == ()
         with pytest.raises(MissingError, match=f"{info.name}: not found: .*; looked for {need.path}; `bench fetch"):
             dataset.load("train", None)
     assert CIFAR10().info().prompt.format(CIFAR10().info().prompt_names[0]) == "a photo of an airplane."

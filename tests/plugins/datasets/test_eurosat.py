@@ -153,9 +153,9 @@ def test_three_layouts_and_the_data_folder(root, monkeypatch):
     monkeypatch.setenv("BENCH_DATA", str(root))
     assert EuroSAT().info() == first
     images, split = root / "eurosat" / "2750", root / "eurosat" / "split_zhou_EuroSAT.json"
-    assert EuroSAT().external() == (images, split)
-    assert EuroSAT(path=str(images)).external() == (images, split)
-    assert EuroSAT(path=str(root)).external() == (images, split)
+    assert EuroSAT().input_paths() == (images, split)
+    assert EuroSAT(path=str(images)).input_paths() == (images, split)
+    assert EuroSAT(path=str(root)).input_paths() == (images, split)
     assert [need.path for need in EuroSAT().needs().files] == [images]
 
 
@@ -237,7 +237,7 @@ def test_missing_files_are_said_at_once_and_without_the_network(tmp_path, monkey
         f"eurosat: the EuroSAT images (RGB, ten class folders) are not here; looked for {here}/eurosat/2750, "
         f"{here}/2750, the ten class folders in {here} and {here}/EuroSAT.zip; {need.source}"
     )
-    assert EuroSAT().external() == (here,)
+    assert EuroSAT().input_paths() == (here,)
 
 
 def test_published_facts_are_known_without_files(tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_the_archive_is_the_same_as_the_folder(root, context_of, monkeypatch, wi
     for path in (root, archive):
         dataset = EuroSAT(path=str(path))
         assert dataset.needs().files[0].path == archive
-        assert dataset.external() == ((archive, root / eurosat.SPLIT_FILE) if with_split_file else (archive,))
+        assert dataset.input_paths() == ((archive, root / eurosat.SPLIT_FILE) if with_split_file else (archive,))
         assert dataset.info() == info
         assert path == archive or not (cache / "unpacked").exists(), "a plan unpacks nothing"
         for split, expected in parts.items():

@@ -195,8 +195,8 @@ def test_equal_pixels_in_other_files_are_equal_images(tree, draw, context_of):
 
 def test_the_content_decides_and_not_the_place(tree):
     root = tree(PETS)
-    assert Folder(path=str(root)).external() == (root,)
-    assert Folder().external() == ()
+    assert Folder(path=str(root)).input_paths() == (root,)
+    assert Folder().input_paths() == ()
 
 
 def test_images_are_decoded_once(tree, context_of, monkeypatch):

@@ -142,7 +142,7 @@ def test_published_facts_are_known_without_files(tmp_path, monkeypatch):
 
 def test_four_places(root, tmp_path, monkeypatch):
     first = Imagenette(path=str(root)).info()
-    assert Imagenette(path=str(root)).external() == (root / "imagenette2",)
+    assert Imagenette(path=str(root)).input_paths() == (root / "imagenette2",)
     assert Imagenette(path=str(root / "imagenette2")).info() == first
     monkeypatch.setenv("BENCH_DATA", str(tmp_path))
     root.rename(tmp_path / "imagenette")
@@ -189,7 +189,7 @@ def test_the_archive_is_the_same_as_the_folder(root, small, context_of, monkeypa
     for path in (root, archive):
         dataset = Imagenette(path=str(path))
         assert dataset.needs().files[0].path == archive
-        assert dataset.external() == (archive,)
+        assert dataset.input_paths() == (archive,)
         info = dataset.info()
         assert (info.counts, info.notes) == (PUBLISHED, ())
         assert path == archive or not (cache / "unpacked").exists(), "a plan unpacks nothing"

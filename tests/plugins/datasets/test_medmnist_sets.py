@@ -62,7 +62,7 @@ def test_pixels_labels_and_order_are_those_that_were_written(dataset, publish, c
     assert info.counts == {"train": 3 * count, "validation": count - 1, "test": 2 * count}
     assert info.class_counts == (3,) * count
     assert info.notes[-1].startswith(f"images here of those published: train {3 * count} of ")
-    assert made.external() == (path,)
+    assert made.input_paths() == (path,)
     assert dataset(path=str(path)).info() == info
 
 

@@ -18,8 +18,7 @@ from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
 from benchbench_plugins.learners.clip import tip_adapter as adapter
-from benchbench_plugins.learners.clip.setting import Setting, unit
-from benchbench_plugins.learners.clip.training import Pool, half_cosine
+from benchbench_plugins.learners.clip.training import Pool, Setting, half_cosine, unit
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,7 @@ def test_the_shipped_extractor_orders_disturbances() -> None:
 def test_parameters_and_needs() -> None:
     assert build(Fidelity, {}, subject="fidelity") == Fidelity()
     assert Fidelity().needs().foundations == ("glyph-cnn",)
-    assert Fidelity().external() == ()
+    assert Fidelity().input_paths() == ()
     with pytest.raises(UsageError, match=r"^fidelity: weights is for extractor=inception; "):
         build(Fidelity, {"weights": "a.pth"}, subject="fidelity")
     with pytest.raises(UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception "):
@@ -241,7 +241,7 @@ def test_the_module_is_light() -> None:
     code = (
         "import sys; from benchbench_plugins.metrics.fidelity import Fidelity; "
         "from benchbench_plugins.foundations.glyph import GlyphCNN; Fidelity().needs(); "
-        "Fidelity('inception').needs(); Fidelity('inception').external(); "
+        "Fidelity('inception').needs(); Fidelity('inception').input_paths(); "
         "print([name for name in ('torch', 'torch_fidelity', 'sklearn', 'pandas') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -53,10 +53,12 @@ def test_the_parameter_goes_before_the_variable_before_the_cache(
 ) -> None:
     in_cache = torch_home / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
     metric = Fidelity(extractor="inception")
-    assert metric.external() == (in_cache,)
+    assert metric.input_paths() == (in_cache,)
     monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", "/from/variable.pth")
-    assert metric.external() == (Path("/from/variable.pth"),)
-    assert Fidelity(extractor="inception", weights="/from/parameter.pth").external() == (Path("/from/parameter.pth"),)
+    assert metric.input_paths() == (Path("/from/variable.pth"),)
+    assert Fidelity(extractor="inception", weights="/from/parameter.pth").input_paths() == (
+        Path("/from/parameter.pth"),
+    )
     monkeypatch.delenv("BENCH_INCEPTION_WEIGHTS")
     monkeypatch.delenv("TORCH_HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)

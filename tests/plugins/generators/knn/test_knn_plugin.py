@@ -221,16 +221,16 @@ def test_counts_shards_and_presets(world):
 
 
 def test_pictures_elsewhere_enter_the_key_and_own_ones_do_so_with_the_index(world, tmp_path):
-    assert knn(world).external() == ((world / "pool").resolve(),)
-    assert knn(world, pictures=str(tmp_path)).external() == (tmp_path,)
+    assert knn(world).input_paths() == ((world / "pool").resolve(),)
+    assert knn(world, pictures=str(tmp_path)).input_paths() == (tmp_path,)
     write_parquet(tmp_path / "own", noise(5))
     build_index(tmp_path / "own", tmp_path / "own", world / "clip", "mine")
     own = knn(world, pool=str(tmp_path / "own"))
-    assert own.external() == ()
+    assert own.input_paths() == ()
     assert set(own.needs().foundations) == {str(world / "clip"), str(tmp_path / "own")}
-    assert knn(world, pool=str(world / "pool")).external() == ()
+    assert knn(world, pool=str(world / "pool")).input_paths() == ()
     server = knn(world, pool="http://127.0.0.1:1234")
-    assert (server.external(), server.needs().foundations) == ((), (str(world / "clip"),))
+    assert (server.input_paths(), server.needs().foundations) == ((), (str(world / "clip"),))
 
 
 def mistakes(world, tmp_path):
@@ -332,7 +332,7 @@ def test_planning_imports_nothing_heavy(world):
     program = (
         "import sys; from benchbench_plugins.generators.knn import KNN; from benchbench.testing import tiny_info;"
         f"p = KNN(pool={str(world / 'index')!r}, clip={str(world / 'clip')!r}, k=3);"
-        "import types; p.resolve(None); p.needs(); p.external(); p.shards(9);"
+        "import types; p.resolve(None); p.needs(); p.input_paths(); p.shards(9);"
         "assert not {'torch', 'transformers', 'faiss', 'pyarrow', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
