@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import BenchError
 from ...plugins.images import batches
-from ..autoencoder import Autoencoder, at_once, signed
+from ..autoencoder import at_once, signed
 from .layout import steps_taken
 from .parts import Parts, TextEncoder, load_parts
 
@@ -116,10 +116,6 @@ class TextToImage:
             prompts, negative_prompt, guidance_scale, num_inference_steps, noise, generators, start, strength
         )
         return self._decode(latents)
-
-    def autoencode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return uint8 ``(N, S, S, 3)`` encoded and decoded, by the posterior's mode: nothing random."""
-        return Autoencoder(self.parts.layout, self.parts.vae, self.parts.device).autoencode(images)
 
     def encode(self, prompt: str) -> torch.Tensor:
         """Return the text encoder's output for one prompt, ``(K, D)``; kept, so that asking again costs nothing."""
