@@ -15,8 +15,9 @@ import pytest
 from toys import World
 
 from benchbench.cli.running import _at_address
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.running.executors import Running, choose_executor
+from benchbench.running.local import Inline
 from benchbench.running.work import harness_digest, run_step
 from benchbench.store.store import Store
 
@@ -246,6 +247,35 @@ def test_a_missing_extra_is_one_line(monkeypatch):
     with pytest.raises(UsageError) as error:
         choose_executor("ray", None, 1, "cpu")
     assert str(error.value) == "ray: needs the package ray, which is not installed; pip install 'benchbench[ray]'"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [("two", "workers must return a whole number from 1 on, or None; got 'two'"), (0, "got 0"), (1 / 3, "got 0.33")],
+)
+def test_an_executor_with_a_wrong_number_of_workers_is_one_line(monkeypatch, count, words):
+    monkeypatch.setattr(Inline, "workers", lambda self, asked, device: count)
+    with pytest.raises(UsageError, match=f"^--executor inline: .*{words}"):
+        choose_executor("inline", None, 1, "cpu")
+
+
+def test_an_executor_whose_workers_fail_is_one_line(monkeypatch):
+    monkeypatch.setattr(Inline, "workers", lambda self, asked, device: 1 // 0)
+    with pytest.raises(UsageError, match=r"^--executor inline: workers failed: ZeroDivisionError: "):
+        choose_executor("inline", None, 1, "cpu")
+
+
+def test_an_executor_that_starts_nothing_is_one_line(monkeypatch):
+    monkeypatch.setattr(Inline, "start", lambda self, *given: None)
+    with pytest.raises(BenchError, match=r"^--executor inline: start must return a Running; got NoneType$"):
+        choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
+
+
+@pytest.mark.parametrize("capacity", [0, "3", None])
+def test_a_run_with_room_for_no_step_does_not_end_as_if_it_were_done(monkeypatch, capacity):
+    monkeypatch.setattr("benchbench.running.local._Inline.capacity", capacity)
+    with pytest.raises(BenchError, match=r"^--executor inline: capacity must be a whole number from 1 on; got "):
+        choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
 
 
 def test_a_worker_with_another_harness_refuses(world, monkeypatch):

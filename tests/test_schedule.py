@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from benchbench.errors import BenchError
 from benchbench.planning.steps import Step
 from benchbench.running.schedule import run_steps
 
@@ -138,3 +141,48 @@ def test_a_failed_leaf_stops_nothing():
 def test_progress_reaches_the_listener():
     _, listener = go([DATA], FakeExecutor(noise=True))
     assert listener.told == [("started", "data"), ("progress", "data"), ("finished", "data")]
+
+
+@pytest.mark.parametrize("answer", [[], None])
+def test_steps_that_the_executor_lost_fail_and_the_run_ends(answer):
+    executor = FakeExecutor(capacity=2)
+    executor.wait = lambda: answer
+    errors, listener = go([DATA, REAL], executor)
+    assert errors == {"data": "its executor lost it", "train real": "data: its executor lost it"}
+    assert listener.told[-1] == ("failed", "train real")
+
+
+@pytest.mark.parametrize("event", ["done", {"what": "done"}, {"key": DATA.key}])
+def test_what_is_no_event_is_named(event):
+    executor = FakeExecutor()
+    executor.wait = lambda: [event]
+    with pytest.raises(
+        BenchError, match=r"^the executor gave .*, which is no event; `bench check` names what is wrong$"
+    ):
+        go([DATA], executor)
+
+
+def test_a_failure_without_its_error_is_a_failure():
+    executor = FakeExecutor()
+    executor.wait = lambda: [{"key": DATA.key, "what": "failed"}]
+    assert go([DATA], executor)[0] == {"data": "failed, and its executor does not say why"}
+
+
+def test_a_step_that_is_done_without_a_measurement_teaches_nothing():
+    told = []
+    executor, listener = FakeExecutor(), Listener()
+    executor.wait = lambda: [{"key": DATA.key, "what": "done"}]
+    listener.finished = lambda step, outcome: told.append(outcome["status"])
+    assert run_steps({DATA.key: DATA}, executor, listener) == {}
+    assert told == ["cached"]
+
+
+@pytest.mark.parametrize("method", ["submit", "wait"])
+def test_what_an_executor_raises_is_its_mistake(method):
+    def raises(*given: Any) -> None:
+        raise OSError("no route to host")
+
+    executor = FakeExecutor()
+    setattr(executor, method, raises)
+    with pytest.raises(BenchError, match=r"^the executor failed: OSError: no route to host"):
+        go([DATA], executor)

@@ -63,11 +63,20 @@ class Task:
                 ``(N, classes)``, or the most probable class of each image, int64 ``(N,)``.
 
         Raises:
-            ValueError: there is not one answer for each test image.
+            ValueError: there is not one answer for each test image, or it is of another shape or type.
         """
-        found = predict()
+        found, call = predict(), f"task.evaluate({at!r}, ...)"
+        if not isinstance(at, str) and not hasattr(at, "__index__"):
+            raise ValueError(f"{call}: the step must be a whole number, or a name")
         if len(found) != len(self.test):
-            raise ValueError(f"task.evaluate({at!r}, ...) got answers for {len(found)} of {len(self.test)} test images")
+            raise ValueError(f"{call} got answers for {len(found)} of {len(self.test)} test images")
+        # Types and shapes alone: reading a value would wait for the accelerator.
+        shape, kind = tuple(getattr(found, "shape", ())), str(getattr(found, "dtype", type(found).__name__))
+        if shape[1:] != (len(self.info.classes),) and (len(shape) != 1 or "int" not in kind):
+            count = len(self.info.classes)
+            raise ValueError(
+                f"{call} takes (N, {count}) probabilities or logits, or whole (N,) classes; got {kind} {shape}"
+            )
         self.answers[at] = found.argmax(1) if found.ndim == 2 else found
 
 

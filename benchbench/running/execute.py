@@ -266,7 +266,7 @@ def _train(job: _Job) -> dict[str, Any]:
     if learner.trains and (copies := _copies(job, task)):
         result["details"]["test_copies"] = copies
     _write_json(job.folder / "outcome.json", result)
-    return {"images": outcome.images_seen}
+    return {"images": int(outcome.images_seen)}  # of NumPy, as sums are, it would be no JSON
 
 
 def _copies(job: _Job, task: Task) -> int:

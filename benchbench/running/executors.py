@@ -49,11 +49,18 @@ class ChosenExecutor:
             BenchError: it cannot start, in one line that begins with its name.
         """
         try:
-            return self.plugin.start(store, self.workers, self.device, listen)
+            running = self.plugin.start(store, self.workers, self.device, listen)
         except BenchError:
             raise
         except Exception as error:
             raise BenchError(f"--executor {self.text}: cannot start: {reason(error)}") from error
+        if not isinstance(running, Running):
+            raise BenchError(f"--executor {self.text}: start must return a Running; got {type(running).__name__}")
+        capacity = getattr(running, "capacity", None)
+        if type(capacity) is not int or capacity < 1:  # with 0 a run would end at once, with nothing done
+            running.close()
+            raise BenchError(f"--executor {self.text}: capacity must be a whole number from 1 on; got {capacity!r}")
+        return running
 
 
 def choose_executor(wanted: str, workers: int | None, steps: int, device: str) -> ChosenExecutor:
@@ -77,7 +84,15 @@ def choose_executor(wanted: str, workers: int | None, steps: int, device: str) -
     except UsageError as error:
         raise UsageError(f"--executor {error}") from None
     check_needs(chosen, device)
-    return ChosenExecutor(str(spec), chosen.plugin, chosen.plugin.workers(workers, device), device)
+    try:
+        count = chosen.plugin.workers(workers, device)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--executor {spec}: workers failed: {reason(error)}") from error
+    if count is not None and (type(count) is not int or count < 1):
+        raise UsageError(f"--executor {spec}: workers must return a whole number from 1 on, or None; got {count!r}")
+    return ChosenExecutor(str(spec), chosen.plugin, count, device)
 
 
 def _best(steps: int, device: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,10 +58,22 @@ def flaw(outcome: object, task: Task) -> str | None:
     sums = given.sum(axis=1)
     if len(sums) and (worst := float(sums[np.abs(sums - 1).argmax()])) and abs(worst - 1) > TOLERANCE:
         return f"probabilities of an image must sum to 1 (a softmax of logits does); one sum is {worst:.4g}"
+    for name in ("steps", "images_seen", "parameters"):
+        if not isinstance(count := getattr(outcome, name), Integral):
+            return f"{name} must be a whole number; got {count!r}"
+    if not isinstance(outcome.details, Mapping):
+        return f"details must be a dictionary; got {type(outcome.details).__name__}"
+    if not hasattr(outcome.curve, "__len__"):  # an iterator would be empty when it is read again
+        return f"curve must be a list of (step, loss) pairs; got {type(outcome.curve).__name__}"
     for point in outcome.curve:
-        if len(point) != 2:
-            return f"curve must hold (step, loss) pairs, accuracies come from task.evaluate; got {tuple(point)}"
+        if not hasattr(point, "__len__") or len(point) != 2 or not all(map(_is_number, point)):
+            return f"curve must hold (step, loss) pairs, accuracies come from task.evaluate; got {point!r}"
     return None
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, of NumPy or torch too."""
+    return isinstance(value, Real) or getattr(value, "ndim", None) == 0
 
 
 def score(outcome: TrainResult, task: Task, labels: NDArray[np.int64]) -> Result:

@@ -68,6 +68,31 @@ def test_an_evaluation_tells_nothing_and_wants_every_image():
         task.evaluate(2, lambda: np.zeros(3, np.int64))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.ones((4, 2), np.float32),  # of three classes
+        np.ones((4, 1), np.int64),
+        np.ones((4, 3, 1), np.float32),
+        np.ones(4, bool),  # hits, as in version 0.1
+        np.ones(4),
+        torch.ones(4, dtype=torch.bool),
+        [0, 0, 0, 0],
+    ],
+)
+def test_an_evaluation_of_another_form_is_refused_and_not_compared(given):
+    with pytest.raises(
+        ValueError, match=r"^task.evaluate\(2, ...\) takes \(N, 3\) probabilities or logits, or whole \(N,\)"
+    ):
+        some(4).evaluate(2, lambda: given)
+
+
+@pytest.mark.parametrize("at", [None, 1.5])
+def test_an_evaluation_is_at_a_step_or_has_a_name(at):
+    with pytest.raises(ValueError, match="the step must be a whole number, or a name"):
+        some(4).evaluate(at, lambda: SURE[[0, 0, 0, 0]])
+
+
 # -- What is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -91,6 +116,15 @@ def answered(given, tmp_path):
         (lambda _: TrainResult(np.array([[1, 1, -1]] * 2, np.float32)), "must be finite and not negative"),
         (lambda _: TrainResult(SURE[:2] * 2), r"must sum to 1 \(a softmax of logits does\); one sum is 2$"),
         (lambda _: TrainResult(SURE[:2], curve=[(1, 0.5, 0.9)]), r"pairs, .* task.evaluate; got \(1, 0.5, 0.9\)"),
+        (lambda _: TrainResult(SURE[:2], curve=[("a", 0.5)]), r"must hold \(step, loss\) pairs, .*; got \('a', 0.5\)"),
+        (lambda _: TrainResult(SURE[:2], curve=[3]), r"must hold \(step, loss\) pairs, .*; got 3"),
+        (
+            lambda _: TrainResult(SURE[:2], curve=iter([(1, 0.5)])),
+            "curve must be a list of .* pairs; got list_iterator",
+        ),
+        (lambda _: TrainResult(SURE[:2], steps=None), "steps must be a whole number; got None"),
+        (lambda _: TrainResult(SURE[:2], images_seen="7"), "images_seen must be a whole number; got '7'"),
+        (lambda _: TrainResult(SURE[:2], details=None), "details must be a dictionary; got NoneType"),
     ],
 )
 def test_an_answer_of_another_form_is_one_line(given, message, tmp_path):
@@ -109,6 +143,17 @@ def test_an_answer_of_another_form_is_one_line(given, message, tmp_path):
 def test_a_learner_of_the_old_form_is_told_what_to_change(given, what, tmp_path):
     with pytest.raises(UsageError, match=rf"^mine.py: {what}; return probabilities=..., float32 \(N, classes\)"):
         answered(given, tmp_path)
+
+
+def test_counts_of_numpy_are_counts(world):
+    text = (world.folder / "toylearner.py").read_text("utf-8")
+    counted = text.replace(
+        "TrainResult(answers, 5, 50, 3", "TrainResult(answers, np.int64(5), np.int64(50), np.int64(3)"
+    )
+    assert counted != text
+    (world.folder / "toycounted.py").write_text(counted, "utf-8")
+    (record,) = world.run(gen="real", metric="none", learner="toycounted")
+    assert (record.error, record.result.images_seen) == (None, 50)
 
 
 def test_a_run_of_a_learner_of_the_old_form_says_so_in_its_record(world):
