@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.plugins import Augmentation, DatasetInfo, param
 
@@ -65,6 +65,9 @@ class AutoAugment(Augmentation):
     it on every dataset. Ranges are those of torchvision's transform: ten magnitude bins, random signs, nearest
     neighbour, black from outside. Images come back as uint8 values in the dtype that they came in.
     """
+
+    #: Its table of policies is read there.
+    pinned_distributions: ClassVar[tuple[str, ...]] = ("torchvision",)
 
     policy: str = param(
         "imagenet", choices=("imagenet", "cifar10", "svhn"), help="Dataset that the policy was searched on."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
-from .architectures import OTHERS, PAPER_ARCHITECTURES, RULES
+from .stems import OTHERS, PAPER_ARCHITECTURES, RULES
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchbench.errors import UsageError, nearest
 
-from .architectures import PAPER_ARCHITECTURES
+from .stems import PAPER_ARCHITECTURES
 
 #: Below this side a stem of stride 2 and a pool would leave too little of an image.
 SMALL = 64

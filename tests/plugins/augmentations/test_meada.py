@@ -25,7 +25,8 @@ from benchbench_plugins.augmentations.meada import (
     quantised,
     siblings,
 )
-from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, build
+from benchbench_plugins.learners.timm.architectures import build
+from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
 
 SIDE, CLASSES = 4, 3
 INFO = make_info(CLASSES, SIDE)

@@ -16,8 +16,9 @@ from benchbench.plugins import Context, ImageSet, Task
 from benchbench.plugins.parameters import build as build_plugin
 from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
-from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, build
+from benchbench_plugins.learners.timm.architectures import build
 from benchbench_plugins.learners.timm.learner import TimmClassifier
+from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
 
 INFO = dataset_info(4, class_counts=(10,) * 4)
 

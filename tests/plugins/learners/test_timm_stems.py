@@ -10,8 +10,9 @@ import torch
 import torchvision
 from torch import nn
 
-from benchbench_plugins.learners.timm.architectures import PAPER_ARCHITECTURES, RULES, build
+from benchbench_plugins.learners.timm.architectures import build
 from benchbench_plugins.learners.timm.learner import TimmClassifier
+from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES, RULES
 
 SIDES = (8, 16, 28, 32, 64, 96, 224, 256, 17, 33, 45, 97)
 #: Side of the map into the first stage and out of the last; the authors' at 28, 32, 96 and 256 px.
