@@ -259,6 +259,11 @@ def test_an_executor_with_a_wrong_number_of_workers_is_one_line(monkeypatch, cou
         choose_executor("inline", None, 1, "cpu")
 
 
+def test_an_executor_without_a_name_is_told_with_its_option():
+    with pytest.raises(UsageError, match=r"^--executor '': a plugin's name is missing"):
+        choose_executor("", None, 1, "cpu")
+
+
 def test_an_executor_whose_workers_fail_is_one_line(monkeypatch):
     monkeypatch.setattr(Inline, "workers", lambda self, asked, device: 1 // 0)
     with pytest.raises(UsageError, match=r"^--executor inline: workers failed: ZeroDivisionError: "):
