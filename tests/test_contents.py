@@ -107,6 +107,14 @@ def test_what_is_not_there_is_named(tree, tmp_path):
         content_hash(tree)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes")
+@pytest.mark.parametrize("name", ["pipe", "."])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="pipe: is neither a file nor a folder"):
+        content_hash(tmp_path / name)
+
+
 def test_memory_spares_the_reading_and_sees_every_change(tree, tmp_path, hashed, monkeypatch):
     memory = tmp_path / "deep" / "memory.json"
     before = content_hash(tree, memory)

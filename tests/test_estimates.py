@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchbench.planning import estimates
 from benchbench.planning.estimates import Timings, Total, by_stage, duration, prior
 from benchbench.planning.resolved import resolve
 from benchbench.planning.spec import parse_spec
@@ -143,3 +144,29 @@ def test_an_estimate_of_the_plugin_comes_before_the_prior(monkeypatch):
     resolved = resolve("generator", parse_spec("prompt"), "quick", INFO)
     monkeypatch.setattr(type(resolved.plugin), "seconds", lambda self, stage, images, info: 2.5)
     assert prior(resolved, "sample", 500, INFO) == 2.5
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"sample": {"images*no_such_parameter": 1}}],
+        [{"with": {"no_such_parameter": 1}, "sample": {"1": 1}}],
+        [{"with": [], "sample": {"1": 1}}],
+        [{"sample": {"images": "8"}}],
+        [{"sample": {"model": 1.5}}],
+        [{"sample": {"images": -1.0}}],
+        [{"sample": 8}],
+        ["sample"],
+        8,
+    ],
+)
+def test_a_mistake_in_a_file_of_priors_keeps_nobody_from_a_plan(monkeypatch, rows):
+    monkeypatch.setattr(estimates, "_priors", lambda package: {"generator/prompt": rows})
+    assert prior(resolve("generator", parse_spec("prompt"), "quick", INFO), "sample", 500, INFO) is None
+
+
+@pytest.mark.parametrize("guess", [lambda: 1 / 0, lambda: "long", lambda: float("nan")])
+def test_an_estimate_of_a_plugin_that_fails_is_unknown(monkeypatch, guess):
+    resolved = resolve("generator", parse_spec("prompt"), "quick", INFO)
+    monkeypatch.setattr(type(resolved.plugin), "seconds", lambda self, stage, images, info: guess())
+    assert prior(resolved, "sample", 500, INFO) is None

@@ -16,8 +16,7 @@ from toys import World
 
 from benchbench.cli.running import _at_address
 from benchbench.errors import BenchError, UsageError
-from benchbench.running.executors import Running, choose_executor
-from benchbench.running.local import Inline
+from benchbench.running.executors import Inline, Running, choose_executor
 from benchbench.running.work import harness_digest, run_step
 from benchbench.store.store import Store
 
@@ -257,6 +256,11 @@ def test_an_executor_with_a_wrong_number_of_workers_is_one_line(monkeypatch, cou
     monkeypatch.setattr(Inline, "workers", lambda self, asked, device: count)
     with pytest.raises(UsageError, match=f"^--executor inline: .*{words}"):
         choose_executor("inline", None, 1, "cpu")
+
+
+def test_an_executor_without_a_name_is_told_with_its_option():
+    with pytest.raises(UsageError, match=r"^--executor '': a plugin's name is missing"):
+        choose_executor("", None, 1, "cpu")
 
 
 def test_an_executor_whose_workers_fail_is_one_line(monkeypatch):

@@ -140,3 +140,18 @@ def test_a_broken_promise_is_found_and_named(cls, check, words):
     assert not found.ok
     assert words in found.message
     assert "\n" not in found.message
+
+
+def test_a_report_that_exits_breaks_a_promise_and_does_not_end_the_checks():
+    @dataclass(frozen=True)
+    class Exits(Report):
+        """Ends the process."""
+
+        def files(self):
+            return ("odd.txt",)
+
+        def write(self, table, results):
+            raise SystemExit(7)
+
+    found = {result.name: result.message for result in run_checks(Exits)}
+    assert found["writes what it names"].startswith("SystemExit: 7")

@@ -152,6 +152,24 @@ def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):
     assert (plan.warnings, count(plan, "score")) == ((told,), 0)
 
 
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ("None", "columns failed: TypeError: 'NoneType' object is not iterable"),
+        ("['fd']", "columns must return a list of Column, each with a text as key; got 'fd'"),
+        ("[Column(3, 'three')]", "columns must return a list of Column, each with a text as key; got Column"),
+        ("[Column('', 'nothing')]", "columns failed: ValueError: a column needs a key and a title"),
+        ("[Column('error', 'E')]", "columns must not call a number 'error'"),
+    ],
+)
+def test_columns_of_another_form_are_said_before_a_step_runs(world, columns, words):
+    text = (world.folder / "toymetric.py").read_text("utf-8")
+    wrong = f"    def columns(self):\n        from benchbench.plugins import Column\n        return {columns}\n"
+    (world.folder / "toycolumns.py").write_text(f"{text}\n{wrong}", "utf-8")
+    with pytest.raises(UsageError, match=rf"^toycolumns.py: {words}"):
+        world.plan(metric="toycolumns")
+
+
 def test_no_metric_means_no_score(world):
     assert count(world.plan(metric="none"), "score") == 0
 

@@ -125,6 +125,30 @@ def test_what_cannot_be_read_back_without_running_code_is_refused(tmp_path):
         list(make_context(tmp_path).resume("a", state))
 
 
+@pytest.mark.parametrize("state", [3, None, "text"])
+def test_what_could_not_be_restored_in_place_is_refused(tmp_path, state):
+    with pytest.raises(
+        TypeError, match=f"cannot save a {type(state).__name__} as state; put it into a list or an array"
+    ):
+        list(make_context(tmp_path).resume("a", state))
+
+
+def test_numbers_of_numpy_among_plain_ones_are_read_back(tmp_path):
+    """NumPy's float64 and text are Python's too, and a reader that runs no code refuses them."""
+    losses, notes = [np.float64(0.5)], {np.str_("best"): np.float64(0.25)}
+    assert list(make_context(tmp_path).resume("ab", losses, notes)) == ["a", "b"]
+    losses, notes = [], {}
+    assert list(make_context(tmp_path).resume("ab", losses, notes)) == []
+    assert (losses, notes) == ([0.5], {"best": 0.25})
+
+
+def test_a_file_of_another_form_costs_its_items_and_not_the_run(tmp_path):
+    whole, _ = trained(make_context(tmp_path))
+    (file,) = make_context(tmp_path).scratch.iterdir()
+    torch.save([1, 2], file)
+    assert trained(make_context(tmp_path)) == (whole, list(range(6)))
+
+
 def test_parts_that_were_finished_are_not_made_again(tmp_path):
     made = []
 

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,8 @@ def content_hash(path: Path, memory: Path | None = None) -> str:
             be written is done without.
 
     Raises:
-        UsageError: the path or something below it is missing or cannot be read; the message names it.
+        UsageError: the path or something below it is missing, a pipe or a device, or cannot be read; the message names
+            it.
     """
     path = Path(path)
     read_ns = time.time_ns()
@@ -97,9 +99,12 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
 
 def _status(path: Path) -> os.stat_result:
     try:
-        return path.stat()
+        status = path.stat()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+        raise UsageError(f"{path}: is neither a file nor a folder")
+    return status
 
 
 def _is_hash(value: Any) -> bool:

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..errors import BenchError
 from ..files import write_atomic
 from ..plugins import DatasetInfo
 from ..plugins.parameters import parameters
@@ -77,6 +78,8 @@ def prior(
 ) -> float | None:
     """Return the CPU seconds of a step on one core before any was measured here, ``None`` when unknown.
 
+    A guess that fails, is negative or no number is unknown: ``estimates.json`` may name a factor that is not there.
+
     Args:
         resolved: the plugin.
         stage: ``"data"``, ``"fit"``, ``"sample"``, ``"transform"``, ``"train"`` or ``"score"``.
@@ -84,6 +87,16 @@ def prior(
         info: the dataset.
         arch: the architecture that is trained.
     """
+    try:
+        seconds = _guess(resolved, stage, images, info, arch)
+        return seconds if seconds is None or (math.isfinite(seconds) and seconds >= 0) else None
+    except BenchError:
+        raise
+    except Exception:  # a mistake in an estimate must not keep anybody from a run; `bench check` calls it by itself
+        return None
+
+
+def _guess(resolved: ResolvedPlugin, stage: str, images: int, info: DatasetInfo, arch: str | None) -> float | None:
     plugin = resolved.plugin
     own = plugin.training_seconds(arch, info) if stage == "train" else plugin.seconds(stage, images, info)
     if own is not None:

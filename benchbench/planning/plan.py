@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import UsageError
 from ..keys.code import harness_code
 from ..machine import choose_device, choose_precision
-from ..plugins import DatasetInfo
-from ..plugins.catalog import catalog, load
+from ..plugins import Column, DatasetInfo
+from ..plugins.catalog import catalog, load, reason
 from ..plugins.context import derive_seed
 from . import subsets
 from .cells import Generation, PlannedCell, Subset, Training, Transform, make_cell
@@ -421,7 +421,7 @@ class _Planner:
         cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
-        columns = {metric.text: tuple(metric.plugin.columns()) for metric in self.metrics if metric.text in scores}
+        columns = {metric.text: _columns(metric) for metric in self.metrics if metric.text in scores}
         cell = replace(cell, code=code, columns=columns, notes=tuple(self.info.notes))
         self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
 
@@ -432,6 +432,21 @@ class _Planner:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
         several = (self.request.draws or self.usual_draws) > 1
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
+
+
+def _columns(metric: ResolvedPlugin) -> tuple[Column, ...]:
+    """Return the columns that a metric declares; records keep them, so that a wrong one must not get there."""
+    try:
+        columns = tuple(metric.plugin.columns())
+    except Exception as error:
+        raise UsageError(f"{metric.text}: columns failed: {reason(error)}") from error
+    if wrong := [column for column in columns if not isinstance(column, Column) or not isinstance(column.key, str)]:
+        raise UsageError(
+            f"{metric.text}: columns must return a list of Column, each with a text as key; got {wrong[0]!r}"
+        )
+    if any(column.key == "error" for column in columns):  # records keep there why a metric failed
+        raise UsageError(f"{metric.text}: columns must not call a number 'error'")
+    return columns
 
 
 def _capped(info: DatasetInfo) -> int | None:

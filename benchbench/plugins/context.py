@@ -217,11 +217,12 @@ def _restore(file: Path, state: Sequence[Any]) -> int:
 
     try:
         kept = torch.load(file, map_location="cpu", weights_only=True)
+        done, parts = int(kept["done"]), list(kept["state"])
     except FileNotFoundError:
         return 0
     except Exception:  # a damaged file costs the items in it, not the run, whatever the reader trips over
         return 0
-    for part, saved in zip(state, kept["state"], strict=True):
+    for part, saved in zip(state, parts, strict=True):
         if isinstance(part, torch.Tensor):
             with torch.no_grad():
                 part.copy_(saved)
@@ -238,7 +239,7 @@ def _restore(file: Path, state: Sequence[Any]) -> int:
             part.update(saved)
         else:
             part.load_state_dict(saved)
-    return int(kept["done"])
+    return done
 
 
 def _saved(part: Any) -> Any:
@@ -254,16 +255,23 @@ def _saved(part: Any) -> Any:
         return part.get_state()
     if isinstance(part, np.random.Generator):
         return _plain(part.bit_generator.state)
-    return _plain(part if isinstance(part, (list, dict)) else part.state_dict())
+    if isinstance(part, (list, dict)):
+        return _plain(part)
+    if not hasattr(part, "state_dict"):  # a number, say, which could not be restored in place
+        raise TypeError(f"context.resume cannot save a {type(part).__name__} as state; put it into a list or an array")
+    return _plain(part.state_dict())
 
 
 def _plain(value: Any) -> Any:
     import torch
 
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
+    if value is None or isinstance(value, (bool, torch.Tensor)):
         return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):  # NumPy's float64 is a float too, and would not be read back
+            return kind(value)
     raise TypeError(f"context.resume cannot save a {type(value).__name__} inside of its state; make it a tensor")

@@ -30,14 +30,11 @@ def installed_reports() -> tuple[dict[str, Report], list[str]]:
     problems = []
     for name in catalog().names("report"):
         try:
-            report = _report(Spec(name))
-            report.files()
+            found[name] = _report(Spec(name))
         except Exception as error:
             problems.append(
                 f"report left out: {error if isinstance(error, UsageError) else f'{name}: {reason(error)}'}"
             )
-        else:
-            found[name] = report
     return found, problems
 
 
@@ -58,6 +55,13 @@ def _report(spec: Spec) -> Report:
     bound = resolve("report", spec, "quick")
     check_needs(bound, "cpu")
     report: Report = bound.plugin
+    try:
+        names = report.files()
+    except Exception as error:
+        raise UsageError(f"{spec}: files failed: {reason(error)}") from error
+    fits = isinstance(names, (tuple, list)) and all(isinstance(name, str) and name for name in names)
+    if not fits or any(Path(name).is_absolute() or ".." in Path(name).parts for name in names):
+        raise UsageError(f"{spec}: files must return a tuple of names inside the results folder; got {names!r}")
     return report
 
 
@@ -78,8 +82,11 @@ def write_leaderboard(results: Path, reports: Mapping[str, Report] | None = None
     blocked: BenchError | None = None
     for name, report in sorted(reports.items(), key=lambda item: not item[1].pictures):
         try:
-            (board.pictures if report.pictures else board.texts).extend(report.write(table, results))
-        except Exception as error:
+            paths = report.write(table, results)
+            if not isinstance(paths, (list, tuple)) or not all(isinstance(path, Path) for path in paths):
+                raise TypeError(f"write must return a list of Path; got {paths!r}")
+            (board.pictures if report.pictures else board.texts).extend(paths)
+        except (Exception, SystemExit) as error:  # a report that exits must not cost the others
             if isinstance(error, BenchError) and not report.pictures:
                 blocked = blocked or error
             else:

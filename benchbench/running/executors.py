@@ -78,11 +78,11 @@ def choose_executor(wanted: str, workers: int | None, steps: int, device: str) -
     """
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: must be at least 1")
-    spec = Spec(_best(steps, device)) if wanted == "auto" else parse_spec(wanted)
     try:
+        spec = Spec(_best(steps, device)) if wanted == "auto" else parse_spec(wanted)
         chosen = resolve("executor", spec, "quick")
     except UsageError as error:
-        raise UsageError(f"--executor {error}") from None
+        raise UsageError(str(error) if wanted == "auto" else f"--executor {error}") from None
     check_needs(chosen, device)
     try:
         count = chosen.plugin.workers(workers, device)

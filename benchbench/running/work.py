@@ -1,6 +1,6 @@
 """``run_step``: what every executor calls where a step has arrived, in this process or on another machine.
 
-A worker: ``python -m benchbench.running.worker STORE`` reads steps as JSON lines and answers with events.
+A worker: ``python -m benchbench.running.work STORE`` reads steps as JSON lines and answers with events.
 
 A separate process, started fresh, so that neither a notebook nor a script without a main guard has to care. It ends
 when its standard input closes or its parent dies, however the parent died.

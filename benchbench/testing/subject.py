@@ -175,7 +175,7 @@ def judge(check: Check, subject: Subject) -> CheckResult | None:
         return CheckResult(name, False, str(broken) or f"an assertion failed{_place(broken)}")
     except BenchError as error:
         return CheckResult(name, False, str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that exits breaks a promise, and does not end the checks
         text = " ".join(str(error).split()) or "no message"
         return CheckResult(name, False, f"{type(error).__name__}: {text}{_place(error)}")
 

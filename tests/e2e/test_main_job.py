@@ -101,7 +101,7 @@ def test_the_seed_of_a_training_does_not_depend_on_the_generator(main_job):
 def test_markdown_and_figure(main_job):
     text = (main_job.results / "leaderboard.md").read_text("utf-8")
     assert "| shufflenetv2 | real" in text
-    (figure,) = (main_job.results / "figures").iterdir()
+    (figure,) = (main_job.results / "figures").glob("*.png")
     assert f"(figures/{figure.name})" in text
     with Image.open(figure) as picture:
         picture.load()

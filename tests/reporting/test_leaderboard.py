@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 
 import pytest
 from handmade import record, small_study
 
-from benchbench.reporting.leaderboard import write_leaderboard
+from benchbench.errors import UsageError
+from benchbench.reporting.leaderboard import chosen_reports, write_leaderboard
 from benchbench.results.folder import write_record
 from benchbench.results.rows import LEADING, csv_text, load_results, table_columns
 from benchbench.results.table import build_table
@@ -43,6 +45,50 @@ def test_an_unreadable_record_is_told_and_the_others_are_shown(results):
     assert len(board.table.rows) == 5
     with pytest.warns(UserWarning, match="not valid JSON"):
         load_results(results)
+
+
+def _format(tmp_path, files='("odd.txt",)', write='[self.put(results / "odd.txt", "odd")]'):
+    """Return the spelling of a report in a file."""
+    file = tmp_path / "odd.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom benchbench import Report\n\n"
+        "@dataclass(frozen=True)\nclass Odd(Report):\n"
+        f"    def files(self):\n        return {files}\n\n"
+        f"    def write(self, table, results):\n        return {write}\n",
+        "utf-8",
+    )
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        ("exit(7)", "SystemExit: 7"),
+        ("None", "write must return a list of Path; got None"),
+        ("'odd.txt'", "write must return a list of Path; got 'odd.txt'"),
+        ("[3]", r"write must return a list of Path; got \[3\]"),
+    ],
+)
+def test_a_report_that_exits_or_returns_no_paths_is_a_problem_alone(results, tmp_path, write, words):
+    chosen = chosen_reports([_format(tmp_path, write=write), "csv"])
+    board = write_leaderboard(results, chosen)
+    (problem,) = board.problems
+    assert re.search(rf"odd.py: not written: .*{words}", problem)
+    assert board.texts == [results / "leaderboard.csv"]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ("'odd.txt'", "files must return a tuple of names inside the results folder; got 'odd.txt'"),
+        ("('../odd.txt',)", "inside the results folder"),
+        ("('/odd.txt',)", "inside the results folder"),
+        ("1 // 0", "files failed: ZeroDivisionError"),
+    ],
+)
+def test_a_report_that_names_no_files_of_the_folder_is_refused(tmp_path, files, words):
+    with pytest.raises(UsageError, match=rf"^--format .*odd.py: .*{words}"):
+        chosen_reports([_format(tmp_path, files=files)])
 
 
 def test_the_frame_has_the_columns_of_the_file_in_numbers(results):
