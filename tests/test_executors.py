@@ -277,7 +277,7 @@ def test_an_executor_that_starts_nothing_is_one_line(monkeypatch):
 
 @pytest.mark.parametrize("capacity", [0, "3", None])
 def test_a_run_with_room_for_no_step_does_not_end_as_if_it_were_done(monkeypatch, capacity):
-    monkeypatch.setattr("benchbench.running.local._Inline.capacity", capacity)
+    monkeypatch.setattr("benchbench.running.executors._Inline.capacity", capacity)
     with pytest.raises(BenchError, match=r"^--executor inline: capacity must be a whole number from 1 on; got "):
         choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
 
