@@ -23,9 +23,18 @@ from benchbench.testing import conformance, run_checks
 def test_what_ships_keeps_its_promises(entry, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")
-    if entry.name == "ray":
-        pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    conformance(load(entry), name=entry.name, strict=True)
+    if entry.name != "ray":
+        conformance(load(entry), name=entry.name, strict=True)
+        return
+    ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    # One cluster for all checks: starting one takes seconds, and tests/test_executors.py sees that it starts and stops.
+    options = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": False, "log_to_driver": False}
+    ray.init(address="local", _node_ip_address="127.0.0.1", object_store_memory=2**27, **options)
+    try:
+        conformance(load(entry), name=entry.name, strict=True)
+        assert ray.is_initialized(), "a cluster that somebody else started was stopped"
+    finally:
+        ray.shutdown()
 
 
 @dataclass(frozen=True)
