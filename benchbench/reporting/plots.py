@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -293,11 +294,7 @@ class MetricPlot:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        lines: dict[tuple[bool, Any, str], list[tuple[Generation, Scores]]] = {}
-        for made, scores in self.scored.lines:
-            it = made.setting
-            lines.setdefault((not it.baseline, natural(it.gen), it.gen), []).append((made, scores))
-        ordered = [(key[2], lines[key]) for key in sorted(lines)]
+        ordered = self._lines()
         sizes = sorted({made.setting.n_real for made, _ in self.scored.lines})
         legend = len(sizes) > 1 or max(len(gen) for gen, _ in ordered) > MOST_LETTERS
         across, down = min(len(self.columns), 3), -(-len(self.columns) // 3)
@@ -322,13 +319,26 @@ class MetricPlot:
         means = "A single draw each" if draws == [1] else f"Means over {many} draws"
         caption = f"{means}, without error bars."
         if self.scored.baseline:
-            caption += (
-                f" {self.scored.baseline}: real images against other real images, as a perfect generator's would be."
-            )
+            caption += f" {self.scored.baseline} compares real images with other real images."
         if not self.scored.comparable:
             caption += " Scored on different numbers of images, which moves the values: do not rank them."
         figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
         return figure
+
+    def _lines(self) -> list[tuple[str, list[tuple[Generation, Scores]]]]:
+        """Return each line with its label, the baseline first.
+
+        The number of generated images follows that of the real ones; it divides lines only where it was varied.
+        """
+        places = Counter((made.setting.gen, made.setting.n_real) for made, _ in self.scored.lines)
+        varied = {gen for (gen, _), count in places.items() if count > 1}
+        lines: dict[tuple[bool, Any, int, str], list[tuple[Generation, Scores]]] = {}
+        for made, scores in self.scored.lines:
+            it = made.setting
+            label = f"{it.gen}, {it.n_syn:,} generated" if it.gen in varied else it.gen
+            key = (not it.baseline, natural(it.gen), it.n_syn if it.gen in varied else 0, label)
+            lines.setdefault(key, []).append((made, scores))
+        return [(key[-1], lines[key]) for key in sorted(lines)]
 
 
 def metric_plots(table: Table) -> list[MetricPlot]:

@@ -1,10 +1,7 @@
-"""Executors: the registry. What runs a step is :func:`benchbench.run_step`, wherever it arrives.
+"""Choosing an executor, and the two of this machine. Every executor calls :func:`benchbench.run_step` for a step.
 
-The executors of this machine.
-
-The executor ``inline``: one step at a time in this process.
-
-The executor ``processes``: workers on this machine, each a fresh interpreter that runs one step at a time.
+``inline`` runs one step at a time in this process; ``processes`` has workers, each a fresh interpreter that runs one
+step at a time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Carry out a plan: what is cached, what is missing, run that, then write records, tables and pictures.
+"""Carry out a plan: find what is cached, run what is missing, write records, tables and pictures.
 
-The Python API: the same request as the command line's, records back.
+:func:`run` is the Python API: it takes the request of the command line and returns records.
 """
 
 from __future__ import annotations

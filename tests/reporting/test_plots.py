@@ -275,3 +275,18 @@ def test_other_choices_of_real_images_are_other_plots():
     assert len({plot.name for plot in plots}) == len(plots) == 3
     titles = {"digits, 50 real images, few-shot, preset quick", "digits, 50 real images, preset quick"}
     assert {plot.title for plot in plots} == titles | {"digits, 50 real images, random groups, preset quick"}
+
+
+def test_a_varied_number_of_generated_images_makes_lines_and_a_fixed_one_does_not():
+    records = [
+        *scored({"real": (1.0, 2.0, 3), "prompt": (0.7, 3.0, 3), "diffinv": (0.5, 4.0, 3)}),
+        *scored({"diffinv": (0.6, 3.0, 3)}, n_syn=50),
+    ]
+    (plot,) = metric_plots(build_table(records))
+    lines = [line for line in plot.figure().axes[0].lines if line.get_label()[0] != "_"]
+    assert {line.get_label(): tuple(line.get_ydata()) for line in lines} == {
+        "real": (1.0,),
+        "diffinv, 50 generated": (0.6,),
+        "diffinv, 500 generated": (0.5,),
+        "prompt": (0.7,),
+    }
