@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .plugins.images import ImageSet as ImageSet
     from .plugins.parameters import param as param
     from .reporting.report import Report as Report
-    from .results.folder import Record as Record
+    from .results.record import Record as Record
     from .results.rows import csv_text as csv_text
     from .results.rows import load_results as load_results
     from .results.table import Table as Table
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "run": "running.run",
     "load_results": "results.rows",
-    "Record": "results.folder",
+    "Record": "results.record",
     "Table": "results.table",
     "build_table": "results.table",
     "csv_text": "results.rows",

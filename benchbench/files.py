@@ -27,6 +27,7 @@ __all__ = [
     "hash_file",
     "is_settled",
     "one_step_folder",
+    "put",
     "safe_name",
     "signature",
     "write_atomic",
@@ -81,6 +82,13 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a small file with :func:`write_atomic` unless it has this content already; returns ``path``."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomic(path, content)
+    return path
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchbench.plugins import Column
-from benchbench.results.folder import Cell, Cost, Provenance, Record, Result, pack_hits
+from benchbench.results.record import Cell, Cost, Provenance, Record, Result, pack_hits
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 TEST_IMAGES = 200

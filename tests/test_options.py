@@ -20,7 +20,8 @@ from benchbench.results.record import Record
 from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
 from benchbench.running.executors import choose_executor
-from benchbench.running.run import Silent, carry_out, inspect
+from benchbench.running.run import carry_out, inspect
+from benchbench.running.schedule import Listener
 from benchbench.store.store import Store
 
 
@@ -46,7 +47,7 @@ def plan_of(world: World, **options) -> Plan:
 def carried_out(world: World, plan: Plan) -> list[Record]:
     store = Store(world.results / "artifacts")
     executor = choose_executor("inline", None, len(plan.steps), "cpu")
-    return carry_out(plan, world.results, store, Silent(), executor, inspect(plan, store)).records
+    return carry_out(plan, world.results, store, Listener(), executor, inspect(plan, store)).records
 
 
 def test_an_axis_that_is_declared_is_on_the_command_line():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from toys import World
 
-from benchbench.results.folder import Record
+from benchbench.results.record import Record
 from benchbench.running.records import keep_known, make_record
 from benchbench.store.store import Store
 

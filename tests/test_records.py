@@ -13,22 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchbench.errors import BenchError
+from benchbench.files import safe_name
 from benchbench.plugins import Column
 from benchbench.results import record as record_module
-from benchbench.results.folder import (
-    SCHEMA,
-    Record,
-    RecordError,
-    merge_results,
-    pack_hits,
-    read_records,
-    record_path,
-    safe_name,
-    unpack_hits,
-    upgrade,
-    write_record,
-)
-from benchbench.results.record import MIGRATIONS
+from benchbench.results.folder import read_records, record_path, write_record
+from benchbench.results.record import MIGRATIONS, SCHEMA, Record, RecordError, pack_hits, unpack_hits, upgrade
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="/\\~"), max_size=20)
 values = st.recursive(
@@ -254,25 +243,6 @@ def test_a_column_that_cannot_be_read(column, why):
         Record.from_json(data)
     assert str(caught.value).startswith("metric_columns.mine: ")
     assert str(caught.value).endswith(why)
-
-
-def test_merging_takes_what_is_finished_and_newer(tmp_path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    done = record(replicate=0)
-    failed = dataclasses.replace(done, status="failed", error="no", result=None)
-    older, newer = record(replicate=1), record(replicate=1, created="2026-05-05T00:00:00+00:00")
-    for item in (done, older):
-        write_record(here, item)
-    for item in (failed, newer, record(replicate=2)):
-        write_record(there, item)
-    (there / "environments").mkdir()
-    (there / "environments" / "e1.json").write_text("{}\n", "utf-8")
-    merged = merge_results(there, here)
-    assert sorted(item.cell.replicate for item in merged.records) == [1, 2]
-    by_replicate = {item.cell.replicate: item for item in read_records(here).records}
-    assert by_replicate == {0: done, 1: newer, 2: record(replicate=2)}
-    assert (here / "environments" / "e1.json").read_text("utf-8") == "{}\n"
-    assert merge_results(there, here).records == []
 
 
 @given(st.text(max_size=300))

@@ -14,10 +14,12 @@ from benchbench.errors import UsageError
 from benchbench.planning.steps import Step
 from benchbench.plugins import Plugin
 from benchbench.plugins.images import ImageSet
-from benchbench.results.folder import Record, read_records
+from benchbench.results.folder import read_records
+from benchbench.results.record import Record
 from benchbench.results.table import build_table
 from benchbench.running.executors import choose_executor
-from benchbench.running.run import Silent, _Keeper, inspect
+from benchbench.running.run import _Keeper, inspect
+from benchbench.running.schedule import Listener
 from benchbench.store.store import Store
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
@@ -199,7 +201,8 @@ def test_what_was_removed_is_made_again_only_if_something_needs_it(world):
     for key in (plan.cells[-1].fit[0], plan.cells[-1].sample[0]):
         store(world).discard(key)
     status = inspect(plan, store(world))
-    assert (len(status.todo), len(status.idle)) == (0, 2)
+    assert not status.todo
+    assert len(plan.steps.keys() - status.cached) == 2
     before = world.files("records")
     world.run()
     assert world.executed() == []
@@ -445,7 +448,7 @@ def test_a_finished_step_touches_its_own_cells_alone(world, monkeypatch):
     monkeypatch.setattr("benchbench.running.run.write_record", lambda results, record: written.append(record.train))
     counted = Counting(cells)
     plan.cells = counted
-    keeper = _Keeper(plan, world.results, None, "e", Silent(), SimpleNamespace(learn=lambda *_: None), set(steps))
+    keeper = _Keeper(plan, world.results, None, "e", Listener(), SimpleNamespace(learn=lambda *_: None), set(steps))
     looked = counted.looked
     assert looked == 10_000
     keeper.finished(shared, {"status": "done", "seconds": 1.0})

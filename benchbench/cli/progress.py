@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from ..planning.estimates import Timings, duration
 from ..planning.steps import Step
 from ..running.executors import Event
+from ..running.schedule import Listener
 
 #: Seconds between two plain lines about the same running step.
 _PLAIN_EVERY_S = 10.0
@@ -24,7 +25,7 @@ def make_display(todo: Mapping[str, Step], timings: Timings, workers: int) -> Pl
     return PlainDisplay(todo, timings, workers)
 
 
-class PlainDisplay:
+class PlainDisplay(Listener):
     """One line when a step starts and ends, and now and then in between; also keeps the overall estimate."""
 
     def __init__(self, todo: Mapping[str, Step], timings: Timings, workers: int, out: TextIO | None = None) -> None:

@@ -11,10 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from ..files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,17 +41,6 @@ def png(build: Callable[[], Any], style: Mapping[str, Any]) -> bytes:
     finally:
         logger.setLevel(level)
     return buffer.getvalue()
-
-
-def write_png(content: bytes, path: Path) -> Path:
-    """Write a picture; a reader, or a kill, meets the old file or the new one. A file with this content is not touched.
-
-    Raises:
-        BenchError: the file cannot be written.
-    """
-    if not path.exists() or path.read_bytes() != content:
-        write_atomic(path, content)
-    return path
 
 
 #: Sides in px between which images are shown; smaller ones grow by a whole factor, larger ones shrink.

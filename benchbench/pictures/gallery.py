@@ -11,8 +11,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..files import safe_name
-from .canvas import LETTER, STYLE, drawable, fitting, png, tile, tile_size, write_png
+from ..files import put, safe_name
+from .canvas import LETTER, STYLE, drawable, fitting, png, tile, tile_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ def draw_gallery(names: Sequence[str], groups: Sequence[Group], title: Sequence[
     """
     if not names:
         raise ValueError("a gallery needs at least one image")
-    return write_png(png(lambda: _figure(names, groups, title), STYLE), path)
+    return put(path, png(lambda: _figure(names, groups, title), STYLE))
 
 
 def _figure(names: Sequence[str], groups: Sequence[Group], title: Sequence[str]) -> Any:

@@ -50,10 +50,6 @@ class Plan:
     device: str
     warnings: tuple[str, ...]
 
-    def needed_by(self, key: str) -> list[PlannedCell]:
-        """Return the cells that cannot be finished without a step."""
-        return [cell for cell in self.cells if any(key in keys for keys in cell.steps.values())]
-
 
 def make_plan(request: Request, *, download: bool = False) -> Plan:
     """Unfold a request.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import safe_name
-from ..pictures.canvas import png, write_png
+from ..files import put, safe_name
+from ..pictures.canvas import png
 from ..plugins.metric import Column
 from ..results.table import Generation, Scores, Table, natural
 from .metrics import Scored, heading_of, scored
@@ -71,7 +71,7 @@ def write_plots(table: Table, results: Path) -> list[Path]:
         if any(_known(value) for line in pivot.lines for value in line.values)
     ]
     drawn += [(plot.name, png(plot.figure, STYLE)) for plot in metric_plots(table)]
-    return [write_png(content, results / "figures" / name) for name, content in drawn]
+    return [put(results / "figures" / name, content) for name, content in drawn]
 
 
 def plot_names(table: Table) -> list[str]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from ..files import write_atomic
+from ..files import put
 from ..plugins.base import Plugin
 from ..results.table import Table
 
@@ -72,10 +72,7 @@ class Report(Plugin):
         Raises:
             BenchError: it cannot be written.
         """
-        data = content.encode() if isinstance(content, str) else content
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomic(path, data)
-        return path
+        return put(path, content.encode() if isinstance(content, str) else content)
 
 
 @dataclass(frozen=True)

@@ -10,33 +10,12 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ..files import safe_name, write_atomic
 from ..planning.setting import hide_paths
-from .record import MIGRATIONS, SCHEMA, Cell, Cost, Provenance, Record, RecordError, Result, pack_hits, unpack_hits, upgrade
-
-__all__ = [
-    "MIGRATIONS",
-    "SCHEMA",
-    "Cell",
-    "Cost",
-    "Loaded",
-    "Provenance",
-    "Record",
-    "RecordError",
-    "Result",
-    "merge_results",
-    "pack_hits",
-    "read_record",
-    "read_records",
-    "record_path",
-    "unpack_hits",
-    "upgrade",
-    "write_record",
-]
+from .record import Record, RecordError
 
 
 class Loaded(NamedTuple):
@@ -129,33 +108,3 @@ def write_record(results: Path, record: Record, *, refresh: bool = False) -> Pat
 def _timeless(record: Record) -> str:
     epoch = dataclasses.replace(record.provenance, created="1970-01-01T00:00:00+00:00")
     return dataclasses.replace(record, provenance=epoch).text()
-
-
-def merge_results(source: Path, target: Path) -> Loaded:
-    """Copy the records and environments of one results folder into another.
-
-    Of two records with one key a finished one wins over a failed one, then the newer one.
-
-    Returns:
-        The records that were written and the files of ``source`` that could not be read.
-
-    """
-    loaded, written = read_records(source), []
-    for record in loaded.records:
-        path = record_path(target, record)
-        if path.exists():
-            try:
-                if _rank(_read(path)) >= _rank(record):
-                    continue
-            except RecordError:
-                pass
-        write_atomic(path, record.text())
-        written.append(record)
-    for file in _files(source / "environments"):
-        if not (copy := target / "environments" / file.name).exists():
-            write_atomic(copy, file.read_text("utf-8"))
-    return Loaded(written, loaded.problems)
-
-
-def _rank(record: Record) -> tuple[bool, datetime, str]:
-    return record.status == "done", record.created, record.text()

@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..plugins.metric import Column
 from ..errors import BenchError
-from ..statistics.labels import heading, kernel_heading
 from ..planning.setting import Cell, hide_paths
+from ..plugins.metric import Column
+from ..statistics.labels import heading, kernel_heading
 
 if TYPE_CHECKING:
     import numpy as np

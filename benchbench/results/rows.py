@@ -10,20 +10,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
-from ..plugins.metric import Column
-from .record import METRIC_FACTS
-from ..planning.setting import Setting
-from .table import Row, Table
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from .record import Record
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..planning.setting import Setting
+from ..plugins.metric import Column
 from .folder import read_records
-from .table import build_table, columns_of, shown_keys
+from .record import METRIC_FACTS, Record
+from .table import Row, Table, build_table, columns_of, shown_keys
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+from ..planning.setting import Setting, hide_paths
 from ..plugins.metric import Column
 from .record import METRIC_FACTS, Record, number_columns
-from ..planning.setting import Setting, hide_paths
 
 T = TypeVar("T")
 

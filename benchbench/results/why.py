@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .folder import Record, read_records
 from ..store.store import Store
+from .folder import read_records
+from .record import Record
 
 
 def explain_cell(results: Path, prefix: str) -> dict[str, Any]:

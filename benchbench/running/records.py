@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..planning.cells import PlannedCell
-from ..results.folder import Cost, Provenance, Record, Result
+from ..results.record import Cost, Provenance, Record, Result
 from ..store.store import Store
 
 

@@ -21,7 +21,8 @@ from ..planning.plan import Plan, make_plan
 from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
 from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
-from ..results.folder import Record, read_record, read_records, record_path, write_record
+from ..results.folder import read_record, read_records, record_path, write_record
+from ..results.record import Record
 from ..results.table import shown_keys
 from ..store.store import Store
 from .executors import ChosenExecutor, Event, choose_executor
@@ -37,13 +38,11 @@ class Status:
         todo: steps to run, by key.
         cached: keys that are published and intact.
         corrupt: (key, label, problem) of artifacts that differ from their checksums; they are rebuilt.
-        idle: steps that are neither published nor needed, since everything that needs them is.
     """
 
     todo: dict[str, Step]
     cached: frozenset[str]
     corrupt: tuple[tuple[str, str, str], ...]
-    idle: frozenset[str]
 
 
 @dataclass
@@ -93,8 +92,7 @@ def inspect(plan: Plan, store: Store) -> Status:
             wanted.add(key)
             wanted.update(step.inputs)
     todo = {key: step for key, step in plan.steps.items() if key in wanted and key not in cached}
-    idle = set(plan.steps) - set(todo) - cached
-    return Status(todo, frozenset(cached), tuple(corrupt), frozenset(idle))
+    return Status(todo, frozenset(cached), tuple(corrupt))
 
 
 def carry_out(
@@ -149,7 +147,7 @@ def _in_environment(step: Step, environment: str) -> Step:
     return replace(step, run={**step.run, "environment": environment})
 
 
-class _Keeper:
+class _Keeper(Listener):
     """Passes events on, and writes the record of each cell once nothing of it is still to be run."""
 
     def __init__(
@@ -163,7 +161,7 @@ class _Keeper:
         pending: set[str],
     ) -> None:
         self.plan, self.results, self.store, self.environment = plan, results, store, environment
-        self.listener, self.timings, self.workers = listener, timings, 1
+        self.listener, self.timings = listener, timings
         self.records: dict[int, Record] = {}
         self.errors: dict[str, str] = {}
         self.plugins = _distributions(plan)
@@ -244,24 +242,6 @@ def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
     return board._replace(pictures=[*board.pictures, *figures], problems=[*problems, *board.problems])
 
 
-class Silent:
-    """A listener that prints nothing."""
-
-    workers = 1
-
-    def started(self, step: Step) -> None:
-        """Ignore."""
-
-    def event(self, step: Step, event: Event) -> None:
-        """Ignore."""
-
-    def finished(self, step: Step, outcome: Any) -> None:
-        """Ignore."""
-
-    def failed(self, step: Step, error: str) -> None:
-        """Ignore; the record says it."""
-
-
 def run(
     *,
     results: str | Path = "results",
@@ -288,6 +268,6 @@ def run(
     plan = make_plan(make_request(options), download=True)
     status = inspect(plan, store)
     chosen = choose_executor(executor, workers, len(status.todo), plan.device)
-    finished = carry_out(plan, folder, store, Silent(), chosen, status)
+    finished = carry_out(plan, folder, store, Listener(), chosen, status)
     write_tables(plan, folder, store)
     return finished.records

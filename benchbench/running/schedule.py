@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import BenchError
 from ..planning.steps import STAGES, Step
@@ -16,11 +16,11 @@ T = TypeVar("T")
 _URGENCY = {stage: place for place, stage in enumerate(STAGES)}
 
 
-class Listener(Protocol):
-    """What is shown on the terminal, or noted by a test."""
+class Listener:
+    """What is told of a run: shown on the terminal, or noted by a test. This one keeps it to itself."""
 
     #: How many steps run at once; set when the executor has started.
-    workers: int
+    workers = 1
 
     def started(self, step: Step) -> None:
         """A step was handed to the executor."""

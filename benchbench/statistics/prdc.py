@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .checks import CHUNK, Features, block, blocks, check_at_least, check_features, check_pair, mean_of
+from .checks import CHUNK, Features, block, blocks, check_at_least, check_pair, mean_of
 
 Vector = NDArray[np.float64]
 
@@ -103,14 +103,6 @@ def compute_prdc(real: Features, synthetic: Features, *, nearest_k: int = 5, chu
         zero_radius_real=empty_real,
         zero_radius_synthetic=empty_synthetic,
     )
-
-
-def neighbour_radii(features: Features, *, nearest_k: int = 5, chunk: int = CHUNK) -> Vector:
-    """Return the distance ``(N,)`` from each row to its k-th nearest other row; 0 if it has k copies."""
-    k = check_at_least(nearest_k, 1, "nearest_k")
-    check_at_least(chunk, 1, "chunk")
-    check_features(features, "given", minimum=k + 1, purpose=f"a k={k} neighbourhood")
-    return np.sqrt(_radii(features, k, mean_of(features), chunk)[0])
 
 
 def _radii(features: Features, k: int, centre: Vector, chunk: int) -> tuple[Vector, int]:

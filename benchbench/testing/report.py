@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..results.folder import Record
+from ..results.record import Record
 from ..results.table import Table, build_table
 from .subject import Subject, folder_digest, require
 

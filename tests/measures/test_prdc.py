@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.statistics.prdc import EXPECTED_DENSITY, compute_prdc, expected_coverage, neighbour_radii
+from benchbench.statistics.prdc import EXPECTED_DENSITY, _radii, compute_prdc, expected_coverage
 
 CHUNKS = (1, 7, 64, 4096)
 
@@ -129,7 +129,7 @@ def test_zero_radii_are_counted() -> None:
 
 def test_radii_on_a_line() -> None:
     line = np.arange(6, dtype=float)[:, None]
-    np.testing.assert_allclose(neighbour_radii(line, nearest_k=2), [2, 1, 1, 1, 1, 2], atol=1e-12)
+    np.testing.assert_allclose(_radii(line, 2, np.zeros(1), 4)[0], np.square([2, 1, 1, 1, 1, 2]), atol=1e-12)
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 10])

@@ -12,7 +12,7 @@ from toys import World
 
 from benchbench.errors import BenchError, OldFormError, UsageError
 from benchbench.plugins import Learner, TrainResult
-from benchbench.results.folder import unpack_hits
+from benchbench.results.record import unpack_hits
 from benchbench.running.scoring import answer, score
 
 SURE = np.eye(3, dtype=np.float32)
