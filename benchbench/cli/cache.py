@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,15 +55,19 @@ def ls(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
 @app.command("verify")
 def verify(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
     """Read every artifact and compare its checksums; exit 1 when one is corrupt."""
+    from rich.console import Console
+    from rich.progress import track
+
     store = _store(results)
-    problems = store.verify()
-    count = len(list(store.keys()))
+    keys = list(store.folders())
+    watched = track(keys, "verifying", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    problems = [(key, problem) for key in watched if (problem := store.verify(key))]
     if as_json:
         typer.echo(json.dumps([{"key": key, "problem": problem} for key, problem in problems], indent=1))
     else:
         for key, problem in problems:
             typer.echo(f"{key}: {problem}")
-        typer.echo(f"{count} artifacts, {len(problems)} corrupt")
+        typer.echo(f"{len(keys)} artifacts, {len(problems)} corrupt")
     raise typer.Exit(1 if problems else 0)
 
 

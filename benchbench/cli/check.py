@@ -20,32 +20,21 @@ def check(
     as_json: o.Json = False,
 ) -> None:
     """Run the conformance suite on a plugin; exit 1 when it breaks a promise of its kind."""
-    from ..errors import UsageError, nearest
+    from ..errors import UsageError
     from ..machine import quiet_threads
-    from ..planning.spec import parse_spec
-    from ..plugins.catalog import catalog, is_file_name, load
-    from .show import _file_entry
+    from ..plugins.catalog import load
+    from .show import named_plugin
 
     quiet_threads()
-    spec = parse_spec(name)
-    found = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
-    if is_file_name(spec.name):
-        found = [catalog().get(kind, spec.name) if kind else _file_entry(spec.name)]
-    if not found:
-        names = sorted({entry.name for entry in catalog().entries(kind)})
-        raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
-    if len(found) > 1:
-        raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in found)}; add --kind {found[0].kind}")
+    spec, entry = named_plugin(name, kind)
     from ..testing import run_checks, small_part
 
     on: dict[str, Any] = {}
     if data is not None:
-        if found[0].kind in ("dataset", "foundation"):
-            raise UsageError(
-                f"--data {data}: {spec.name} is a {found[0].kind}, which is checked by itself; omit --data"
-            )
+        if entry.kind in ("dataset", "foundation"):
+            raise UsageError(f"--data {data}: {spec.name} is a {entry.kind}, which is checked by itself; omit --data")
         on["info"], on["train"] = small_part(data)
-    results = run_checks(load(found[0]), name=spec.name, values=dict(spec.values), **on)
+    results = run_checks(load(entry), name=spec.name, values=dict(spec.values), **on)
     if as_json:
         typer.echo(json.dumps([vars(item) for item in results], indent=1, sort_keys=True))
     else:

@@ -18,21 +18,11 @@ def show(
     as_json: o.Json = False,
 ) -> None:
     """Show a plugin: what it does, its parameters, licence, source and paper section."""
-    from ..errors import UsageError, nearest
-    from ..planning.spec import parse_spec
-    from ..plugins.catalog import KINDS, catalog, is_file_name, load
+    from ..plugins.catalog import load
     from ..plugins.parameters import format_value, parameters
 
-    spec = parse_spec(name)
-    known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
-    if is_file_name(spec.name):
-        known = [_file_entry(spec.name)]
-    if not known:
-        names = sorted({entry.name for entry in catalog().entries()} | set(KINDS))
-        raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names) or ''}; `bench list` shows all")
-    if len(known) > 1:
-        raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in known)}; add --kind {known[0].kind}")
-    cls = load(known[0])
+    spec, entry = named_plugin(name, kind)
+    cls = load(entry)
     rows = [
         {
             "name": item.name,
@@ -44,11 +34,11 @@ def show(
         for item in parameters(cls)
     ]
     facts = _facts(cls, spec)
-    shown = {"kind": known[0].kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
+    shown = {"kind": entry.kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
     if as_json:
         typer.echo(json.dumps(shown, indent=1, sort_keys=True, default=str))
         return
-    typer.echo(f"{spec.name} ({known[0].kind}, {f'{known[0].distribution} {known[0].version}'.strip() or 'a file'})\n")
+    typer.echo(f"{spec.name} ({entry.kind}, {f'{entry.distribution} {entry.version}'.strip() or 'a file'})\n")
     typer.echo(inspect.getdoc(cls) or "")
     _print_parameters(rows)
     for title, lines in facts.items():
@@ -179,6 +169,28 @@ def _table_lines(cls: Any) -> list[str]:
     lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items()).rstrip()]
     lines += ["  ".join(f"{row.get(key, ''):<{width}}" for key, width in widths.items()).rstrip() for row in rows]
     return [*lines, *dict.fromkeys(notes)]
+
+
+def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
+    """Return the spec and the catalog's entry of a plugin that a user names, by a registered name or a file.
+
+    Raises:
+        UsageError: there is none, or several kinds share the name and ``kind`` does not say which.
+    """
+    from ..errors import UsageError, nearest
+    from ..planning.spec import parse_spec
+    from ..plugins.catalog import KINDS, catalog, is_file_name
+
+    spec = parse_spec(name)
+    if is_file_name(spec.name):
+        return spec, catalog().get(kind, spec.name) if kind else _file_entry(spec.name)
+    known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
+    if not known:
+        names = sorted({entry.name for entry in catalog().entries(kind)} | set(KINDS))
+        raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
+    if len(known) > 1:
+        raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in known)}; add --kind {known[0].kind}")
+    return spec, known[0]
 
 
 def _file_entry(name: str) -> Any:

@@ -5,10 +5,11 @@ Markdown and terminal render the same grids.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+
+from rich.cells import cell_len
 
 from ..results.table import Generation, Row
 from ..statistics.overlap import shared_text as overlap_text
@@ -169,17 +170,11 @@ def data_notes(rows: Sequence[Row]) -> list[str]:
 def aligned(grid: Grid) -> list[list[str]]:
     """Return the heading and the rows of a grid, padded to the width of their columns."""
     lines = [[header for header, _ in grid.columns], *map(list, grid.rows)]
-    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     right = [side for _, side in grid.columns]
     return [[_pad(*cell) for cell in zip(line, widths, right, strict=True)] for line in lines]
 
 
-def width(text: str) -> int:
-    """Return how many columns a text takes on a terminal."""
-    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
-    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
-
-
 def _pad(text: str, to: int, right: bool) -> str:
-    space = " " * (to - width(text))
+    space = " " * (to - cell_len(text))
     return space + text if right else text + space

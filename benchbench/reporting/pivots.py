@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
+from rich.cells import cell_len
+
 from ..results.table import Row, Table, natural
 from . import grid as layout
 from .grid import Grid, Notes
@@ -321,7 +323,7 @@ def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:
 
 
 def _width(grid: Grid) -> int:
-    return max(sum(map(layout.width, line)) + 2 * len(line) for line in layout.aligned(grid))
+    return max(sum(map(cell_len, line)) + 2 * len(line) for line in layout.aligned(grid))
 
 
 def _shots(row: Row) -> tuple[Any, str]:

@@ -25,14 +25,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ..files import put
 from ..plugins.base import Plugin
 from ..results.table import Table
-
-if TYPE_CHECKING:
-    from ..results.table import Table
 
 
 @dataclass(frozen=True)

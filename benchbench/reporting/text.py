@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
 
+from rich.cells import cell_len
+
 from ..results.table import Generation, Row, Table
 from . import grid as layout
 from .grid import Grid, Notes
@@ -178,7 +180,7 @@ def plain_lines(grid: Grid) -> Iterator[str]:
     """Yield a grid as lines of text without any escape code."""
     yield grid.title
     heading_line, *lines = ("  ".join(line).rstrip() for line in layout.aligned(grid))
-    yield from (heading_line, "-" * max(map(layout.width, (heading_line, *lines))), *lines, *grid.notes, "")
+    yield from (heading_line, "-" * max(map(cell_len, (heading_line, *lines))), *lines, *grid.notes, "")
 
 
 def _print_rich(grid: Grid, stream: TextIO) -> None:

@@ -25,7 +25,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,27 +78,16 @@ class Store:
 
     def keys(self) -> Iterator[str]:
         """Yield the keys of all published artifacts, sorted."""
-        return (key for key in self._folders() if self.has(key))
+        return (key for key in self.folders() if self.has(key))
 
     def size(self, key: str) -> int:
         """Return the bytes that an artifact takes, 0 when it is not there."""
         return _tree_size(self.path(key))
 
-    def verify(self, progress: Callable[[int, int], None] | None = None) -> list[tuple[str, str]]:
-        """Compute every checksum, whatever is remembered, and return ``(key, problem)`` of each damaged one.
-
-        Args:
-            progress: called with (artifacts done, artifacts in all).
-        """
-        found = []
-        every = list(self._folders())
-        for done, key in enumerate(every, start=1):
-            problem = find_problem(self.path(key), key, remembered=False)
-            if problem and self.path(key).exists():  # else another process removed it meanwhile
-                found.append((key, problem))
-            if progress:
-                progress(done, len(every))
-        return found
+    def verify(self, key: str) -> str | None:
+        """Return what :meth:`check` does, from every checksum computed again; ``None`` also if it was removed."""
+        problem = find_problem(self.path(key), key, remembered=False)
+        return problem if self.path(key).exists() else None
 
     # Writing
 
@@ -249,7 +238,7 @@ class Store:
             removal.
         """
         gone: list[tuple[str, int]] = []
-        for key in list(self._folders()):
+        for key in list(self.folders()):
             if key not in keep:
                 gone += self._collect(key, self.path(key), dry_run)
         for folder in self._entries(self.root / ".partial"):
@@ -276,7 +265,7 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
             return [entry]
 
-    def _folders(self) -> Iterator[str]:
+    def folders(self) -> Iterator[str]:
         """Yield every key that has a folder, also one without ``done.json``, which only damage can leave."""
         for group in self._entries(self.root):
             if re.fullmatch(r"[0-9a-f]{2}", group.name):

@@ -8,9 +8,10 @@ import random
 
 import pytest
 from handmade import fidelity, record, small_study
+from rich.cells import cell_len
 
 from benchbench.plugins import Column
-from benchbench.reporting.grid import Grid, aligned, duration, width
+from benchbench.reporting.grid import Grid, aligned, duration
 from benchbench.reporting.text import PROTOCOL, comparison_grids, markdown_text, print_table
 from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
@@ -273,7 +274,7 @@ def test_an_empty_folder():
 
 def test_wide_letters_line_up():
     lines = aligned(Grid("", ("class", ">n"), (("数字", "1"), ("cafe\u0301", "23"))))
-    assert {width("|".join(line)) for line in lines} == {8}
+    assert {cell_len("|".join(line)) for line in lines} == {8}
 
 
 @pytest.mark.parametrize(
