@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import BenchError, UsageError
 from . import options as o
 
 app = typer.Typer(help="What is cached: list it, verify it, collect what no record needs.", no_args_is_help=True)
 
 
 def _store(results: Path) -> Any:
-    from ..errors import UsageError
     from ..store.store import Store
 
     if not (results / "artifacts").is_dir():
@@ -34,8 +34,6 @@ def _size(count: float) -> str:
 @app.command("ls")
 def ls(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
     """List artifacts: key, size, seconds it took, what it is."""
-    from ..errors import BenchError
-
     store = _store(results)
     rows = []
     for key in sorted(store.keys()):

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
+from ..machine import quiet_threads
+from ..plugins.catalog import load
 from . import options as o
 
 
@@ -20,9 +23,6 @@ def check(
     as_json: o.Json = False,
 ) -> None:
     """Run the conformance suite on a plugin; exit 1 when it breaks a promise of its kind."""
-    from ..errors import UsageError
-    from ..machine import quiet_threads
-    from ..plugins.catalog import load
     from .show import named_plugin
 
     quiet_threads()

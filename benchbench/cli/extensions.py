@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import UsageError
+from ..plugins.catalog import reason
 
 GROUP = "benchbench.commands"
 
@@ -55,8 +56,6 @@ def _command(point: importlib.metadata.EntryPoint) -> Any:
 
 def _broken(point: importlib.metadata.EntryPoint, error: Exception) -> typer.Typer:
     """Return a command that is listed with its reason, and says it whatever it is called with."""
-    from ..plugins.catalog import reason
-
     why = f"broken command of {point.dist.name if point.dist else point.value}: {reason(error)}"
     app = typer.Typer(add_completion=False)
 

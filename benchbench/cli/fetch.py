@@ -7,6 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import BenchError, MissingError
+from ..planning.spec import parse_spec
+from ..plugins.catalog import catalog, load, reason
+from ..plugins.parameters import build
+
 
 def fetch(
     names: Annotated[
@@ -15,8 +20,6 @@ def fetch(
     ],
 ) -> None:
     """Download datasets to where `bench run` looks for them, and say where that is."""
-    from ..errors import BenchError
-
     failed = 0
     for name in dict.fromkeys(names):
         try:
@@ -32,11 +35,6 @@ def fetch(
 
 
 def _fetch(text: str) -> list[str]:
-    from ..errors import BenchError, MissingError
-    from ..planning.spec import parse_spec
-    from ..plugins.catalog import catalog, load, reason
-    from ..plugins.parameters import build
-
     spec = parse_spec(text)
     dataset: Any = build(load(catalog().get("dataset", spec.name)), spec.values, subject=text)
     try:

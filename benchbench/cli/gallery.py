@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from ..errors import BenchError, UsageError
+from ..files import safe_name
+from ..machine import quiet_threads
+from ..planning.options import make_request
+from ..planning.spec import Spec, integer
 from . import options as o
 
 if TYPE_CHECKING:
     from ..pictures.gallery import Group
     from ..planning.resolved import ResolvedPlugin
-    from ..planning.spec import Spec
     from ..plugins import Augmentation, DatasetInfo
     from ..plugins.images import ImageSet
 
@@ -56,11 +60,6 @@ def gallery(
     What mixes images has its soft label below. An augmentation that grows the training set is shown by a short
     training (quick preset), and its picture says of what.
     """
-    from ..errors import UsageError
-    from ..machine import quiet_threads
-    from ..planning.options import make_request
-    from ..planning.spec import integer
-
     quiet_threads()
     sizes = integer(count, "--count", 1, 200), integer(versions, "--versions", 1, 50)
     number = integer(seed, "--seed", 0)
@@ -105,7 +104,6 @@ class _Gallery:
 
     def _trainer(self, request: Any) -> tuple[ResolvedPlugin, str | None]:
         """Return what trains where a classifier is needed: the asked learner, its fastest architecture."""
-        from ..errors import UsageError
         from ..planning.estimates import prior
 
         learner = self._bind("learner", request.learner[0], "quick")
@@ -118,7 +116,6 @@ class _Gallery:
 
     def draw(self, folder: Path) -> Iterator[Path]:
         """Draw a picture for each chain; yields their paths."""
-        from ..errors import BenchError
         from ..pictures.gallery import draw_gallery
         from ..running.work import describe_error
 
@@ -193,8 +190,6 @@ def _without_folders(spec: Spec) -> str:
 
 def _file_names(texts: Iterable[str]) -> list[str]:
     """Return a file name for each text; where two would share one, the later gets a number."""
-    from ..files import safe_name
-
     names: list[str] = []
     for text in texts:
         base = name = safe_name(text.replace(":", "-").replace(",", "-"), 80)
@@ -207,8 +202,6 @@ def _file_names(texts: Iterable[str]) -> list[str]:
 
 def _check_folder(out: Path) -> None:
     """Refuse a place that cannot be written before anything is computed."""
-    from ..errors import UsageError
-
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):

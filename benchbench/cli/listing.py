@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import BenchError, UsageError, nearest
+from ..plugins.catalog import KINDS, catalog, load
 from . import options as o
 
 
@@ -18,9 +20,6 @@ def list_plugins(
     as_json: o.Json = False,
 ) -> None:
     """List plugins: built in, installed, and broken ones with their reason."""
-    from ..errors import UsageError, nearest
-    from ..plugins.catalog import KINDS, catalog
-
     wanted = kind.removesuffix("s") if kind else None
     if wanted is not None and wanted not in KINDS:
         raise UsageError(f"{kind}: no such kind{nearest(wanted, KINDS) or '; there are ' + ', '.join(KINDS)}")
@@ -41,9 +40,6 @@ def list_plugins(
 
 
 def _row(entry: Any) -> dict[str, Any]:
-    from ..errors import UsageError
-    from ..plugins.catalog import load
-
     problem, summary, here = entry.problem, "", True
     try:
         cls = load(entry)
@@ -64,8 +60,6 @@ def _row(entry: Any) -> dict[str, Any]:
 
 def _here(cls: Any) -> bool:
     """Say whether the files of a dataset are where it looks for them when nothing else is said."""
-    from ..errors import BenchError
-
     try:
         return all(need.path.exists() for need in cls().needs().files)
     except (BenchError, TypeError, OSError):

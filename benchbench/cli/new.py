@@ -29,15 +29,8 @@ def new(
     if kind == "report":
         typer.echo(f"      bench report --format ./{plugin}")
         return
-    option = {
-        "generator": "--gen",
-        "dataset": "--data",
-        "augmentation": "--aug",
-        "learner": "--learner",
-        "metric": "--metric",
-        "executor": "--executor",
-    }
+    option = {"generator": "--gen", "dataset": "--data", "augmentation": "--aug"}.get(kind, f"--{kind}")
     others = "" if kind == "generator" else " --gen real"
     if kind != "dataset":
         others += " --data digits"
-    typer.echo(f"      bench run {option[kind]} ./{plugin}{others} --arch resnet18")
+    typer.echo(f"      bench run {option} ./{plugin}{others} --arch resnet18")

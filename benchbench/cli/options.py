@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..planning.options import Option, Request, options_of
+from ..planning.options import Option, Request, options_of, read_suite
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where records, tables and the cache go.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -63,8 +63,6 @@ def _gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a request: those of the suite file, then those that were given; a switch turns off."""
     options: dict[str, Any] = {}
     if suite is not None:
-        from ..planning.options import read_suite
-
         options |= read_suite(suite)
     given = {name: False if value is True else value for name, value in given.items() if value is not False}
     return options | {name: value for name, value in given.items() if value not in (None, [], ())}

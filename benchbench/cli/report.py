@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from . import options as o
 
 
@@ -22,7 +23,6 @@ def report(
     as_json: o.Json = False,
 ) -> None:
     """Write the reports (tables and plots) from the records, and print the table; `bench list report` names them."""
-    from ..errors import UsageError
     from ..reporting.leaderboard import chosen_reports, write_leaderboard
     from ..reporting.text import print_table
     from ..results.folder import read_records

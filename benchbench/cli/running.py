@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
+from ..machine import quiet_threads
+from ..planning.spec import integer, parse_spec
 from . import options as o
 
 
@@ -35,10 +38,7 @@ def run(
     What is done already comes from the cache; a killed run continues where it was. Without --gen and --data, the
     embedded default runs: diffinv next to real on digits.
     """
-    from ..machine import quiet_threads
-
     quiet_threads()
-    from ..planning.spec import integer
     from . import session
 
     if ray_address is not None:
@@ -50,9 +50,6 @@ def run(
 
 def _at_address(executor: str, address: str) -> str:
     """Return the executor of ``--ray-address``: Ray's, with that address."""
-    from ..errors import UsageError
-    from ..planning.spec import parse_spec
-
     spec = parse_spec("ray" if executor == "auto" else executor)
     if spec.name != "ray" or "address" in spec.values:
         raise UsageError(f"--ray-address {address}: goes with --executor ray, not with --executor {executor}")

@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import BenchError, MissingError, UsageError, nearest
+from ..planning.spec import parse_spec
+from ..plugins.catalog import KINDS, catalog, is_file_name, load
+from ..plugins.parameters import build, format_value, parameters
 from . import options as o
 
 
@@ -18,9 +22,6 @@ def show(
     as_json: o.Json = False,
 ) -> None:
     """Show a plugin: what it does, its parameters, licence, source and paper section."""
-    from ..plugins.catalog import load
-    from ..plugins.parameters import format_value, parameters
-
     spec, entry = named_plugin(name, kind)
     cls = load(entry)
     rows = [
@@ -81,8 +82,6 @@ def _bounds(item: Any) -> str:
 
 def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     """Return what a plugin declares about itself, and its own ``table``."""
-    from ..plugins.parameters import build
-
     found: dict[str, list[str]] = {}
     if cls.kind == "dataset":
         found |= _dataset_facts(build(cls, spec.values, subject=spec.name))
@@ -109,8 +108,6 @@ def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
 
 
 def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
-    from ..errors import BenchError, MissingError
-
     files = [_file_line(need) for need in dataset.needs().files]
     listed = {"files": files} if files else {}
     try:
@@ -177,10 +174,6 @@ def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
     Raises:
         UsageError: there is none, or several kinds share the name and ``kind`` does not say which.
     """
-    from ..errors import UsageError, nearest
-    from ..planning.spec import parse_spec
-    from ..plugins.catalog import KINDS, catalog, is_file_name
-
     spec = parse_spec(name)
     if is_file_name(spec.name):
         return spec, catalog().get(kind, spec.name) if kind else _file_entry(spec.name)
@@ -194,9 +187,6 @@ def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
 
 
 def _file_entry(name: str) -> Any:
-    from ..errors import UsageError
-    from ..plugins.catalog import KINDS, catalog
-
     if not Path(name).expanduser().is_file():
         raise UsageError(f"{name}: no such file; a plugin is a registered name or a Python file")
     for kind in KINDS:

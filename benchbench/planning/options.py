@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import UsageError, nearest
 from ..plugins.parameters import PRESETS
-from .spec import Spec, comma_list, integer, integers, parse_chain, parse_mix, parse_spec, parse_sweep
+from .spec import Spec, comma_list, integer, parse_chain, parse_mix, parse_spec, parse_sweep
 
 #: Seeds times draws at most: beyond it a slip of the finger is likelier than a wish.
 MOST_TRAININGS = 10_000
@@ -107,7 +107,7 @@ def words(texts: list[str], spelling: str) -> tuple[str, ...]:
 
 
 def _numbers(texts: list[str], spelling: str) -> tuple[int, ...]:
-    return tuple(integers(texts, spelling, 1))
+    return tuple(integer(text, spelling, 1) for text in comma_list(texts))
 
 
 def _metrics(texts: list[str], spelling: str) -> tuple[Spec, ...]:
@@ -120,11 +120,6 @@ def _chain_or_none(text: str) -> Chain:
 
 def _mixes(texts: list[str], spelling: str) -> tuple[tuple[int, int], ...]:
     return tuple(parse_mix(text) for text in comma_list(texts))
-
-
-def _sweep(text: str) -> tuple[str, str, tuple[str, ...]]:
-    kind, parameter, values = parse_sweep(text)
-    return kind, parameter, tuple(values)
 
 
 def _augmentations(texts: Sequence[str], spelling: str) -> tuple[Chain, ...]:
@@ -221,7 +216,7 @@ class Request:
         None, _metrics, "NAME[:...]", "Metrics of the images; `none` for none.", "names no metric; `none` is for none"
     )
     sweep: tuple[tuple[str, str, tuple[str, ...]], ...] = option(
-        (), _each(_sweep), "gen.KEY=V,V", "One variant of each generator per value.", "names no parameter"
+        (), _each(parse_sweep), "gen.KEY=V,V", "One variant of each generator per value.", "names no parameter"
     )
     baseline: bool = option(True, _truth, "", "Leave out the row trained on the real images.")
     device: str = option("auto", one_of("auto", "cpu", "cuda"), "auto|cpu|cuda", "Where to compute.")

@@ -93,18 +93,6 @@ def comma_list(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def integers(values: Iterable[str], option: str, low: int) -> list[int]:
-    """Read a comma list of whole numbers, each at least ``low``.
-
-    Raises:
-        UsageError: no number at all, something that is none, or one below ``low``.
-    """
-    texts = comma_list(values)
-    if not texts:
-        raise UsageError(f"{option}: no number given")
-    return [integer(text, option, low) for text in texts]
-
-
 def integer(value: str | int, option: str, low: int, high: int | None = None) -> int:
     """Read one whole number of at least ``low`` and at most ``high``.
 
@@ -143,12 +131,12 @@ def parse_mix(text: str) -> tuple[int, int]:
     return real // shared, synthetic // shared
 
 
-def parse_sweep(text: str) -> tuple[str, str, list[str]]:
+def parse_sweep(text: str) -> tuple[str, str, tuple[str, ...]]:
     """Read ``gen.interpolation_strength=0,0.1,0.2`` into kind, parameter and the texts of the values."""
     match = re.fullmatch(r"(gen|data|learner|aug|metric)\.([A-Za-z_][\w-]*)=(.+)", text)
     if not match:
         raise UsageError(f"--sweep {text}: must be gen.PARAMETER=VALUE,VALUE (or data., learner., aug., metric.)")
-    values = comma_list([match[3]])
+    values = tuple(comma_list([match[3]]))
     if not values:
         raise UsageError(f"--sweep {text}: has no values; write {match[1]}.{match[2]}=VALUE,VALUE")
     return match[1], match[2].replace("-", "_"), values

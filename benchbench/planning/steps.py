@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -44,7 +44,6 @@ class Step:
     timing: str
     units: float = 1.0
     guess: float | None = None
-    name: str = field(default="", compare=False)
 
     @cached_property
     def key(self) -> str:

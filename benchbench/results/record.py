@@ -61,7 +61,7 @@ def _with_columns(data: Json) -> Json:
         data = {**data, "cell": {**cell, "arch": "-"}}
     if isinstance(metrics, dict):
         scored = {name: scores for name, scores in metrics.items() if isinstance(scores, dict)}
-        data = {**data, "metric_columns": {name: _plain(_former_columns(scores)) for name, scores in scored.items()}}
+        data = {**data, "metric_columns": {name: plain(_former_columns(scores)) for name, scores in scored.items()}}
     return data
 
 
@@ -213,8 +213,8 @@ class Record:
 
     def to_json(self) -> Json:
         """Return plain JSON: numbers that are not finite become ``None``, absolute paths their last part."""
-        data = _plain(self)
-        data["cell"] = _plain(self.cell.without_paths())
+        data = plain(self)
+        data["cell"] = plain(self.cell.without_paths())
         if self.error is not None:
             data["error"] = hide_paths(self.error)
         data["provenance"]["notes"] = [hide_paths(note) for note in self.provenance.notes]
@@ -342,13 +342,14 @@ def _value(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
     raise RecordError(f"{where}: {value!r:.40} has the wrong type")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: dataclasses by field, arrays as lists, what is not finite as ``None``."""
     if dataclasses.is_dataclass(value):
-        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+        return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):  # of NumPy or torch
+        value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

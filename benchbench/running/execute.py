@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import os
 import shutil
 import sys
@@ -30,6 +29,7 @@ from ..planning.steps import PROTOCOL, info_from_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet, merge_shards
+from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.store import Store
 from .scoring import answer, score
@@ -75,7 +75,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             job = _Job(step, store, folder, tell)
             facts = _STAGES[step["stage"]](job)
             if job.context.facts:
-                facts["facts"] = _plain(job.context.facts)
+                facts["facts"] = plain(job.context.facts)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -303,18 +303,7 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(_plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """Return what a plugin reported as JSON values: NumPy's numbers as Python's, what is not finite as ``None``."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    path.write_text(json.dumps(plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def _fix_protocol(device: str) -> None:
