@@ -326,12 +326,15 @@ def _width(grid: Grid) -> int:
     return max(sum(map(cell_len, line)) + 2 * len(line) for line in layout.aligned(grid))
 
 
-def _shots(row: Row) -> tuple[Any, str]:
-    return row.setting.shots, str(row.setting.shots)
+def _size_axis(name: str, option: str, *, per_class: bool) -> Axis:
+    def holds(row: Row) -> bool:
+        return row.setting.n_real > 0 and (row.setting.shots is not None) == per_class
 
+    def column(row: Row) -> tuple[Any, str]:
+        size = row.setting.shots if per_class else row.setting.n_real
+        return size, f"{size}" if per_class else f"{size:,}"
 
-def _sizes(row: Row) -> tuple[Any, str]:
-    return row.setting.n_real, f"{row.setting.n_real:,}"
+    return Axis(name, option, holds, column, _any_size, _any_size_title)
 
 
 def _any_size(row: Row) -> tuple[Hashable, ...]:
@@ -365,22 +368,8 @@ def _further(name: str) -> Axis:
 
 
 AXES = (
-    Axis(
-        "real images per class",
-        "shots",
-        lambda row: row.setting.shots is not None and row.setting.n_real > 0,
-        _shots,
-        _any_size,
-        _any_size_title,
-    ),
-    Axis(
-        "real images",
-        "n-real",
-        lambda row: row.setting.shots is None and row.setting.n_real > 0,
-        _sizes,
-        _any_size,
-        _any_size_title,
-    ),
+    _size_axis("real images per class", "shots", per_class=True),
+    _size_axis("real images", "n-real", per_class=False),
     Axis(
         "augmentation",
         "aug",

@@ -93,15 +93,9 @@ def draw(pivot: Pivot) -> bytes:
 
 def figure_of(pivot: Pivot) -> Any:
     """Return a pivot as a Matplotlib figure: one panel, or one for each architecture where one could not be read."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = _panels(pivot)
     many = len(panels) > 1
-    across, down = min(len(panels), 3), -(-len(panels) // 3)
-    figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
+    figure, axes, across, down = _panelled(len(panels), sharey=True)
     looks = _looks(pivot, panelled=many)
     legend: dict[str, Any] = {}
     for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
@@ -109,17 +103,33 @@ def figure_of(pivot: Pivot) -> Any:
         at.set_title(title, fontsize=9, loc="left")
         at.set_xlabel(pivot.axis.name if place + across >= len(panels) else "")
         at.set_ylabel("test accuracy, %" if place % across == 0 else "")
-    for unused in axes[len(panels) :]:
-        unused.set_visible(False)
     _fit_range(axes[0])
     wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
     right = 0.6 + LETTER * max(map(len, legend))
     figure.set_size_inches(across * wide + right, max(down * PANEL[1], 0.2 * len(legend)) + 0.8)
     figure.legend(list(legend.values()), list(legend), loc="outside right center", frameon=False)
+    return _titled(figure, pivot.heading.replace(", %:", ":"), _caption(pivot))
+
+
+def _panelled(count: int, *, sharey: bool) -> tuple[Any, Any, int, int]:
+    """Return a figure, the axes of its panels, at most three in a row, and the numbers of columns and rows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across, down = min(count, 3), -(-count // 3)
+    figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, sharey=sharey, squeeze=False).ravel()
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes, across, down
+
+
+def _titled(figure: Any, title: str, caption: str) -> Any:
+    """Return a figure of its final size with a title above and a caption below, in lines that fit its width."""
     letters = int(figure.get_figwidth() / LETTER)
-    title = textwrap.fill(pivot.heading.replace(", %:", ":"), int(0.95 * letters))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(textwrap.fill(_caption(pivot), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
+    figure.suptitle(textwrap.fill(title, int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
+    figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
     return figure
 
 
@@ -291,29 +301,18 @@ class MetricPlot:
 
     def figure(self) -> Any:
         """Draw it: values against the number of real images where that varies, else by generator."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
         ordered = self._lines()
         sizes = sorted({made.setting.n_real for made, _ in self.scored.lines})
         legend = len(sizes) > 1 or max(len(gen) for gen, _ in ordered) > MOST_LETTERS
-        across, down = min(len(self.columns), 3), -(-len(self.columns) // 3)
-        figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(down, across, squeeze=False).ravel()
+        figure, axes, across, down = _panelled(len(self.columns), sharey=False)
         for at, column in zip(axes, self.columns, strict=False):
             _draw_column(at, column, ordered, sizes, named=not legend)
-        for unused in axes[len(self.columns) :]:
-            unused.set_visible(False)
         handles, names = axes[0].get_legend_handles_labels()
         wide = 3.1 if len(sizes) > 1 else max(2.4, 0.3 * len(ordered) + 0.9)
         right = 0.5 + LETTER * max(map(len, names)) if legend else 0.2
         figure.set_size_inches(max(across * wide + right, 5.5), down * 2.6 + 0.9)
         if legend:
             figure.legend(handles, names, loc="outside right center", frameon=False)
-        letters = int(figure.get_figwidth() / LETTER)
-        title = f"Metric {self.scored.metric}: {self.title}; arrows point to what is better"
-        figure.suptitle(textwrap.fill(title, int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
         draws = sorted({made.draws for made, _ in self.scored.lines})
         many = "-".join(map(str, dict.fromkeys((draws[0], draws[-1]))))
         means = "A single draw each" if draws == [1] else f"Means over {many} draws"
@@ -322,8 +321,8 @@ class MetricPlot:
             caption += f" {self.scored.baseline} compares real images with other real images."
         if not self.scored.comparable:
             caption += " Scored on different numbers of images, which moves the values: do not rank them."
-        figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
-        return figure
+        title = f"Metric {self.scored.metric}: {self.title}; arrows point to what is better"
+        return _titled(figure, title, caption)
 
     def _lines(self) -> list[tuple[str, list[tuple[Generation, Scores]]]]:
         """Return each line with its label, the baseline first.
