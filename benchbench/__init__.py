@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from .errors import MissingError as MissingError
     from .errors import UsageError as UsageError
     from .plugins import Augmentation as Augmentation
+    from .plugins import Context as Context
     from .plugins import Dataset as Dataset
     from .plugins import DatasetInfo as DatasetInfo
+    from .plugins import Executor as Executor
     from .plugins import Foundation as Foundation
     from .plugins import Generator as Generator
+    from .plugins import Images as Images
+    from .plugins import ImageSet as ImageSet
     from .plugins import Learner as Learner
     from .plugins import Metric as Metric
     from .plugins import RequiredFile as RequiredFile
     from .plugins import Requirements as Requirements
+    from .plugins import Running as Running
     from .plugins import Task as Task
     from .plugins import TrainResult as TrainResult
-    from .plugins.context import Context as Context
-    from .plugins.executor import Executor as Executor
-    from .plugins.executor import Running as Running
-    from .plugins.images import Images as Images
-    from .plugins.images import ImageSet as ImageSet
-    from .plugins.parameters import param as param
+    from .plugins import param as param
     from .reporting.report import Report as Report
     from .results.record import Record as Record
     from .results.rows import csv_text as csv_text
@@ -38,28 +38,20 @@ if TYPE_CHECKING:
     from .running.run import run as run
     from .running.work import run_step as run_step
 
-_PLACES = {
-    "run": "running.run",
-    "load_results": "results.rows",
-    "Record": "results.record",
-    "Table": "results.table",
-    "build_table": "results.table",
-    "csv_text": "results.rows",
-    "Executor": "plugins.executor",
-    "Running": "plugins.executor",
-    "run_step": "running.work",
-    "Report": "reporting.report",
-    "param": "plugins.parameters",
-    "ImageSet": "plugins.images",
-    "Images": "plugins.images",
-    "Context": "plugins.context",
-    **dict.fromkeys(("BenchError", "MissingError", "UsageError"), "errors"),
-    **dict.fromkeys(
-        ("Augmentation", "Dataset", "DatasetInfo", "RequiredFile", "Foundation", "Generator", "Learner", "Metric"),
-        "plugins",
+_NAMES = {
+    "errors": ("BenchError", "MissingError", "UsageError"),
+    "plugins": (
+        *("Augmentation", "Dataset", "DatasetInfo", "Executor", "Foundation", "Generator", "Images", "ImageSet"),
+        *("Learner", "Metric", "RequiredFile", "Requirements", "Running", "Task", "TrainResult", "Context", "param"),
     ),
-    **dict.fromkeys(("Requirements", "TrainResult", "Task"), "plugins"),
+    "reporting.report": ("Report",),
+    "results.record": ("Record",),
+    "results.rows": ("csv_text", "load_results"),
+    "results.table": ("Table", "build_table"),
+    "running.run": ("run",),
+    "running.work": ("run_step",),
 }
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", *sorted(_PLACES)]
 
 

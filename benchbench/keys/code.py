@@ -46,7 +46,6 @@ from .imports import (
     imports_of,
     installed_module,
     lazy_places,
-    named_place,
     parsed,
 )
 from .normal_form import called, nodes, normal_form
@@ -320,14 +319,10 @@ def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
 def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | None:
     """Return where ``alias.name`` is looked up, for an ``alias`` that an import binds to a module."""
     for node in nodes(parsed(module.path)):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            for item in node.names:
-                if (item.asname or item.name) != alias:
-                    continue
-                prefix = f"{node.module}." if isinstance(node, ast.ImportFrom) and node.module else ""
-                level = node.level if isinstance(node, ast.ImportFrom) else 0
-                target = named_place(module, prefix + item.name, level)
-                found = target[0].module(target[1]) if target else None
+        for item in imports_of(module, node):
+            if item.bound == alias and not item.name and item.places:
+                home, parts = max(item.places, key=lambda place: len(place[1]))
+                found = home.module(parts)
                 return (found, name) if found else None
     return None
 

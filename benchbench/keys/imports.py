@@ -117,19 +117,6 @@ class CodeSource:
         root = folder.parents[depth - 1] if depth else folder
         return cls(path, plugin.__name__, package, root, inner)
 
-    @classmethod
-    def from_module(cls, name: str, class_name: str) -> CodeSource:
-        """Describe a class by the dotted name of its module, or of one that re-exports it; imports nothing.
-
-        Raises:
-            UsageError: no source of such a module is installed.
-        """
-        module = installed_module(name)
-        if module is None:
-            raise UsageError(f"{name}:{class_name}: no source file of such a module is installed")
-        module, class_name = definition_of(module, class_name) or (module, class_name)
-        return cls(module.path, class_name, module.home.package, module.home.root, ".".join(module.parts))
-
     def as_module(self) -> Module:
         """Return the module that defines the class."""
         return Module(Home(self.package, self.root), tuple(self.module.split(".")) if self.module else (), self.path)

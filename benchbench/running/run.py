@@ -9,9 +9,9 @@ import itertools
 import os
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..machine import quiet_threads
@@ -45,13 +45,11 @@ class Status:
     corrupt: tuple[tuple[str, str, str], ...]
 
 
-@dataclass
-class Finished:
-    """What a run left: a record of each cell, the error of each step that failed, what was to do."""
+class Finished(NamedTuple):
+    """What a run left: a record of each cell in the order of the plan, the error of each step that failed."""
 
-    records: list[Record] = field(default_factory=list)
-    errors: dict[str, str] = field(default_factory=dict)
-    status: Status | None = None
+    records: list[Record]
+    errors: dict[str, str]
 
 
 def check_writable(results: Path, store: Store) -> None:
@@ -134,7 +132,7 @@ def carry_out(
     if not errors:
         store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)
-    return Finished([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors, status)
+    return Finished([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors)
 
 
 def _as_kept(results: Path, record: Record) -> Record:
