@@ -161,12 +161,12 @@ def write_environment(results: Path, environment: Mapping[str, Any] | None = Non
 
 def distributions() -> dict[str, str]:
     """Return the version of every installed distribution by normalised name; the first on the path counts."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for item in importlib.metadata.distributions():
         name = item.metadata["Name"]
         if name:  # a half-removed distribution has none
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), item.version)
-    return dict(sorted(found.items()))
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), item.version)
+    return dict(sorted(versions.items()))
 
 
 def checkout(file: Path) -> dict[str, Any] | None:
@@ -214,8 +214,8 @@ def _cpu_model() -> str:
         listed = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
     except OSError:
         return platform.processor()
-    found = re.search(r"^model name\s*:\s*(.+)$", listed, re.MULTILINE)
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", listed, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def _memory_gib() -> int | None:
@@ -227,11 +227,11 @@ def _memory_gib() -> int | None:
 
 def _output(program: str, *arguments: str) -> str | None:
     """Return what a program prints, ``None`` when it is absent, fails or takes more than ten seconds."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         return None
     try:
-        done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -55,7 +55,7 @@ def _python() -> Finding:
 def _packages() -> list[Finding]:
     from packaging.requirements import Requirement
 
-    found = []
+    findings = []
     for needed in map(Requirement, importlib.metadata.requires("benchbench") or []):
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             continue
@@ -63,34 +63,34 @@ def _packages() -> list[Finding]:
         try:
             version = importlib.metadata.version(needed.name)
         except importlib.metadata.PackageNotFoundError:
-            found.append(Finding(needed.name, False, True, f"not installed; {hint}"))
+            findings.append(Finding(needed.name, False, True, f"not installed; {hint}"))
             continue
         fits = needed.specifier.contains(version, prereleases=True)
-        found.append(Finding(needed.name, fits, True, version if fits else f"{version}; {hint}"))
-    return found
+        findings.append(Finding(needed.name, fits, True, version if fits else f"{version}; {hint}"))
+    return findings
 
 
 def _plugins() -> list[Finding]:
-    found = []
+    broken = []
     for entry in catalog().entries():
         try:
             load(entry)
         except BenchError as error:
-            found.append(Finding(f"{entry.kind} {entry.name}", False, entry.distribution == "benchbench", str(error)))
+            broken.append(Finding(f"{entry.kind} {entry.name}", False, entry.distribution == "benchbench", str(error)))
     count = len(catalog().entries())
-    return [*found, Finding("plugins", not found, False, f"{count} known, {len(found)} broken")]
+    return [*broken, Finding("plugins", not broken, False, f"{count} known, {len(broken)} broken")]
 
 
 def _foundations() -> list[Finding]:
-    found = []
+    findings = []
     for name in catalog().names("foundation"):
         try:
             folder = locate(name).folder
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            found.append(Finding(f"model {name}", size > 0, True, f"{size / 1e6:.1f} MB"))
+            findings.append(Finding(f"model {name}", size > 0, True, f"{size / 1e6:.1f} MB"))
         except BenchError as error:
-            found.append(Finding(f"model {name}", False, True, str(error)))
-    return found
+            findings.append(Finding(f"model {name}", False, True, str(error)))
+    return findings
 
 
 def _hardware() -> list[Finding]:

@@ -90,12 +90,12 @@ def _conclude(
 
 
 def _left_behind(results: Path, count: int, board: Leaderboard) -> list[tuple[str, str]]:
-    found = [("table" if place == 0 else "", str(path)) for place, path in enumerate(board.texts)]
+    lines = [("table" if place == 0 else "", str(path)) for place, path in enumerate(board.texts)]
     shown = board.pictures[:MOST_FIGURES]
-    found += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(shown)]
+    lines += [("figure" if place == 0 else "", str(path)) for place, path in enumerate(shown)]
     if len(board.pictures) > len(shown):
-        found.append(("", f"and {len(board.pictures) - len(shown)} more in {results / 'figures'}"))
-    return [*found, ("records", f"{results / 'records'} ({count} of this run)")]
+        lines.append(("", f"and {len(board.pictures) - len(shown)} more in {results / 'figures'}"))
+    return [*lines, ("records", f"{results / 'records'} ({count} of this run)")]
 
 
 def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json: bool) -> None:

@@ -82,29 +82,29 @@ def _bounds(item: Any) -> str:
 
 def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     """Return what a plugin declares about itself, and its own ``table``."""
-    found: dict[str, list[str]] = {}
+    facts: dict[str, list[str]] = {}
     if cls.kind == "dataset":
-        found |= _dataset_facts(build(cls, spec.values, subject=spec.name))
+        facts |= _dataset_facts(build(cls, spec.values, subject=spec.name))
     if cls.kind == "foundation":
-        found["facts"] = [f"format   {cls.format}", f"licence  {cls.licence}", f"source   {cls.source}"]
+        facts["facts"] = [f"format   {cls.format}", f"licence  {cls.licence}", f"source   {cls.source}"]
     if cls.kind == "augmentation" and cls.is_base:
-        found["facts"] = ["every chain of augmentations starts with it, also where --aug does not say so"]
+        facts["facts"] = ["every chain of augmentations starts with it, also where --aug does not say so"]
     if cls.kind == "learner":
         axes = ", ".join(f"--{name}" for name in ("arch", "aug", "mix") if name in cls.axes)
-        found["facts"] = [f"varies with  {axes or 'none of --arch, --aug, --mix'}"]
+        facts["facts"] = [f"varies with  {axes or 'none of --arch, --aug, --mix'}"]
         if cls.trains and cls.draws > 1:
-            found["facts"].append(
+            facts["facts"].append(
                 f"draws        {cls.draws} of the few real images, where nothing is generated; --draws"
             )
-        found["facts"] += [] if cls.trains else ["trains       nothing: neither images nor seeds change its result"]
+        facts["facts"] += [] if cls.trains else ["trains       nothing: neither images nor seeds change its result"]
     if cls.kind == "executor":
         chosen = build(cls, spec.values, subject=spec.name).suits(2, "cpu") > 0
-        found["facts"] = [f"auto  {'may choose it' if chosen else 'never chooses it'}"]
+        facts["facts"] = [f"auto  {'may choose it' if chosen else 'never chooses it'}"]
     if cls.kind == "report":
-        found["facts"] = [f"writes  {', '.join(build(cls, spec.values, subject=spec.name).files())}"]
+        facts["facts"] = [f"writes  {', '.join(build(cls, spec.values, subject=spec.name).files())}"]
     if callable(getattr(cls, "table", None)):
-        found["table"] = _table_lines(cls)
-    return found
+        facts["table"] = _table_lines(cls)
+    return facts
 
 
 def _dataset_facts(dataset: Any) -> dict[str, list[str]]:

@@ -148,16 +148,18 @@ def _covered_by(source: CodeSource, stage: str) -> _Covered:
     if not start.path.is_file():
         raise UsageError(f"{source.class_name}: its source file {start.path} is not there")
     chain = list(_chain(start, source.class_name))
-    found = _reach(start, chain, stage)
+    covered = _reach(start, chain, stage)
     more: dict[str, str] = {}
     for path, name in _data_files(chain):
         digest = file_digest(path)
         if not digest:
             raise UsageError(f"{source.class_name}: data file {name} is not there; it belongs at {path}")
-        found.seen[path] = more[f"data:{name}"] = digest
+        covered.seen[path] = more[f"data:{name}"] = digest
     for name in _declared(chain, "pinned_distributions"):
         more[f"pinned:{name}"] = _version(name)
-    _REMEMBERED[source, stage] = _Covered(found.seen, found.names | more, _hash([found.digest, sorted(more.items())]))
+    _REMEMBERED[source, stage] = _Covered(
+        covered.seen, covered.names | more, _hash([covered.digest, sorted(more.items())])
+    )
     return _REMEMBERED[source, stage]
 
 
@@ -236,15 +238,15 @@ class _Spelling:
 
     def _note(self, node: ast.AST, items: list[Imported]) -> None:
         """Look for the modules of an import; one of which nothing is covered stays as it is written."""
-        found = []
+        texts = []
         for item in items:
             paths = [path for place in item.places for path in self._find(place)]
             outside = not paths and not any(home.package == HARNESS for home, _ in item.places)
-            found.append((["written", *_written(node, item)] if outside else [item.name, item.bound], paths))
+            texts.append((["written", *_written(node, item)] if outside else [item.name, item.bound], paths))
             self._dotted |= {name: path for name, place in item.dotted if (path := self._find(place))}
-        if any(text[0] != "written" for text, _ in found):
+        if any(text[0] != "written" for text, _ in texts):
             spelled = node.args[0] if isinstance(node, ast.Call) else node
-            self._texts[id(spelled)] = found
+            self._texts[id(spelled)] = texts
 
     def _find(self, place: Place) -> list[Path]:
         home, parts = place
@@ -293,9 +295,9 @@ def _chain(module: Module, class_name: str) -> Iterator[tuple[Module, ast.ClassD
         for definition in class_definitions(module, class_name):
             yield module, definition
             for base in definition.bases:
-                found = _base(module, base)
-                if found:
-                    waiting.append(found)
+                extended = _base(module, base)
+                if extended:
+                    waiting.append(extended)
 
 
 def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
@@ -305,12 +307,12 @@ def _base(module: Module, base: ast.expr) -> tuple[Module, str] | None:
     if isinstance(base, ast.Name):
         if class_definitions(module, base.id):
             return module, base.id
-        found = binding(module, base.id)
+        place = binding(module, base.id)
     elif isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):
-        found = _submodule(module, base.value.id, base.attr)
+        place = _submodule(module, base.value.id, base.attr)
     else:
         return None
-    written = definition_of(*found) if found else None
+    written = definition_of(*place) if place else None
     if written is None or (written[0].home != module.home and not _is_plugin_code(written[0])):
         return None
     return written
@@ -322,8 +324,8 @@ def _submodule(module: Module, alias: str, name: str) -> tuple[Module, str] | No
         for item in imports_of(module, node):
             if item.bound == alias and not item.name and item.places:
                 home, parts = max(item.places, key=lambda place: len(place[1]))
-                found = home.module(parts)
-                return (found, name) if found else None
+                target = home.module(parts)
+                return (target, name) if target else None
     return None
 
 
@@ -370,14 +372,14 @@ def _is_method(item: ast.stmt) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionD
 
 def _attributes(method: ast.AST, owners: set[str]) -> set[str]:
     """Return the names that a method looks up on its own object or class."""
-    found = set()
+    names = set()
     for node in ast.walk(method):
         if isinstance(node, ast.Attribute) and (
             (isinstance(node.value, ast.Name) and node.value.id in owners)
             or (isinstance(node.value, ast.Call) and called(node.value) == "super")
         ):
-            found.add(node.attr)
-    return found
+            names.add(node.attr)
+    return names
 
 
 def _enters_key(item: ast.stmt, stage: str) -> bool:

@@ -52,11 +52,11 @@ def content_hash(path: Path, memory: Path | None = None) -> str:
     entry = known.get(place)
     if isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp and _is_hash(entry[1]):
         return str(entry[1])
-    found = _combined(path, files)
+    digest = _combined(path, files)
     unchanged = marks == [(name, signature(_status(file))) for name, file in files]
     if unchanged and all(is_settled(mark, read_ns) for _, mark in marks):
-        _save(memory, _load(memory) | {place: [stamp, found]})
-    return found
+        _save(memory, _load(memory) | {place: [stamp, digest]})
+    return digest
 
 
 def _combined(path: Path, files: list[tuple[str, Path]]) -> str:
@@ -76,7 +76,7 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
     if not os.path.isdir(root):
         yield "", root
         return
-    found: list[tuple[str, Path]] = []
+    files: list[tuple[str, Path]] = []
     stack: list[tuple[str, Path, tuple[str, ...]]] = [("", root, (os.path.realpath(root),))]
     while stack:
         prefix, folder, above = stack.pop()
@@ -88,13 +88,13 @@ def _files(root: Path) -> Iterator[tuple[str, Path]]:
             if entry.name.startswith(".") or entry.name == "__pycache__":
                 continue
             if not entry.is_dir():
-                found.append((prefix + entry.name, Path(entry.path)))
+                files.append((prefix + entry.name, Path(entry.path)))
                 continue
             real = os.path.realpath(entry.path)
             if real in above:
                 raise UsageError(f"{entry.path}: a link to a folder that contains it")
             stack.append((f"{prefix}{entry.name}/", Path(entry.path), (*above, real)))
-    yield from sorted(found, key=lambda item: os.fsencode(item[0]))
+    yield from sorted(files, key=lambda item: os.fsencode(item[0]))
 
 
 def _status(path: Path) -> os.stat_result:

@@ -54,8 +54,8 @@ class Home:
 
     def module(self, parts: tuple[str, ...]) -> Module | None:
         """Return the module of a dotted name below this home, or ``None`` when no source of it is here."""
-        found = (path for path in self.candidates(parts) if path.is_file())
-        return next((Module(self, parts, path) for path in found), None)
+        files = (path for path in self.candidates(parts) if path.is_file())
+        return next((Module(self, parts, path) for path in files), None)
 
 
 @dataclass(frozen=True)
@@ -137,9 +137,9 @@ def installed_module(name: str) -> Module | None:
         path = Path(spec.origin)
         return Module(Home("", path.parent), (path.stem,), path)
     for folder in spec.submodule_search_locations:
-        found = Home(package, Path(folder)).module(tuple(rest))
-        if found is not None:
-            return found
+        module = Home(package, Path(folder)).module(tuple(rest))
+        if module is not None:
+            return module
     return None
 
 
@@ -249,7 +249,7 @@ def lazy_places(package: Place) -> dict[str, Place]:
     if not any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body):
         return {}
     module = Module(home, parts, path)
-    found: dict[str, Place | None] = {}
+    places: dict[str, Place | None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             pairs = list(zip(node.keys, node.values, strict=True))
@@ -259,12 +259,12 @@ def lazy_places(package: Place) -> dict[str, Place]:
             pairs = []
             if isinstance(node, ast.ImportFrom) and node.level:
                 place = named_place(module, node.module or "", node.level)
-                found |= {alias.asname or alias.name: place for alias in node.names}
+                places |= {alias.asname or alias.name: place for alias in node.names}
         for key, value in pairs:
             texts = [item.value for item in (key, value) if isinstance(item, ast.Constant)]
             if len(texts) == 2 and all(isinstance(text, str) and text for text in texts):
-                found[str(texts[0])] = named_place(module, str(texts[1]).lstrip("."), 1)
-    return {name: place for name, place in found.items() if place and place != package}
+                places[str(texts[0])] = named_place(module, str(texts[1]).lstrip("."), 1)
+    return {name: place for name, place in places.items() if place and place != package}
 
 
 def _exported(module: Module) -> list[str]:
@@ -301,12 +301,12 @@ def binding(module: Module, name: str) -> tuple[Module, str] | None:
 
 def definition_of(module: Module, class_name: str) -> tuple[Module, str] | None:
     """Return the module in which a class is written and its name there, following re-exports."""
-    found: tuple[Module, str] | None = (module, class_name)
+    place: tuple[Module, str] | None = (module, class_name)
     for _ in range(10):
-        if found is None or class_definitions(*found):
+        if place is None or class_definitions(*place):
             break
-        found = binding(*found)
-    return found if found and class_definitions(*found) else None
+        place = binding(*place)
+    return place if place and class_definitions(*place) else None
 
 
 class _Files:

@@ -86,7 +86,7 @@ def _spell(node: ast.AST, gone: set[int]) -> list[Any]:
 
 def _fields(node: ast.AST, gone: set[int]) -> list[tuple[str, Any]]:
     """Return the fields that matter; empty ones are left out, as newer versions of Python add some."""
-    found = []
+    fields = []
     for name in sorted(node._fields):
         value: Any = getattr(node, name, None)
         if name in _IGNORED_FIELDS:
@@ -102,8 +102,8 @@ def _fields(node: ast.AST, gone: set[int]) -> list[tuple[str, Any]]:
         elif name == "level":
             value = value or None
         if value is not None and value != []:
-            found.append((name, value))
-    return found
+            fields.append((name, value))
+    return fields
 
 
 def _kept(body: list[ast.stmt], gone: set[int]) -> list[ast.stmt]:

@@ -221,13 +221,13 @@ def variants(real: ImageSet, synthetic: ImageSet) -> tuple[list[Variants], bool]
     else:
         firsts = {label: len(real) - 1 - back for back, label in enumerate(reversed(real.labels.tolist()))}
         keys = [(label, firsts.get(label, -1)) for label in synthetic.labels.tolist()]
-    found: dict[tuple[int, int], list[int]] = {}
+    members: dict[tuple[int, int], list[int]] = {}
     for index, key in enumerate(keys):
-        found.setdefault(key, []).append(index)
+        members.setdefault(key, []).append(index)
     turns: Counter[int] = Counter()
     rows = []
-    for label, source in sorted(found):
+    for label, source in sorted(members):
         turns[label] += 1
-        made = Variants(label, source if source >= 0 else None, found[label, source])
+        made = Variants(label, source if source >= 0 else None, members[label, source])
         rows.append(((source < 0, turns[label], label), made))
     return [row for _, row in sorted(rows, key=itemgetter(0))], sourced

@@ -25,12 +25,12 @@ def expand_augs(chains: Iterable[Chain]) -> tuple[Chain, ...]:
     Raises:
         UsageError: ``all`` with values or inside a chain.
     """
-    found: dict[str, Chain] = {}
+    expanded: dict[str, Chain] = {}
     for chain in chains:
         for each in _alone(chain):
             whole = _with_base(each)
-            found.setdefault(chain_text(whole), whole)
-    return tuple(found.values())
+            expanded.setdefault(chain_text(whole), whole)
+    return tuple(expanded.values())
 
 
 def aug_text(chain: Sequence[ResolvedPlugin]) -> str:

@@ -40,8 +40,8 @@ class Timings:
         self.path = store / "timings.json"
         self.known: dict[str, float] = {}
         try:
-            found = json.loads(self.path.read_text("utf-8"))
-            self.known = {str(name): float(value) for name, value in found.items()}
+            rates = json.loads(self.path.read_text("utf-8"))
+            self.known = {str(name): float(value) for name, value in rates.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             pass  # nothing measured yet, or a file that a killed run left; estimates only
 
@@ -121,10 +121,10 @@ def _guess(resolved: ResolvedPlugin, stage: str, images: int, info: DatasetInfo,
 def _priors(package: str) -> dict[str, list[dict[str, Any]]]:
     """Return what a package says in ``estimates.json``; without one, or with one that is no JSON, nothing."""
     try:
-        found = json.loads((files(package) / "estimates.json").read_text("utf-8"))
+        priors = json.loads((files(package) / "estimates.json").read_text("utf-8"))
     except (ImportError, OSError, TypeError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return priors if isinstance(priors, dict) else {}
 
 
 def _fits(wanted: Mapping[str, Any], values: Mapping[str, Any]) -> bool:

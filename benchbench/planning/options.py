@@ -124,14 +124,14 @@ def _mixes(texts: list[str], spelling: str) -> tuple[tuple[int, int], ...]:
 
 def _augmentations(texts: Sequence[str], spelling: str) -> tuple[Chain, ...]:
     """Split at commas, but not inside ``name:key=value,key=value``."""
-    found: list[str] = []
+    parts: list[str] = []
     for text in texts:
         for part in text.split(","):
-            if found and "=" in part and ":" not in part and ":" in found[-1]:
-                found[-1] += "," + part
+            if parts and "=" in part and ":" not in part and ":" in parts[-1]:
+                parts[-1] += "," + part
             elif part.strip():
-                found.append(part.strip())
-    return tuple(parse_chain(text) for text in dict.fromkeys(found))
+                parts.append(part.strip())
+    return tuple(parse_chain(text) for text in dict.fromkeys(parts))
 
 
 def _whole(value: Any, spelling: str) -> int:

@@ -90,13 +90,13 @@ class _Planner:
 
     def _installed_metrics(self) -> list[ResolvedPlugin]:
         """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
-        found = []
+        metrics = []
         for name in catalog().names("metric"):
             try:
-                found.append(self._bind("metric", Spec(name)))
+                metrics.append(self._bind("metric", Spec(name)))
             except UsageError as error:
                 self.warnings.append(f"metric {name} is left out: {error}")
-        return found
+        return metrics
 
     def _bind(self, kind: str, spec: Spec, info: DatasetInfo | None = None) -> ResolvedPlugin:
         """Bind a spec, check what it needs and read the content of the paths in it: the preflight of one plugin."""
@@ -178,10 +178,10 @@ class _Planner:
         return sorted(chains, key=lambda chain: not chain[-1].plugin.is_real)
 
     def _test_transforms(self) -> list[Transform]:
-        found = []
+        transforms = []
         for chain in self.request.test_transform or ((),):
             if not chain:
-                found.append(Transform("-", None, None, None))
+                transforms.append(Transform("-", None, None, None))
                 continue
             if len(chain) > 1:
                 raise UsageError(f"--test-transform {chain_text(chain)}: give one generator, not a chain")
@@ -190,8 +190,8 @@ class _Planner:
                 raise UsageError(
                     f"--test-transform {link.name}: cannot transform test images one for one{_transforms_hint()}"
                 )
-            found.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
-        return found
+            transforms.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
+        return transforms
 
     def _transform_step(self, link: ResolvedPlugin) -> str:
         body = self._base(link, "sample", None) | {"kind": "transform", "data": self.data_key, "split": "test"}

@@ -89,19 +89,19 @@ class ResolvedPlugin:
 
     def values(self, stage: str) -> dict[str, Any]:
         """Return the values that enter the key of a stage: those that differ from the default, and every path."""
-        found = values_of(self.plugin, stage=stage)
+        values = values_of(self.plugin, stage=stage)
         for item in parameters(type(self.plugin)):
             value = getattr(self.plugin, item.name)
             if item.enters_key(stage) and item.paths(value):
-                found[item.name] = value
-        return {name: _json(self._content(value, None)) for name, value in sorted(found.items())}
+                values[item.name] = value
+        return {name: _json(self._content(value, None)) for name, value in sorted(values.items())}
 
     def sentence(self) -> dict[str, Any]:
         """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
-        found = values_of(self.plugin)
+        values = values_of(self.plugin)
         return {
             "name": self.place,
-            "values": {name: _json(self._content(value)) for name, value in sorted(found.items())},
+            "values": {name: _json(self._content(value)) for name, value in sorted(values.items())},
         }
 
     def code(self, stage: str) -> str:

@@ -89,8 +89,8 @@ def chain_text(chain: Iterable[Spec]) -> str:
 
 def comma_list(values: Iterable[str]) -> list[str]:
     """Split options that take comma lists or repeat: ``["a,b", "c"]`` gives ``["a", "b", "c"]``, once each."""
-    found = [item.strip() for value in values for item in value.split(",") if item.strip()]
-    return list(dict.fromkeys(found))
+    items = [item.strip() for value in values for item in value.split(",") if item.strip()]
+    return list(dict.fromkeys(items))
 
 
 def integer(value: str | int, option: str, low: int, high: int | None = None) -> int:

@@ -153,17 +153,17 @@ def setting_notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader who compares these rows must know."""
     shared = overlap_text(max(row.test_in_train for row in rows), max(row.test_in_validation for row in rows))
     notes = [shared] if shared else []
-    found = sorted({name for row in rows for name in row.environments})
-    if len(found) >= 2 and not any(len(row.environments) == len(found) for row in rows):
-        notes.append(f"These rows come from {len(found)} environments: {', '.join(found)}.")
+    environments = sorted({name for row in rows for name in row.environments})
+    if len(environments) >= 2 and not any(len(row.environments) == len(environments) for row in rows):
+        notes.append(f"These rows come from {len(environments)} environments: {', '.join(environments)}.")
     return [*notes, *data_notes(rows)]
 
 
 def data_notes(rows: Sequence[Row]) -> list[str]:
     """Return what the records tell of the dataset that these rows share, each note once, the first few."""
-    found = list(dict.fromkeys(note for row in rows for note in row.data_notes))
-    more = len(found) - MOST_NOTES
-    notes = [f"Dataset: {note}." for note in found[:MOST_NOTES]]
+    distinct = list(dict.fromkeys(note for row in rows for note in row.data_notes))
+    more = len(distinct) - MOST_NOTES
+    notes = [f"Dataset: {note}." for note in distinct[:MOST_NOTES]]
     return [*notes, f"Dataset: and {more} more, see the records."] if more > 0 else notes
 
 

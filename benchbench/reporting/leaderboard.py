@@ -26,16 +26,16 @@ class Leaderboard(NamedTuple):
 
 def installed_reports() -> tuple[dict[str, Report], list[str]]:
     """Return every installed report by name, and a line for each that cannot be used here."""
-    found: dict[str, Report] = {}
+    reports: dict[str, Report] = {}
     problems = []
     for name in catalog().names("report"):
         try:
-            found[name] = _report(Spec(name))
+            reports[name] = _report(Spec(name))
         except Exception as error:
             problems.append(
                 f"report left out: {error if isinstance(error, UsageError) else f'{name}: {reason(error)}'}"
             )
-    return found, problems
+    return reports, problems
 
 
 def chosen_reports(formats: Sequence[str]) -> dict[str, Report]:

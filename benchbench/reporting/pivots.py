@@ -146,7 +146,7 @@ def pivots(table: Table) -> list[Pivot]:
 
 
 def _every(table: Table) -> list[Pivot]:
-    found = []
+    shown = []
     further = sorted({name for row in table.rows for name in row.setting.more})
     for axis in (*AXES, *map(_further, further)):
         for rows in _groups(axis, table.rows):
@@ -154,8 +154,8 @@ def _every(table: Table) -> list[Pivot]:
             lines = _lines(axis, rows, list(columns))
             if lines:
                 pivot = _whole(Pivot(axis, axis.title(rows[0]), tuple(columns.values()), tuple(lines), ()))
-                found.append(_with_levels(pivot, table) if axis.option in SIZES else pivot)
-    return found
+                shown.append(_with_levels(pivot, table) if axis.option in SIZES else pivot)
+    return shown
 
 
 def _whole(pivot: Pivot) -> Pivot:
@@ -260,18 +260,18 @@ def _lines(axis: Axis, rows: Sequence[Row], columns: Sequence[Any]) -> list[Line
         return it.learner, arch, it.gen, it.mix, it.n_syn if counted else None, it.baseline
 
     def cells(*, counted: bool) -> dict[tuple[Any, ...], list[list[Row]]]:
-        found: dict[tuple[Any, ...], list[list[Row]]] = {}
+        by_line: dict[tuple[Any, ...], list[list[Row]]] = {}
         for row in rows:
-            places = found.setdefault(key_of(row, counted=counted), [[] for _ in columns])
+            places = by_line.setdefault(key_of(row, counted=counted), [[] for _ in columns])
             places[columns.index(axis.column(row)[0])].append(row)
-        return found
+        return by_line
 
     # The number of generated images follows that of the real ones; it tells lines apart only where it was varied.
-    found = cells(counted=False)
-    if any(len({row.setting.n_syn for row in cell}) > 1 for line in found.values() for cell in line):
-        found = cells(counted=True)
+    by_line = cells(counted=False)
+    if any(len({row.setting.n_syn for row in cell}) > 1 for line in by_line.values() for cell in line):
+        by_line = cells(counted=True)
     lines = []
-    for key, places in found.items():
+    for key, places in by_line.items():
         # Rows that differ in nothing shown here (another precision, other files of one name) get separate lines.
         for place in range(max(map(len, places))):
             values = [_value(cell[place]) if place < len(cell) else None for cell in places]
@@ -300,15 +300,15 @@ def _means(lines: Sequence[Line]) -> list[Line]:
     for line in lines:
         key = (line.learner, line.gen, line.mix, line.n_syn, line.baseline)
         groups.setdefault(key, {}).setdefault(line.arch, line)
-    found = []
+    averages = []
     for (learner, gen, mix, n_syn, baseline), group in groups.items():
         values: list[Value | None] = []
         for cells in zip(*(line.values for line in group.values()), strict=True):
             means = [value.mean for value in cells if value is not None and value.mean is not None]
             whole = len(means) == len(archs)
             values.append(Value(statistics.fmean(means), None, len(means), ()) if whole else None)
-        found.append(Line(learner, "mean", gen, mix, n_syn, baseline, tuple(values), averaged=True))
-    return sorted(found, key=_order)
+        averages.append(Line(learner, "mean", gen, mix, n_syn, baseline, tuple(values), averaged=True))
+    return sorted(averages, key=_order)
 
 
 def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:

@@ -347,7 +347,7 @@ def metric_plots(table: Table) -> list[MetricPlot]:
         it = made.setting
         chosen = it.shots is not None  # few-shot draws and random subsets of one size are other images
         groups.setdefault((it.data, it.preset, it.subset, chosen, *sorted(it.more.items())), []).append(made)
-    found = []
+    plots = []
     for generations in groups.values():
         it, sizes = generations[0].setting, {made.setting.n_real for made in generations}
         facts = [f"{it.n_real:,} real images"] * (len(sizes) == 1) + ["few-shot"] * (it.shots is not None)
@@ -356,8 +356,8 @@ def metric_plots(table: Table) -> list[MetricPlot]:
         for one in scored(generations):
             columns = tuple(column for column in one.columns if column.better and len(_numbers(one, column)) > 1)
             if columns and one.extractor != "mixed":
-                found.append(MetricPlot(title, one, columns))
-    return found
+                plots.append(MetricPlot(title, one, columns))
+    return plots
 
 
 def _numbers(one: Scored, column: Column) -> list[float]:

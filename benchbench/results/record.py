@@ -242,13 +242,13 @@ class Record:
 
 def _read_columns(declared: Mapping[str, Any]) -> dict[str, tuple[Column, ...]]:
     """Return columns by metric, from themselves or from their JSON."""
-    found = {}
+    by_metric = {}
     for metric, columns in declared.items():
         try:
-            found[metric] = tuple(item if isinstance(item, Column) else Column(**item) for item in columns)
+            by_metric[metric] = tuple(item if isinstance(item, Column) else Column(**item) for item in columns)
         except (TypeError, ValueError) as error:
             raise RecordError(f"metric_columns.{metric}: {error}") from None
-    return found
+    return by_metric
 
 
 def pack_hits(hits: NDArray[np.bool_]) -> str:
@@ -302,14 +302,14 @@ def upgrade(data: Any, migrations: tuple[Migration, ...] = MIGRATIONS, target: i
 @cache
 def _fields(cls: type) -> tuple[tuple[str, bool, tuple[Any, ...]], ...]:
     """Return ``(name, required, allowed types)`` of each field of a dataclass."""
-    hints, found = typing.get_type_hints(cls), []
+    hints, fields = typing.get_type_hints(cls), []
     for item in dataclasses.fields(cls):
         hint = hints[item.name]
         union = typing.get_origin(hint) in (types.UnionType, typing.Union)
         allowed = typing.get_args(hint) if union else (hint,)
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        found.append((item.name, required, tuple(typing.get_origin(one) or one for one in allowed)))
-    return tuple(found)
+        fields.append((item.name, required, tuple(typing.get_origin(one) or one for one in allowed)))
+    return tuple(fields)
 
 
 def _build(cls: type[T], data: Any, where: str) -> T:

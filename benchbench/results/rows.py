@@ -73,21 +73,21 @@ def metric_columns(declared: Iterable[tuple[str, Sequence[Column]]]) -> list[Met
         by_metric.setdefault(metric, {}).update({column.key: column for column in columns})
     fixed = set(LEADING) - _HARNESS.keys()
     order = sorted(by_metric, key=lambda metric: (-len(by_metric[metric].keys() & fixed), metric))
-    found = []
+    measured = []
     for name in LEADING:
         if name in METRIC_FACTS:
-            found.append(MetricColumn(name, None, name, tuple(order)))
+            measured.append(MetricColumn(name, None, name, tuple(order)))
         elif name not in _HARNESS:
             metrics = tuple(metric for metric in order if name in by_metric[metric])
             decimals = by_metric[metrics[0]][name].decimals if metrics else 4
-            found.append(MetricColumn(name, decimals, name, metrics))
+            measured.append(MetricColumn(name, decimals, name, metrics))
     count = Counter(key for columns in by_metric.values() for key in columns)
     for metric in order:
         for key, column in by_metric[metric].items():
             shared = count[key] > 1 or key in _HARNESS
             if shared or key not in fixed:
-                found.append(MetricColumn(f"{metric}.{key}" if shared else key, column.decimals, key, (metric,)))
-    return found
+                measured.append(MetricColumn(f"{metric}.{key}" if shared else key, column.decimals, key, (metric,)))
+    return measured
 
 
 def table_columns(table: Table) -> list[TableColumn]:
@@ -112,8 +112,8 @@ def _measured(item: MetricColumn) -> TableColumn:
 
 def _harness() -> dict[str, TableColumn]:
     """Return the columns that no metric fills, by name."""
-    in_setting = [item.name for item in dataclasses.fields(Setting) if item.name in LEADING]
-    in_row: dict[str, int | None] = {
+    of_setting = [item.name for item in dataclasses.fields(Setting) if item.name in LEADING]
+    of_row: dict[str, int | None] = {
         "acc_mean": 2,
         "acc_std": 2,
         "train_s": 2,
@@ -121,15 +121,17 @@ def _harness() -> dict[str, TableColumn]:
         "delta_std": 2,
         "best_on_test": 2,
     }
-    in_row |= {"peak_memory_mib": 1, "train_images_per_s": 3}
-    in_row |= dict.fromkeys(("seeds", "spec_id", "status", "superseded"))
-    in_generation: dict[str, int | None] = {"fit_s": 2, "sample_s": 2, "fit_images_per_s": 3, "sample_images_per_s": 3}
-    in_generation |= dict.fromkeys(("draws", "n_made"))
-    found = [TableColumn("environments", None, lambda row: len(row.environments))]
-    found += [TableColumn(name, None, attrgetter(f"setting.{name}")) for name in in_setting]
-    found += [TableColumn(name, decimals, attrgetter(name)) for name, decimals in in_row.items()]
-    found += [TableColumn(name, decimals, attrgetter(f"generation.{name}")) for name, decimals in in_generation.items()]
-    return {column.name: column for column in found}
+    of_row |= {"peak_memory_mib": 1, "train_images_per_s": 3}
+    of_row |= dict.fromkeys(("seeds", "spec_id", "status", "superseded"))
+    of_generation: dict[str, int | None] = {"fit_s": 2, "sample_s": 2, "fit_images_per_s": 3, "sample_images_per_s": 3}
+    of_generation |= dict.fromkeys(("draws", "n_made"))
+    columns = [TableColumn("environments", None, lambda row: len(row.environments))]
+    columns += [TableColumn(name, None, attrgetter(f"setting.{name}")) for name in of_setting]
+    columns += [TableColumn(name, decimals, attrgetter(name)) for name, decimals in of_row.items()]
+    columns += [
+        TableColumn(name, decimals, attrgetter(f"generation.{name}")) for name, decimals in of_generation.items()
+    ]
+    return {column.name: column for column in columns}
 
 
 _HARNESS = _harness()

@@ -248,8 +248,8 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
 
 
 def _data_fact(record: Record, name: str) -> int:
-    found = (step.get(name) for step in record.facts.get("data", ()) if isinstance(step, Mapping))
-    return max((value for value in found if type(value) is int), default=0)
+    counts = (step.get(name) for step in record.facts.get("data", ()) if isinstance(step, Mapping))
+    return max((value for value in counts if type(value) is int), default=0)
 
 
 def _status(records: Sequence[Record]) -> str:
@@ -300,11 +300,11 @@ def _generation(records: Sequence[Record]) -> Generation:
             return values(lambda item: item.metrics.get(metric, {}).get(key))
 
         facts = {name: set(map(str, of(name)) if name == "extractor" else of(name)) for name in METRIC_FACTS}
-        found = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
+        shared = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
         if len(facts["extractor"]) > 1:
-            return Scores(metric, columns, found | {"extractor": "mixed"})
+            return Scores(metric, columns, shared | {"extractor": "mixed"})
         means = {column.key: _mean(of(column.key)) for column in columns}
-        return Scores(metric, columns, found | {key: value for key, value in means.items() if value is not None})
+        return Scores(metric, columns, shared | {key: value for key, value in means.items() if value is not None})
 
     counted = mean(lambda item: item.cost.sample_images)
     newest: dict[str, tuple[Column, ...]] = {}

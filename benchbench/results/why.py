@@ -27,8 +27,8 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
         UsageError: no record or several match.
     """
     records = read_records(results).records
-    found = [record for record in records if record.key.startswith(prefix.lower())]
-    keys = {record.key for record in found}
+    matching = [record for record in records if record.key.startswith(prefix.lower())]
+    keys = {record.key for record in matching}
     if len(keys) != 1:
         many = (
             f"{len(keys)} cells match; give more digits"
@@ -36,7 +36,7 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
             else "no record has such a key; `bench plan --cells` shows keys"
         )
         raise UsageError(f"why {prefix}: {many}")
-    record = found[0]
+    record = matching[0]
     others = [item for item in records if item.key != record.key and _same_place(item, record)]
     other = max(others, key=lambda item: item.created, default=None)
     store = Store(results / "artifacts")

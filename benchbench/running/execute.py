@@ -132,10 +132,10 @@ class _Job:
     def _refuse_other_code(self) -> None:
         """A worker on another checkout would publish its own numbers under our key."""
         stage = "sample" if self.step["stage"] == "transform" else self.step["stage"]
-        found = {"plugin": fingerprint(CodeSource.from_class(type(self.plugin)), stage)}
-        found["subsets"] = harness_code("benchbench.planning.subsets")
+        here = {"plugin": fingerprint(CodeSource.from_class(type(self.plugin)), stage)}
+        here["subsets"] = harness_code("benchbench.planning.subsets")
         for name, planned in self.body["code"].items():
-            if found.get(name) != planned:
+            if here.get(name) != planned:
                 raise BenchError(f"the code of {self.body['name']} changed since the plan; run again")
 
     def real(self, split: str) -> ImageSet:
@@ -229,10 +229,10 @@ def _transform(job: _Job) -> dict[str, Any]:
 
 
 def _finished_chunks(scratch: Path) -> list[Path]:
-    found: list[Path] = []
-    while (folder := scratch / f"chunk-{len(found):06d}").is_dir():
-        found.append(folder)
-    return found
+    chunks: list[Path] = []
+    while (folder := scratch / f"chunk-{len(chunks):06d}").is_dir():
+        chunks.append(folder)
+    return chunks
 
 
 def _save_chunk(part: ImageSet, scratch: Path, place: int) -> Path:
@@ -287,8 +287,8 @@ def _score(job: _Job) -> dict[str, Any]:
     else:
         images = min(images, len(synthetic))  # a filter may have left fewer than planned
         real, compared = train, synthetic.subset(subsets.balanced_sample(synthetic.labels, images, seed))
-    found = dict(metric.score(real, compared, job.context))
-    _write_json(job.folder / "scores.json", found)
+    scores = dict(metric.score(real, compared, job.context))
+    _write_json(job.folder / "scores.json", scores)
     return {"images": len(compared)}
 
 

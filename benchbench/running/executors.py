@@ -216,14 +216,14 @@ class _Processes(Running):
         worker.send(step)
 
     def wait(self) -> list[Event]:
-        found: list[Event] = []
-        while not found and self.busy:
+        events: list[Event] = []
+        while not events and self.busy:
             batch = [self.events.get()]
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.append(self.events.get_nowait())
-            found = [event for event in map(self._receive, batch) if event is not None]
-        return found
+            events = [event for event in map(self._receive, batch) if event is not None]
+        return events
 
     def _receive(self, event: Event) -> Event | None:
         worker: _Worker = event.pop("worker")

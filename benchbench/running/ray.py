@@ -90,11 +90,11 @@ class _Ray(Running):
     def wait(self) -> list[Event]:
         import ray
 
-        found: list[Event] = []
-        while self.tasks and not found:
+        events: list[Event] = []
+        while self.tasks and not events:
             ready, _ = ray.wait(list(self.tasks), num_returns=1)
-            found = [event for task in ready if (event := self._next(task)) is not None]
-        return found
+            events = [event for task in ready if (event := self._next(task)) is not None]
+        return events
 
     def _next(self, task: ObjectRefGenerator) -> Event | None:
         """Return the next event of a task; one that ended without its last event failed."""
@@ -149,13 +149,13 @@ def _connect(address: str | None, workers: int | None, accelerator: bool) -> Non
 @contextlib.contextmanager
 def _changed(module: str, name: str, value: Any) -> Iterator[None]:
     """Change what Ray has no option for; a version of Ray without it is left as it is."""
-    found = importlib.import_module(module)
-    before = getattr(found, name, None)
-    setattr(found, name, value)
+    changed = importlib.import_module(module)
+    before = getattr(changed, name, None)
+    setattr(changed, name, value)
     try:
         yield
     finally:
-        setattr(found, name, before)
+        setattr(changed, name, before)
 
 
 def _environment() -> dict[str, str]:

@@ -206,13 +206,13 @@ class _Keeper(Listener):
 
 
 def _distributions(plan: Plan) -> dict[str, str]:
-    found = {}
+    distributions = {}
     for step in plan.steps.values():
         for location in (step.run.get("plugin", step.run["dataset"]), *step.run.get("augs", ())):
             if location["file"] is None:
                 entry = catalog().get(location["kind"], location["name"])
-                found[entry.name] = f"{entry.distribution}=={entry.version}"
-    return dict(sorted(found.items()))
+                distributions[entry.name] = f"{entry.distribution}=={entry.version}"
+    return dict(sorted(distributions.items()))
 
 
 def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) -> None:

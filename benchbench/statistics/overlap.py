@@ -26,8 +26,8 @@ def digests(images: ImageSet) -> NDArray[np.uint64]:
     import numpy as np
 
     plain = np.asarray(images.images)  # every item of a memory map is one too, which costs more than its hash
-    found = (int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in plain)
-    return np.fromiter(found, dtype=np.uint64, count=len(images))
+    hashes = (int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in plain)
+    return np.fromiter(hashes, dtype=np.uint64, count=len(images))
 
 
 def shared_with_test(parts: Mapping[str, NDArray[np.uint64]]) -> dict[str, int]:

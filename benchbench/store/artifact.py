@@ -120,9 +120,9 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
         if remembered and _recall(folder) == stamp:
             return None
         for name in sorted(expected):
-            found = hash_file(folder / name)
-            if found != expected[name]["sha256"]:
-                return f"{name}: checksum {found[:12]}, {expected[name]['sha256'][:12]} expected"
+            digest = hash_file(folder / name)
+            if digest != expected[name]["sha256"]:
+                return f"{name}: checksum {digest[:12]}, {expected[name]['sha256'][:12]} expected"
     except OSError as error:
         return f"{Path(error.filename or DONE).name}: unreadable: {error.strerror or error}"
     if all(is_settled(mark, read_ns) for mark in marks.values()):
