@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from toys import World
 
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.planning.steps import Step
 from benchbench.plugins import Plugin
 from benchbench.plugins.images import ImageSet
@@ -292,6 +292,17 @@ def test_a_results_folder_that_cannot_be_written(world):
     with pytest.raises(UsageError, match=r"results folder .* cannot be written: "):
         world.run()
     assert world.executed() == []
+
+
+def test_an_executor_that_cannot_close_costs_no_record(world, monkeypatch):
+    def raises(self: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("benchbench.running.executors._Inline.close", raises)
+    with pytest.raises(BenchError, match=r"^the executor failed: OSError: no route to host"):
+        world.run()
+    monkeypatch.undo()
+    assert {record.status for record in read_records(world.results).records} == {"done"}
 
 
 @pytest.mark.parametrize(

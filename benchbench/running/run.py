@@ -27,7 +27,7 @@ from ..results.table import shown_keys
 from ..store.store import Store
 from .executors import ChosenExecutor, Event, choose_executor
 from .records import keep_known, make_record
-from .schedule import Listener, run_steps
+from .schedule import Listener, asked, run_steps
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def carry_out(
         try:
             errors = run_steps(todo, running, keeper, timings.estimate)
         finally:
-            running.close()
             timings.save()
+            asked(running.close)
     if not errors:
         store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)

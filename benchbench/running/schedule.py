@@ -56,7 +56,7 @@ def run_steps(
         _submit_ready(waiting, running, executor, listener)
         if not running:
             break
-        for event in _asked(executor.wait) or _lost(running):
+        for event in asked(executor.wait) or _lost(running):
             if not isinstance(event, dict) or not {"key", "what"} <= event.keys():
                 raise BenchError(f"the executor gave {event!r}, which is no event; `bench check` names what is wrong")
             step = running.get(event["key"])
@@ -78,7 +78,7 @@ def run_steps(
     return errors
 
 
-def _asked(method: Callable[..., T], *given: Any) -> T:
+def asked(method: Callable[..., T], *given: Any) -> T:
     """Return what a method of the executor returns; what it raises is said to be its mistake, not that of the run."""
     try:
         return method(*given)
@@ -102,7 +102,7 @@ def _submit_ready(waiting: dict[str, Step], running: dict[str, Step], executor: 
         del waiting[step.key]
         running[step.key] = step
         listener.started(step)
-        _asked(executor.submit, step.to_json())
+        asked(executor.submit, step.to_json())
 
 
 def _fail_dependents(failed: Step, waiting: dict[str, Step], errors: dict[str, str], listener: Listener) -> None:
