@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, TextIO
 
 from ..planning.estimates import Timings, duration
@@ -36,13 +35,8 @@ class PlainDisplay(Listener):
         self.since: dict[str, float] = {}
         self.said: dict[str, float] = {}
 
-    def __enter__(self) -> PlainDisplay:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
+    def close(self) -> None:
+        """Leave the terminal as it was."""
 
     # -- what the scheduler tells --------------------------------------------------------------------------------------
 
@@ -132,14 +126,10 @@ class BarDisplay(PlainDisplay):
         )
         self.all = self.bars.add_task("all steps", total=self.count, note=self.remaining())
         self.tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> PlainDisplay:
         self.bars.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Remove the bars."""
         self.bars.stop()
 
     def started(self, step: Step) -> None:
@@ -157,15 +147,17 @@ class BarDisplay(PlainDisplay):
 
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """Replace the bar by a line."""
-        self.bars.remove_task(self.tasks.pop(step.key))
         super().finished(step, outcome)
-        self.bars.update(self.all, completed=self.count - len(self.left), note=self.remaining())
+        self._remove(step)
 
     def failed(self, step: Step, error: str) -> None:
         """Replace the bar by a line."""
-        if step.key in self.tasks:
-            self.bars.remove_task(self.tasks.pop(step.key))
         super().failed(step, error)
+        self._remove(step)
+
+    def _remove(self, step: Step) -> None:
+        if step.key in self.tasks:  # one that failed with what it needs has none
+            self.bars.remove_task(self.tasks.pop(step.key))
         self.bars.update(self.all, completed=self.count - len(self.left), note=self.remaining())
 
     def line(self, text: str) -> None:

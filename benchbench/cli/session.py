@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -50,7 +51,7 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
         return 0
     from .progress import make_display
 
-    with make_display(status.todo, Timings(store.root), executor.workers or 1) as display:
+    with contextlib.closing(make_display(status.todo, Timings(store.root), executor.workers or 1)) as display:
         finished = carry_out(plan, chosen.results, store, display, executor, status)
     return _conclude(plan, finished.records, finished.errors, chosen, store, time.monotonic() - began)
 
