@@ -157,6 +157,16 @@ class Batches:
         self._labels = first.labels.new_empty(size)
 
     @property
+    def mix(self) -> dict[str, int]:
+        """The parts of each source in a batch, as ``--mix`` gives them."""
+        return dict(zip((source.name for source in self.sources), self.parts, strict=True))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many training images each source has."""
+        return {source.name: len(source.labels) for source in self.sources}
+
+    @property
     def shape(self) -> torch.Size:
         """Of a batch's images, ``(size, 3, R, R)``."""
         return self._images.shape
@@ -216,6 +226,15 @@ def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:
         torch.index_select(store, 0, index, out=out)
 
 
+def training_sets(task: Task) -> dict[str, ImageSet]:
+    """Return the images to train on, under ``"real"`` and ``"synthetic"``; with both, a part of 0 leaves one out."""
+    sets = {"real": task.real, "synthetic": task.synthetic}
+    there = {name: images for name, images in sets.items() if images is not None}
+    if len(there) == 2 and task.mix is not None:
+        return {name: there[name] for name, part in zip(there, task.mix, strict=True) if part}
+    return there
+
+
 def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:
     """Put a task's training images on the device.
 
@@ -227,15 +246,8 @@ def make_batches(task: Task, resolution: int, size: int, seed: int, device: str)
         seed: decides the order; derive it from the training seed alone.
         device: where the uint8 images live.
     """
-    both = task.real is not None and task.synthetic is not None
-    mix = task.mix if both else None
     sources = []
-    for which, (name, images) in enumerate((("real", task.real), ("synthetic", task.synthetic))):
-        if images is not None and not (mix is not None and mix[which] == 0):
-            sources.append(_source(name, images, resolution, seed, device))
-    return Batches(sources, size, mix)
-
-
-def _source(name: str, images: ImageSet, resolution: int, seed: int, device: str) -> Source:
-    labels = torch.from_numpy(np.array(images.labels))
-    return Source(name, resized(images.images, resolution).to(device), labels.to(device), seed)
+    for name, images in training_sets(task).items():
+        labels = torch.from_numpy(np.array(images.labels))
+        sources.append(Source(name, resized(images.images, resolution).to(device), labels.to(device), seed))
+    return Batches(sources, size, task.mix)

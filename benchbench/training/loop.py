@@ -145,8 +145,8 @@ class Training:
             "recipe": dataclasses.asdict(self.recipe),
             "resolution": self.resolution,
             "precision": self.context.precision,
-            "mix": dict(zip((source.name for source in sources), self.batches.parts, strict=True)),
-            "training_images": {source.name: len(source.labels) for source in sources},
+            "mix": self.batches.mix,
+            "training_images": self.batches.counts,
         }
         if any(source.rounds for source in sources):
             details["grown"] = {source.name: len(source.labels) - source.original for source in sources}

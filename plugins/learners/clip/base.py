@@ -68,15 +68,12 @@ class ClipLearner(Learner):
             UsageError: the folder holds no CLIP, or a text is longer than it reads.
             BenchError: its weights are damaged, or the training diverged.
         """
-        from .training import Setting, reproducible
+        import torch
 
-        with reproducible():
-            return self._trained(Setting(self, task, context, self.prompt_template), task, context)
+        from .training import Setting
 
-    @property
-    def prompt_template(self) -> str | None:
-        """Prompt of the zero-shot head, with ``{}`` for the class; ``None`` for the dataset's."""
-        return None
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            return self._trained(Setting(self, task, context), task, context)
 
     def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
         raise NotImplementedError
@@ -92,11 +89,6 @@ class PromptedLearner(ClipLearner):
     """A learner on a CLIP that asks it by one prompt per class."""
 
     template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-
-    @property
-    def prompt_template(self) -> str | None:
-        """The user's prompt; ``None`` for the dataset's."""
-        return self.template
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a template without exactly one place for the class."""

@@ -71,13 +71,13 @@ class CoOp(ClipLearner):
         import torch
         from torch.nn import functional as F
 
-        from .training import Pool, optimise, unit
+        from .training import Pool, unit
 
         clip, info = setting.clip, task.info
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
         prompts = Prompts(clip, info.prompt_names or info.classes, len(vectors))
         pool = Pool(task, self.batch_size, context.seed)
-        steps_of_epoch = max(1, len(pool) // pool.batch_size)
+        steps_of_epoch = max(1, len(pool) // pool.size)
         epochs = self.epochs or authors_epochs(len(pool), len(info.classes))
         steps = min(epochs * steps_of_epoch, self.max_steps or epochs * steps_of_epoch)
         epochs = -(-steps // steps_of_epoch)
@@ -89,27 +89,22 @@ class CoOp(ClipLearner):
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
-            crops = setting.encode_crops(pool.images(rows), (self.min_crop, 1.0), rng)
+            crops = setting.encode_crops(pool.pixels(rows), (self.min_crop, 1.0), rng)
             return F.cross_entropy(logits(unit(crops)), labels.to(crops.device))
 
-        curve = optimise(
-            context,
-            setting.subject,
+        facts = setting.optimise(
+            pool,
             steps=steps,
-            weights=[vectors],
             optimizer=torch.optim.SGD(
                 [vectors], lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
             ),
             rate=lambda step: epoch_rate(self.learning_rate, step // steps_of_epoch, epochs),
             loss=loss,
-            identity=["coop", self.recipe(), pool.sizes, pool.parts],
         )
         with torch.no_grad():
             found = logits(setting.test)
         recipe = self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)
-        details = {"recipe": recipe, "training_images": pool.sizes, "mix": pool.parts}
-        seen, trained = steps * pool.batch_size, vectors.numel()
-        return setting.outcome(found, details, steps=steps, images_seen=seen, parameters=trained, curve=curve)
+        return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
 class Prompts:
