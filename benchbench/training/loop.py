@@ -19,9 +19,9 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import BenchError
+from ..files import atomic_file
 from ..plugins import Task, TrainResult
 from ..plugins.context import Context, derive_seed
-from . import checkpoint
 from .data import Batches, Source, make_batches, resized
 from .evaluate import logits_of, probabilities
 from .inputs import Inputs
@@ -67,7 +67,7 @@ def train_classifier(
                 training.save()
                 saved = time.monotonic()
         outcome = training.finish()
-        checkpoint.clear(context.scratch)
+        training.checkpoint.unlink(missing_ok=True)
     return outcome
 
 
@@ -85,6 +85,7 @@ class Training:
         self.task, self.context, self.recipe = task, context, recipe
         self.resolution = resolution
         self.device = context.device
+        self.checkpoint = context.scratch / "training.pt"
         self.batches: Batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device)
         self.test = resized(task.test.images, resolution).to(self.device)
         torch.manual_seed(derive_seed(context.seed, "initialisation"))
@@ -153,9 +154,10 @@ class Training:
         return details
 
     def save(self) -> None:
-        """Leave a checkpoint in the scratch folder."""
+        """Leave a checkpoint in the scratch folder: a kill meanwhile leaves the one before or this one."""
         self._settle()
         state = {
+            "identity": self._identity(),
             "step": self.step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -165,12 +167,17 @@ class Training:
             "loss_steps": self.loss_steps,
             "sources": [source.state() for source in self.batches.sources],
         }
-        checkpoint.save(self.context.scratch, self._identity(), state)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self.checkpoint) as stream:
+            torch.save(state, stream)
 
     def resume(self) -> None:
         """Continue from the checkpoint in the scratch folder, if there is one of this training."""
-        state = checkpoint.load(self.context.scratch, self._identity(), self.device)
-        if state is None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except Exception:  # there is none, or it is damaged, which costs its steps and not the run
+            return
+        if state["identity"] != self._identity():
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

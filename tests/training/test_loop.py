@@ -11,7 +11,6 @@ from tiny import TinyNet, tiny_context, tiny_info, tiny_recipe, tiny_score, tiny
 
 from benchbench.errors import BenchError
 from benchbench.plugins import Augmentation, Learner, TrainResult
-from benchbench.training import loop
 from benchbench.training.evaluate import Normalise, logits_of, probabilities
 from benchbench.training.loop import Training, train_classifier
 
@@ -358,7 +357,7 @@ def test_checkpoint_of_another_training_or_a_damaged_one_is_ignored(tmp_path):
 
 
 def test_a_short_training_never_writes_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.checkpoint, "save", lambda *_: pytest.fail("wrote a checkpoint"))
+    monkeypatch.setattr(Training, "save", lambda *_: pytest.fail("wrote a checkpoint"))
     weights(tiny_task(), tmp_path, tiny_recipe())
 
 
