@@ -17,8 +17,11 @@ from ..opening import read_configuration
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-#: In the order of preference.
-OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
+#: The files of each library that may hold the weights, in the order of preference.
+_WEIGHTS = {
+    "transformers": ("model.safetensors",),
+    "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors"),
+}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -88,9 +91,10 @@ def check_clip(folder: Path, name: str) -> ClipLayout:
     """
     if not folder.is_dir():
         raise UsageError(f"{name}: a file; {_EXPECTED}")
-    if (folder / OPEN_CLIP_CONFIG).is_file():
-        return _open_clip_layout(folder, name)
-    return _transformers_layout(folder, name)
+    is_open_clip = (folder / OPEN_CLIP_CONFIG).is_file()
+    layout = _open_clip_layout(folder, name) if is_open_clip else _transformers_layout(folder, name)
+    weight_files(layout)
+    return layout
 
 
 def clip_identity(folder: Path) -> str:
@@ -119,11 +123,7 @@ def weight_files(layout: ClipLayout) -> list[Path]:
     Raises:
         UsageError: there are none, or only pickled ones.
     """
-    folder, name = layout.folder, layout.name
-    return _weights(folder, name, OPEN_CLIP_WEIGHTS if layout.library == "open_clip" else ("model.safetensors",))
-
-
-def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
+    folder, name, names = layout.folder, layout.name, _WEIGHTS[layout.library]
     for item in names:
         if (folder / item).is_file():
             return [folder / item]
@@ -147,7 +147,6 @@ def _transformers_layout(folder: Path, name: str) -> ClipLayout:
         raise UsageError(f"{name}: config.json is that of {what or 'no known model'}, not of a CLIPModel; {_EXPECTED}")
     if not ((folder / "tokenizer.json").is_file() or all((folder / i).is_file() for i in ("vocab.json", "merges.txt"))):
         raise UsageError(f"{name}: no tokenizer in the folder (tokenizer.json, or vocab.json and merges.txt)")
-    _weights(folder, name, ("model.safetensors",))
     # What a configuration leaves out has the value of OpenAI's ViT-B/32.
     text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
     resolution = _number(vision.get("image_size", 224), name, "config.json: image_size")
@@ -214,7 +213,6 @@ def _open_clip_layout(folder: Path, name: str) -> ClipLayout:
             f"{name}: {OPEN_CLIP_CONFIG} describes a model with {foreign[0] if foreign else 'multimodal_cfg'}; "
             "only CLIPs with open_clip's own text tower are supported"
         )
-    _weights(folder, name, OPEN_CLIP_WEIGHTS)
     resolution = _square(config["vision_cfg"].get("image_size", 224), name, f"{OPEN_CLIP_CONFIG}: image_size")
     return ClipLayout(
         name=name,
@@ -323,9 +321,17 @@ def check_text_lengths(layout: ClipLayout, texts: Sequence[str], reserved: int =
     file = layout.folder / "tokenizer.json"
     if layout.library != "transformers" or not file.is_file():
         return
-    lengths = _lengths(file, texts)
-    if lengths is not None:
-        refuse_long_texts(layout.name, layout.positions, texts, lengths, reserved)
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # a damaged tokenizer is reported when it is opened
+        return
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # With the two markers.
+    lengths = [len(tokenizer.encode(text, add_special_tokens=False)) + 2 for text in texts]
+    refuse_long_texts(layout.name, layout.positions, texts, lengths, reserved)
 
 
 def refuse_long_texts(name: str, positions: int, texts: Sequence[str], lengths: Sequence[int], reserved: int) -> None:
@@ -337,16 +343,3 @@ def refuse_long_texts(name: str, positions: int, texts: Sequence[str], lengths: 
             raise UsageError(
                 f"{name}: '{text}' takes {length} tokens{more}, the model reads {positions}; give {remedy}"
             )
-
-
-def _lengths(file: Path, texts: Sequence[str]) -> list[int] | None:
-    """Return the tokens of each text with its two markers, ``None`` where the file says nothing about it."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception:  # a damaged tokenizer is reported when it is opened
-        return None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return [len(tokenizer.encode(text, add_special_tokens=False)) + 2 for text in texts]

@@ -8,7 +8,7 @@ safetensors only, never from a pickle. Whichever library opens them, :class:`Tow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import BenchError, MissingError
+from ...plugins.images import batches
 from ..opening import quiet, unread
 from .layout import ClipLayout, check_clip, refuse_long_texts, weight_files
 from .pixels import preprocess
@@ -64,7 +65,7 @@ class Clip:
         Raises:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
-        pieces = (images[rows] for rows in _slices(len(images), batch))
+        pieces = (images[part.start : part.stop] for part in batches(len(images), batch))
         return self._encode(self._towers.image, (preprocess(piece, self.preprocessing) for piece in pieces))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -73,10 +74,8 @@ class Clip:
         Raises:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
-        listed = list(texts)
-        return self._encode(
-            self._towers.text, (self._towers.tokenize(listed[rows]) for rows in _slices(len(listed), _TEXT_BATCH))
-        )
+        pieces = (list(texts[part.start : part.stop]) for part in batches(len(texts), _TEXT_BATCH))
+        return self._encode(self._towers.text, (self._towers.tokenize(piece) for piece in pieces))
 
     def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return embeddings that are not normalised, float32 ``(B, width)`` on the device, without a gradient.
@@ -122,7 +121,7 @@ class Clip:
             tokens: ids ``(N, positions)``, which say where each text ends.
             embeddings: float32 ``(N, positions, D)`` on the device, read in place of the tokens' own.
         """
-        with replaced_output(self._towers.token_embedding, embeddings), self._mixed():
+        with self._towers.token_embedding.register_forward_hook(lambda *_: embeddings), self._mixed():
             return self._towers.text(tokens.to(self.device)).float()
 
     def _mixed(self) -> AbstractContextManager[object]:
@@ -181,10 +180,6 @@ def class_probabilities(
     return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
-
-
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -207,16 +202,6 @@ class Towers:
     count: Callable[[list[str]], list[int]]
     token_embedding: torch.nn.Module
     logit_scale: float
-
-
-@contextmanager
-def replaced_output(module: torch.nn.Module, output: torch.Tensor) -> Iterator[None]:
-    """Make ``module`` return ``output`` whatever it is given, so that a gradient reaches what ``output`` is made of."""
-    handle = module.register_forward_hook(lambda *_: output)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 # Old checkpoints hold these buffers, which are nothing but 0, 1, 2, ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +10,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .layout import Preprocessing
-
-if TYPE_CHECKING:
-    from .layout import Preprocessing
 
 
 def preprocess(images: NDArray[np.uint8], how: Preprocessing) -> torch.Tensor:

@@ -134,22 +134,19 @@ def usual_side(model: str, side: int) -> int:
     """
     try:
         folder = _here(model, "")
-        return side if folder is None else min(side, _native_side(folder) or side)
+        if folder is None:
+            return side
+        size = _config(folder, "", "unet/config.json").get("sample_size")
+        vae = _config(folder, "", "vae/config.json")
+        _check_vae(vae, "")
     except UsageError:
         return side  # check_at_plan says what is wrong with it
-
-
-def _native_side(folder: Path) -> int | None:
-    """Return the side in px that a UNet was trained at, if its files say; an autoencoder alone has none."""
-    size = _config(folder, "", "unet/config.json").get("sample_size")
-    vae = _config(folder, "", "vae/config.json")
-    _check_vae(vae, "")
     sides = size if isinstance(size, list) else [size]
     known = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
-    return min(sides) * _reduction(vae) if known else None
+    return min(side, min(sides) * _reduction(vae)) if known else side
 
 
-def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
+def check_at_plan(model: str, resolution: int, subject: str, *, text: bool = False, vae_only: bool = False) -> None:
     """Check a Stable Diffusion model and a resolution from configuration files, if the model is on this machine.
 
     Args:
@@ -158,21 +155,15 @@ def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> N
         resolution: side in px at which images are made.
         subject: the plugin that asks.
         text: whether the text encoder is needed.
+        vae_only: whether nothing but the autoencoder is needed.
 
     Raises:
         UsageError: the folder or the resolution cannot be used.
     """
     folder = _here(model, subject)
     if folder:
-        layout = read_layout(folder, f"{subject}:model={model}", text=text)
-        replace(layout, name=f"model={model}").latent_size(resolution, subject)
-
-
-def check_vae_at_plan(model: str, resolution: int, subject: str) -> None:
-    """Check an autoencoder and a resolution as :func:`check_at_plan` does; raises ``UsageError``."""
-    folder = _here(model, subject)
-    if folder:
-        layout = read_vae_layout(folder, f"{subject}:model={model}")
+        name = f"{subject}:model={model}"
+        layout = read_vae_layout(folder, name) if vae_only else read_layout(folder, name, text=text)
         replace(layout, name=f"model={model}").latent_size(resolution, subject)
 
 
