@@ -49,7 +49,7 @@ def test_a_context_of_words_gives_the_prompt_of_these_words(clip_of, which):
     clip, names = clip_of(which), ["zero", "one", "two"]
     words = "a photo of the digit"
     vectors = prompts.first_context(clip, 4, words, torch.Generator().manual_seed(0))
-    assert len(vectors) == len(clip._towers.tokenize([words])[0].unique()) - (3 if which == "resnet" else 2)
+    assert len(vectors) == len(clip._tokenize([words])[0].unique()) - (3 if which == "resnet" else 2)
     learned = prompts.Prompts(clip, names, len(vectors))
     rows = clip.text_features(learned.tokens, learned.embeddings(vectors))
     expected = clip.encode_texts([f"{words} {name}." for name in names])
@@ -64,8 +64,8 @@ def test_only_the_context_takes_a_gradient(clip_of, which):
     clip.text_features(learned.tokens, learned.embeddings(vectors)).square().sum().backward()
     assert vectors.grad.shape == vectors.shape
     assert (vectors.grad.abs().sum(dim=1) > 0).all()
-    assert clip._towers.token_embedding.weight.grad is None
-    assert not clip._towers.token_embedding.weight.requires_grad
+    assert clip.token_embedding.weight.grad is None
+    assert not clip.token_embedding.weight.requires_grad
 
 
 def test_the_context_starts_as_noise_of_the_authors_deviation(clip_of):

@@ -63,7 +63,7 @@ def test_gradients_reach_the_embeddings_up_to_the_end_and_no_weight(clips, which
     for row, count in enumerate(clip.token_counts(ids).tolist()):
         assert (embeddings.grad[row, :count].abs().sum(dim=1) > 0).all()
         assert (embeddings.grad[row, count:] == 0).all()  # causal: nothing behind the end marker counts
-    assert clip._towers.token_embedding.weight.grad is None
+    assert clip.token_embedding.weight.grad is None
 
 
 @pytest.mark.parametrize("which", FORMATS)
