@@ -51,38 +51,6 @@ def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
     return out
 
 
-class OrderStream:
-    """An endless sequence of indices: one permutation after the other, so that every batch is full."""
-
-    def __init__(self, count: int, *seed: object, device: str | torch.device = "cpu") -> None:
-        """Shuffle ``range(count)``; ``seed`` decides every permutation, the same on each ``device``."""
-        if count < 1:
-            raise ValueError("a training set needs at least one image")
-        self.count = count
-        self.seed = seed
-        self.device = device
-        self._epochs: dict[int, torch.Tensor] = {}
-
-    def take(self, position: int, size: int) -> torch.Tensor:
-        """Return the ``size`` indices from ``position`` on, int64 ``(size,)`` on the device; not to be written to."""
-        pieces, end = [], position + size
-        while position < end:
-            epoch, offset = divmod(position, self.count)
-            stop = min(self.count, offset + end - position)
-            pieces.append(self._permutation(epoch)[offset:stop])
-            position += stop - offset
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64, device=self.device)
-
-    def _permutation(self, epoch: int) -> torch.Tensor:
-        if epoch not in self._epochs:
-            rng = torch.Generator().manual_seed(derive_seed(*self.seed, epoch))
-            order = torch.randperm(self.count, generator=rng)
-            self._epochs = {epoch: order.to(self.device)}  # one epoch in memory, moved once and not per batch
-        return self._epochs[epoch]
-
-
 class Source:
     """One pool of training images, real or generated, that batches draw a fixed share from.
 
@@ -95,6 +63,8 @@ class Source:
     """
 
     def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+        if not len(labels):
+            raise ValueError("a training set needs at least one image")
         self.name = name
         self.images = images
         self.labels = labels
@@ -102,11 +72,30 @@ class Source:
         self.rounds = 0
         self._seed = seed
         self._base = 0
-        self._stream = self._order()
+        self._epochs: dict[int, torch.Tensor] = {}
 
     def order(self, position: int, count: int) -> torch.Tensor:
-        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device."""
-        return self._stream.take(position - self._base, count)
+        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device.
+
+        One permutation follows the other, so that every batch is full. Not to be written to.
+        """
+        position -= self._base
+        pieces, end = [], position + count
+        while position < end:
+            epoch, offset = divmod(position, len(self.labels))
+            stop = min(len(self.labels), offset + end - position)
+            pieces.append(self._permutation(epoch)[offset:stop])
+            position += stop - offset
+        if len(pieces) == 1:
+            return pieces[0]
+        return torch.cat(pieces) if pieces else self.labels[:0]
+
+    def _permutation(self, epoch: int) -> torch.Tensor:
+        if epoch not in self._epochs:
+            seed = derive_seed(self._seed, "order", self.name, self.rounds, epoch)
+            order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
+            self._epochs = {epoch: order.to(self.labels.device)}  # one epoch in memory, moved once and not per batch
+        return self._epochs[epoch]
 
     def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
         """Append images; from ``position`` on, fresh permutations cover the whole set."""
@@ -114,10 +103,7 @@ class Source:
         self.labels = torch.cat([self.labels, labels.to(self.labels)])
         self.rounds = rounds
         self._base = position
-        self._stream = self._order()
-
-    def _order(self) -> OrderStream:
-        return OrderStream(len(self.labels), self._seed, "order", self.name, self.rounds, device=self.labels.device)
+        self._epochs = {}
 
     def state(self) -> dict[str, object]:
         """Return what was grown, as tensors and numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -125,14 +126,8 @@ def smallest_side(name: str, classes: int) -> int | None:
     works = next((side for side in sides if refusal(name, side, classes) is None), None)
     if works is None or works == sides[0]:
         return works
-    fails = sides[sides.index(works) - 1]
-    while works - fails > 1:
-        middle = (works + fails) // 2
-        if refusal(name, middle, classes) is None:
-            works = middle
-        else:
-            fails = middle
-    return works
+    between = range(sides[sides.index(works) - 1] + 1, works)
+    return between.start + bisect_left(between, True, key=lambda side: refusal(name, side, classes) is None)
 
 
 def _sides(name: str) -> tuple[int, ...]:
