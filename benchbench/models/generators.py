@@ -26,6 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 from ..plugins.images import batches
+from .clip.layout import EXTRAS, clip_packages
+from .diffusion.layout import check_at_plan, check_scheduler, usual_side
+from .prompts import check_template, class_prompts
 
 if TYPE_CHECKING:
     from typing import Self
@@ -72,8 +75,6 @@ class DiffusionGenerator(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
-        from .diffusion.layout import check_at_plan
-
         model, resolution = self.model_and_side(info)
         check_at_plan(model, resolution, self.subject(), text=self.reads_text())
         return replace(self, model=model, resolution=resolution)
@@ -92,8 +93,6 @@ class DiffusionGenerator(Generator):
 
         The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
         """
-        from .diffusion.layout import usual_side
-
         model = self.model or info.foundation
         return model, self.resolution or usual_side(model, info.generate_resolution)
 
@@ -121,8 +120,6 @@ class TextToImageGenerator(DiffusionGenerator):
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a template without exactly one place for the class."""
-        from .prompts import check_template
-
         check_template(self.template)
 
     def needs(self) -> Requirements:
@@ -131,8 +128,6 @@ class TextToImageGenerator(DiffusionGenerator):
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from .diffusion.layout import check_scheduler
-
         check_scheduler(self.scheduler, self.subject())
         return super().needs()
 
@@ -146,8 +141,6 @@ class TextToImageGenerator(DiffusionGenerator):
 
     def prompts(self, info: DatasetInfo) -> tuple[str, ...]:
         """Return one prompt for each class, in label order."""
-        from .prompts import class_prompts
-
         return class_prompts(info, self.template)
 
     def open(self, context: Context) -> TextToImage:
@@ -233,8 +226,6 @@ class ClipUser(Generator):
 
     def __post_init__(self) -> None:
         """Raise ``ValueError`` for a template without exactly one place for the class."""
-        from .prompts import check_template
-
         check_template(self.template)
 
     def needs(self) -> Requirements:
@@ -243,8 +234,6 @@ class ClipUser(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from .clip.layout import EXTRAS, clip_packages
-
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
         packages = clip_packages(clip, self.registered or type(self).__name__)
         return Requirements(packages=packages, foundations=(clip,), extras=EXTRAS)

@@ -152,16 +152,6 @@ class Batches:
         """How many training images each source has."""
         return {source.name: len(source.labels) for source in self.sources}
 
-    @property
-    def shape(self) -> torch.Size:
-        """Of a batch's images, ``(size, 3, R, R)``."""
-        return self._images.shape
-
-    @property
-    def device(self) -> str:
-        """Where the images live, such as ``"cpu"`` or ``"cuda:0"``."""
-        return str(self._images.device)
-
     def position(self, which: int, step: int) -> int:
         """Return how many images of source ``which`` the first ``step`` batches hold."""
         first = step * self.size * self.parts[0] // sum(self.parts)

@@ -37,8 +37,6 @@ def train_classifier(
     context: Context,
     recipe: Recipe,
     resolution: int,
-    *,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainResult:
     """Train a classifier on a task and classify every test image after the last step.
 
@@ -50,7 +48,6 @@ def train_classifier(
         context: seed, device, precision and the folder for checkpoints.
         recipe: how to train.
         resolution: side in px at which images are trained on and scored.
-        checkpoint_seconds: time between two checkpoints.
 
     Raises:
         BenchError: the loss is no longer finite.
@@ -63,7 +60,7 @@ def train_classifier(
         label = f"training {task.arch or 'classifier'}"
         for step in context.progress(range(training.step, recipe.steps), label=label, unit="step"):
             training.advance(step)
-            if time.monotonic() - saved >= checkpoint_seconds and training.step < recipe.steps:
+            if time.monotonic() - saved >= CHECKPOINT_SECONDS and training.step < recipe.steps:
                 training.save()
                 saved = time.monotonic()
         outcome = training.finish()

@@ -11,6 +11,7 @@ from tiny import TinyNet, tiny_context, tiny_info, tiny_recipe, tiny_score, tiny
 
 from benchbench.errors import BenchError
 from benchbench.plugins import Augmentation, Learner, TrainResult
+from benchbench.training import loop
 from benchbench.training.evaluate import Normalise, logits_of, probabilities
 from benchbench.training.loop import Training, train_classifier
 
@@ -318,8 +319,9 @@ def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at,
         advance(self, step)
 
     monkeypatch.setattr(Training, "advance", until_killed)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KilledError):
-        train_classifier(TinyNet, task(), context, recipe, 8, checkpoint_seconds=0.0)
+        train_classifier(TinyNet, task(), context, recipe, 8)
     monkeypatch.undo()
 
     events, made = [], []

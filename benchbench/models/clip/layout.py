@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
 from ...files import cache_root
 from ...keys.content import content_hash
-from ..opening import read_configuration
+from ..opening import local_folder, read_configuration
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -28,6 +29,7 @@ _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # As Pillow numbers its filters.
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 _EXPECTED = "expected the folder of a transformers CLIPModel, or one with open_clip_config.json"
+_read = partial(read_configuration, expected=_EXPECTED)
 
 
 @dataclass(frozen=True)
@@ -133,10 +135,6 @@ def weight_files(layout: ClipLayout) -> list[Path]:
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
     remedy = f", only the pickled {pickled[0]}; convert it" if pickled else "; fetch the folder again"
     raise UsageError(f"{name}: the folder has no {names[0]}{remedy}")
-
-
-def _read(folder: Path, name: str, part: str) -> dict[str, Any]:
-    return read_configuration(folder, name, part, _EXPECTED)
 
 
 def _transformers_layout(folder: Path, name: str) -> ClipLayout:
@@ -298,33 +296,29 @@ def local_layout(name: str, subject: str) -> ClipLayout | None:
     Raises:
         UsageError: it is on this machine and is no CLIP.
     """
-    from ...plugins.locate import locate
-
-    try:
-        folder = locate(name).folder
-    except UsageError:
-        return None
-    return check_clip(folder, f"{subject}:clip={name}")
+    folder = local_folder(name)
+    return check_clip(folder, f"{subject}:clip={name}") if folder else None
 
 
-def check_text_lengths(layout: ClipLayout, texts: Sequence[str], reserved: int = 0) -> None:
-    """Refuse texts that would be cut, where the folder's ``tokenizer.json`` can count tokens without the model.
+def check_text_lengths(name: str, subject: str, texts: Sequence[str], reserved: int = 0) -> None:
+    """Refuse texts that a CLIP would cut, where a ``tokenizer.json`` on this machine can count tokens without it.
 
     Args:
-        layout: the CLIP.
+        name: an embedded name, a folder or a hub id.
+        subject: the plugin that asks, the start of the message.
         texts: as they are tokenized.
         reserved: further tokens that each needs.
 
     Raises:
-        UsageError: a text is too long; the first one is named.
+        UsageError: a text is too long, the first one is named; or the model is no CLIP.
     """
-    file = layout.folder / "tokenizer.json"
-    if layout.library != "transformers" or not file.is_file():
+    layout = local_layout(name, subject)
+    if not layout or layout.library != "transformers" or not (layout.folder / "tokenizer.json").is_file():
         return
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(layout.folder / "tokenizer.json"))
     except Exception:  # a damaged tokenizer is reported when it is opened
         return
     tokenizer.no_truncation()

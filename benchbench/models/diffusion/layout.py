@@ -9,14 +9,16 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError, nearest
-from ..opening import read_configuration
+from ..opening import local_folder, read_configuration
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+_EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
+_config = partial(read_configuration, expected=_EXPECTED)
 
 
 @dataclass(frozen=True)
@@ -168,28 +170,16 @@ def check_at_plan(model: str, resolution: int, subject: str, *, text: bool = Fal
 
 
 def _here(model: str, subject: str) -> Path | None:
-    from ...plugins.locate import locate
-
-    try:
-        folder = locate(model).folder
-    except UsageError:
-        return None
-    if folder.is_file():
+    folder = local_folder(model)
+    if folder and folder.is_file():
         raise UsageError(f"{subject}:model={model}: is a file; give a model's folder ({_EXPECTED})")
     return folder
-
-
-_EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
 
 
 def _reduction(vae: Mapping[str, Any]) -> int:
     """Return the image px per latent px of an autoencoder that was checked."""
     stages: int = 2 ** (len(vae["block_out_channels"]) - 1)
     return stages
-
-
-def _config(folder: Path, name: str, part: str) -> dict[str, Any]:
-    return read_configuration(folder, name, part, _EXPECTED)
 
 
 def _check_weights(part: Path, name: str) -> None:

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class TextToImage:
     def __init__(self, parts: Parts, text: TextEncoder, scheduler: str, subject: str) -> None:
         self.parts, self.scheduler, self.subject = parts, scheduler, subject
         self._text = text
-        self._encoded: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._encoded = lru_cache(_KEPT_PROMPTS)(lambda prompt: text.encode([prompt])[0])
 
     def generate(
         self,
@@ -112,12 +112,7 @@ class TextToImage:
 
     def encode(self, prompt: str) -> torch.Tensor:
         """Return the text encoder's output for one prompt, ``(K, D)``; kept, so that asking again costs nothing."""
-        if prompt not in self._encoded:
-            self._encoded[prompt] = self._text.encode([prompt])[0]
-            if len(self._encoded) > _KEPT_PROMPTS:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(prompt)
-        return self._encoded[prompt]
+        return self._encoded(prompt)
 
     def _noise(self, generators: Sequence[torch.Generator], resolution: int) -> torch.Tensor:
         side = self.parts.layout.latent_size(resolution, self.subject)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.models.clip.layout import EXTRAS, check_text_lengths, clip_packages, local_layout
+from benchbench.models.prompts import check_template, class_prompts
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
 if TYPE_CHECKING:
@@ -48,19 +48,6 @@ class ClipLearner(Learner):
             accelerator=layout is not None and layout.resolution >= _LARGE,
         )
 
-    def check_texts(self, texts: Sequence[str], reserved: int = 0) -> None:
-        """Refuse texts that the CLIP would cut, where that can be checked without opening it.
-
-        Args:
-            texts: what the text tower is to read.
-            reserved: tokens that are put before each.
-
-        Raises:
-            UsageError: a text is too long, or the model is no CLIP.
-        """
-        if layout := local_layout(self.clip, self.registered):
-            check_text_lengths(layout, texts, reserved=reserved)
-
     def train(self, task: Task, context: Context) -> TrainResult:
         """Open the CLIP, train on the task's images where there is something to train, and classify the test images.
 
@@ -92,8 +79,6 @@ class PromptedLearner(ClipLearner):
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` for a template without exactly one place for the class."""
-        from benchbench.models.prompts import check_template
-
         check_template(self.template)
 
     def resolve(self, info: DatasetInfo) -> Self:
@@ -102,7 +87,5 @@ class PromptedLearner(ClipLearner):
         Raises:
             UsageError: a prompt is longer than the CLIP reads.
         """
-        from benchbench.models.prompts import class_prompts
-
-        self.check_texts(class_prompts(info, self.template))
+        check_text_lengths(self.clip, self.registered, class_prompts(info, self.template))
         return self

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from benchbench.models.clip.layout import check_text_lengths
 from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
 
 from .base import ClipLearner
@@ -61,10 +62,8 @@ class CoOp(ClipLearner):
             UsageError: a class name is too long.
         """
         names = info.prompt_names or info.classes
-        if self.ctx_init:
-            self.check_texts([f"{self.ctx_init} {name}." for name in names])
-        else:
-            self.check_texts([f"{name}." for name in names], reserved=self.n_ctx)
+        start, reserved = (f"{self.ctx_init} ", 0) if self.ctx_init else ("", self.n_ctx)
+        check_text_lengths(self.clip, self.registered, [f"{start}{name}." for name in names], reserved)
         return self
 
     def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
