@@ -8,12 +8,12 @@ safetensors only, never from a pickle. Whichever library opens them, :class:`Cli
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from ...errors import BenchError, MissingError
 from ...plugins.images import batches
@@ -127,8 +127,8 @@ class Clip:
         with self.token_embedding.register_forward_hook(lambda *_: embeddings), self._mixed():
             return self._text_tower(tokens.to(self.device)).float()
 
-    def _mixed(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device, torch.bfloat16) if self._precision == "bf16" else nullcontext()
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self._precision == "bf16")
 
     def _encode(
         self, tower: Callable[[torch.Tensor], torch.Tensor], inputs: Iterator[torch.Tensor]
@@ -137,8 +137,7 @@ class Clip:
         for item in inputs:
             with torch.inference_mode(), self._mixed():
                 embeddings = tower(item.to(self.device)).float()
-            unit = embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            rows.append(self._finite(unit).cpu().numpy())
+            rows.append(self._finite(F.normalize(embeddings)).cpu().numpy())
         return np.concatenate(rows)
 
     def _finite(self, rows: torch.Tensor) -> torch.Tensor:

@@ -70,11 +70,12 @@ class CoOp(ClipLearner):
         import torch
         from torch.nn import functional as F
 
-        from .training import Pool, unit
+        from .training import Pool
 
         clip, info = setting.clip, task.info
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
-        prompts = Prompts(clip, info.prompt_names or info.classes, len(vectors))
+        tokens = prompt_tokens(clip, info.prompt_names or info.classes, len(vectors))
+        fixed = clip.token_embeddings(tokens)
         pool = Pool(task, self.batch_size, context.seed)
         steps_of_epoch = max(1, len(pool) // pool.size)
         epochs = self.epochs or authors_epochs(len(pool), len(info.classes))
@@ -82,14 +83,14 @@ class CoOp(ClipLearner):
         epochs = -(-steps // steps_of_epoch)
 
         def logits(features: torch.Tensor) -> torch.Tensor:
-            head = unit(clip.text_features(prompts.tokens, prompts.embeddings(vectors)))
+            head = F.normalize(clip.text_features(tokens, with_context(fixed, vectors)))
             return setting.scale * features @ head.T
 
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
             crops = setting.encode_crops(pool.pixels(rows), (self.min_crop, 1.0), rng)
-            return F.cross_entropy(logits(unit(crops)), labels.to(crops.device))
+            return F.cross_entropy(logits(F.normalize(crops)), labels.to(crops.device))
 
         facts = setting.optimise(
             pool,
@@ -106,36 +107,29 @@ class CoOp(ClipLearner):
         return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
-class Prompts:
-    """``[V]1 .. [V]M NAME.`` for each class: one context shared by all classes, the class name at the end.
+def prompt_tokens(clip: Clip, names: Sequence[str], n_ctx: int) -> torch.Tensor:
+    """Return ids of ``[V]1 .. [V]M NAME.`` for each class, int64 ``(C, positions)``.
 
-    Attributes:
-        n_ctx: M.
-        tokens: int64 ``(C, positions)``; the start marker stands in the place of each context token.
+    One context of M = ``n_ctx`` tokens is shared by all classes, the class name is at the end. The start marker stands
+    in the place of each context token.
+
+    Raises:
+        UsageError: a name is too long together with the context.
     """
+    import torch
 
-    def __init__(self, clip: Clip, names: Sequence[str], n_ctx: int) -> None:
-        """Tokenize the names.
+    plain = clip.tokens([f"{name}." for name in names], reserved=n_ctx)
+    start = plain[:, :1]
+    # The padding that falls off at the end is no longer than the context: `tokens` made sure of it.
+    return torch.cat([start, start.expand(-1, n_ctx), plain[:, 1 : plain.shape[1] - n_ctx]], dim=1)
 
-        Raises:
-            UsageError: a name is too long together with the context.
-        """
-        import torch
 
-        self.n_ctx = n_ctx
-        plain = clip.tokens([f"{name}." for name in names], reserved=n_ctx)
-        start = plain[:, :1]
-        # The padding that falls off at the end is no longer than the context: `tokens` made sure of it.
-        self.tokens = torch.cat([start, start.expand(-1, n_ctx), plain[:, 1 : plain.shape[1] - n_ctx]], dim=1)
-        self._fixed = clip.token_embeddings(self.tokens)
+def with_context(fixed: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Return embeddings ``(C, positions, D)`` of :func:`prompt_tokens` with a context ``(M, D)`` in its place."""
+    import torch
 
-    def embeddings(self, context: torch.Tensor) -> torch.Tensor:
-        """Return what the text tower reads, float32 ``(C, positions, D)``, for a context ``(M, D)``."""
-        import torch
-
-        classes = len(self._fixed)
-        middle = context.expand(classes, -1, -1)
-        return torch.cat([self._fixed[:, :1], middle, self._fixed[:, 1 + self.n_ctx :]], dim=1)
+    middle = context.expand(len(fixed), -1, -1)
+    return torch.cat([fixed[:, :1], middle, fixed[:, 1 + len(context) :]], dim=1)
 
 
 def first_context(clip: Clip, n_ctx: int, words: str | None, rng: torch.Generator) -> torch.Tensor:

@@ -12,7 +12,7 @@ from .base import PromptedLearner
 if TYPE_CHECKING:
     import torch
 
-    from .training import Pool, Setting
+    from .training import Setting
 
 #: Largest norm of the gradient.
 CLIP_NORM = 1.0
@@ -72,7 +72,10 @@ class ClassifierTuning(PromptedLearner):
         sets = pool.sets.items()
         features = torch.cat([setting.encode(images, f"encoding {name} images") for name, images in sets])
         is_real = torch.cat([torch.full((len(images),), name == "real") for name, images in sets])
-        steps = self.epochs * _steps_of_epoch(pool)
+        # An epoch has the batches that hold as many generated images as there are; without such, as many real ones.
+        counted = "synthetic" if "synthetic" in pool.sets else "real"
+        whole = pool.counts[counted] * sum(pool.parts)
+        steps = self.epochs * -(-whole // (pool.size * pool.mix[counted]))
         # A linear layer that begins as zero-shot classification.
         weight = (setting.scale * setting.head).requires_grad_()
         bias = weight.new_zeros(len(weight)).requires_grad_()
@@ -134,10 +137,3 @@ def head_rate(peak: float, step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     return half_cosine(peak, step - warmup, max(1, steps - warmup))
-
-
-def _steps_of_epoch(pool: Pool) -> int:
-    """Return the batches that hold as many generated images as there are; without such, as many real ones."""
-    name = "synthetic" if "synthetic" in pool.sets else "real"
-    whole = pool.counts[name] * sum(pool.parts)
-    return -(-whole // (pool.size * pool.mix[name]))

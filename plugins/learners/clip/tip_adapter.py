@@ -45,6 +45,7 @@ class CacheLearner(PromptedLearner):
     )
 
     def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+        import numpy as np
         import torch
         from torch.nn import functional as F
 
@@ -54,8 +55,14 @@ class CacheLearner(PromptedLearner):
         keys = cache_keys(setting, pool, context, self.augment_epochs)
         values = F.one_hot(pool.all_labels, len(task.info.classes)).float().to(keys.device)
         keys, facts = self._tuned(setting, keys, values, task, context)
+        shots = len(keys) / len(task.info.classes)
+        held_out = few_validation(task.validation, self.validation, shots, context.torch_rng("validation"))
         with torch.no_grad():
-            choice = self._choose(setting, keys, values, task, context)
+            choice = Choice(self.alpha, self.beta, None)
+            if len(held_out):
+                features = setting.encode(held_out, "encoding validation images")
+                labels = torch.from_numpy(np.array(held_out.labels)).to(features.device)
+                choice = search(features, keys, values, setting.zero_shot(features), labels)
             parts = setting.test.split(rows_at_once(keys))
             answers = torch.cat([cache_logits(part @ keys.T, values, choice.beta) for part in parts])
             found = setting.zero_shot(setting.test) + choice.alpha * answers
@@ -70,20 +77,6 @@ class CacheLearner(PromptedLearner):
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return the keys ``(K, D)``, and what the outcome tells of their training: nothing where there is none."""
         return keys, {}
-
-    def _choose(
-        self, setting: Setting, keys: torch.Tensor, values: torch.Tensor, task: Task, context: Context
-    ) -> Choice:
-        import numpy as np
-        import torch
-
-        shots = len(keys) / len(task.info.classes)
-        held_out = few_validation(task.validation, self.validation, shots, context.torch_rng("validation"))
-        if not len(held_out):
-            return Choice(self.alpha, self.beta, None)
-        features = setting.encode(held_out, "encoding validation images")
-        labels = torch.from_numpy(np.array(held_out.labels)).to(features.device)
-        return search(features, keys, values, setting.zero_shot(features), labels)
 
 
 @dataclass(frozen=True)
@@ -130,7 +123,7 @@ class TipAdapterF(CacheLearner):
         import torch
         from torch.nn import functional as F
 
-        from .training import Pool, half_cosine, unit
+        from .training import Pool, half_cosine
 
         keys, pool = keys.clone().requires_grad_(), Pool(task, self.batch_size, context.seed)
         steps = self.epochs * -(-len(pool) // pool.size)
@@ -139,7 +132,7 @@ class TipAdapterF(CacheLearner):
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
-            features = unit(setting.encode_crops(pool.pixels(rows), (CROP, 1.0), rng))
+            features = F.normalize(setting.encode_crops(pool.pixels(rows), (CROP, 1.0), rng))
             logits = setting.zero_shot(features)
             logits = logits + self.alpha * cache_logits(features @ keys.T, values, self.beta)
             return F.cross_entropy(logits, labels.to(features.device))
@@ -245,8 +238,9 @@ def cache_keys(setting: Setting, pool: Pool, context: Context, augment_epochs: i
     A key is the mean embedding of an image over ``augment_epochs`` random crops, then normalised.
     """
     import torch
+    from torch.nn import functional as F
 
-    from .training import BATCH, unit
+    from .training import BATCH
 
     pieces = []
     for start in context.progress(range(0, len(pool), BATCH), label="encoding training images", unit="batch"):
@@ -254,4 +248,4 @@ def cache_keys(setting: Setting, pool: Pool, context: Context, augment_epochs: i
         rng = context.torch_rng("keys", start)
         crops = [setting.encode_crops(images, (CROP, 1.0), rng) for _ in range(augment_epochs)]
         pieces.append(torch.stack(crops).mean(dim=0))
-    return unit(torch.cat(pieces))
+    return F.normalize(torch.cat(pieces))

@@ -211,22 +211,12 @@ class Setting:
         """
         self._task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
         reported = {"template": self.template, "precision": self._context.precision, **details}
-        if self._trains and (absent := absent_classes(self._task, self._context, self.subject)):
+        sets = [images for images in (self._task.real, self._task.synthetic) if images is not None]
+        counts = np.sum([images.counts for images in sets], axis=0)
+        # A filter may leave a class out.
+        absent = [name for name, count in zip(self._task.info.classes, counts, strict=True) if not count]
+        if self._trains and absent:
+            shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+            self._context.log(f"{self.subject}: no training image of {shown}; only the prompts speak for them")
             reported["classes_without_images"] = absent
         return TrainResult(probabilities(logits), details=reported, **facts)
-
-
-def unit(rows: torch.Tensor) -> torch.Tensor:
-    """Return rows divided by their length; gradients pass."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
-
-
-def absent_classes(task: Task, context: Context, subject: str) -> list[str]:
-    """Return the classes of which no training image is there, and say so; a filter may leave a class out."""
-    labels = [images.labels for images in (task.real, task.synthetic) if images is not None]
-    there = set(np.concatenate(labels).tolist())
-    absent = [name for label, name in enumerate(task.info.classes) if label not in there]
-    if absent:
-        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        context.log(f"{subject}: no training image of {shown}; only the prompts speak for them")
-    return absent

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from benchbench.training.recipes import Recipe
 
-    from .weights import Checkpoint
 
 #: Peak learning rates by recipe and optimiser. The paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001
 #: for MedMNIST. The quick rates, one for all networks too, were chosen on a validation part of the digits, at 5 images
@@ -165,7 +164,14 @@ class TimmClassifier(Learner):
 
             wanted = ready.weights or hub_id(task.arch)
             start = describe(context.foundation(wanted), wanted, task.arch)
-            details["pretrained"] = _told(start, classes)
+            details["pretrained"] = {
+                "weights": start.name,
+                "architecture": start.architecture,
+                "licence": start.licence,
+                "head": f"new: the weights have {start.classes} classes, the dataset {classes}",
+                "mean": list(start.mean),
+                "std": list(start.std),
+            }
             # Weights expect images as they were trained on; whatever else reads the normalisation follows.
             task = replace(task, info=replace(task.info, mean=start.mean, std=start.std))
         elif task.arch in PAPER_ARCHITECTURES:
@@ -248,15 +254,3 @@ def _scratch_name(name: str, resolution: int, info: DatasetInfo) -> str:
             f"{lower}: cannot take images of {resolution} px; the smallest it takes is {RULES[lower].smallest} px"
         )
     return lower
-
-
-def _told(checkpoint: Checkpoint, classes: int) -> dict[str, Any]:
-    """Return what a reader of the number should know of the weights it started from."""
-    return {
-        "weights": checkpoint.name,
-        "architecture": checkpoint.architecture,
-        "licence": checkpoint.licence,
-        "head": f"new: the weights have {checkpoint.classes} classes, the dataset {classes}",
-        "mean": list(checkpoint.mean),
-        "std": list(checkpoint.std),
-    }

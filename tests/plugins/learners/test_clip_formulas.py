@@ -18,7 +18,7 @@ from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
 from benchbench_plugins.learners.clip import tip_adapter as adapter
-from benchbench_plugins.learners.clip.training import Pool, Setting, half_cosine, unit
+from benchbench_plugins.learners.clip.training import Pool, Setting, half_cosine
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def test_a_context_of_words_gives_the_prompt_of_these_words(clip_of, which):
     words = "a photo of the digit"
     vectors = prompts.first_context(clip, 4, words, torch.Generator().manual_seed(0))
     assert len(vectors) == len(clip._tokenize([words])[0].unique()) - (3 if which == "resnet" else 2)
-    learned = prompts.Prompts(clip, names, len(vectors))
-    rows = clip.text_features(learned.tokens, learned.embeddings(vectors))
+    tokens = prompts.prompt_tokens(clip, names, len(vectors))
+    rows = clip.text_features(tokens, prompts.with_context(clip.token_embeddings(tokens), vectors))
     expected = clip.encode_texts([f"{words} {name}." for name in names])
     assert (rows / rows.norm(dim=1, keepdim=True)).numpy() == pytest.approx(expected, abs=1e-6)
 
@@ -60,8 +60,9 @@ def test_a_context_of_words_gives_the_prompt_of_these_words(clip_of, which):
 def test_only_the_context_takes_a_gradient(clip_of, which):
     clip = clip_of(which)
     vectors = prompts.first_context(clip, 4, None, torch.Generator().manual_seed(0)).requires_grad_()
-    learned = prompts.Prompts(clip, ["zero", "one"], 4)
-    clip.text_features(learned.tokens, learned.embeddings(vectors)).square().sum().backward()
+    tokens = prompts.prompt_tokens(clip, ["zero", "one"], 4)
+    embeddings = prompts.with_context(clip.token_embeddings(tokens), vectors)
+    clip.text_features(tokens, embeddings).square().sum().backward()
     assert vectors.grad.shape == vectors.shape
     assert (vectors.grad.abs().sum(dim=1) > 0).all()
     assert clip.token_embedding.weight.grad is None
@@ -133,7 +134,7 @@ def test_keys_are_normalised_means_of_raw_embeddings(setting, tmp_path, monkeypa
 def test_the_search_finds_what_an_exhaustive_one_finds(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     features, keys, zero_shot = (torch.randn(*size, generator=rng) for size in ((30, 4), (8, 4), (30, 3)))
-    features, keys, zero_shot = unit(features), unit(keys), 2 * zero_shot
+    features, keys, zero_shot = F.normalize(features), F.normalize(keys), 2 * zero_shot
     values = F.one_hot(torch.arange(8) % 3).float()
     labels = torch.randint(0, 3, (30,), generator=rng)
     found = adapter.search(features, keys, values, zero_shot, labels)
