@@ -28,7 +28,7 @@ from ..plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, p
 from ..plugins.images import batches
 from .clip.layout import EXTRAS, clip_packages
 from .diffusion.layout import check_at_plan, check_scheduler, usual_side
-from .prompts import check_template, class_prompts
+from .prompts import Prompted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -98,15 +98,12 @@ class DiffusionGenerator(Generator):
 
 
 @dataclass(frozen=True)
-class TextToImageGenerator(DiffusionGenerator):
+class TextToImageGenerator(Prompted, DiffusionGenerator):
     """A generator that samples a text-to-image model from prompts, or from images and prompts.
 
     Guidance follows the diffusers convention, eps_u + g (eps_c - eps_u).
     """
 
-    template: str | None = param(
-        None, help="Prompt with one {} where the class name goes; none is the dataset's template."
-    )
     guidance_scale: float = param(
         2.0, low=0, paper=7.5, help="Guidance g in the diffusers convention; 1 or less switches guidance off."
     )
@@ -117,10 +114,6 @@ class TextToImageGenerator(DiffusionGenerator):
     sample_batch: int = param(
         50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
     )
-
-    def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a template without exactly one place for the class."""
-        check_template(self.template)
 
     def needs(self) -> Requirements:
         """Return the foundation, and at 128 px or more that a CPU would take long.
@@ -138,10 +131,6 @@ class TextToImageGenerator(DiffusionGenerator):
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
         return replace(super().resolve(info), template=self.template or info.prompt)
-
-    def prompts(self, info: DatasetInfo) -> tuple[str, ...]:
-        """Return one prompt for each class, in label order."""
-        return class_prompts(info, self.template)
 
     def open(self, context: Context) -> TextToImage:
         """Open the model for sampling; ``self`` has to be resolved.
@@ -216,17 +205,11 @@ class TextToImageGenerator(DiffusionGenerator):
 
 
 @dataclass(frozen=True)
-class ClipUser(Generator):
+class ClipUser(Prompted, Generator):
     """A generator that asks a CLIP by one prompt per class; a subclass declares which, as its parameter ``clip``."""
 
     #: The registered name, the start of messages; the class's name stands in for it.
     registered: ClassVar[str] = ""
-
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-
-    def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a template without exactly one place for the class."""
-        check_template(self.template)
 
     def needs(self) -> Requirements:
         """Return the CLIP and the package that opens it.

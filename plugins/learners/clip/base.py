@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.models.clip.layout import EXTRAS, check_text_lengths, clip_packages, local_layout
-from benchbench.models.prompts import check_template, class_prompts
+from benchbench.models.prompts import Prompted
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class ClipLearner(Learner):
         from .training import Setting
 
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            return self._trained(Setting(self, task, context), task, context)
+            return self._trained(Setting(self, task, context))
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         raise NotImplementedError
 
     def recipe(self, **realised: Any) -> dict[str, Any]:
@@ -72,14 +72,8 @@ class ClipLearner(Learner):
 
 
 @dataclass(frozen=True)
-class PromptedLearner(ClipLearner):
+class PromptedLearner(Prompted, ClipLearner):
     """A learner on a CLIP that asks it by one prompt per class."""
-
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` for a template without exactly one place for the class."""
-        check_template(self.template)
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Check that the prompts fit the CLIP, where that can be checked without opening it.
@@ -87,5 +81,5 @@ class PromptedLearner(ClipLearner):
         Raises:
             UsageError: a prompt is longer than the CLIP reads.
         """
-        check_text_lengths(self.clip, self.registered, class_prompts(info, self.template))
+        check_text_lengths(self.clip, self.registered, self.prompts(info))
         return self

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.models.clip.layout import check_text_lengths
-from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
+from benchbench.plugins import DatasetInfo, TrainResult, param
 
 from .base import ClipLearner
 
@@ -66,19 +66,20 @@ class CoOp(ClipLearner):
         check_text_lengths(self.clip, self.registered, [f"{start}{name}." for name in names], reserved)
         return self
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         import torch
         from torch.nn import functional as F
 
         from .training import Pool
 
-        clip, info = setting.clip, task.info
+        clip, task, context = setting.clip, setting.task, setting.context
+        names = task.info.prompt_names or task.info.classes
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
-        tokens = prompt_tokens(clip, info.prompt_names or info.classes, len(vectors))
+        tokens = prompt_tokens(clip, names, len(vectors))
         fixed = clip.token_embeddings(tokens)
         pool = Pool(task, self.batch_size, context.seed)
         steps_of_epoch = max(1, len(pool) // pool.size)
-        epochs = self.epochs or authors_epochs(len(pool), len(info.classes))
+        epochs = self.epochs or authors_epochs(len(pool), len(names))
         steps = min(epochs * steps_of_epoch, self.max_steps or epochs * steps_of_epoch)
         epochs = -(-steps // steps_of_epoch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchbench.plugins import Context, Task, TrainResult, param
+from benchbench.plugins import TrainResult, param
 
 from .base import PromptedLearner
 
@@ -57,18 +57,19 @@ class ClassifierTuning(PromptedLearner):
         others = ("batch_size_real", "learning_rate_synthetic")
         return {name: value for name, value in super().recipe(**realised).items() if name not in others}
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         import torch
         from torch.nn import functional as F
 
         from .training import Pool
 
+        task = setting.task
         ready = replace(
             self,
             batch_size=self.batch_size if task.synthetic is not None else self.batch_size_real,
             learning_rate=self.learning_rate if task.real is not None else self.learning_rate_synthetic,
         )
-        pool = Pool(task, ready.batch_size, context.seed)
+        pool = Pool(task, ready.batch_size, setting.context.seed)
         sets = pool.sets.items()
         features = torch.cat([setting.encode(images, f"encoding {name} images") for name, images in sets])
         is_real = torch.cat([torch.full((len(images),), name == "real") for name, images in sets])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from benchbench.plugins import Context, ImageSet, Task, TrainResult, param
+from benchbench.plugins import ImageSet, TrainResult, param
 
 from .base import PromptedLearner
 
@@ -44,17 +44,18 @@ class CacheLearner(PromptedLearner):
         help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
     )
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         import numpy as np
         import torch
         from torch.nn import functional as F
 
         from .training import BATCH, Pool
 
+        task, context = setting.task, setting.context
         pool = Pool(task, BATCH, context.seed)
-        keys = cache_keys(setting, pool, context, self.augment_epochs)
+        keys = cache_keys(setting, pool, self.augment_epochs)
         values = F.one_hot(pool.all_labels, len(task.info.classes)).float().to(keys.device)
-        keys, facts = self._tuned(setting, keys, values, task, context)
+        keys, facts = self._tuned(setting, keys, values)
         shots = len(keys) / len(task.info.classes)
         held_out = few_validation(task.validation, self.validation, shots, context.torch_rng("validation"))
         with torch.no_grad():
@@ -72,9 +73,7 @@ class CacheLearner(PromptedLearner):
             details["validation_accuracy"] = choice.accuracy
         return setting.outcome(found, details, **facts)
 
-    def _tuned(
-        self, setting: Setting, keys: torch.Tensor, values: torch.Tensor, task: Task, context: Context
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return the keys ``(K, D)``, and what the outcome tells of their training: nothing where there is none."""
         return keys, {}
 
@@ -116,16 +115,15 @@ class TipAdapterF(CacheLearner):
     learning_rate: float = param(1e-3, above=0.0, help="Learning rate of the first step.")
     weight_decay: float = param(0.01, low=0.0, help="Decoupled decay of the keys.")
 
-    def _tuned(
-        self, setting: Setting, keys: torch.Tensor, values: torch.Tensor, task: Task, context: Context
-    ) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Train the keys by cross-entropy at the initial alpha and beta (Zhang et al. 2022, section 3.2)."""
         import torch
         from torch.nn import functional as F
 
         from .training import Pool, half_cosine
 
-        keys, pool = keys.clone().requires_grad_(), Pool(task, self.batch_size, context.seed)
+        context = setting.context
+        keys, pool = keys.clone().requires_grad_(), Pool(setting.task, self.batch_size, context.seed)
         steps = self.epochs * -(-len(pool) // pool.size)
         steps = min(steps, self.max_steps or steps)
 
@@ -232,7 +230,7 @@ def few_validation(validation: ImageSet, which: str, shots: float, rng: torch.Ge
     return validation.subset(sorted(chosen))
 
 
-def cache_keys(setting: Setting, pool: Pool, context: Context, augment_epochs: int) -> torch.Tensor:
+def cache_keys(setting: Setting, pool: Pool, augment_epochs: int) -> torch.Tensor:
     """Return the keys of the training images, unit rows ``(K, D)`` (Zhang et al. 2022, section 3.1).
 
     A key is the mean embedding of an image over ``augment_epochs`` random crops, then normalised.
@@ -242,7 +240,7 @@ def cache_keys(setting: Setting, pool: Pool, context: Context, augment_epochs: i
 
     from .training import BATCH
 
-    pieces = []
+    pieces, context = [], setting.context
     for start in context.progress(range(0, len(pool), BATCH), label="encoding training images", unit="batch"):
         images = pool.pixels(torch.arange(start, min(start + BATCH, len(pool))))
         rng = context.torch_rng("keys", start)

@@ -86,6 +86,8 @@ class Setting:
     """One training's CLIP, its zero-shot head and its test images, encoded once.
 
     Attributes:
+        task: what is trained on.
+        context: of the training.
         clip: the opened model, frozen.
         subject: the start of messages: ``"coop:clip=glyph-clip"``.
         scale: what cosines are multiplied by: the model's own, which is 100 in OpenAI's.
@@ -106,7 +108,7 @@ class Setting:
             BenchError: its weights are damaged.
         """
         self.subject = f"{learner.registered}:clip={learner.clip}"
-        self._task, self._context, self._trains = task, context, learner.trains
+        self.task, self.context, self._trains = task, context, learner.trains
         self.clip = open_clip_model(
             context.foundation(learner.clip), self.subject, device=context.device, precision=context.precision
         )
@@ -120,9 +122,9 @@ class Setting:
     def encode(self, images: Images | ImageSet, label: str) -> torch.Tensor:
         """Return unit rows, float32 ``(N, D)`` on the device, in order and without augmentation."""
         rows = [torch.zeros((0, self.clip.width))]
-        for part in self._context.progress(list(batches(len(images), BATCH)), label=label, unit="batch"):
+        for part in self.context.progress(list(batches(len(images), BATCH)), label=label, unit="batch"):
             rows.append(torch.from_numpy(self.clip.encode_images(images.images[part.start : part.stop], batch=BATCH)))
-        return torch.cat(rows).to(self._context.device)
+        return torch.cat(rows).to(self.context.device)
 
     def encode_crops(self, images: NDArray[np.uint8], scale: tuple[float, float], rng: torch.Generator) -> torch.Tensor:
         """Return embeddings of random crops, mirrored or not where that keeps the class; not normalised.
@@ -135,12 +137,12 @@ class Setting:
         Returns:
             float32 ``(B, D)`` on the device, without a gradient.
         """
-        flip = self._task.info.flip_keeps_class
+        flip = self.task.info.flip_keeps_class
         rows = []
         for part in batches(len(images), BATCH):
             block = images[part.start : part.stop]
             pixels = random_crops(block, self.clip.preprocessing, scale=scale, flip=flip, rng=rng)
-            rows.append(self.clip.image_features(pixels.to(self._context.device)))
+            rows.append(self.clip.image_features(pixels.to(self.context.device)))
         return torch.cat(rows)
 
     def zero_shot(self, features: torch.Tensor) -> torch.Tensor:
@@ -176,8 +178,8 @@ class Setting:
         """
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         curve: list[tuple[int, float]] = []
-        total, every = torch.zeros((), device=self._context.device), -(-steps // _POINTS)
-        for step in self._context.resume(range(steps), *weights, optimizer, curve, total, label="training"):
+        total, every = torch.zeros((), device=self.context.device), -(-steps // _POINTS)
+        for step in self.context.resume(range(steps), *weights, optimizer, curve, total, label="training"):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
             optimizer.zero_grad(set_to_none=True)
@@ -209,14 +211,14 @@ class Setting:
             details: JSON that the learner reports about its training.
             facts: what :meth:`optimise` returned, if anything was trained.
         """
-        self._task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
-        reported = {"template": self.template, "precision": self._context.precision, **details}
-        sets = [images for images in (self._task.real, self._task.synthetic) if images is not None]
+        self.task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
+        reported = {"template": self.template, "precision": self.context.precision, **details}
+        sets = [images for images in (self.task.real, self.task.synthetic) if images is not None]
         counts = np.sum([images.counts for images in sets], axis=0)
         # A filter may leave a class out.
-        absent = [name for name, count in zip(self._task.info.classes, counts, strict=True) if not count]
+        absent = [name for name, count in zip(self.task.info.classes, counts, strict=True) if not count]
         if self._trains and absent:
             shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-            self._context.log(f"{self.subject}: no training image of {shown}; only the prompts speak for them")
+            self.context.log(f"{self.subject}: no training image of {shown}; only the prompts speak for them")
             reported["classes_without_images"] = absent
         return TrainResult(probabilities(logits), details=reported, **facts)
