@@ -138,9 +138,8 @@ class Batches:
         self.size = size
         #: Parts per group, one for each source.
         self.parts = tuple(mix) if len(sources) == 2 and mix is not None else (1,)
-        first = sources[0]
-        self._images = first.images.new_empty((size, *first.images.shape[1:]))
-        self._labels = first.labels.new_empty(size)
+        images = sources[0].images
+        self._images = images.new_empty((size, *images.shape[1:]))
 
     @property
     def mix(self) -> dict[str, int]:
@@ -160,7 +159,7 @@ class Batches:
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return batch number ``step``: uint8 ``(size, 3, R, R)`` and int64 ``(size,)`` on the device.
 
-        Both lie in buffers that the next batch overwrites.
+        The images lie in a buffer that the next batch overwrites.
         """
         order = self.order(step)
         return self.images(order, range(self.size)), self.labels(order)
@@ -186,12 +185,8 @@ class Batches:
         return out
 
     def labels(self, order: Order) -> torch.Tensor:
-        """Return the labels of a batch, int64 ``(size,)``, in a buffer that the next batch overwrites."""
-        begin = 0
-        for source, index in order:
-            _take(source.labels, index, self._labels[begin : begin + len(index)])
-            begin += len(index)
-        return self._labels
+        """Return the labels of a batch, int64 ``(size,)`` on the device."""
+        return torch.cat([source.labels[index] for source, index in order])
 
 
 def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:

@@ -178,8 +178,7 @@ def _here(model: str, subject: str) -> Path | None:
 
 def _reduction(vae: Mapping[str, Any]) -> int:
     """Return the image px per latent px of an autoencoder that was checked."""
-    stages: int = 2 ** (len(vae["block_out_channels"]) - 1)
-    return stages
+    return 1 << (len(vae["block_out_channels"]) - 1)
 
 
 def _check_weights(part: Path, name: str) -> None:
