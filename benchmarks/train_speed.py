@@ -195,7 +195,7 @@ def loader_row(side: int, batch: int, steps: int, pairs: int) -> dict[str, Any]:
         return ours.inputs(step, rng)[0]
 
     corners, mirrored = draws(batch, side // 8, 0)
-    order = ours.batches.sources[0]._stream.take(0, batch).numpy()
+    order = ours.batches.sources[0].order(0, batch).numpy()
     expected = cropped(train.images[order], corners, mirrored, side // 8, info)
     difference = float((load() - expected).abs().max())
     pil = endless(plain_loader(train.images, train.labels, info, side, batch, 0))
@@ -230,10 +230,10 @@ def training_agreement(arch: str, train: ImageSet, info: DatasetInfo, batch: int
     """Return relative differences of the mean loss of two steps on the same crops, one update in between."""
     side, recipe = info.resolution, make_recipe(batch)
     ours = {precision: Ours(arch, train, info, batch, precision) for precision in ("fp32", "bf16")}
-    stream = ours["fp32"].training.batches.sources[0]._stream
+    source = ours["fp32"].training.batches.sources[0]
     given = []
     for step in range(2):
-        index = stream.take(step * batch, batch).numpy()
+        index = source.order(step * batch, batch).numpy()
         pixels = cropped(train.images[index], *draws(batch, side // 8, step), side // 8, info)
         given.append((pixels, torch.from_numpy(train.labels[index])))
     authors = AuthorsLoop(our_model(arch, side), iter(given), recipe)

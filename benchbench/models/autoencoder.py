@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import BenchError
-from ..plugins.images import batches
 from .diffusion.layout import VAELayout, read_vae_layout
 from .opening import open_part
 
@@ -40,34 +39,9 @@ def signed(images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def vae_posterior(vae: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
-    with torch.inference_mode():
-        posterior = vae.encode(images).latent_dist
-        mean = (posterior.mean - _shift(vae)) * vae.config.scaling_factor
-        std = posterior.std * vae.config.scaling_factor
-    return mean.clone(), std.clone()
-
-
-def vae_decode(vae: Any, latents: torch.Tensor, name: str) -> torch.Tensor:
-    """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
-
-    Raises:
-        BenchError: a pixel is not finite, which as a byte would be black; starts with ``name``, the foundation.
-    """
-    with torch.inference_mode():
-        pixels = vae.decode(latents / vae.config.scaling_factor + _shift(vae)).sample
-        if not bool(torch.isfinite(pixels).all()):
-            raise BenchError(
-                f"{name}: made images that are not finite (NaN or infinite); its weights or the precision are at fault"
-            )
-        levels = (pixels.clamp(-1, 1) + 1) * 127.5
-        return levels.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
-
-
 @dataclass
 class Autoencoder:
-    """A frozen ``AutoencoderKL`` in fp32 on one device.
+    """A frozen ``AutoencoderKL`` in fp32 on one device, which takes :func:`at_once` images at a time.
 
     Attributes:
         layout: its shapes.
@@ -79,16 +53,44 @@ class Autoencoder:
     vae: Any
     device: torch.device
 
+    def posterior(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
+        with torch.inference_mode():
+            found = [self.vae.encode(part).latent_dist for part in images.split(at_once(images.shape[2]))]
+            mean = (torch.cat([each.mean for each in found]) - self._shift) * self.vae.config.scaling_factor
+            std = torch.cat([each.std for each in found]) * self.vae.config.scaling_factor
+        return mean.clone(), std.clone()
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
+
+        Raises:
+            BenchError: a pixel is not finite, which as a byte would be black.
+        """
+        made = []
+        with torch.inference_mode():
+            for part in latents.split(at_once(latents.shape[2] * self.layout.vae_factor)):
+                pixels = self.vae.decode(part / self.vae.config.scaling_factor + self._shift).sample
+                if not bool(torch.isfinite(pixels).all()):
+                    raise BenchError(
+                        f"{self.layout.name}: made images that are not finite (NaN or infinite); "
+                        "its weights or the precision are at fault"
+                    )
+                levels = (pixels.clamp(-1, 1) + 1) * 127.5
+                made.append(levels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu())
+        return torch.cat(made).contiguous()
+
     def autoencode(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return uint8 ``(N, S, S, 3)`` encoded and decoded, by the posterior's mode: nothing random.
 
         ``S`` is a multiple of ``layout.vae_factor``.
         """
-        made = []
-        for part in batches(len(images), at_once(images.shape[1])):
-            mean, _ = vae_posterior(self.vae, signed(np.ascontiguousarray(images[part.start : part.stop]), self.device))
-            made.append(vae_decode(self.vae, mean, self.layout.name).numpy())
-        return np.concatenate(made)
+        mean, _ = self.posterior(signed(images, self.device))
+        return self.decode(mean).numpy()
+
+    @property
+    def _shift(self) -> float:
+        return getattr(self.vae.config, "shift_factor", None) or 0.0
 
 
 def open_autoencoder(folder: Path, name: str, *, device: str) -> Autoencoder:
@@ -105,7 +107,3 @@ def open_autoencoder(folder: Path, name: str, *, device: str) -> Autoencoder:
     vae = open_part(AutoencoderKL.from_pretrained, folder, part, name, torch_dtype=torch.float32)
     place = torch.device(device)
     return Autoencoder(layout, frozen(vae, place), place)
-
-
-def _shift(vae: Any) -> float:
-    return getattr(vae.config, "shift_factor", None) or 0.0

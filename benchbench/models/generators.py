@@ -26,6 +26,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 from ..plugins.images import batches
+from .clip.layout import EXTRAS, clip_packages
+from .diffusion.layout import check_at_plan, check_scheduler, usual_side
+from .prompts import Prompted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -72,8 +75,6 @@ class DiffusionGenerator(Generator):
         Raises:
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
-        from .diffusion.layout import check_at_plan
-
         model, resolution = self.model_and_side(info)
         check_at_plan(model, resolution, self.subject(), text=self.reads_text())
         return replace(self, model=model, resolution=resolution)
@@ -92,22 +93,17 @@ class DiffusionGenerator(Generator):
 
         The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
         """
-        from .diffusion.layout import usual_side
-
         model = self.model or info.foundation
         return model, self.resolution or usual_side(model, info.generate_resolution)
 
 
 @dataclass(frozen=True)
-class TextToImageGenerator(DiffusionGenerator):
+class TextToImageGenerator(Prompted, DiffusionGenerator):
     """A generator that samples a text-to-image model from prompts, or from images and prompts.
 
     Guidance follows the diffusers convention, eps_u + g (eps_c - eps_u).
     """
 
-    template: str | None = param(
-        None, help="Prompt with one {} where the class name goes; none is the dataset's template."
-    )
     guidance_scale: float = param(
         2.0, low=0, paper=7.5, help="Guidance g in the diffusers convention; 1 or less switches guidance off."
     )
@@ -119,20 +115,12 @@ class TextToImageGenerator(DiffusionGenerator):
         50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
     )
 
-    def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a template without exactly one place for the class."""
-        from .prompts import check_template
-
-        check_template(self.template)
-
     def needs(self) -> Requirements:
         """Return the foundation, and at 128 px or more that a CPU would take long.
 
         Raises:
             UsageError: ``scheduler`` is no diffusers scheduler that can sample here.
         """
-        from .diffusion.layout import check_scheduler
-
         check_scheduler(self.scheduler, self.subject())
         return super().needs()
 
@@ -143,12 +131,6 @@ class TextToImageGenerator(DiffusionGenerator):
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
         return replace(super().resolve(info), template=self.template or info.prompt)
-
-    def prompts(self, info: DatasetInfo) -> tuple[str, ...]:
-        """Return one prompt for each class, in label order."""
-        from .prompts import class_prompts
-
-        return class_prompts(info, self.template)
 
     def open(self, context: Context) -> TextToImage:
         """Open the model for sampling; ``self`` has to be resolved.
@@ -223,19 +205,11 @@ class TextToImageGenerator(DiffusionGenerator):
 
 
 @dataclass(frozen=True)
-class ClipUser(Generator):
+class ClipUser(Prompted, Generator):
     """A generator that asks a CLIP by one prompt per class; a subclass declares which, as its parameter ``clip``."""
 
     #: The registered name, the start of messages; the class's name stands in for it.
     registered: ClassVar[str] = ""
-
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-
-    def __post_init__(self) -> None:
-        """Raise ``ValueError`` for a template without exactly one place for the class."""
-        from .prompts import check_template
-
-        check_template(self.template)
 
     def needs(self) -> Requirements:
         """Return the CLIP and the package that opens it.
@@ -243,8 +217,6 @@ class ClipUser(Generator):
         Raises:
             UsageError: the CLIP is on this machine and is none.
         """
-        from .clip.layout import EXTRAS, clip_packages
-
         clip = str(getattr(self, "clip"))  # noqa: B009 - a subclass's field
         packages = clip_packages(clip, self.registered or type(self).__name__)
         return Requirements(packages=packages, foundations=(clip,), extras=EXTRAS)

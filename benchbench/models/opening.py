@@ -134,6 +134,16 @@ def quiet(name: str, part: str, weights: Iterable[Path] = ()) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def local_folder(name: str) -> Path | None:
+    """Return the folder of a model, ``None`` where it is not on this machine: the preflight fetches it, or says so."""
+    from ..plugins.locate import locate
+
+    try:
+        return locate(name).folder
+    except UsageError:
+        return None
+
+
 def read_configuration(folder: Path, name: str, part: str, expected: str) -> dict[str, Any]:
     """Return the JSON object in ``folder / part``.
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from ..plugins import DatasetInfo
+from dataclasses import dataclass
+
+from ..plugins import DatasetInfo, param
 
 
-def check_template(template: str | None) -> None:
-    """Raise ``ValueError``, as a parameter's check does, unless there is exactly one ``{}`` and no other brace."""
-    if template is not None and (template.count("{}") != 1 or set("{}") & set(template.replace("{}", ""))):
-        raise ValueError(f"template={template}: must have exactly one {{}}, where the class name goes")
+@dataclass(frozen=True)
+class Prompted:
+    """A plugin that asks for each class by a prompt; extend it before the class of the plugin's kind."""
+
+    template: str | None = param(
+        None, help="Prompt with one {} where the class name goes; none is the dataset's template."
+    )
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError``, as a parameter's check does, unless there is exactly one ``{}`` and no other brace."""
+        given = self.template
+        if given is not None and (given.count("{}") != 1 or set("{}") & set(given.replace("{}", ""))):
+            raise ValueError(f"template={given}: must have exactly one {{}}, where the class name goes")
+
+    def prompts(self, info: DatasetInfo) -> tuple[str, ...]:
+        """Return one prompt for each class, in label order."""
+        return class_prompts(info, self.template)
 
 
 def class_prompts(info: DatasetInfo, template: str | None = None) -> tuple[str, ...]:

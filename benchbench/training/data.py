@@ -51,38 +51,6 @@ def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
     return out
 
 
-class OrderStream:
-    """An endless sequence of indices: one permutation after the other, so that every batch is full."""
-
-    def __init__(self, count: int, *seed: object, device: str | torch.device = "cpu") -> None:
-        """Shuffle ``range(count)``; ``seed`` decides every permutation, the same on each ``device``."""
-        if count < 1:
-            raise ValueError("a training set needs at least one image")
-        self.count = count
-        self.seed = seed
-        self.device = device
-        self._epochs: dict[int, torch.Tensor] = {}
-
-    def take(self, position: int, size: int) -> torch.Tensor:
-        """Return the ``size`` indices from ``position`` on, int64 ``(size,)`` on the device; not to be written to."""
-        pieces, end = [], position + size
-        while position < end:
-            epoch, offset = divmod(position, self.count)
-            stop = min(self.count, offset + end - position)
-            pieces.append(self._permutation(epoch)[offset:stop])
-            position += stop - offset
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64, device=self.device)
-
-    def _permutation(self, epoch: int) -> torch.Tensor:
-        if epoch not in self._epochs:
-            rng = torch.Generator().manual_seed(derive_seed(*self.seed, epoch))
-            order = torch.randperm(self.count, generator=rng)
-            self._epochs = {epoch: order.to(self.device)}  # one epoch in memory, moved once and not per batch
-        return self._epochs[epoch]
-
-
 class Source:
     """One pool of training images, real or generated, that batches draw a fixed share from.
 
@@ -95,6 +63,8 @@ class Source:
     """
 
     def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+        if not len(labels):
+            raise ValueError("a training set needs at least one image")
         self.name = name
         self.images = images
         self.labels = labels
@@ -102,11 +72,30 @@ class Source:
         self.rounds = 0
         self._seed = seed
         self._base = 0
-        self._stream = self._order()
+        self._epochs: dict[int, torch.Tensor] = {}
 
     def order(self, position: int, count: int) -> torch.Tensor:
-        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device."""
-        return self._stream.take(position - self._base, count)
+        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device.
+
+        One permutation follows the other, so that every batch is full. Not to be written to.
+        """
+        position -= self._base
+        pieces, end = [], position + count
+        while position < end:
+            epoch, offset = divmod(position, len(self.labels))
+            stop = min(len(self.labels), offset + end - position)
+            pieces.append(self._permutation(epoch)[offset:stop])
+            position += stop - offset
+        if len(pieces) == 1:
+            return pieces[0]
+        return torch.cat(pieces) if pieces else self.labels[:0]
+
+    def _permutation(self, epoch: int) -> torch.Tensor:
+        if epoch not in self._epochs:
+            seed = derive_seed(self._seed, "order", self.name, self.rounds, epoch)
+            order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
+            self._epochs = {epoch: order.to(self.labels.device)}  # one epoch in memory, moved once and not per batch
+        return self._epochs[epoch]
 
     def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
         """Append images; from ``position`` on, fresh permutations cover the whole set."""
@@ -114,10 +103,7 @@ class Source:
         self.labels = torch.cat([self.labels, labels.to(self.labels)])
         self.rounds = rounds
         self._base = position
-        self._stream = self._order()
-
-    def _order(self) -> OrderStream:
-        return OrderStream(len(self.labels), self._seed, "order", self.name, self.rounds, device=self.labels.device)
+        self._epochs = {}
 
     def state(self) -> dict[str, object]:
         """Return what was grown, as tensors and numbers."""
@@ -152,19 +138,18 @@ class Batches:
         self.size = size
         #: Parts per group, one for each source.
         self.parts = tuple(mix) if len(sources) == 2 and mix is not None else (1,)
-        first = sources[0]
-        self._images = first.images.new_empty((size, *first.images.shape[1:]))
-        self._labels = first.labels.new_empty(size)
+        images = sources[0].images
+        self._images = images.new_empty((size, *images.shape[1:]))
 
     @property
-    def shape(self) -> torch.Size:
-        """Of a batch's images, ``(size, 3, R, R)``."""
-        return self._images.shape
+    def mix(self) -> dict[str, int]:
+        """The parts of each source in a batch, as ``--mix`` gives them."""
+        return dict(zip((source.name for source in self.sources), self.parts, strict=True))
 
     @property
-    def device(self) -> str:
-        """Where the images live, such as ``"cpu"`` or ``"cuda:0"``."""
-        return str(self._images.device)
+    def counts(self) -> dict[str, int]:
+        """How many training images each source has."""
+        return {source.name: len(source.labels) for source in self.sources}
 
     def position(self, which: int, step: int) -> int:
         """Return how many images of source ``which`` the first ``step`` batches hold."""
@@ -174,7 +159,7 @@ class Batches:
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return batch number ``step``: uint8 ``(size, 3, R, R)`` and int64 ``(size,)`` on the device.
 
-        Both lie in buffers that the next batch overwrites.
+        The images lie in a buffer that the next batch overwrites.
         """
         order = self.order(step)
         return self.images(order, range(self.size)), self.labels(order)
@@ -200,12 +185,8 @@ class Batches:
         return out
 
     def labels(self, order: Order) -> torch.Tensor:
-        """Return the labels of a batch, int64 ``(size,)``, in a buffer that the next batch overwrites."""
-        begin = 0
-        for source, index in order:
-            _take(source.labels, index, self._labels[begin : begin + len(index)])
-            begin += len(index)
-        return self._labels
+        """Return the labels of a batch, int64 ``(size,)`` on the device."""
+        return torch.cat([source.labels[index] for source, index in order])
 
 
 def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:
@@ -214,6 +195,15 @@ def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:
         np.take(store.numpy(), index.numpy(), axis=0, out=out.numpy(), mode="clip")
     else:
         torch.index_select(store, 0, index, out=out)
+
+
+def training_sets(task: Task) -> dict[str, ImageSet]:
+    """Return the images to train on, under ``"real"`` and ``"synthetic"``; with both, a part of 0 leaves one out."""
+    sets = {"real": task.real, "synthetic": task.synthetic}
+    there = {name: images for name, images in sets.items() if images is not None}
+    if len(there) == 2 and task.mix is not None:
+        return {name: there[name] for name, part in zip(there, task.mix, strict=True) if part}
+    return there
 
 
 def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:
@@ -227,15 +217,8 @@ def make_batches(task: Task, resolution: int, size: int, seed: int, device: str)
         seed: decides the order; derive it from the training seed alone.
         device: where the uint8 images live.
     """
-    both = task.real is not None and task.synthetic is not None
-    mix = task.mix if both else None
     sources = []
-    for which, (name, images) in enumerate((("real", task.real), ("synthetic", task.synthetic))):
-        if images is not None and not (mix is not None and mix[which] == 0):
-            sources.append(_source(name, images, resolution, seed, device))
-    return Batches(sources, size, mix)
-
-
-def _source(name: str, images: ImageSet, resolution: int, seed: int, device: str) -> Source:
-    labels = torch.from_numpy(np.array(images.labels))
-    return Source(name, resized(images.images, resolution).to(device), labels.to(device), seed)
+    for name, images in training_sets(task).items():
+        labels = torch.from_numpy(np.array(images.labels))
+        sources.append(Source(name, resized(images.images, resolution).to(device), labels.to(device), seed))
+    return Batches(sources, size, task.mix)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..plugins.images import batches
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -79,10 +77,10 @@ def logits_of(
     found = []
     normalise = Normalise(info, images.device.type)  # its buffer is an inference tensor: never shared with training
     with torch.inference_mode(), autocast:
-        for part in batches(len(images), scoring_batch(images.shape[-1], images.device.type)):
-            found.append(model(normalise(images[part.start : part.stop])).float())
+        for part in images.split(scoring_batch(images.shape[-1], images.device.type)):
+            found.append(model(normalise(part)).float())
     model.train(training)
-    return torch.cat(found) if found else torch.zeros((0, len(info.classes)), device=images.device)
+    return torch.cat(found)
 
 
 def probabilities(logits: torch.Tensor) -> NDArray[np.float32]:

@@ -39,8 +39,8 @@ class Inputs:
         self.batches = batches
         self.augmentations = tuple(augmentations)
         self.info = info
-        self.shape = batches.shape
-        device = batches.device
+        images = batches.sources[0].images
+        self.shape, device = torch.Size((batches.size, *images.shape[1:])), str(images.device)
         self.normalise = Normalise(info, device)
         #: Images per part.
         self.part = self.shape[0]

@@ -19,9 +19,9 @@ import torch
 from torch.nn import functional as F
 
 from ..errors import BenchError
+from ..files import atomic_file
 from ..plugins import Task, TrainResult
 from ..plugins.context import Context, derive_seed
-from . import checkpoint
 from .data import Batches, Source, make_batches, resized
 from .evaluate import logits_of, probabilities
 from .inputs import Inputs
@@ -37,8 +37,6 @@ def train_classifier(
     context: Context,
     recipe: Recipe,
     resolution: int,
-    *,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainResult:
     """Train a classifier on a task and classify every test image after the last step.
 
@@ -50,7 +48,6 @@ def train_classifier(
         context: seed, device, precision and the folder for checkpoints.
         recipe: how to train.
         resolution: side in px at which images are trained on and scored.
-        checkpoint_seconds: time between two checkpoints.
 
     Raises:
         BenchError: the loss is no longer finite.
@@ -63,11 +60,11 @@ def train_classifier(
         label = f"training {task.arch or 'classifier'}"
         for step in context.progress(range(training.step, recipe.steps), label=label, unit="step"):
             training.advance(step)
-            if time.monotonic() - saved >= checkpoint_seconds and training.step < recipe.steps:
+            if time.monotonic() - saved >= CHECKPOINT_SECONDS and training.step < recipe.steps:
                 training.save()
                 saved = time.monotonic()
         outcome = training.finish()
-        checkpoint.clear(context.scratch)
+        training.checkpoint.unlink(missing_ok=True)
     return outcome
 
 
@@ -85,6 +82,7 @@ class Training:
         self.task, self.context, self.recipe = task, context, recipe
         self.resolution = resolution
         self.device = context.device
+        self.checkpoint = context.scratch / "training.pt"
         self.batches: Batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device)
         self.test = resized(task.test.images, resolution).to(self.device)
         torch.manual_seed(derive_seed(context.seed, "initialisation"))
@@ -145,17 +143,18 @@ class Training:
             "recipe": dataclasses.asdict(self.recipe),
             "resolution": self.resolution,
             "precision": self.context.precision,
-            "mix": dict(zip((source.name for source in sources), self.batches.parts, strict=True)),
-            "training_images": {source.name: len(source.labels) for source in sources},
+            "mix": self.batches.mix,
+            "training_images": self.batches.counts,
         }
         if any(source.rounds for source in sources):
             details["grown"] = {source.name: len(source.labels) - source.original for source in sources}
         return details
 
     def save(self) -> None:
-        """Leave a checkpoint in the scratch folder."""
+        """Leave a checkpoint in the scratch folder: a kill meanwhile leaves the one before or this one."""
         self._settle()
         state = {
+            "identity": self._identity(),
             "step": self.step,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -165,12 +164,17 @@ class Training:
             "loss_steps": self.loss_steps,
             "sources": [source.state() for source in self.batches.sources],
         }
-        checkpoint.save(self.context.scratch, self._identity(), state)
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(self.checkpoint) as stream:
+            torch.save(state, stream)
 
     def resume(self) -> None:
         """Continue from the checkpoint in the scratch folder, if there is one of this training."""
-        state = checkpoint.load(self.context.scratch, self._identity(), self.device)
-        if state is None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except Exception:  # there is none, or it is damaged, which costs its steps and not the run
+            return
+        if state["identity"] != self._identity():
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

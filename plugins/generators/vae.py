@@ -54,10 +54,10 @@ class VAE(DiffusionGenerator):
         Raises:
             UsageError: ``model`` is on this machine and has no autoencoder, or not for this resolution.
         """
-        from benchbench.models.diffusion.layout import check_vae_at_plan
+        from benchbench.models.diffusion.layout import check_at_plan
 
         model, resolution = self.model_and_side(info)
-        check_vae_at_plan(model, resolution, "vae")
+        check_at_plan(model, resolution, "vae", vae_only=True)
         return replace(self, model=model, resolution=resolution)
 
     def output_count(self, train_count: int, asked: int | None, default: int) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import tiny_set, tiny_task
 
-from benchbench.training.data import Batches, OrderStream, Source, make_batches, resized
+from benchbench.training.data import Batches, Source, make_batches, resized
 
 
 def test_native_size_is_a_copy_in_another_layout():
@@ -43,29 +43,30 @@ def test_chunks_do_not_show(monkeypatch):
     assert torch.equal(resized(images, 8), whole)
 
 
+def source(name: str, count: int, value: int = 0, seed: int = 0) -> Source:
+    return Source(
+        name, torch.full((count, 3, 4, 4), value, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64), seed
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 23), st.lists(st.integers(0, 40), min_size=1, max_size=8))
 def test_order_is_permutation_after_permutation_however_it_is_cut(count, sizes):
-    stream, position, taken = OrderStream(count, 1), 0, []
+    pool, position, taken = source("real", count), 0, []
     for size in sizes:
-        taken += stream.take(position, size).tolist()
+        taken += pool.order(position, size).tolist()
         position += size
-    assert taken == OrderStream(count, 1).take(0, position).tolist()
+    assert taken == source("real", count).order(0, position).tolist()
     for epoch in range(position // count):
         assert sorted(taken[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
 def test_order_depends_on_seed_alone():
-    assert not torch.equal(OrderStream(50, 1).take(0, 50), OrderStream(50, 2).take(0, 50))
+    one, two = (source("real", 50, seed=seed).order(0, 50) for seed in (1, 2))
+    assert not torch.equal(one, two)
     first = make_batches(tiny_task(), 8, 10, seed=3, device="cpu").batch(4)
     again = make_batches(tiny_task(synthetic=True, mix=(1, 1)), 8, 20, seed=3, device="cpu").batch(4)
     assert torch.equal(first[0], again[0][:10])  # the real half is the same images in the same order
-
-
-def source(name: str, count: int, value: int) -> Source:
-    return Source(
-        name, torch.full((count, 3, 4, 4), value, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64), 0
-    )
 
 
 @settings(max_examples=60, deadline=None)

@@ -319,8 +319,9 @@ def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at,
         advance(self, step)
 
     monkeypatch.setattr(Training, "advance", until_killed)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KilledError):
-        train_classifier(TinyNet, task(), context, recipe, 8, checkpoint_seconds=0.0)
+        train_classifier(TinyNet, task(), context, recipe, 8)
     monkeypatch.undo()
 
     events, made = [], []
@@ -358,7 +359,7 @@ def test_checkpoint_of_another_training_or_a_damaged_one_is_ignored(tmp_path):
 
 
 def test_a_short_training_never_writes_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.checkpoint, "save", lambda *_: pytest.fail("wrote a checkpoint"))
+    monkeypatch.setattr(Training, "save", lambda *_: pytest.fail("wrote a checkpoint"))
     weights(tiny_task(), tmp_path, tiny_recipe())
 
 

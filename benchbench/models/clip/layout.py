@@ -5,26 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError
 from ...files import cache_root
 from ...keys.content import content_hash
-from ..opening import read_configuration
+from ..opening import local_folder, read_configuration
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 OPEN_CLIP_CONFIG = "open_clip_config.json"
-#: In the order of preference.
-OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
+#: The files of each library that may hold the weights, in the order of preference.
+_WEIGHTS = {
+    "transformers": ("model.safetensors",),
+    "open_clip": ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors"),
+}
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # As Pillow numbers its filters.
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 _EXPECTED = "expected the folder of a transformers CLIPModel, or one with open_clip_config.json"
+_read = partial(read_configuration, expected=_EXPECTED)
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,10 @@ def check_clip(folder: Path, name: str) -> ClipLayout:
     """
     if not folder.is_dir():
         raise UsageError(f"{name}: a file; {_EXPECTED}")
-    if (folder / OPEN_CLIP_CONFIG).is_file():
-        return _open_clip_layout(folder, name)
-    return _transformers_layout(folder, name)
+    is_open_clip = (folder / OPEN_CLIP_CONFIG).is_file()
+    layout = _open_clip_layout(folder, name) if is_open_clip else _transformers_layout(folder, name)
+    weight_files(layout)
+    return layout
 
 
 def clip_identity(folder: Path) -> str:
@@ -119,11 +125,7 @@ def weight_files(layout: ClipLayout) -> list[Path]:
     Raises:
         UsageError: there are none, or only pickled ones.
     """
-    folder, name = layout.folder, layout.name
-    return _weights(folder, name, OPEN_CLIP_WEIGHTS if layout.library == "open_clip" else ("model.safetensors",))
-
-
-def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
+    folder, name, names = layout.folder, layout.name, _WEIGHTS[layout.library]
     for item in names:
         if (folder / item).is_file():
             return [folder / item]
@@ -135,10 +137,6 @@ def _weights(folder: Path, name: str, names: Sequence[str]) -> list[Path]:
     raise UsageError(f"{name}: the folder has no {names[0]}{remedy}")
 
 
-def _read(folder: Path, name: str, part: str) -> dict[str, Any]:
-    return read_configuration(folder, name, part, _EXPECTED)
-
-
 def _transformers_layout(folder: Path, name: str) -> ClipLayout:
     config = _read(folder, name, "config.json")
     kind = config.get("model_type")
@@ -147,7 +145,6 @@ def _transformers_layout(folder: Path, name: str) -> ClipLayout:
         raise UsageError(f"{name}: config.json is that of {what or 'no known model'}, not of a CLIPModel; {_EXPECTED}")
     if not ((folder / "tokenizer.json").is_file() or all((folder / i).is_file() for i in ("vocab.json", "merges.txt"))):
         raise UsageError(f"{name}: no tokenizer in the folder (tokenizer.json, or vocab.json and merges.txt)")
-    _weights(folder, name, ("model.safetensors",))
     # What a configuration leaves out has the value of OpenAI's ViT-B/32.
     text, vision = config.get("text_config") or {}, config.get("vision_config") or {}
     resolution = _number(vision.get("image_size", 224), name, "config.json: image_size")
@@ -214,7 +211,6 @@ def _open_clip_layout(folder: Path, name: str) -> ClipLayout:
             f"{name}: {OPEN_CLIP_CONFIG} describes a model with {foreign[0] if foreign else 'multimodal_cfg'}; "
             "only CLIPs with open_clip's own text tower are supported"
         )
-    _weights(folder, name, OPEN_CLIP_WEIGHTS)
     resolution = _square(config["vision_cfg"].get("image_size", 224), name, f"{OPEN_CLIP_CONFIG}: image_size")
     return ClipLayout(
         name=name,
@@ -300,32 +296,36 @@ def local_layout(name: str, subject: str) -> ClipLayout | None:
     Raises:
         UsageError: it is on this machine and is no CLIP.
     """
-    from ...plugins.locate import locate
-
-    try:
-        folder = locate(name).folder
-    except UsageError:
-        return None
-    return check_clip(folder, f"{subject}:clip={name}")
+    folder = local_folder(name)
+    return check_clip(folder, f"{subject}:clip={name}") if folder else None
 
 
-def check_text_lengths(layout: ClipLayout, texts: Sequence[str], reserved: int = 0) -> None:
-    """Refuse texts that would be cut, where the folder's ``tokenizer.json`` can count tokens without the model.
+def check_text_lengths(name: str, subject: str, texts: Sequence[str], reserved: int = 0) -> None:
+    """Refuse texts that a CLIP would cut, where a ``tokenizer.json`` on this machine can count tokens without it.
 
     Args:
-        layout: the CLIP.
+        name: an embedded name, a folder or a hub id.
+        subject: the plugin that asks, the start of the message.
         texts: as they are tokenized.
         reserved: further tokens that each needs.
 
     Raises:
-        UsageError: a text is too long; the first one is named.
+        UsageError: a text is too long, the first one is named; or the model is no CLIP.
     """
-    file = layout.folder / "tokenizer.json"
-    if layout.library != "transformers" or not file.is_file():
+    layout = local_layout(name, subject)
+    if not layout or layout.library != "transformers" or not (layout.folder / "tokenizer.json").is_file():
         return
-    lengths = _lengths(file, texts)
-    if lengths is not None:
-        refuse_long_texts(layout.name, layout.positions, texts, lengths, reserved)
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(layout.folder / "tokenizer.json"))
+    except Exception:  # a damaged tokenizer is reported when it is opened
+        return
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # With the two markers.
+    lengths = [len(tokenizer.encode(text, add_special_tokens=False)) + 2 for text in texts]
+    refuse_long_texts(layout.name, layout.positions, texts, lengths, reserved)
 
 
 def refuse_long_texts(name: str, positions: int, texts: Sequence[str], lengths: Sequence[int], reserved: int) -> None:
@@ -337,16 +337,3 @@ def refuse_long_texts(name: str, positions: int, texts: Sequence[str], lengths: 
             raise UsageError(
                 f"{name}: '{text}' takes {length} tokens{more}, the model reads {positions}; give {remedy}"
             )
-
-
-def _lengths(file: Path, texts: Sequence[str]) -> list[int] | None:
-    """Return the tokens of each text with its two markers, ``None`` where the file says nothing about it."""
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception:  # a damaged tokenizer is reported when it is opened
-        return None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return [len(tokenizer.encode(text, add_special_tokens=False)) + 2 for text in texts]

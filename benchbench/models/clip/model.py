@@ -2,21 +2,21 @@
 
 Two formats: the folder of a transformers ``CLIPModel``, which has a vision transformer, and that of open_clip,
 in which OpenAI's ResNets are published. The latter needs the extra ``openclip``. Weights are read from
-safetensors only, never from a pickle. Whichever library opens them, :class:`Towers` are used the same way.
+safetensors only, never from a pickle. Whichever library opens them, :class:`Clip` is used the same way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from ...errors import BenchError, MissingError
+from ...plugins.images import batches
 from ..opening import quiet, unread
 from .layout import ClipLayout, check_clip, refuse_long_texts, weight_files
 from .pixels import preprocess
@@ -28,7 +28,7 @@ _TEXT_BATCH = 64
 
 
 class Clip:
-    """A CLIP that is ready to encode; see :func:`open_clip_model`.
+    """A CLIP that is ready to encode; see :func:`open_clip_model`. No weight takes a gradient; those of inputs pass.
 
     Attributes:
         name: the foundation as the user named it.
@@ -38,21 +38,25 @@ class Clip:
         logit_scale: what cosines are multiplied by before a softmax; 100 in OpenAI's models.
         preprocessing: what images are brought to.
         device: where the towers lie.
+        token_embedding: the first layer of the text tower, ids to rows; positions are added after it.
     """
 
-    def __init__(self, layout: ClipLayout, towers: Towers, device: str, precision: str) -> None:
-        """Take the parts that :func:`open_clip_model` opened.
+    token_embedding: torch.nn.Module
+    # What the class of a format brings. Pixels (N, 3, S, S) and token ids (N, positions) to embeddings (N, width), not
+    # normalised; texts to ids, where one that is too long is cut before its end marker, and to their numbers of
+    # tokens with the two markers, uncut.
+    _image_tower: Callable[[torch.Tensor], torch.Tensor]
+    _text_tower: Callable[[torch.Tensor], torch.Tensor]
+    _tokenize: Callable[[list[str]], torch.Tensor]
+    _count: Callable[[list[str]], list[int]]
 
-        Args:
-            layout: the facts about the folder.
-            towers: what encodes.
-            device: where the towers lie.
-            precision: ``"fp32"`` or ``"bf16"``.
-        """
+    def __init__(self, layout: ClipLayout, model: Any, device: str, precision: str) -> None:
+        """Take a network that was opened, in fp32 whatever its weights are stored in."""
         self.name, self.width, self.resolution = layout.name, layout.width, layout.resolution
-        self.positions, self.logit_scale = layout.positions, towers.logit_scale
-        self.preprocessing, self.device = layout.preprocessing, device
-        self._towers, self._precision = towers, precision
+        self.positions, self.preprocessing = layout.positions, layout.preprocessing
+        self.device, self._precision = device, precision
+        self._model = model.float().to(device).eval().requires_grad_(False)
+        self.logit_scale = float(model.logit_scale.exp())
 
     def encode_images(self, images: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
         """Return unit rows, float32 ``(N, width)``.
@@ -64,8 +68,8 @@ class Clip:
         Raises:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
-        pieces = (images[rows] for rows in _slices(len(images), batch))
-        return self._encode(self._towers.image, (preprocess(piece, self.preprocessing) for piece in pieces))
+        pieces = (images[part.start : part.stop] for part in batches(len(images), batch))
+        return self._encode(self._image_tower, (preprocess(piece, self.preprocessing) for piece in pieces))
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows, float32 ``(N, width)``; a text that is too long is cut before the end marker.
@@ -73,10 +77,8 @@ class Clip:
         Raises:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
-        listed = list(texts)
-        return self._encode(
-            self._towers.text, (self._towers.tokenize(listed[rows]) for rows in _slices(len(listed), _TEXT_BATCH))
-        )
+        pieces = (list(texts[part.start : part.stop]) for part in batches(len(texts), _TEXT_BATCH))
+        return self._encode(self._text_tower, (self._tokenize(piece) for piece in pieces))
 
     def image_features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return embeddings that are not normalised, float32 ``(B, width)`` on the device, without a gradient.
@@ -88,7 +90,7 @@ class Clip:
             BenchError: an embedding is not finite, so the weights are damaged.
         """
         with torch.no_grad(), self._mixed():
-            return self._finite(self._towers.image(pixels).float())
+            return self._finite(self._image_tower(pixels).float())
 
     def tokens(self, texts: Sequence[str], reserved: int = 0) -> torch.Tensor:
         """Return token ids, int64 ``(N, positions)`` on the CPU: start marker, text, end marker, padding.
@@ -101,18 +103,18 @@ class Clip:
             UsageError: a text is too long, and would be cut; the first one is named.
         """
         listed = list(texts)
-        refuse_long_texts(self.name, self.positions, listed, self._towers.count(listed), reserved)
-        return self._towers.tokenize(listed)
+        refuse_long_texts(self.name, self.positions, listed, self._count(listed), reserved)
+        return self._tokenize(listed)
 
     def token_counts(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return how many of ids ``(N, positions)`` are a text with its two markers, int64 ``(N,)``."""
-        end = self._towers.tokenize([""])[0, 1]
+        end = self._tokenize([""])[0, 1]
         return (tokens == end).to(torch.uint8).argmax(dim=1) + 1
 
     def token_embeddings(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return what the text tower reads for ids ``(N, L)``, float32 ``(N, L, D)`` on the device, no gradient."""
         with torch.no_grad():
-            rows: torch.Tensor = self._towers.token_embedding(tokens.to(self.device))
+            rows: torch.Tensor = self.token_embedding(tokens.to(self.device))
         return rows.float()
 
     def text_features(self, tokens: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
@@ -122,19 +124,20 @@ class Clip:
             tokens: ids ``(N, positions)``, which say where each text ends.
             embeddings: float32 ``(N, positions, D)`` on the device, read in place of the tokens' own.
         """
-        with replaced_output(self._towers.token_embedding, embeddings), self._mixed():
-            return self._towers.text(tokens.to(self.device)).float()
+        with self.token_embedding.register_forward_hook(lambda *_: embeddings), self._mixed():
+            return self._text_tower(tokens.to(self.device)).float()
 
-    def _mixed(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device, torch.bfloat16) if self._precision == "bf16" else nullcontext()
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self._precision == "bf16")
 
-    def _encode(self, tower: Encode, inputs: Iterator[torch.Tensor]) -> NDArray[np.float32]:
+    def _encode(
+        self, tower: Callable[[torch.Tensor], torch.Tensor], inputs: Iterator[torch.Tensor]
+    ) -> NDArray[np.float32]:
         rows = [np.zeros((0, self.width), np.float32)]
         for item in inputs:
             with torch.inference_mode(), self._mixed():
                 embeddings = tower(item.to(self.device)).float()
-            unit = embeddings / embeddings.norm(dim=1, keepdim=True).clamp_min(1e-12)
-            rows.append(self._finite(unit).cpu().numpy())
+            rows.append(self._finite(F.normalize(embeddings)).cpu().numpy())
         return np.concatenate(rows)
 
     def _finite(self, rows: torch.Tensor) -> torch.Tensor:
@@ -159,8 +162,8 @@ def open_clip_model(folder: Path, name: str, *, device: str = "cpu", precision: 
         BenchError: weights that are truncated or that do not fit the configuration.
     """
     layout = check_clip(folder, name)
-    open_towers = open_open_clip if layout.library == "open_clip" else open_transformers
-    return Clip(layout, open_towers(layout, device), device, precision)
+    kind = _OpenClip if layout.library == "open_clip" else _TransformersClip
+    return kind(layout, device, precision)
 
 
 def class_probabilities(
@@ -181,92 +184,47 @@ def class_probabilities(
     return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _slices(count: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, count, size))
+class _TransformersClip(Clip):
+    """A transformers ``CLIPModel``."""
 
+    def __init__(self, layout: ClipLayout, device: str, precision: str) -> None:
+        from transformers import AutoTokenizer, CLIPModel
 
-Encode = Callable[[torch.Tensor], torch.Tensor]
+        with quiet(layout.name, "the weights", weight_files(layout)):
+            model, report = CLIPModel.from_pretrained(
+                str(layout.folder), use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+        check_keys(layout.name, report.get("missing_keys", ()), report.get("unexpected_keys", ()))
+        with quiet(layout.name, "the tokenizer"):
+            self._tokenizer = AutoTokenizer.from_pretrained(str(layout.folder), local_files_only=True)
+        self.token_embedding = model.text_model.embeddings.token_embedding
+        known = model.text_model.embeddings.token_embedding.num_embeddings
+        if len(self._tokenizer) > known:
+            raise BenchError(
+                f"{layout.name}: the tokenizer has {len(self._tokenizer)} tokens, the model knows {known}; "
+                "they belong to different models"
+            )
+        super().__init__(layout, model, device, precision)
 
+    # The towers and projections by themselves: what `get_image_features` returns differs between releases.
+    def _image_tower(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self._model.visual_projection(self._model.vision_model(pixel_values=pixels).pooler_output)
 
-@dataclass(frozen=True)
-class Towers:
-    """What turns images and texts into embeddings; no weight takes a gradient, gradients of inputs pass.
+    def _text_tower(self, ids: torch.Tensor) -> torch.Tensor:
+        return self._model.text_projection(self._model.text_model(input_ids=ids).pooler_output)
 
-    Attributes:
-        image: pixels ``(N, 3, S, S)`` to embeddings ``(N, width)``, not normalised.
-        text: token ids ``(N, positions)`` to embeddings ``(N, width)``, not normalised.
-        tokenize: texts to token ids, int64 ``(N, positions)``; a text that is too long is cut before its end marker.
-        count: texts to their numbers of tokens with the two markers, uncut.
-        token_embedding: the first layer of the text tower, ids to rows; positions are added after it.
-        logit_scale: what cosines are multiplied by before a softmax.
-    """
+    def _tokenize(self, texts: list[str]) -> torch.Tensor:
+        # Padding follows the end marker, where causal attention does not look; so no mask is needed.
+        return self._tokenizer(
+            texts, padding="max_length", max_length=self.positions, truncation=True, return_tensors="pt"
+        )["input_ids"]
 
-    image: Encode
-    text: Encode
-    tokenize: Callable[[list[str]], torch.Tensor]
-    count: Callable[[list[str]], list[int]]
-    token_embedding: torch.nn.Module
-    logit_scale: float
-
-
-@contextmanager
-def replaced_output(module: torch.nn.Module, output: torch.Tensor) -> Iterator[None]:
-    """Make ``module`` return ``output`` whatever it is given, so that a gradient reaches what ``output`` is made of."""
-    handle = module.register_forward_hook(lambda *_: output)
-    try:
-        yield
-    finally:
-        handle.remove()
+    def _count(self, texts: list[str]) -> list[int]:
+        return [len(ids) for ids in self._tokenizer(texts, verbose=False)["input_ids"]]
 
 
 # Old checkpoints hold these buffers, which are nothing but 0, 1, 2, ...
 _HARMLESS = "position_ids"
-
-
-def open_transformers(layout: ClipLayout, device: str) -> Towers:
-    """Return the towers of a transformers ``CLIPModel`` with their weights, on ``device``.
-
-    Raises:
-        BenchError: a file that cannot be read, or weights that do not fit the configuration.
-    """
-    from transformers import AutoTokenizer, CLIPModel
-
-    with quiet(layout.name, "the weights", weight_files(layout)):
-        model, report = CLIPModel.from_pretrained(
-            str(layout.folder), use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    check_keys(layout.name, report.get("missing_keys", ()), report.get("unexpected_keys", ()))
-    with quiet(layout.name, "the tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(str(layout.folder), local_files_only=True)
-    known = model.text_model.embeddings.token_embedding.num_embeddings
-    if len(tokenizer) > known:
-        raise BenchError(
-            f"{layout.name}: the tokenizer has {len(tokenizer)} tokens, the model knows {known}; "
-            "they belong to different models"
-        )
-    model = model.float().to(device).eval().requires_grad_(False)
-
-    def tokenize(texts: list[str]) -> torch.Tensor:
-        # Padding follows the end marker, where causal attention does not look; so no mask is needed.
-        ids: torch.Tensor = tokenizer(
-            texts, padding="max_length", max_length=layout.positions, truncation=True, return_tensors="pt"
-        )["input_ids"]
-        return ids
-
-    def count(texts: list[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
-
-    # The towers and projections by themselves: what `get_image_features` returns differs between releases.
-    def image_tower(pixels: torch.Tensor) -> torch.Tensor:
-        rows: torch.Tensor = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
-        return rows
-
-    def text_tower(ids: torch.Tensor) -> torch.Tensor:
-        rows: torch.Tensor = model.text_projection(model.text_model(input_ids=ids).pooler_output)
-        return rows
-
-    words = model.text_model.embeddings.token_embedding
-    return Towers(image_tower, text_tower, tokenize, count, words, float(model.logit_scale.exp()))
 
 
 def check_keys(name: str, missing: Any, unexpected: Any) -> None:
@@ -287,44 +245,36 @@ def check_keys(name: str, missing: Any, unexpected: Any) -> None:
 _FACTS = ("input_resolution", "context_length", "vocab_size")
 
 
-def open_open_clip(layout: ClipLayout, device: str) -> Towers:
-    """Return the towers of a CLIP in open_clip's format, such as OpenAI's ResNets, with their weights, on ``device``.
+class _OpenClip(Clip):
+    """A CLIP in open_clip's format, such as OpenAI's ResNets."""
 
-    Raises:
-        MissingError: open_clip is not installed.
-        BenchError: a file that cannot be read, or weights that do not fit the configuration.
-    """
-    try:
-        from open_clip import SimpleTokenizer
-        from open_clip.model import CLIP, CustomTextCLIP
-    except ImportError:
-        raise MissingError(
-            f"{layout.name}: a model in open_clip's format, and open_clip is not installed; "
-            "run `pip install 'benchbench[openclip]'`"
-        ) from None
-    config = dict(layout.config)
-    build = CustomTextCLIP if config.pop("custom_text", False) else CLIP
-    try:
-        model = build(**config)
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise BenchError(
-            f"{layout.name}: open_clip does not build what open_clip_config.json describes "
-            f"({(str(error).splitlines() or ['no reason given'])[0]}); a newer open_clip may"
-        ) from None
-    _fill(model, layout)
-    model = model.float().to(device).eval().requires_grad_(False)
-    text = layout.config.get("text_cfg") or {}
-    tokenizer = SimpleTokenizer(context_length=layout.positions, **(text.get("tokenizer_kwargs") or {}))
+    def __init__(self, layout: ClipLayout, device: str, precision: str) -> None:
+        try:
+            from open_clip import SimpleTokenizer
+            from open_clip.model import CLIP, CustomTextCLIP
+        except ImportError:
+            raise MissingError(
+                f"{layout.name}: a model in open_clip's format, and open_clip is not installed; "
+                "run `pip install 'benchbench[openclip]'`"
+            ) from None
+        config = dict(layout.config)
+        build = CustomTextCLIP if config.pop("custom_text", False) else CLIP
+        try:
+            model = build(**config)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise BenchError(
+                f"{layout.name}: open_clip does not build what open_clip_config.json describes "
+                f"({(str(error).splitlines() or ['no reason given'])[0]}); a newer open_clip may"
+            ) from None
+        _fill(model, layout)
+        text = layout.config.get("text_cfg") or {}
+        self._tokenizer = SimpleTokenizer(context_length=layout.positions, **(text.get("tokenizer_kwargs") or {}))
+        self.token_embedding = (model.text if build is CustomTextCLIP else model).token_embedding
+        self._image_tower, self._text_tower, self._tokenize = model.encode_image, model.encode_text, self._tokenizer
+        super().__init__(layout, model, device, precision)
 
-    def tokenize(texts: list[str]) -> torch.Tensor:
-        ids: torch.Tensor = tokenizer(texts)
-        return ids
-
-    def count(texts: list[str]) -> list[int]:
-        return [len(tokenizer.encode(text)) + 2 for text in texts]
-
-    words = (model.text if build is CustomTextCLIP else model).token_embedding
-    return Towers(model.encode_image, model.encode_text, tokenize, count, words, float(model.logit_scale.exp()))
+    def _count(self, texts: list[str]) -> list[int]:
+        return [len(self._tokenizer.encode(text)) + 2 for text in texts]
 
 
 def _fill(model: torch.nn.Module, layout: ClipLayout) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +10,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .layout import Preprocessing
-
-if TYPE_CHECKING:
-    from .layout import Preprocessing
 
 
 def preprocess(images: NDArray[np.uint8], how: Preprocessing) -> torch.Tensor:
@@ -25,22 +21,15 @@ def preprocess(images: NDArray[np.uint8], how: Preprocessing) -> torch.Tensor:
     """
     # A copy: stored images are memory-mapped and read-only, which torch warns of.
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
-    size = _target(pixels.shape[2], pixels.shape[3], how)
-    if size != tuple(pixels.shape[2:]):
+    size = [how.crop, how.crop]
+    if how.resize is not None:  # the longer side is rounded down, as torchvision does
+        size = [int(how.resize * side / min(pixels.shape[2:])) for side in pixels.shape[2:]]
+    if size != list(pixels.shape[2:]):
         pixels = F.interpolate(pixels, size=size, mode=how.interpolation, antialias=True, align_corners=False)
     margins = [side - how.crop for side in pixels.shape[2:]]
     top, left = (round(margin / 2) if how.even else margin // 2 for margin in margins)
     pixels = pixels[:, :, top : top + how.crop, left : left + how.crop].to(torch.float32)
     return _normalised(pixels, how).contiguous()
-
-
-def _target(height: int, width: int, how: Preprocessing) -> tuple[int, int]:
-    """Return height and width after resizing; the longer side is rounded down, as torchvision does."""
-    if how.resize is None:
-        return how.crop, how.crop
-    if height <= width:
-        return how.resize, int(how.resize * width / height)
-    return int(how.resize * height / width), how.resize
 
 
 #: Tries for a crop that lies inside the image, and the range of width by height; both as in torchvision.
@@ -72,21 +61,12 @@ def random_boxes(
     tall, wide = (area / ratio).sqrt().round().long(), (area * ratio).sqrt().round().long()
     fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
     first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)
-    central = torch.tensor(_central(height, width))
+    central = torch.tensor([min(height, round(width / _RATIO[0])), min(width, round(height * _RATIO[1]))])
     inside = fits.any(dim=1, keepdim=True)
     sizes = torch.where(inside, torch.cat([tall.gather(1, first), wide.gather(1, first)], dim=1), central)
     free = torch.tensor([height, width]) - sizes
     corners = torch.where(inside, (place * (free + 1)).long().minimum(free), free // 2)
     return torch.cat([corners, sizes], dim=1).numpy()
-
-
-def _central(height: int, width: int) -> tuple[int, int]:
-    ratio = width / height
-    if ratio < _RATIO[0]:
-        return round(width / _RATIO[0]), width
-    if ratio > _RATIO[1]:
-        return height, round(height * _RATIO[1])
-    return height, width
 
 
 def crop_pixels(

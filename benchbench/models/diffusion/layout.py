@@ -9,14 +9,16 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError, nearest
-from ..opening import read_configuration
+from ..opening import local_folder, read_configuration
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+_EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
+_config = partial(read_configuration, expected=_EXPECTED)
 
 
 @dataclass(frozen=True)
@@ -134,22 +136,19 @@ def usual_side(model: str, side: int) -> int:
     """
     try:
         folder = _here(model, "")
-        return side if folder is None else min(side, _native_side(folder) or side)
+        if folder is None:
+            return side
+        size = _config(folder, "", "unet/config.json").get("sample_size")
+        vae = _config(folder, "", "vae/config.json")
+        _check_vae(vae, "")
     except UsageError:
         return side  # check_at_plan says what is wrong with it
-
-
-def _native_side(folder: Path) -> int | None:
-    """Return the side in px that a UNet was trained at, if its files say; an autoencoder alone has none."""
-    size = _config(folder, "", "unet/config.json").get("sample_size")
-    vae = _config(folder, "", "vae/config.json")
-    _check_vae(vae, "")
     sides = size if isinstance(size, list) else [size]
     known = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
-    return min(sides) * _reduction(vae) if known else None
+    return min(side, min(sides) * _reduction(vae)) if known else side
 
 
-def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> None:
+def check_at_plan(model: str, resolution: int, subject: str, *, text: bool = False, vae_only: bool = False) -> None:
     """Check a Stable Diffusion model and a resolution from configuration files, if the model is on this machine.
 
     Args:
@@ -158,47 +157,28 @@ def check_at_plan(model: str, resolution: int, subject: str, *, text: bool) -> N
         resolution: side in px at which images are made.
         subject: the plugin that asks.
         text: whether the text encoder is needed.
+        vae_only: whether nothing but the autoencoder is needed.
 
     Raises:
         UsageError: the folder or the resolution cannot be used.
     """
     folder = _here(model, subject)
     if folder:
-        layout = read_layout(folder, f"{subject}:model={model}", text=text)
-        replace(layout, name=f"model={model}").latent_size(resolution, subject)
-
-
-def check_vae_at_plan(model: str, resolution: int, subject: str) -> None:
-    """Check an autoencoder and a resolution as :func:`check_at_plan` does; raises ``UsageError``."""
-    folder = _here(model, subject)
-    if folder:
-        layout = read_vae_layout(folder, f"{subject}:model={model}")
+        name = f"{subject}:model={model}"
+        layout = read_vae_layout(folder, name) if vae_only else read_layout(folder, name, text=text)
         replace(layout, name=f"model={model}").latent_size(resolution, subject)
 
 
 def _here(model: str, subject: str) -> Path | None:
-    from ...plugins.locate import locate
-
-    try:
-        folder = locate(model).folder
-    except UsageError:
-        return None
-    if folder.is_file():
+    folder = local_folder(model)
+    if folder and folder.is_file():
         raise UsageError(f"{subject}:model={model}: is a file; give a model's folder ({_EXPECTED})")
     return folder
 
 
-_EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
-
-
 def _reduction(vae: Mapping[str, Any]) -> int:
     """Return the image px per latent px of an autoencoder that was checked."""
-    stages: int = 2 ** (len(vae["block_out_channels"]) - 1)
-    return stages
-
-
-def _config(folder: Path, name: str, part: str) -> dict[str, Any]:
-    return read_configuration(folder, name, part, _EXPECTED)
+    return 1 << (len(vae["block_out_channels"]) - 1)
 
 
 def _check_weights(part: Path, name: str) -> None:

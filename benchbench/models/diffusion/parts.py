@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...errors import BenchError, UsageError
-from ..autoencoder import frozen, vae_decode, vae_posterior
+from ..autoencoder import Autoencoder, frozen
 from ..opening import open_part, quiet, refuse_missing
 from .layout import Layout, read_layout
 
@@ -18,22 +18,18 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Parts:
-    """The UNet and the VAE of a foundation, frozen, in eval mode on one device.
+class Parts(Autoencoder):
+    """The autoencoder and the UNet of a foundation, frozen, in eval mode on one device.
 
     Attributes:
         layout: shapes and scheduler configuration.
         unet: a ``UNet2DConditionModel``, in ``dtype``, channels last on CUDA.
-        vae: an ``AutoencoderKL``, always fp32.
         dtype: what the UNet computes in; embeddings, losses and latents stay fp32.
-        device: where both are.
     """
 
     layout: Layout
     unet: Any
-    vae: Any
     dtype: torch.dtype
-    device: torch.device
 
     def predict(self, latents: torch.Tensor, timestep: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Run the UNet, fp32 in and out: latents ``(B, C, h, w)``, timesteps ``(B,)`` or one, tokens ``(B, K, D)``."""
@@ -41,18 +37,6 @@ class Parts:
             latents.to(self.dtype), timestep, encoder_hidden_states=tokens.to(self.dtype), return_dict=False
         )
         return out[0].float()
-
-    def posterior(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
-        return vae_posterior(self.vae, images)
-
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return uint8 images ``(B, R, R, 3)`` on the CPU for scaled latents ``(B, C, h, w)``.
-
-        Raises:
-            BenchError: a pixel is not finite.
-        """
-        return vae_decode(self.vae, latents, self.layout.name)
 
 
 def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts:
@@ -69,7 +53,7 @@ def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts
     unet = open_part(UNet2DConditionModel.from_pretrained, folder, "unet", name, torch_dtype=dtype)
     vae = open_part(AutoencoderKL.from_pretrained, folder, "vae", name, torch_dtype=torch.float32)
     place = torch.device(device)
-    return Parts(layout, frozen(unet, place), frozen(vae, place), dtype, place)
+    return Parts(layout, frozen(vae, place), place, frozen(unet, place), dtype)
 
 
 class TextEncoder:

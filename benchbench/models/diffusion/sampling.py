@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import BenchError
-from ...plugins.images import batches
-from ..autoencoder import at_once, signed
+from ..autoencoder import signed
 from .layout import steps_taken
 from .parts import Parts, TextEncoder, load_parts
 
@@ -39,7 +38,7 @@ class TextToImage:
     def __init__(self, parts: Parts, text: TextEncoder, scheduler: str, subject: str) -> None:
         self.parts, self.scheduler, self.subject = parts, scheduler, subject
         self._text = text
-        self._encoded: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._encoded = lru_cache(_KEPT_PROMPTS)(lambda prompt: text.encode([prompt])[0])
 
     def generate(
         self,
@@ -69,9 +68,7 @@ class TextToImage:
             BenchError: the scheduler does not take the foundation's configuration, or an image is not finite.
         """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = self._noise(generators, resolution)
-        latents = self._denoise(prompts, negative_prompt, guidance_scale, num_inference_steps, noise, generators)
-        return self._decode(latents)
+        return self._sampled(prompts, negative_prompt, guidance_scale, num_inference_steps, generators, resolution)
 
     def image_to_image(
         self,
@@ -107,62 +104,49 @@ class TextToImage:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         resolution = images.shape[1]
         sampled = self._noise(generators, resolution)
-        parts = batches(len(images), at_once(resolution))
-        encoded = [self.parts.posterior(signed(images[part.start : part.stop], self.parts.device)) for part in parts]
-        mean, std = (torch.cat(values) for values in zip(*encoded, strict=True))
+        mean, std = self.parts.posterior(signed(images, self.parts.device))
         start = mean + std * sampled
-        noise = self._noise(generators, resolution)
-        latents = self._denoise(
-            prompts, negative_prompt, guidance_scale, num_inference_steps, noise, generators, start, strength
+        return self._sampled(
+            prompts, negative_prompt, guidance_scale, num_inference_steps, generators, resolution, start, strength
         )
-        return self._decode(latents)
 
     def encode(self, prompt: str) -> torch.Tensor:
         """Return the text encoder's output for one prompt, ``(K, D)``; kept, so that asking again costs nothing."""
-        if prompt not in self._encoded:
-            self._encoded[prompt] = self._text.encode([prompt])[0]
-            if len(self._encoded) > _KEPT_PROMPTS:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(prompt)
-        return self._encoded[prompt]
+        return self._encoded(prompt)
 
     def _noise(self, generators: Sequence[torch.Generator], resolution: int) -> torch.Tensor:
         side = self.parts.layout.latent_size(resolution, self.subject)
         shape = (self.parts.layout.latent_channels, side, side)
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(self.parts.device)
 
-    def _denoise(
+    def _sampled(
         self,
         prompts: Sequence[str],
         negative_prompt: str,
         guidance_scale: float,
         num_inference_steps: int,
-        noise: torch.Tensor,
         generators: Sequence[torch.Generator],
+        resolution: int,
         start: torch.Tensor | None = None,
         strength: float = 1.0,
-    ) -> torch.Tensor:
+    ) -> NDArray[np.uint8]:
         tokens = torch.stack([self.encode(prompt) for prompt in prompts])
         with torch.inference_mode():
-            return denoise(
+            latents = denoise(
                 self.parts,
                 scheduler=self.scheduler,
                 num_inference_steps=num_inference_steps,
                 tokens=tokens,
                 unconditional=self.encode(negative_prompt).expand_as(tokens),
                 guidance_scale=torch.full((len(tokens),), guidance_scale, device=self.parts.device),
-                latents=noise,
+                latents=self._noise(generators, resolution),
                 generators=generators,
                 subject=self.subject,
                 guided=guidance_scale > 1,
                 start=start,
                 strength=strength,
             )
-
-    def _decode(self, latents: torch.Tensor) -> NDArray[np.uint8]:
-        size = at_once(latents.shape[2] * self.parts.layout.vae_factor)
-        parts = batches(len(latents), size)
-        return np.concatenate([self.parts.decode(latents[part.start : part.stop]).numpy() for part in parts])
+        return self.parts.decode(latents).numpy()
 
 
 def open_text_to_image(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.models.clip.layout import EXTRAS, check_text_lengths, clip_packages, local_layout
+from benchbench.models.prompts import Prompted
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
 if TYPE_CHECKING:
@@ -48,19 +48,6 @@ class ClipLearner(Learner):
             accelerator=layout is not None and layout.resolution >= _LARGE,
         )
 
-    def check_texts(self, texts: Sequence[str], reserved: int = 0) -> None:
-        """Refuse texts that the CLIP would cut, where that can be checked without opening it.
-
-        Args:
-            texts: what the text tower is to read.
-            reserved: tokens that are put before each.
-
-        Raises:
-            UsageError: a text is too long, or the model is no CLIP.
-        """
-        if layout := local_layout(self.clip, self.registered):
-            check_text_lengths(layout, texts, reserved=reserved)
-
     def train(self, task: Task, context: Context) -> TrainResult:
         """Open the CLIP, train on the task's images where there is something to train, and classify the test images.
 
@@ -68,17 +55,14 @@ class ClipLearner(Learner):
             UsageError: the folder holds no CLIP, or a text is longer than it reads.
             BenchError: its weights are damaged, or the training diverged.
         """
-        from .training import Setting, reproducible
+        import torch
 
-        with reproducible():
-            return self._trained(Setting(self, task, context, self.prompt_template), task, context)
+        from .training import Setting
 
-    @property
-    def prompt_template(self) -> str | None:
-        """Prompt of the zero-shot head, with ``{}`` for the class; ``None`` for the dataset's."""
-        return None
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            return self._trained(Setting(self, task, context))
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         raise NotImplementedError
 
     def recipe(self, **realised: Any) -> dict[str, Any]:
@@ -88,21 +72,8 @@ class ClipLearner(Learner):
 
 
 @dataclass(frozen=True)
-class PromptedLearner(ClipLearner):
+class PromptedLearner(Prompted, ClipLearner):
     """A learner on a CLIP that asks it by one prompt per class."""
-
-    template: str | None = param(None, help="Prompt with {} for the class; none is the dataset's.")
-
-    @property
-    def prompt_template(self) -> str | None:
-        """The user's prompt; ``None`` for the dataset's."""
-        return self.template
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` for a template without exactly one place for the class."""
-        from benchbench.models.prompts import check_template
-
-        check_template(self.template)
 
     def resolve(self, info: DatasetInfo) -> Self:
         """Check that the prompts fit the CLIP, where that can be checked without opening it.
@@ -110,7 +81,5 @@ class PromptedLearner(ClipLearner):
         Raises:
             UsageError: a prompt is longer than the CLIP reads.
         """
-        from benchbench.models.prompts import class_prompts
-
-        self.check_texts(class_prompts(info, self.template))
+        check_text_lengths(self.clip, self.registered, self.prompts(info))
         return self

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import Context, DatasetInfo, Task, TrainResult, param
+from benchbench.models.clip.layout import check_text_lengths
+from benchbench.plugins import DatasetInfo, TrainResult, param
 
 from .base import ClipLearner
 
@@ -61,87 +62,75 @@ class CoOp(ClipLearner):
             UsageError: a class name is too long.
         """
         names = info.prompt_names or info.classes
-        if self.ctx_init:
-            self.check_texts([f"{self.ctx_init} {name}." for name in names])
-        else:
-            self.check_texts([f"{name}." for name in names], reserved=self.n_ctx)
+        start, reserved = (f"{self.ctx_init} ", 0) if self.ctx_init else ("", self.n_ctx)
+        check_text_lengths(self.clip, self.registered, [f"{start}{name}." for name in names], reserved)
         return self
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         import torch
         from torch.nn import functional as F
 
-        from .training import Pool, optimise, unit
+        from .training import Pool
 
-        clip, info = setting.clip, task.info
+        clip, task, context = setting.clip, setting.task, setting.context
+        names = task.info.prompt_names or task.info.classes
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
-        prompts = Prompts(clip, info.prompt_names or info.classes, len(vectors))
+        tokens = prompt_tokens(clip, names, len(vectors))
+        fixed = clip.token_embeddings(tokens)
         pool = Pool(task, self.batch_size, context.seed)
-        steps_of_epoch = max(1, len(pool) // pool.batch_size)
-        epochs = self.epochs or authors_epochs(len(pool), len(info.classes))
+        steps_of_epoch = max(1, len(pool) // pool.size)
+        epochs = self.epochs or authors_epochs(len(pool), len(names))
         steps = min(epochs * steps_of_epoch, self.max_steps or epochs * steps_of_epoch)
         epochs = -(-steps // steps_of_epoch)
 
         def logits(features: torch.Tensor) -> torch.Tensor:
-            head = unit(clip.text_features(prompts.tokens, prompts.embeddings(vectors)))
+            head = F.normalize(clip.text_features(tokens, with_context(fixed, vectors)))
             return setting.scale * features @ head.T
 
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
-            crops = setting.encode_crops(pool.images(rows), (self.min_crop, 1.0), rng)
-            return F.cross_entropy(logits(unit(crops)), labels.to(crops.device))
+            crops = setting.encode_crops(pool.pixels(rows), (self.min_crop, 1.0), rng)
+            return F.cross_entropy(logits(F.normalize(crops)), labels.to(crops.device))
 
-        curve = optimise(
-            context,
-            setting.subject,
+        facts = setting.optimise(
+            pool,
             steps=steps,
-            weights=[vectors],
             optimizer=torch.optim.SGD(
                 [vectors], lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay
             ),
             rate=lambda step: epoch_rate(self.learning_rate, step // steps_of_epoch, epochs),
             loss=loss,
-            identity=["coop", self.recipe(), pool.sizes, pool.parts],
         )
         with torch.no_grad():
             found = logits(setting.test)
         recipe = self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)
-        details = {"recipe": recipe, "training_images": pool.sizes, "mix": pool.parts}
-        seen, trained = steps * pool.batch_size, vectors.numel()
-        return setting.outcome(found, details, steps=steps, images_seen=seen, parameters=trained, curve=curve)
+        return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
-class Prompts:
-    """``[V]1 .. [V]M NAME.`` for each class: one context shared by all classes, the class name at the end.
+def prompt_tokens(clip: Clip, names: Sequence[str], n_ctx: int) -> torch.Tensor:
+    """Return ids of ``[V]1 .. [V]M NAME.`` for each class, int64 ``(C, positions)``.
 
-    Attributes:
-        n_ctx: M.
-        tokens: int64 ``(C, positions)``; the start marker stands in the place of each context token.
+    One context of M = ``n_ctx`` tokens is shared by all classes, the class name is at the end. The start marker stands
+    in the place of each context token.
+
+    Raises:
+        UsageError: a name is too long together with the context.
     """
+    import torch
 
-    def __init__(self, clip: Clip, names: Sequence[str], n_ctx: int) -> None:
-        """Tokenize the names.
+    plain = clip.tokens([f"{name}." for name in names], reserved=n_ctx)
+    start = plain[:, :1]
+    # The padding that falls off at the end is no longer than the context: `tokens` made sure of it.
+    return torch.cat([start, start.expand(-1, n_ctx), plain[:, 1 : plain.shape[1] - n_ctx]], dim=1)
 
-        Raises:
-            UsageError: a name is too long together with the context.
-        """
-        import torch
 
-        self.n_ctx = n_ctx
-        plain = clip.tokens([f"{name}." for name in names], reserved=n_ctx)
-        start = plain[:, :1]
-        # The padding that falls off at the end is no longer than the context: `tokens` made sure of it.
-        self.tokens = torch.cat([start, start.expand(-1, n_ctx), plain[:, 1 : plain.shape[1] - n_ctx]], dim=1)
-        self._fixed = clip.token_embeddings(self.tokens)
+def with_context(fixed: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Return embeddings ``(C, positions, D)`` of :func:`prompt_tokens` with a context ``(M, D)`` in its place."""
+    import torch
 
-    def embeddings(self, context: torch.Tensor) -> torch.Tensor:
-        """Return what the text tower reads, float32 ``(C, positions, D)``, for a context ``(M, D)``."""
-        import torch
-
-        classes = len(self._fixed)
-        middle = context.expand(classes, -1, -1)
-        return torch.cat([self._fixed[:, :1], middle, self._fixed[:, 1 + self.n_ctx :]], dim=1)
+    middle = context.expand(len(fixed), -1, -1)
+    return torch.cat([fixed[:, :1], middle, fixed[:, 1 + len(context) :]], dim=1)
 
 
 def first_context(clip: Clip, n_ctx: int, words: str | None, rng: torch.Generator) -> torch.Tensor:

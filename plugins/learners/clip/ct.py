@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from benchbench.plugins import Context, Task, TrainResult, param
+from benchbench.plugins import TrainResult, param
 
 from .base import PromptedLearner
 
 if TYPE_CHECKING:
     import torch
 
-    from .training import Pool, Setting
+    from .training import Setting
 
 #: Largest norm of the gradient.
 CLIP_NORM = 1.0
@@ -57,33 +57,34 @@ class ClassifierTuning(PromptedLearner):
         others = ("batch_size_real", "learning_rate_synthetic")
         return {name: value for name, value in super().recipe(**realised).items() if name not in others}
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         import torch
         from torch.nn import functional as F
 
-        from .training import Pool, optimise
+        from .training import Pool
 
+        task = setting.task
         ready = replace(
             self,
             batch_size=self.batch_size if task.synthetic is not None else self.batch_size_real,
             learning_rate=self.learning_rate if task.real is not None else self.learning_rate_synthetic,
         )
-        pool = Pool(task, ready.batch_size, context.seed)
-        encoded = [
-            setting.encode(images, f"encoding {name} images")
-            for name, images in zip(pool.names, pool.sets, strict=True)
-        ]
-        features = torch.cat(encoded)
-        is_real = torch.cat(
-            [torch.full((len(images),), name == "real") for name, images in zip(pool.names, pool.sets, strict=True)]
-        )
-        steps = self.epochs * _steps_of_epoch(pool)
-        head = Head(setting.head, setting.scale)
+        pool = Pool(task, ready.batch_size, setting.context.seed)
+        sets = pool.sets.items()
+        features = torch.cat([setting.encode(images, f"encoding {name} images") for name, images in sets])
+        is_real = torch.cat([torch.full((len(images),), name == "real") for name, images in sets])
+        # An epoch has the batches that hold as many generated images as there are; without such, as many real ones.
+        counted = "synthetic" if "synthetic" in pool.sets else "real"
+        whole = pool.counts[counted] * sum(pool.parts)
+        steps = self.epochs * -(-whole // (pool.size * pool.mix[counted]))
+        # A linear layer that begins as zero-shot classification.
+        weight = (setting.scale * setting.head).requires_grad_()
+        bias = weight.new_zeros(len(weight)).requires_grad_()
 
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             real, inputs, targets = is_real[rows].to(features.device), features[rows], labels.to(features.device)
-            logits, total = head(inputs), torch.zeros((), device=features.device)
+            logits, total = F.linear(inputs, weight, bias), torch.zeros((), device=features.device)
             if bool(is_real[rows].any()):
                 total = total + self.weight_real * F.cross_entropy(logits[real], targets[real])
             if not bool(is_real[rows].all()):
@@ -94,45 +95,18 @@ class ClassifierTuning(PromptedLearner):
                 total = total + self.weight_synthetic * soft
             return total
 
-        weights = [head.weight, head.bias]
-        curve = optimise(
-            context,
-            setting.subject,
+        facts = setting.optimise(
+            pool,
             steps=steps,
-            weights=weights,
-            optimizer=torch.optim.AdamW(weights, lr=ready.learning_rate, weight_decay=self.weight_decay),
+            optimizer=torch.optim.AdamW([weight, bias], lr=ready.learning_rate, weight_decay=self.weight_decay),
             rate=lambda step: head_rate(ready.learning_rate, step, steps, self.warmup_steps),
             loss=loss,
-            identity=["ct", ready.recipe(), pool.sizes, pool.parts],
             clip_norm=CLIP_NORM,
         )
         with torch.no_grad():
-            found = head(setting.test)
-        recipe = ready.recipe(batch_size=pool.batch_size, steps=steps)
-        details = {"recipe": recipe, "training_images": pool.sizes, "mix": pool.parts}
-        trained = sum(weight.numel() for weight in weights)
-        seen = steps * pool.batch_size
-        return setting.outcome(found, details, steps=steps, images_seen=seen, parameters=trained, curve=curve)
-
-
-class Head:
-    """A linear layer with bias on unit rows; before the first step its logits are those of zero-shot.
-
-    Attributes:
-        weight: ``(C, D)``.
-        bias: ``(C,)``.
-    """
-
-    def __init__(self, zero_shot: torch.Tensor, scale: float) -> None:
-        """Begin with ``scale`` times the unit rows ``(C, D)`` of the classes' prompts, and no bias."""
-        self.weight = (scale * zero_shot).requires_grad_()
-        self.bias = zero_shot.new_zeros(len(zero_shot)).requires_grad_()
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(B, C)`` for unit rows ``(B, D)``."""
-        from torch.nn import functional as F
-
-        return F.linear(features, self.weight, self.bias)
+            found = F.linear(setting.test, weight, bias)
+        recipe = ready.recipe(batch_size=pool.size, steps=steps)
+        return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
 def soft_target_loss(
@@ -164,10 +138,3 @@ def head_rate(peak: float, step: int, steps: int, warmup: int) -> float:
     if step < warmup:
         return peak * (step + 1) / warmup
     return half_cosine(peak, step - warmup, max(1, steps - warmup))
-
-
-def _steps_of_epoch(pool: Pool) -> int:
-    """Return the batches that hold as many generated images as there are; without such, as many real ones."""
-    name = "synthetic" if "synthetic" in pool.names else "real"
-    whole = pool.sizes[name] * sum(pool.parts.values())
-    return -(-whole // (pool.batch_size * pool.parts[name]))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from benchbench.plugins import Context, ImageSet, Task, TrainResult, param
+from benchbench.plugins import ImageSet, TrainResult, param
 
 from .base import PromptedLearner
 
 if TYPE_CHECKING:
     import torch
 
-    from .training import Setting
+    from .training import Pool, Setting
 
 #: Smallest share of an image's area that a crop has.
 CROP = 0.5
@@ -44,37 +44,38 @@ class CacheLearner(PromptedLearner):
         help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
     )
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
+        import numpy as np
         import torch
+        from torch.nn import functional as F
 
-        cache = Cache(setting, task, context, self.augment_epochs)
-        keys, facts = self._tuned(setting, cache, context)
+        from .training import BATCH, Pool
+
+        task, context = setting.task, setting.context
+        pool = Pool(task, BATCH, context.seed)
+        keys = cache_keys(setting, pool, self.augment_epochs)
+        values = F.one_hot(pool.all_labels, len(task.info.classes)).float().to(keys.device)
+        keys, facts = self._tuned(setting, keys, values)
+        shots = len(keys) / len(task.info.classes)
+        held_out = few_validation(task.validation, self.validation, shots, context.torch_rng("validation"))
         with torch.no_grad():
-            choice = self._choose(setting, cache, keys, task, context)
+            choice = Choice(self.alpha, self.beta, None)
+            if len(held_out):
+                features = setting.encode(held_out, "encoding validation images")
+                labels = torch.from_numpy(np.array(held_out.labels)).to(features.device)
+                choice = search(features, keys, values, setting.zero_shot(features), labels)
             parts = setting.test.split(rows_at_once(keys))
-            answers = torch.cat([cache_logits(part @ keys.T, cache.values, choice.beta) for part in parts])
+            answers = torch.cat([cache_logits(part @ keys.T, values, choice.beta) for part in parts])
             found = setting.zero_shot(setting.test) + choice.alpha * answers
         details: dict[str, Any] = {"recipe": self.recipe(), "alpha": choice.alpha, "beta": choice.beta}
-        details["training_images"] = {cache.source: len(cache.labels)}
+        details["training_images"] = pool.counts
         if choice.accuracy is not None:
             details["validation_accuracy"] = choice.accuracy
         return setting.outcome(found, details, **facts)
 
-    def _tuned(self, setting: Setting, cache: Cache, context: Context) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return the keys ``(K, D)``, and what the outcome tells of their training: nothing where there is none."""
-        return cache.keys, {}
-
-    def _choose(self, setting: Setting, cache: Cache, keys: torch.Tensor, task: Task, context: Context) -> Choice:
-        import numpy as np
-        import torch
-
-        shots = len(cache.labels) / len(task.info.classes)
-        held_out = few_validation(task.validation, self.validation, shots, context.torch_rng("validation"))
-        if not len(held_out):
-            return Choice(self.alpha, self.beta, None)
-        features = setting.encode(held_out, "encoding validation images")
-        labels = torch.from_numpy(np.array(held_out.labels)).to(features.device)
-        return search(features, keys, cache.values, setting.zero_shot(features), labels)
+        return keys, {}
 
 
 @dataclass(frozen=True)
@@ -114,39 +115,33 @@ class TipAdapterF(CacheLearner):
     learning_rate: float = param(1e-3, above=0.0, help="Learning rate of the first step.")
     weight_decay: float = param(0.01, low=0.0, help="Decoupled decay of the keys.")
 
-    def _tuned(self, setting: Setting, cache: Cache, context: Context) -> tuple[torch.Tensor, dict[str, Any]]:
+    def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Train the keys by cross-entropy at the initial alpha and beta (Zhang et al. 2022, section 3.2)."""
         import torch
         from torch.nn import functional as F
 
-        from benchbench.training.data import OrderStream
+        from .training import Pool, half_cosine
 
-        from .training import half_cosine, optimise, unit
-
-        keys, size = cache.keys.clone().requires_grad_(), min(self.batch_size, len(cache.labels))
-        steps = self.epochs * -(-len(cache.labels) // size)
+        context = setting.context
+        keys, pool = keys.clone().requires_grad_(), Pool(setting.task, self.batch_size, context.seed)
+        steps = self.epochs * -(-len(pool) // pool.size)
         steps = min(steps, self.max_steps or steps)
-        order = OrderStream(len(cache.labels), context.seed, "order", cache.source, 0)
 
         def loss(step: int) -> torch.Tensor:
-            rows = order.take(step * size, size).numpy()
+            rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
-            features = unit(setting.encode_crops(cache.images.images[rows], (CROP, 1.0), rng))
+            features = F.normalize(setting.encode_crops(pool.pixels(rows), (CROP, 1.0), rng))
             logits = setting.zero_shot(features)
-            logits = logits + self.alpha * cache_logits(features @ keys.T, cache.values, self.beta)
-            return F.cross_entropy(logits, cache.labels[rows].to(features.device))
+            logits = logits + self.alpha * cache_logits(features @ keys.T, values, self.beta)
+            return F.cross_entropy(logits, labels.to(features.device))
 
-        curve = optimise(
-            context,
-            setting.subject,
+        return keys, setting.optimise(
+            pool,
             steps=steps,
-            weights=[keys],
             optimizer=torch.optim.AdamW([keys], lr=self.learning_rate, eps=1e-4, weight_decay=self.weight_decay),
             rate=lambda step: half_cosine(self.learning_rate, step, steps),
             loss=loss,
-            identity=["tip-adapter-f", self.recipe(), cache.source, len(cache.labels)],
         )
-        return keys, {"steps": steps, "images_seen": steps * size, "parameters": keys.numel(), "curve": curve}
 
 
 class Choice(NamedTuple):
@@ -235,32 +230,20 @@ def few_validation(validation: ImageSet, which: str, shots: float, rng: torch.Ge
     return validation.subset(sorted(chosen))
 
 
-class Cache:
-    """Keys and values of the training images (Zhang et al. 2022, section 3.1).
+def cache_keys(setting: Setting, pool: Pool, augment_epochs: int) -> torch.Tensor:
+    """Return the keys of the training images, unit rows ``(K, D)`` (Zhang et al. 2022, section 3.1).
 
-    Attributes:
-        source: ``"real"`` or ``"synthetic"``.
-        images: the training images.
-        keys: unit rows, float32 ``(K, D)``: the mean embedding of each image over random crops, then normalised.
-        values: one-hot, float32 ``(K, C)``.
+    A key is the mean embedding of an image over ``augment_epochs`` random crops, then normalised.
     """
+    import torch
+    from torch.nn import functional as F
 
-    def __init__(self, setting: Setting, task: Task, context: Context, augment_epochs: int) -> None:
-        """Encode every training image ``augment_epochs`` times, each time differently cropped."""
-        import numpy as np
-        import torch
-        from torch.nn import functional as F
+    from .training import BATCH
 
-        from .training import BATCH, one_source, unit
-
-        self.source, self.images = one_source(task)
-        pieces = []
-        starts = range(0, len(self.images), BATCH)
-        for start in context.progress(starts, label="encoding training images", unit="batch"):
-            part = np.asarray(self.images.images[start : start + BATCH])
-            rng = context.torch_rng("keys", start)
-            crops = [setting.encode_crops(part, (CROP, 1.0), rng) for _ in range(augment_epochs)]
-            pieces.append(torch.stack(crops).mean(dim=0))
-        self.keys = unit(torch.cat(pieces))
-        self.labels = torch.from_numpy(np.array(self.images.labels))
-        self.values = F.one_hot(self.labels, len(task.info.classes)).float().to(self.keys.device)
+    pieces, context = [], setting.context
+    for start in context.progress(range(0, len(pool), BATCH), label="encoding training images", unit="batch"):
+        images = pool.pixels(torch.arange(start, min(start + BATCH, len(pool))))
+        rng = context.torch_rng("keys", start)
+        crops = [setting.encode_crops(images, (CROP, 1.0), rng) for _ in range(augment_epochs)]
+        pieces.append(torch.stack(crops).mean(dim=0))
+    return F.normalize(torch.cat(pieces))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchbench.plugins import Context, Task, TrainResult
+from benchbench.plugins import TrainResult
 
 from .base import PromptedLearner
 
@@ -24,5 +24,5 @@ class ClipZeroShot(PromptedLearner):
     registered: ClassVar[str] = "clip-zeroshot"
     trains: ClassVar[bool] = False
 
-    def _trained(self, setting: Setting, task: Task, context: Context) -> TrainResult:
+    def _trained(self, setting: Setting) -> TrainResult:
         return setting.outcome(setting.zero_shot(setting.test), {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import MissingError, UsageError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from benchbench.training.recipes import Recipe
 
-    from .weights import Checkpoint
 
 #: Peak learning rates by recipe and optimiser. The paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001
 #: for MedMNIST. The quick rates, one for all networks too, were chosen on a validation part of the digits, at 5 images
@@ -156,22 +155,31 @@ class TimmClassifier(Learner):
 
         if task.arch is None:
             raise ValueError("timm: needs an architecture")
-        ready = self.resolve(task.info)
-        assert ready.resolution is not None
-        classes, recipe = len(task.info.classes), ready.training_recipe()
-        if not ready.pretrained:
-            return train_classifier(
-                _builder(task.arch, ready.resolution, classes), task, context, recipe, ready.resolution
-            )
-        from .weights import build, describe, hub_id
+        ready, classes, side = self.resolve(task.info), len(task.info.classes), self.train_resolution(task.info)
+        build: Callable[[Any, int, int], nn.Module]
+        start: Any = task.arch  # what a network is built from: a name, or weights
+        details: dict[str, Any] = {}
+        if ready.pretrained:
+            from .weights import build, describe, hub_id
 
-        wanted = ready.weights or hub_id(task.arch)
-        checkpoint = describe(context.foundation(wanted), wanted, task.arch)
-        # Weights expect images as they were trained on; whatever else reads the normalisation follows.
-        task = replace(task, info=replace(task.info, mean=checkpoint.mean, std=checkpoint.std))
-        side = ready.resolution
-        outcome = train_classifier(lambda: build(checkpoint, side, classes), task, context, recipe, side)
-        return replace(outcome, details={**outcome.details, "pretrained": _told(checkpoint, classes)})
+            wanted = ready.weights or hub_id(task.arch)
+            start = describe(context.foundation(wanted), wanted, task.arch)
+            details["pretrained"] = {
+                "weights": start.name,
+                "architecture": start.architecture,
+                "licence": start.licence,
+                "head": f"new: the weights have {start.classes} classes, the dataset {classes}",
+                "mean": list(start.mean),
+                "std": list(start.std),
+            }
+            # Weights expect images as they were trained on; whatever else reads the normalisation follows.
+            task = replace(task, info=replace(task.info, mean=start.mean, std=start.std))
+        elif task.arch in PAPER_ARCHITECTURES:
+            from .architectures import build
+        else:
+            from .networks import build
+        outcome = train_classifier(lambda: build(start, side, classes), task, context, ready.training_recipe(), side)
+        return replace(outcome, details={**outcome.details, **details})
 
     def training_recipe(self) -> Recipe:
         """Return the recipe; an optimiser that nothing has decided is SGD."""
@@ -179,16 +187,9 @@ class TimmClassifier(Learner):
 
         optimizer = self.optimizer or "sgd"
         rates = FINE_TUNING_RATES if self.pretrained or self.weights else LEARNING_RATES
-        return Recipe(
-            steps=self.steps,
-            batch_size=self.batch_size,
-            optimizer=optimizer,
-            learning_rate=self.learning_rate or rates[self.recipe, optimizer],
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            warmup_steps=self.warmup_steps,
-            evaluations=self.evaluations,
-        )
+        values = {item.name: getattr(self, item.name) for item in fields(Recipe)}
+        values |= {"optimizer": optimizer, "learning_rate": self.learning_rate or rates[self.recipe, optimizer]}
+        return Recipe(**values)
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
@@ -253,25 +254,3 @@ def _scratch_name(name: str, resolution: int, info: DatasetInfo) -> str:
             f"{lower}: cannot take images of {resolution} px; the smallest it takes is {RULES[lower].smallest} px"
         )
     return lower
-
-
-def _builder(arch: str, resolution: int, classes: int) -> Callable[[], nn.Module]:
-    if arch in PAPER_ARCHITECTURES:
-        from .architectures import build
-
-        return lambda: build(arch, resolution, classes)
-    from . import networks
-
-    return lambda: networks.build(arch, resolution, classes)
-
-
-def _told(checkpoint: Checkpoint, classes: int) -> dict[str, Any]:
-    """Return what a reader of the number should know of the weights it started from."""
-    return {
-        "weights": checkpoint.name,
-        "architecture": checkpoint.architecture,
-        "licence": checkpoint.licence,
-        "head": f"new: the weights have {checkpoint.classes} classes, the dataset {classes}",
-        "mean": list(checkpoint.mean),
-        "std": list(checkpoint.std),
-    }

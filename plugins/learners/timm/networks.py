@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
@@ -125,14 +126,8 @@ def smallest_side(name: str, classes: int) -> int | None:
     works = next((side for side in sides if refusal(name, side, classes) is None), None)
     if works is None or works == sides[0]:
         return works
-    fails = sides[sides.index(works) - 1]
-    while works - fails > 1:
-        middle = (works + fails) // 2
-        if refusal(name, middle, classes) is None:
-            works = middle
-        else:
-            fails = middle
-    return works
+    between = range(sides[sides.index(works) - 1] + 1, works)
+    return between.start + bisect_left(between, True, key=lambda side: refusal(name, side, classes) is None)
 
 
 def _sides(name: str) -> tuple[int, ...]:
@@ -156,16 +151,11 @@ def refusal(name: str, resolution: int, classes: int) -> str | None:
                 raise
             shape = _logits(name, resolution, classes, "cpu")  # it looks at values, which meta tensors have not
     except Exception as error:  # whatever a network does when its map runs empty
-        return one_line(error)
+        lines = str(error).strip().splitlines()  # of which only the first sentence is ours to show
+        return re.split(r"(?<=[.!;])\s", lines[0])[0].rstrip(".!:; ")[:120] if lines else type(error).__name__
     if shape != (2, classes):
         raise UsageError(f"{name}: is no classifier of one label per image (logits {shape})")
     return None
-
-
-def one_line(error: Exception) -> str:
-    """Return the first sentence of an error's text, without what follows it in a library's message."""
-    lines = str(error).strip().splitlines()
-    return re.split(r"(?<=[.!;])\s", lines[0])[0].rstrip(".!:; ")[:120] if lines else type(error).__name__
 
 
 def _logits(name: str, resolution: int, classes: int, device: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
 from benchbench_plugins.learners.clip import tip_adapter as adapter
-from benchbench_plugins.learners.clip.training import Pool, Setting, half_cosine, unit
+from benchbench_plugins.learners.clip.training import Pool, Setting, half_cosine
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_a_context_of_words_gives_the_prompt_of_these_words(clip_of, which):
     clip, names = clip_of(which), ["zero", "one", "two"]
     words = "a photo of the digit"
     vectors = prompts.first_context(clip, 4, words, torch.Generator().manual_seed(0))
-    assert len(vectors) == len(clip._towers.tokenize([words])[0].unique()) - (3 if which == "resnet" else 2)
-    learned = prompts.Prompts(clip, names, len(vectors))
-    rows = clip.text_features(learned.tokens, learned.embeddings(vectors))
+    assert len(vectors) == len(clip._tokenize([words])[0].unique()) - (3 if which == "resnet" else 2)
+    tokens = prompts.prompt_tokens(clip, names, len(vectors))
+    rows = clip.text_features(tokens, prompts.with_context(clip.token_embeddings(tokens), vectors))
     expected = clip.encode_texts([f"{words} {name}." for name in names])
     assert (rows / rows.norm(dim=1, keepdim=True)).numpy() == pytest.approx(expected, abs=1e-6)
 
@@ -60,12 +60,13 @@ def test_a_context_of_words_gives_the_prompt_of_these_words(clip_of, which):
 def test_only_the_context_takes_a_gradient(clip_of, which):
     clip = clip_of(which)
     vectors = prompts.first_context(clip, 4, None, torch.Generator().manual_seed(0)).requires_grad_()
-    learned = prompts.Prompts(clip, ["zero", "one"], 4)
-    clip.text_features(learned.tokens, learned.embeddings(vectors)).square().sum().backward()
+    tokens = prompts.prompt_tokens(clip, ["zero", "one"], 4)
+    embeddings = prompts.with_context(clip.token_embeddings(tokens), vectors)
+    clip.text_features(tokens, embeddings).square().sum().backward()
     assert vectors.grad.shape == vectors.shape
     assert (vectors.grad.abs().sum(dim=1) > 0).all()
-    assert clip._towers.token_embedding.weight.grad is None
-    assert not clip._towers.token_embedding.weight.requires_grad
+    assert clip.token_embedding.weight.grad is None
+    assert not clip.token_embedding.weight.requires_grad
 
 
 def test_the_context_starts_as_noise_of_the_authors_deviation(clip_of):
@@ -117,23 +118,23 @@ def test_a_cache_of_no_weight_is_zero_shot(setting, tmp_path):
     assert result.accuracy == result.details["zero_shot_accuracy"]
 
 
-def test_keys_are_normalised_means_of_raw_embeddings(setting, tmp_path, monkeypatch):
+def test_keys_are_normalised_means_of_raw_embeddings(setting, monkeypatch):
     task = few_shot.task(1)
     raw = iter(torch.arange(1.0, 7.0)[:, None, None] * torch.eye(10, 64)[None])
     monkeypatch.setattr(Setting, "encode_crops", lambda *_: next(raw).clone())
-    cache = adapter.Cache(setting, task, few_shot.context(tmp_path), augment_epochs=6)
-    assert torch.allclose(cache.keys, torch.eye(10, 64))
-    assert torch.equal(cache.values.argmax(1), torch.from_numpy(task.real.labels))
+    pool = Pool(task, 64, seed=3)
+    keys = adapter.cache_keys(setting, pool, augment_epochs=6)
+    assert torch.allclose(keys, torch.eye(10, 64))
     # The mean is of raw embeddings: a long one counts more, as in the authors' code.
     raw = iter([torch.tensor([[3.0, 0.0]] * 10), torch.tensor([[0.0, 1.0]] * 10)])
-    keys = adapter.Cache(setting, task, few_shot.context(tmp_path), augment_epochs=2).keys
+    keys = adapter.cache_keys(setting, pool, augment_epochs=2)
     assert keys[0].tolist() == pytest.approx([3 / math.sqrt(10), 1 / math.sqrt(10)])
 
 
 def test_the_search_finds_what_an_exhaustive_one_finds(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     features, keys, zero_shot = (torch.randn(*size, generator=rng) for size in ((30, 4), (8, 4), (30, 3)))
-    features, keys, zero_shot = unit(features), unit(keys), 2 * zero_shot
+    features, keys, zero_shot = F.normalize(features), F.normalize(keys), 2 * zero_shot
     values = F.one_hot(torch.arange(8) % 3).float()
     labels = torch.randint(0, 3, (30,), generator=rng)
     found = adapter.search(features, keys, values, zero_shot, labels)
@@ -193,15 +194,11 @@ def test_without_validation_images_the_given_values_stay(tmp_path):
 # -- classifier tuning ---------------------------------------------------------------------------------------------
 
 
-def test_a_head_begins_as_zero_shot(setting):
-    head = heads.Head(setting.head, setting.scale)
-    assert torch.allclose(head(setting.test), setting.zero_shot(setting.test), atol=1e-5)
-    assert head.weight.numel() + head.bias.numel() == 10 * 64 + 10
-
-
 def test_a_head_that_takes_no_step_hits_what_zero_shot_hits(tmp_path, setting):
     learner = heads.ClassifierTuning(epochs=1, batch_size_real=512, learning_rate=1e-12, weight_decay=0.0)
-    _, result = few_shot.trained(learner, few_shot.task(), few_shot.context(tmp_path))
+    outcome, result = few_shot.trained(learner, few_shot.task(), few_shot.context(tmp_path))
+    assert outcome.probabilities == pytest.approx(setting.zero_shot(setting.test).softmax(1).numpy(), abs=1e-4)
+    assert outcome.parameters == 10 * 64 + 10
     assert result.accuracy == result.details["zero_shot_accuracy"]
 
 
@@ -264,7 +261,7 @@ def test_the_weights_of_the_two_terms_count(tmp_path):
         for weight in (0.0, 1.0):
             learner = heads.ClassifierTuning(**recipe, weight_synthetic=weight)
             turned = few_shot.task(synthetic=synthetic, mix=(1, 1))
-            found.append(few_shot.trained(learner, turned, few_shot.context(tmp_path)))
+            found.append(few_shot.trained(learner, turned, few_shot.context(tmp_path, str(len(found)))))
     assert found[0][0].curve == found[2][0].curve
     assert np.array_equal(found[0][0].probabilities, found[2][0].probabilities)
     assert found[3][1].accuracy < found[1][1].accuracy - 0.2
@@ -281,7 +278,7 @@ def test_a_pool_gives_every_image_once_per_epoch_with_its_label():
     for step in range(5):
         rows, labels = (item.clone() for item in pool.batch(step))
         assert int((rows < 20).sum()) == 4
-        assert np.array_equal(pool.images(rows), joined.images[rows.numpy()])
+        assert np.array_equal(pool.pixels(rows), joined.images[rows.numpy()])
         assert np.array_equal(labels.numpy(), joined.labels[rows.numpy()])
         seen += rows.tolist()
     assert sorted(seen) == list(range(80))
@@ -289,5 +286,5 @@ def test_a_pool_gives_every_image_once_per_epoch_with_its_label():
 
 def test_a_pool_leaves_out_a_part_of_nothing():
     pool = Pool(few_shot.task(2, synthetic=few_shot.made(6), mix=(0, 1)), 16, seed=5)
-    assert pool.sizes == {"synthetic": 60}
+    assert pool.counts == {"synthetic": 60}
     assert len(pool) == 60

@@ -13,6 +13,7 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.plugins import Context
 from benchbench.plugins.parameters import build
 from benchbench.testing import tiny_info
 from benchbench_plugins.learners.clip.coop import CoOp
@@ -119,43 +120,38 @@ def test_a_mix_takes_both_and_a_part_of_nothing_neither(name, tmp_path):
     assert outcome.details["training_images"] == {"real": 20, "synthetic": 60}
 
 
-@pytest.mark.parametrize("name", ["tip-adapter", "tip-adapter-f"])
-def test_a_cache_is_of_one_source(name, tmp_path):
-    with pytest.raises(ValueError, match="one source"):
-        make(name).train(few_shot.task(synthetic=few_shot.made()), few_shot.context(tmp_path))
+@dataclasses.dataclass
+class Watched(Context):
+    """Saves after every step, notes each, and can be killed at one."""
+
+    save_every: float = 0.0
+    kill_at: int | None = None
+    taken: list[int] = dataclasses.field(default_factory=list)
+
+    def resume(self, *args, **options):
+        for step in super().resume(*args, **options):
+            if step == self.kill_at:
+                raise KeyboardInterrupt
+            self.taken.append(step)
+            yield step
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_killed_training_continues_with_the_same_bits(name, tmp_path, monkeypatch):
-    import benchbench_plugins.learners.clip.training as training
-
+def test_a_killed_training_continues_with_the_same_bits(name, tmp_path):
     longer = {"max_steps": 8} if name == "coop" else {"epochs": 8}
     whole = make(name, **longer).train(few_shot.task(), few_shot.context(tmp_path, "whole"))
-    inner = training.optimise
 
-    def often(*args, **options):
-        return inner(*args, **options, checkpoint_seconds=0.0)
+    def context(**changes):
+        plain = few_shot.context(tmp_path, "killed")
+        return Watched(plain.seed, plain.folder, plain.scratch, plain.info, **changes)
 
-    monkeypatch.setattr(training, "optimise", often)
-    steps = []
-
-    save = training.checkpoint.save
-
-    def save_and_die(folder, identity, state):
-        save(folder, identity, state)
-        steps.append(state["step"])
-        if len(steps) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(training.checkpoint, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        make(name, **longer).train(few_shot.task(), few_shot.context(tmp_path, "killed"))
-    assert list((tmp_path / "killed" / "scratch").iterdir())
-    again = make(name, **longer).train(few_shot.task(), few_shot.context(tmp_path, "killed"))
-    assert steps[3] == 4  # it went on behind the third step
+        make(name, **longer).train(few_shot.task(), context(kill_at=3))
+    second = context()
+    again = make(name, **longer).train(few_shot.task(), second)
+    assert second.taken == [3, 4, 5, 6, 7]
     assert np.array_equal(whole.probabilities, again.probabilities)
     assert whole.curve == again.curve
-    assert not list((tmp_path / "killed" / "scratch").iterdir())
 
 
 @EACH

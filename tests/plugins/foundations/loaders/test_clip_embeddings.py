@@ -6,7 +6,7 @@ import torch
 from mini_clip import write_mini_resnet, write_mini_vit
 
 from benchbench.errors import UsageError
-from benchbench.models.clip.layout import check_clip, check_text_lengths, clip_packages
+from benchbench.models.clip.layout import check_text_lengths, clip_packages
 from benchbench.models.clip.model import open_clip_model
 from benchbench.models.clip.pixels import preprocess
 from benchbench_plugins.datasets.digits import NAMES
@@ -63,7 +63,7 @@ def test_gradients_reach_the_embeddings_up_to_the_end_and_no_weight(clips, which
     for row, count in enumerate(clip.token_counts(ids).tolist()):
         assert (embeddings.grad[row, :count].abs().sum(dim=1) > 0).all()
         assert (embeddings.grad[row, count:] == 0).all()  # causal: nothing behind the end marker counts
-    assert clip._towers.token_embedding.weight.grad is None
+    assert clip.token_embedding.weight.grad is None
 
 
 @pytest.mark.parametrize("which", FORMATS)
@@ -93,13 +93,13 @@ def test_texts_that_fit_exactly_pass_and_one_more_word_does_not(clips, which):
 
 
 def test_the_plan_counts_tokens_as_the_model_does(clips):
-    clip, layout = clips("glyph"), check_clip(GlyphCLIP().folder(), "glyph-clip")
+    clip = clips("glyph")
     texts = [*(f"a photo of the digit {name}." for name in NAMES), "Annual Crop Land.", "Zebra, 12 & 3", ""]
     for text in texts:
         count = int(clip.token_counts(clip.tokens([text])))
-        check_text_lengths(layout, [text], reserved=layout.positions - count)
+        check_text_lengths("glyph-clip", "toy", [text], reserved=clip.positions - count)
         with pytest.raises(UsageError, match=rf"takes {count} tokens and"):
-            check_text_lengths(layout, [text], reserved=layout.positions - count + 1)
+            check_text_lengths("glyph-clip", "toy", [text], reserved=clip.positions - count + 1)
 
 
 def test_a_model_that_is_no_clip_is_named_by_who_asks():

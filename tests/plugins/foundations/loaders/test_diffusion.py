@@ -171,17 +171,18 @@ def test_an_image_depends_on_its_own_seed_and_prompt_alone():
 
 
 def test_each_prompt_is_encoded_once(mini, monkeypatch):
+    monkeypatch.setattr(diffusion, "_KEPT_PROMPTS", 3)
     model, asked = opened(mini), []
     whole = model._text.encode
     monkeypatch.setattr(model._text, "encode", lambda prompts: (asked.extend(prompts), whole(prompts))[1])
-    monkeypatch.setattr(diffusion, "_KEPT_PROMPTS", 3)
     settings = {"guidance_scale": 2.0, "num_inference_steps": 1, "resolution": 8}
     for _ in range(2):
         model.generate(PROMPTS, SEEDS, **settings)
     assert sorted(asked) == ["", *sorted(set(PROMPTS))]
     model.generate(["a", "the"], SEEDS[:2], **settings)
-    assert len(model._encoded) == 3
-    assert "" in model._encoded
+    assert model._encoded.cache_info().currsize == 3
+    model.encode("")
+    assert sorted(asked) == sorted(["", *set(PROMPTS), "a", "the"])
 
 
 def test_decoding_in_parts_changes_nothing(mini, monkeypatch):
