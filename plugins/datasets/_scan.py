@@ -33,7 +33,7 @@ from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
 #: Changes whenever what is remembered, or the rule that makes it, does.
-VERSION = 4
+VERSION = 5
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 
