@@ -183,7 +183,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     image = _decode(image)
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))  # after decoding: Pillow itself turns a TIFF then
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))  # after decoding: Pillow itself turns a TIFF then
     except Exception:  # damaged EXIF data says nothing about the pixels
         turn = None
     if turn is not None:
