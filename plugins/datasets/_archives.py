@@ -30,7 +30,7 @@ from benchbench.errors import BenchError, MissingError, UsageError
 from benchbench.files import cache_root, one_step_folder
 from benchbench.store.lock import Lock
 
-from ._cache import digest_of
+from ._cache import digest_of, locked
 
 #: Seconds in which a host has to answer, its name lookup included.
 ANSWER_S = 8.0
@@ -49,7 +49,7 @@ DAMAGED = (ValueError, RuntimeError, NotImplementedError, OverflowError, Unicode
 Only = Callable[[str], bool]
 
 
-def fetch_file(url: str, md5: Callable[[], str], target: Path, archive: str, subject: str) -> None:
+def fetch_file(url: str, md5: str, target: Path, archive: str, subject: str) -> None:
     """Download ``url`` to ``target``, unless it is there with the right checksum.
 
     The download lies in the target's folder under a hidden name until its checksum is the right one, and then takes the
@@ -58,8 +58,7 @@ def fetch_file(url: str, md5: Callable[[], str], target: Path, archive: str, sub
 
     Args:
         url: where the file is.
-        md5: returns its checksum in hex; called only for a file that is there, and once the host has answered:
-            finding it out may take the import of a large library.
+        md5: its checksum in hex.
         target: where it belongs.
         archive: the file's published name; a damaged file of this name is replaced, one of another name is not.
         subject: the start of every message.
@@ -82,9 +81,9 @@ def fetch_file(url: str, md5: Callable[[], str], target: Path, archive: str, sub
     if problem := _unreachable(url):
         raise MissingError(f"{subject}: cannot reach {urllib.request.Request(url).host}: {problem}; {by_hand}")
     try:
-        with _alone(target):
+        with locked(target.with_name(f".{target.name}.lock")):
             if not _there(target, md5, subject):  # another process was not faster
-                _download(url, md5(), target)
+                _download(url, md5, target)
     except BenchError:
         raise
     except Exception as error:  # the downloader passes on whatever its libraries raise
@@ -239,8 +238,8 @@ def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: P
         archive.extract(member, folder, set_attrs=False)
 
 
-def _there(target: Path, md5: Callable[[], str], subject: str) -> bool:
-    return target.is_file() and digest_of(target, subject) == md5()
+def _there(target: Path, md5: str, subject: str) -> bool:
+    return target.is_file() and digest_of(target, subject) == md5
 
 
 def _download(url: str, md5: str, target: Path) -> None:
@@ -255,15 +254,6 @@ def _download(url: str, md5: str, target: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep other processes from downloading the same file, where the file system has locks."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(BenchError):
-            stack.enter_context(Lock(target.with_name(f".{target.name}.lock")).hold())
-        yield
 
 
 def _unreachable(url: str) -> str:

@@ -44,8 +44,8 @@ LARGE_PIXELS = 4096 * 4096
 STRIP = 512
 #: Shorter side in px from which on :func:`inspect` decodes a JPEG at an eighth of its size.
 DRAFT_SIDE = 256
-#: The tag BitsPerSample.
-TIFF_BITS = 258
+#: The tags BitsPerSample and Orientation.
+TIFF_BITS, ORIENTATION = 258, 274
 #: The colour that shows through transparent pixels.
 BACKGROUND = (255, 255, 255)
 #: What makes each EXIF orientation upright; from 5 on, width and height change places.
@@ -74,8 +74,8 @@ class ImageFacts:
     """Size and hash of a file that was decoded completely.
 
     Attributes:
-        width: in px, after the EXIF orientation.
-        height: in px, after the EXIF orientation.
+        width: in px, before the EXIF orientation.
+        height: in px, before the EXIF orientation.
         digest: first 32 hex digits of the SHA-256 of the file's bytes.
     """
 
@@ -92,14 +92,11 @@ def inspect(path: Path) -> ImageFacts:
     """
     content = _bytes(path)
     image = _open(content)
-    orientation = _orientation(image)
     width, height = image.size
     with _turn(image):
         if image.format in ("JPEG", "MPO") and min(image.size) >= DRAFT_SIDE:
             image.draft(None, (1, 1))  # decodes every bit of the stream, but an eighth of the side: three times as fast
-        _upright(image, orientation)
-    if orientation >= 5:
-        width, height = height, width
+        upright(image)
     return ImageFacts(width, height, hashlib.sha256(content).hexdigest()[:32])
 
 
@@ -111,7 +108,7 @@ def read(path: Path, side: int) -> NDArray[np.uint8]:
     """
     image = _open(_bytes(path))
     with _turn(image):
-        return square(_upright(image, _orientation(image)), side)
+        return square(upright(image), side)
 
 
 def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
@@ -173,32 +170,29 @@ def _decode(image: Image.Image) -> Image.Image:
     return image
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation 1..8; damaged EXIF data says nothing about the pixels and counts as 1."""
-    try:
-        orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # as for damaged pixels
-        return 1
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
 def _turn(image: Image.Image) -> AbstractContextManager[object]:
     """Return a context manager for decoding: a global lock for large images, so that one is decoded at a time."""
     return _large if image.width * image.height > LARGE_PIXELS else nullcontext()
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Decode an opened image and return it as RGB, turned as its EXIF orientation says."""
+def upright(image: Image.Image) -> Image.Image:
+    """Decode an opened image and return it as RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
     image = _decode(image)
-    turn = TURNS.get(orientation)
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))  # after decoding: Pillow itself turns a TIFF then
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        turn = None
     if turn is not None:
-        image, before = image.transpose(turn), image
-        image.info = before.info  # a transparent colour is kept there
+        image = image.transpose(turn)
     try:
         return _to_rgb(image)
-    except ValueError as error:
-        if isinstance(error, ImageError):
-            raise
+    except ImageError:
+        raise
+    except ValueError:
         raise ImageError(f"{image.mode} pixels that cannot become RGB") from None
 
 

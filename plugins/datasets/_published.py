@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -33,14 +33,11 @@ class Release:
         url: where the archive is.
         archive: file name of the archive.
         folder: the folder that it unpacks to; ``""`` for a file that is read as it is.
-        md5: checksum of the archive in hex; ``""`` where the library that reads it gives one.
+        md5: checksum of the archive in hex.
         limit: bytes that the archive may unpack to; by default above what any of them takes.
         inside: folders below ``path`` in which the archive is looked for, and of image files ``folder`` too.
-        library: of arrays: the package that reads them.
-        version: of arrays: changes whenever the pixels, the labels or the facts made of the same files do.
-        files: of arrays: files of ``folder`` that are read, all needed.
+        files: of arrays: files of ``folder`` that are read, all needed, each with its MD5.
         optional: of arrays: files of ``folder`` that are read when they are there.
-        first_label: of arrays: the number from which the files count labels.
         held: of image files: names of folders, any of which shows that ``path`` is ``folder`` itself.
         held_text: of image files: the same in words.
     """
@@ -49,15 +46,12 @@ class Release:
     title: str
     url: str
     archive: str
+    md5: str
     folder: str = ""
-    md5: str = ""
     limit: int = 8 * 2**30
     inside: tuple[str, ...] = ("",)
-    library: str = ""
-    version: int = 2
-    files: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
-    first_label: int = 0
     held: tuple[str, ...] = ()
     held_text: str = ""
 
@@ -75,7 +69,7 @@ class Published(Dataset):
     )
 
     def needs(self) -> Requirements:
-        """Return the library, if one reads it, and what is here of the files, or where they belong.
+        """Return what is here of the files, or where they belong.
 
         Raises:
             UsageError: a folder, or whatever else is no file, has the archive's name, and nothing else is there.
@@ -83,10 +77,7 @@ class Published(Dataset):
         here = self._here()
         if here is None:
             self._refuse_folder()
-        packages = (self.release.library,) if self.release.library else ()
-        return Requirements(
-            packages=packages, files=(RequiredFile(here or self._place, self.release.title, self._source()),)
-        )
+        return Requirements(files=(RequiredFile(here or self._place, self.release.title, self._source()),))
 
     def fetch(self) -> None:
         """Download the archive with torchvision's downloader, verified; nothing is done for what is there and whole.
@@ -97,26 +88,22 @@ class Published(Dataset):
         """
         from ._archives import fetch_file
 
-        if not self._is_unpacked():
-            fetch_file(self.release.url, self._checksum, self._wanted, self.release.archive, self._subject)
+        if self._unpacked() is None:
+            fetch_file(self.release.url, self.release.md5, self._wanted, self.release.archive, self._subject)
 
     def _here(self) -> Path | None:
-        """Return what is read: a folder or the archive; ``None`` when neither is here."""
-        raise NotImplementedError
+        """Return what is read: a folder, else the archive; ``None`` when neither is here."""
+        return self._unpacked() or self._archive()
 
-    def _is_unpacked(self) -> bool:
-        """Return whether the folder that the archive unpacks to is here, complete."""
+    def _unpacked(self) -> Path | None:
+        """Return the folder that the archive unpacks to, if it is here, complete."""
         raise NotImplementedError
-
-    def _checksum(self) -> str:
-        """Return the archive's published MD5 in hex."""
-        return self.release.md5
 
     def _verify(self, archive: Path) -> None:
         """Raise ``UsageError`` where an archive is not the published one."""
         from ._archives import verify
 
-        verify(archive, self._checksum(), self._subject, self._remedy)
+        verify(archive, self.release.md5, self._subject, self._remedy)
 
     @property
     def _remedy(self) -> str:
@@ -194,7 +181,7 @@ class PublishedImages(Published):
         from ._scan import load_items
 
         release, archive = self.release, self._archive()
-        images, content = self._images(), None
+        images, content = self._unpacked(), None
         if images is None:
             if archive is None:
                 raise MissingError(
@@ -206,8 +193,7 @@ class PublishedImages(Published):
             content = release.md5
         return load_items(self._listing(images), split, release.info.resolution, context, self._subject, content)
 
-    def _images(self) -> Path | None:
-        """Return the folder of images that names are relative to, or ``None``."""
+    def _unpacked(self) -> Path | None:
         base = self._base
         if folder := next((folder for folder in self._image_folders() if folder.is_dir()), None):
             return folder
@@ -223,12 +209,6 @@ class PublishedImages(Published):
     def _looked_for(self) -> str:
         """Return the folders that were looked for, in words."""
         return f"{', '.join(map(str, self._image_folders()))}, {self.release.held_text} in {self._base}"
-
-    def _here(self) -> Path | None:
-        return self._images() or self._archive()
-
-    def _is_unpacked(self) -> bool:
-        return self._images() is not None
 
     @property
     def _place(self) -> Path:

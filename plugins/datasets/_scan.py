@@ -28,12 +28,12 @@ from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
 from . import _images
-from ._cache import Part, Source, decoded, recalled, remember
+from ._cache import Source, decoded, recalled, remember
 from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
 #: Changes whenever what is remembered, or the rule that makes it, does.
-VERSION = 4
+VERSION = 5
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 
@@ -174,29 +174,22 @@ def load_items(
         UsageError: a file that can no longer be used, named.
     """
     items = listing.parts[split]
+    names = [name for name, _ in items]
     labels = np.array([label for _, label in items], dtype=np.int64)
+    before = content or _content(listing.root, names, subject)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         files = load_files(listing.root, names, side, subject)
         for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
             yield pixels[None]
-
-    def read(scratch: Path) -> dict[str, Source]:
-        return {split: Source(labels, side, blocks())}
-
-    names = [name for name, _ in items]
-    before = content or _content(listing.root, names, subject)
-
-    def check(parts: Mapping[str, Part]) -> dict[str, Any]:
         if content is None and _content(listing.root, names, subject) != before:
             raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
-        return {}
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
     rule = [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]
-    entry = decoded(["image files", rule, before, order, side], read, check, context.scratch)
-    images = entry.parts[split].images
+    question = ["image files", rule, before, order, side]
+    images = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch)[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 

@@ -2,14 +2,14 @@
 
 The published files are pickles. A pickle names functions and calls them; whoever opens one with ``pickle`` runs the
 code of its author. Here only the names that an array of numbers is built from can be found, and anything else ends the
-reading; torchvision then reads the bytes that were looked through.
+reading.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import LocalFiles, TorchvisionArrays, blocks, no_images, reading
+from ._arrays import PublishedArrays, problem_of_labels
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def _release(
     title: str,
     classes: tuple[str, ...],
     moments: tuple[tuple[float, float, float], tuple[float, float, float]],
+    md5: str,
     folder: str,
-    files: tuple[str, ...],
+    files: Mapping[str, str],
 ) -> Release:
     archive = f"{name.replace('cifar', 'cifar-')}-python.tar.gz"
     info = DatasetInfo(
@@ -85,22 +86,35 @@ def _release(
         paper="Diffusion Inversion, Zhou et al. 2023, Fig. 5 and 6, Tables 1, 6 and 7",
     )
     url = f"https://www.cs.toronto.edu/~kriz/{archive}"
-    return Release(info, title, url, archive, folder, library="torchvision", files=files)
+    return Release(info, title, url, archive, md5, folder, files=files)
 
 
 @dataclass(frozen=True)
-class _CIFAR(TorchvisionArrays):
-    """Either dataset, by torchvision's readers, whose pickles are looked through first."""
+class _CIFAR(PublishedArrays):
+    """Either dataset; its files are the training batches, the test batch and the names of the classes."""
 
-    def _file_checksums(self) -> Mapping[str, str]:
-        meta = self._library.meta
-        return {**super()._file_checksums(), meta["filename"]: meta["md5"]}
+    def _read(self, place: Path) -> dict[str, Source]:
+        *train, test, names = self.release.files
+        self._checked(place / names, lambda held: _problem_of_names(held, self.release.info.classes))
+        return {"train": self._part(place, train), "test": self._part(place, [test])}
 
-    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
-        library, folder, root = self._library, self._folder(local, scratch), scratch / "checked"
-        _copy_checked(folder, root / library.base_folder, library, self.release, self._subject)
-        parts = {name: _part(library, root, name == "train", self._subject) for name in ("train", "test")}
-        return {**parts, "validation": no_images(SIDE)}
+    def _part(self, place: Path, names: Iterable[str]) -> Source:
+        import numpy as np
+
+        from ._cache import Source
+
+        classes = len(self.release.info.classes)
+        batches = [self._checked(place / name, lambda held: _problem_of_batch(held, classes)) for name in names]
+        labels = np.array([label for batch in batches for label in _labels(batch)], dtype=np.int64)
+        return Source(
+            labels, SIDE, [batch["data"].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1) for batch in batches]
+        )
+
+    def _checked(self, path: Path, problem_of: Callable[[Any], str]) -> Any:
+        held = plain(path, self._subject)
+        if problem := problem_of(held):
+            raise UsageError(f"{self._subject}: {path}: {problem}; remove it and fetch it again")
+        return held
 
 
 @dataclass(frozen=True)
@@ -108,9 +122,9 @@ class CIFAR10(_CIFAR):
     """Photos of ten kinds of animals and vehicles, 32x32 RGB; 50,000 train, 10,000 test, balanced.
 
     Read from ``cifar-10-python.tar.gz``, whose checksum is verified, or from ``cifar-10-batches-py``, whose files are
-    compared with the published ones; a difference is noted. The pickles in it are looked through before torchvision
-    reads them: one that asks for more than arrays is refused. There is no validation part. Images are in the
-    published order, batch after batch. Normalisation and the resolution of generation (128 px) are those of
+    compared with the published ones; a difference is noted. The pickles in it are read as plain numbers: one that
+    asks for more than arrays is refused. There is no validation part. Images are in the published order, batch after
+    batch. Normalisation and the resolution of generation (128 px) are those of
     Diffusion Inversion, Zhou et al. 2023; prompts are "a photo of an airplane.".
     """
 
@@ -119,8 +133,17 @@ class CIFAR10(_CIFAR):
         "CIFAR-10",
         CIFAR10_CLASSES,
         ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        "c58f30108f718f92721af3b95e74349a",
         "cifar-10-batches-py",
-        (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"),
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+            "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+        },
     )
 
 
@@ -138,40 +161,14 @@ class CIFAR100(_CIFAR):
         "CIFAR-100",
         CIFAR100_CLASSES,
         ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+        "eb9058c3a382ffc7106e4002c42a8d85",
         "cifar-100-python",
-        ("train", "test", "meta"),
+        {
+            "train": "16019d7e3df5f24257cddd939b257f8d",
+            "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+            "meta": "7973b15100ade9c7d40fb424638fde48",
+        },
     )
-
-
-def _part(library: Any, root: Path, train: bool, subject: str) -> Source:
-    import numpy as np
-
-    from ._cache import Source
-
-    class Reader(library):  # type: ignore[misc]
-        """torchvision's reader for files whose checksums were compared here."""
-
-        train_list = [[name, None] for name, _ in library.train_list]
-        test_list = [[name, None] for name, _ in library.test_list]
-        meta = {**library.meta, "md5": None}
-
-    with reading("torchvision", "the train batches" if train else "the test batch", subject):
-        content = Reader(str(root), train=train)
-        return Source(np.asarray(content.targets, dtype=np.int64), SIDE, blocks(content.data))
-
-
-def _copy_checked(folder: Path, target: Path, library: Any, release: Release, subject: str) -> None:
-    """Copy the files whose pickles hold plain arrays of the right shape: the library reads these very bytes."""
-    target.mkdir(parents=True)
-    for name in release.files:
-        content, held = plain(folder / name, subject)
-        if name == library.meta["filename"]:
-            problem = _problem_of_meta(held, library.meta["key"], release.info.classes)
-        else:
-            problem = _problem_of_batch(held, len(release.info.classes))
-        if problem:
-            raise UsageError(f"{subject}: {folder / name}: {problem}; remove it and fetch it again")
-        (target / name).write_bytes(content)
 
 
 def _problem_of_batch(held: Any, classes: int) -> str:
@@ -183,22 +180,20 @@ def _problem_of_batch(held: Any, classes: int) -> str:
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072):
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         return f"the pixels must be uint8 (N, 3072); got {got}"
-    labels = held.get("labels", held.get("fine_labels"))
+    labels = _labels(held)
     if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
         return "has no list of labels"
     if len(labels) != len(data):
         return f"has {len(labels):,} label{'s' * (len(labels) != 1)} for {len(data):,} image{'s' * (len(data) != 1)}"
-    wrong = [index for index, label in enumerate(labels) if not 0 <= label < classes]
-    if wrong:
-        first = labels[wrong[0]]
-        shown = str(first) if first.bit_length() < 64 else f"a number of {first.bit_length():,} bits"
-        many = "1 label is" if len(wrong) == 1 else f"{len(wrong):,} labels are"
-        return f"{many} out of range, the first is {shown} of image {wrong[0]}; they go from 0 to {classes - 1}"
-    return ""
+    return problem_of_labels(labels, 0, classes - 1)
 
 
-def _problem_of_meta(held: Any, key: str, classes: tuple[str, ...]) -> str:
-    names = held.get(key) if isinstance(held, dict) else None
+def _labels(batch: Mapping[str, Any]) -> Any:
+    return batch.get("labels", batch.get("fine_labels"))
+
+
+def _problem_of_names(held: Any, classes: tuple[str, ...]) -> str:
+    names = held.get("label_names", held.get("fine_label_names")) if isinstance(held, dict) else None
     if not isinstance(names, list) or tuple(names) != classes:
         return f"does not name the {len(classes)} published classes in their order"
     return ""
@@ -215,10 +210,8 @@ class _Plain(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def plain(path: Path, subject: str) -> tuple[bytes, Any]:
-    """Return a pickle's bytes and what it holds: numbers, texts (bytes as Latin-1), lists, dictionaries and arrays.
-
-    Hand on the bytes and not the file: it may have changed since.
+def plain(path: Path, subject: str) -> Any:
+    """Return what a pickle holds: numbers, texts (bytes as Latin-1), lists, dictionaries and arrays.
 
     Args:
         path: the file.
@@ -230,8 +223,7 @@ def plain(path: Path, subject: str) -> tuple[bytes, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise UsageError(f"{subject}: {path}: larger than {LARGEST:,} bytes; fetch it again")
-        content = path.read_bytes()
-        return content, _Plain(io.BytesIO(content), encoding="latin1").load()
+        return _Plain(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except UsageError:
         raise
     except _ForeignError as error:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import LocalFiles, TorchvisionArrays, blocks, no_images, reading
+from ._arrays import PublishedArrays, blocks, problem_of_labels
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 
 @dataclass(frozen=True)
-class STL10(TorchvisionArrays):
+class STL10(PublishedArrays):
     """Photos of ten kinds of animals and vehicles, 96x96 RGB; 5,000 train, 8,000 test, balanced.
 
     The labelled part only: the 100,000 unlabeled images and the ten folds of the training part are not used, as in
@@ -56,55 +55,43 @@ class STL10(TorchvisionArrays):
         title="STL-10",
         url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
         archive="stl10_binary.tar.gz",
+        md5="91f7769df0f17e558f3565bffb0c7dfb",
         folder="stl10_binary",
-        library="torchvision",
-        files=("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin"),
+        files={
+            "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
+            "train_y.bin": "5a34089d4802c674881badbb80307741",
+            "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
+            "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+        },
         optional=("class_names.txt",),
-        first_label=1,
     )
 
-    def _read(self, local: LocalFiles, scratch: Path) -> dict[str, Source]:
-        library, folder = self._library, self._folder(local, scratch)
-        _check_files(folder, self.release, self._subject)
-        if folder.name != library.base_folder:  # a renamed folder
-            (scratch / library.base_folder).symlink_to(folder.absolute(), target_is_directory=True)
-            folder = scratch / library.base_folder
-        parts = {name: _part(library, folder.parent, name, self._subject) for name in ("train", "test")}
-        return {**parts, "validation": no_images(SIDE)}
+    def _read(self, place: Path) -> dict[str, Source]:
+        names = place / self.release.optional[0]
+        if names.is_file() and tuple(names.read_text("utf-8", "replace").split()) != CLASSES:
+            raise UsageError(
+                f"{self._subject}: {names}: does not name the 10 published classes in their order; fetch it again"
+            )
+        return {name: _part(place, name, self._subject) for name in ("train", "test")}
 
 
-def _part(library: Any, root: Path, name: str, subject: str) -> Source:
+def _part(folder: Path, name: str, subject: str) -> Source:
     import numpy as np
 
     from ._cache import Source
 
-    class Reader(library):  # type: ignore[misc]
-        """torchvision's reader for files whose checksums were compared here; unlabeled images are not needed."""
-
-        train_list = [[file, None] for file, _ in library.train_list[:2]]
-        test_list = [[file, None] for file, _ in library.test_list]
-
-    with reading("torchvision", f"{name}_X.bin and {name}_y.bin", subject):
-        content = Reader(str(root), split=name)
-        labels = np.asarray(content.labels).astype(np.int64)
-        labels[labels == 255] = -1  # the library counts from 0 in uint8, so that a label 0 in the file wraps around
-        return Source(labels, SIDE, (block.transpose(0, 2, 3, 1) for block in blocks(content.data)))
-
-
-def _check_files(folder: Path, release: Release, subject: str) -> None:
-    """Compare sizes, which say more than a reader's failure to reshape, and class names."""
-    for name in ("train", "test"):
-        pixels, labels = (os.path.getsize(folder / f"{name}_{axis}.bin") for axis in "Xy")
-        if pixels % IMAGE:
-            raise UsageError(
-                f"{subject}: {folder / f'{name}_X.bin'}: {pixels:,} bytes are not a whole number of 96 x 96 images "
-                f"({IMAGE:,} bytes each): truncated; remove it and fetch it again"
-            )
-        if pixels // IMAGE != labels:
-            raise UsageError(
-                f"{subject}: {folder}: {name}_y.bin has {labels:,} labels for the {pixels // IMAGE:,} images in "
-                f"{name}_X.bin; remove both and fetch them again"
-            )
-    names = folder / release.optional[0]
-    if names.is_file() and tuple(names.read_text("utf-8", "replace").split()) != release.info.classes:
-        raise UsageError(f"{subject}: {names}: does not name the 10 published classes in their order; fetch it again")
+    pixels, labels = (np.fromfile(folder / f"{name}_{axis}.bin", dtype=np.uint8) for axis in "Xy")
+    if len(pixels) % IMAGE:
+        raise UsageError(
+            f"{subject}: {folder / f'{name}_X.bin'}: {len(pixels):,} bytes are not a whole number of 96 x 96 images "
+            f"({IMAGE:,} bytes each): truncated; remove it and fetch it again"
+        )
+    if len(pixels) // IMAGE != len(labels):
+        raise UsageError(
+            f"{subject}: {folder}: {name}_y.bin has {len(labels):,} labels for the {len(pixels) // IMAGE:,} images in "
+            f"{name}_X.bin; remove both and fetch them again"
+        )
+    if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
+        raise UsageError(f"{subject}: {folder / f'{name}_y.bin'}: {problem}; remove it and fetch it again")
+    images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
+    return Source(labels.astype(np.int64) - 1, SIDE, blocks(images))

@@ -9,10 +9,8 @@ import socket
 import threading
 import time
 
-import medmnist
 import numpy as np
 import pytest
-import torchvision
 from arrayfiles import cycle, md5, noise, pack, write_cifar10, write_medmnist
 from releases import publish, refusal
 
@@ -63,8 +61,7 @@ def test_cifar10_is_fetched_verified_and_read(server, tmp_path, monkeypatch, con
     train = noise(20, 32, 1)
     place = write_cifar10(tmp_path / "made", train, cycle(20, 10, 1), noise(10, 32, 2), cycle(10, 10, 2))
     name = "cifar-10-python.tar.gz"
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "tgz_md5", pack(place, folder / name))
-    publish(monkeypatch, CIFAR10, url=f"{address}/{name}")
+    publish(monkeypatch, CIFAR10, url=f"{address}/{name}", md5=pack(place, folder / name))
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
     dataset = CIFAR10()
     dataset.fetch()
@@ -88,8 +85,7 @@ def blood(folder, monkeypatch, address):
     """Serve a small bloodmnist.npz as the published one."""
     parts = {name: (noise(16, 28, seed), cycle(16, 8, seed)) for seed, name in enumerate(("train", "val", "test"))}
     path = write_medmnist(folder / "bloodmnist.npz", parts)
-    monkeypatch.setitem(medmnist.INFO["bloodmnist"], "MD5", md5(path))
-    publish(monkeypatch, BloodMNIST, url=f"{address}/bloodmnist.npz")
+    publish(monkeypatch, BloodMNIST, url=f"{address}/bloodmnist.npz", md5=md5(path))
     return path
 
 

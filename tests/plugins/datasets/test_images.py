@@ -84,18 +84,21 @@ def test_cmyk_becomes_rgb(tmp_path):
     np.testing.assert_allclose(both(path)[0, 0], [255, 0, 0], atol=3)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path, draw, orientation):
+def test_exif_orientation_is_applied(tmp_path, draw, orientation, suffix):
     from PIL import ImageOps
 
     image = Image.open(draw(tmp_path / "plain.png", (6, 4)))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "a.png"
+    path = tmp_path / f"a.{suffix}"
     image.save(path, exif=exif)
-    upright = ImageOps.exif_transpose(Image.open(path))
+    image.save(tmp_path / "b.png", exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "b.png"))
     facts = inspect(path)
-    assert (facts.width, facts.height) == upright.size == ((4, 6) if orientation >= 5 else (6, 4))
+    assert {facts.width, facts.height} == {4, 6}
+    assert upright.size == ((4, 6) if orientation >= 5 else (6, 4))
     expected = upright.crop((1, 0, 5, 4)) if orientation < 5 else upright.crop((0, 1, 4, 5))
     np.testing.assert_array_equal(read(path, 4), np.asarray(expected))
 

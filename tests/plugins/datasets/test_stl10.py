@@ -9,7 +9,7 @@ import pytest
 import torchvision
 from arrayfiles import STL10 as NAMES
 from arrayfiles import cycle, md5, noise, pack, write_stl10
-from releases import reason
+from releases import publish, reason
 
 from benchbench.testing import conformance
 from benchbench_plugins.datasets.stl10 import STL10
@@ -46,6 +46,8 @@ def test_images_are_those_of_torchvisions_own_class(root, context_of, monkeypatc
     for name in ("train_list", "test_list"):
         listed = [[file, md5(root / "stl10_binary" / file)] for file, _ in getattr(library, name)]
         monkeypatch.setattr(library, name, listed)
+    files = {name: md5(root / "stl10_binary" / name) for name in STL10.release.files}
+    publish(monkeypatch, STL10, files=files)
     dataset = STL10(path=str(root))
     for split in PARTS:
         ours = dataset.load(split, context_of(dataset))
@@ -60,7 +62,7 @@ def test_images_are_those_of_torchvisions_own_class(root, context_of, monkeypatc
 def test_the_archive_is_verified_and_unpacked_in_part(root, context_of, monkeypatch, cache):
     place, archive = root / "stl10_binary", root / "stl10_binary.tar.gz"
     (place / "unlabeled_X.bin").write_bytes(b"not read")
-    monkeypatch.setattr(torchvision.datasets.STL10, "tgz_md5", pack(place, archive))
+    publish(monkeypatch, STL10, md5=pack(place, archive))
     shutil.rmtree(place)
     dataset = STL10(path=str(root))
     np.testing.assert_array_equal(dataset.load("test", context_of(dataset)).images, PARTS["test"][0])
@@ -89,7 +91,10 @@ def test_facts_are_there_without_files(tmp_path, monkeypatch):
     (need,) = dataset.needs().files
     assert need.path == tmp_path / "stl10" / library.filename
     assert library.url in need.source
-    assert dataset.release.folder == library.base_folder
+    assert (dataset.release.folder, dataset.release.md5) == (library.base_folder, library.tgz_md5)
+    assert dataset.release.files == {
+        name: known for name, known in (*library.train_list, *library.test_list) if "unlabeled" not in name
+    }
 
 
 def test_damaged_files_are_named(root):
@@ -99,11 +104,11 @@ def test_damaged_files_are_named(root):
     (place / "class_names.txt").unlink()
     labels = (place / "train_y.bin").read_bytes()
     (place / "train_y.bin").write_bytes(b"\0" + labels[1:])
-    assert "1 train label is out of range, the first is label 0 of image 0; STL-10 counts from 1 to 10" in said(root)
+    assert "train_y.bin: 1 label is out of range, the first is 0 of image 0; they go from 1 to 10; " in said(root)
     (place / "train_y.bin").write_bytes(labels[:-1] + b"\x0b")
-    assert "1 train label is out of range, the first is label 11 of image 19; STL-10 counts from 1 to 10" in said(root)
+    assert "train_y.bin: 1 label is out of range, the first is 11 of image 19; they go from 1 to 10; " in said(root)
     (place / "train_y.bin").write_bytes(b"\xff" + labels[1:-1] + b"\x0b")
-    assert "2 train labels are out of range, the first is label 255 of image 0; STL-10 " in said(root)
+    assert "train_y.bin: 2 labels are out of range, the first is 255 of image 0; they go from 1 to 10; " in said(root)
     (place / "train_y.bin").write_bytes(b"\1" * 20)
     assert "no train images of 'bird', 'car', 'cat' and 6 more" in said(root)
     (place / "train_y.bin").write_bytes(labels[:-1])

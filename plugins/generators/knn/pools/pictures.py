@@ -48,9 +48,8 @@ def decode(content: bytes, *, max_pixels: int = MOST_PIXELS) -> NDArray[np.uint8
         image = _images._open(content)
         if image.width * image.height > max_pixels:
             raise PictureError(f"{image.width} x {image.height} px, more than {max_pixels:,} pixels")
-        image = _images._decode(image)
         try:
-            return np.array(_images._upright(image, _images._orientation(image)), dtype=np.uint8)
+            return np.array(_images.upright(image), dtype=np.uint8)
         except PictureError:
             raise
         except Exception:  # a conversion may raise anything on damaged palettes and profiles
