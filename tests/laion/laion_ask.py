@@ -16,31 +16,31 @@ from clip_retrieval.clip_client import ClipClient
 from PIL import Image
 
 from benchbench.errors import BenchError
-from benchbench_plugins.generators.knn.pools import Backend, Hit, Missing, Options, open_backend
+from benchbench_plugins.generators.knn import KNN
+from benchbench_plugins.generators.knn.pools import Backend, Hit, open_backend
 
 ASKED, K = 30, 8
 
 
 def main(folder: Path, address: str, index: Path) -> None:
+    def served(scratch: Path = folder / "scratch", **values: Any) -> Backend:
+        return open_backend(KNN(pool=address, **values), None, scratch)
+
     queries = np.load(folder / "queries.npy")
-    options = Options(allow_private=True, scratch=folder / "scratch", indice_name="digits")
-    server = open_backend(address, None, None, options)
-    local = open_backend(str(index), index, None, options)
+    server = served(folder / "scratch", allow_private=True, indice_name="digits")
+    local = open_backend(KNN(pool=str(index), allow_private=True), index, folder / "scratch")
     told: dict[str, Any] = {
         "server": asked(server, queries, folder),
         "folder": asked(local, queries, folder),
-        "refused": asked(open_backend(address, None, None, Options(scratch=folder / "other")), queries[:3], folder),
+        "refused": asked(served(folder / "other"), queries[:3], folder),
         "described": server.describe(),
         "width": line(lambda: server.search(np.eye(32, dtype=np.float32)[:1], 3)),
-        "name": line(lambda: open_backend(address, None, None, Options(indice_name="digit"))),
+        "name": line(lambda: served(indice_name="digit")),
         # What DI's script asked for: the client's defaults but for its filters.
         "bent": [
             [str(row["id"]) for row in client.query(embedding_input=[float(value) for value in query])]
             for client in [ClipClient(f"{address}/knn-service", "digits", num_images=K, deduplicate=False)]
             for query in queries[:ASKED]
-        ],
-        "few": [
-            len(hits) for hits in open_backend(address, None, None, Options(deduplicate=True)).search(queries[:3], K)
         ],
     }
     (folder / "told.json").write_text(json.dumps(told))
@@ -51,12 +51,12 @@ def asked(pool: Backend, queries: Any, folder: Path) -> dict[str, Any]:
     found = pool.search(queries[:ASKED], K)
     hits: Sequence[Hit] = list({hit.key: hit for row in found for hit in row}.values())
     differences, missing = {}, {}
-    for item in pool.pictures(hits):
-        if isinstance(item, Missing):
-            missing[item.key] = item.reason
+    for hit, pixels in zip(hits, pool.pictures(hits), strict=True):
+        if isinstance(pixels, str):
+            missing[hit.key] = pixels
             continue
-        original = np.array(Image.open(folder / "pictures" / f"{int(item.key):03d}.png"), np.int64)
-        differences[item.key] = float(np.abs(item.pixels - original).mean())
+        original = np.array(Image.open(folder / "pictures" / f"{int(hit.key):03d}.png"), np.int64)
+        differences[hit.key] = float(np.abs(pixels - original).mean())
     return {
         "keys": [[hit.key for hit in row] for row in found],
         "similarities": [[hit.similarity for hit in row] for row in found],

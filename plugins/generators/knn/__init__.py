@@ -209,7 +209,7 @@ class KNN(Generator):
         facts = read_facts(folder, self._subject)
         check_files(folder, facts, self._subject)
         self.refuse_few(facts["count"])
-        find_pictures(folder, facts, Path(self.pictures).expanduser() if self.pictures else None, self._subject)
+        find_pictures(folder, facts, self.pictures, self._subject)
         if clip is not None:
             refuse_other_clip(facts, {"name": self.clip, "identity": clip_identity(clip.folder)}, self._subject)
 

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,11 @@ from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet, batches
 
-from .pools import Backend, Hit, Missing, Options, is_address, kind_of, open_backend
+from .pools import Backend, Hit, is_address, kind_of, open_backend
 from .pools.build import index_of
-from .pools.pictures import embed_pictures, fit_into, open_clip, pixel_digest
+from .pools.pictures import embed_pictures, fit_into, pixel_digest
 
 if TYPE_CHECKING:
-    from benchbench.models.clip.model import Clip
-
     from . import KNN
 
 #: Queries at a time: what a kill costs, and how many are embedded at once.
@@ -61,10 +58,7 @@ class Retrieved:
     def load(folder: Path) -> Retrieved:
         """Open what :func:`retrieve` wrote."""
         images = np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False)
-        hits = [
-            [(int(rank), int(place), float(value)) for rank, place, value in row] for row in read_lines(folder / HITS)
-        ]
-        return Retrieved(images, read_lines(folder / PICTURES), hits, read_lines(folder / BROKEN))
+        return Retrieved(images, *(read_lines(folder / name) for name in (PICTURES, HITS, BROKEN)))
 
 
 def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
@@ -74,79 +68,62 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
         BenchError: the pool cannot be opened or was built with another CLIP, it has fewer than ``k`` pictures, or not
             one picture of the shard could be had; one line.
     """
+    from benchbench.models.clip.model import open_clip_model
+
     clip_folder = context.foundation(knn.clip)
     identity = {"name": knn.clip, "identity": clip_identity(clip_folder)}
     backend = _open(knn, context, clip_folder, identity)
     if backend.size is not None:
         knn.refuse_few(backend.size)
-    work = _Work(knn, train, context, clip_folder, backend)
-    start, count = context.shard.start, len(context.shard)
-    parts = [range(start + part.start, start + part.stop) for part in batches(count, PART)]
-    folders = context.resume_parts(parts, work.do, label="retrieving")
-    _merge(folders, context.folder, context.info.resolution)
-    _report(context, backend)
+    clip, known = open_clip_model(clip_folder, knn.clip, device=context.device), TrainingImages(train.images)
+    side = context.info.resolution
 
-
-def _open(knn: KNN, context: Context, clip_folder: Path, identity: dict[str, str]) -> Backend:
-    options = Options(
-        pictures=Path(knn.pictures).expanduser() if knn.pictures else None,
-        indice_name=knn.indice_name,
-        allow_private=knn.allow_private,
-        timeout_s=knn.timeout,
-        retries=knn.retries,
-        workers=knn.downloads,
-        scratch=context.scratch / "downloads",
-        safety_model=knn.safe,
-        violence_detector=knn.safe,
-    )
-    if is_address(knn.pool):
-        return open_backend(knn.pool, None, identity, options)
-    folder = context.foundation(knn.pool)
-    if kind_of(folder) == "pictures":
-        index = index_of(folder, clip_folder, identity, context, f"knn:pool={knn.pool}")
-        return open_backend(knn.pool, index, identity, replace(options, pictures=folder))
-    return open_backend(knn.pool, folder, identity, options)
-
-
-class _Work:
-    """Retrieves a part of a shard; a picture that an earlier part fetched, or failed to fetch, is not fetched again."""
-
-    def __init__(self, knn: KNN, train: ImageSet, context: Context, clip_folder: Path, backend: Backend) -> None:
-        self.knn, self.train, self.context, self.backend = knn, train, context, backend
-        self.clip_folder, self.side = clip_folder, context.info.resolution
-
-    @cached_property
-    def clip(self) -> Clip:
-        return open_clip(self.clip_folder, self.knn.clip, self.context.device)
-
-    @cached_property
-    def known(self) -> TrainingImages:
-        return TrainingImages(self.train.images)
-
-    def do(self, part: range, folder: Path) -> None:
-        """Write the neighbours of the training images ``part`` into ``folder``."""
+    def fetch(part: range, folder: Path) -> None:
+        """Write the neighbours of the training images ``part``; what an earlier part has or misses is left out."""
         earlier = [item for item in folder.parent.iterdir() if item != folder]
         seen = {item["key"] for other in earlier for name in (PICTURES, BROKEN) for item in read_lines(other / name)}
-        queries = embed_pictures(self.clip, [np.asarray(self.train.images[place]) for place in part], PART)
-        answers = self.backend.search(queries, self.knn.k + self.knn.spare)
+        queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
+        answers = backend.search(queries, knn.k + knn.spare)
         wanted: dict[str, Hit] = {}
         for hit in (hit for hits in answers for hit in hits):
             if hit.key not in seen:
                 wanted.setdefault(hit.key, hit)
         images, pictures, broken = [], [], []
-        for hit, item in zip(wanted.values(), self.backend.pictures(list(wanted.values())), strict=True):
-            if isinstance(item, Missing):
-                broken.append({"key": item.key, "reason": item.reason})
+        for hit, pixels in zip(wanted.values(), backend.pictures(list(wanted.values())), strict=True):
+            if isinstance(pixels, str):
+                broken.append({"key": hit.key, "reason": pixels})
                 continue
-            images.append(fit_into(item.pixels, self.side, self.knn.resize))
-            known = {"key": hit.key, "digest": pixel_digest(item.pixels), "caption": hit.caption, "url": hit.url}
+            images.append(fit_into(pixels, side, knn.resize))
+            facts = {"key": hit.key, "digest": pixel_digest(pixels), "caption": hit.caption, "url": hit.url}
             # Whatever is made of it here, a dataset takes the centre square.
-            pictures.append({**known, "copy": fit_into(item.pixels, self.side, "crop") in self.known})
-        stacked = np.stack(images) if images else np.zeros((0, self.side, self.side, 3), dtype=np.uint8)
+            pictures.append({**facts, "copy": fit_into(pixels, side, "crop") in known})
+        stacked = np.stack(images) if images else np.zeros((0, side, side, 3), dtype=np.uint8)
         np.save(folder / IMAGES, stacked, allow_pickle=False)
         write_lines(folder / PICTURES, pictures)
         write_lines(folder / BROKEN, broken)
         write_lines(folder / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in answers])
+
+    start, count = context.shard.start, len(context.shard)
+    parts = [range(start + part.start, start + part.stop) for part in batches(count, PART)]
+    _merge(context.resume_parts(parts, fetch, label="retrieving"), context.folder, side)
+    merged = Retrieved.load(context.folder)
+    context.report(
+        pool=backend.describe(),
+        queries=len(merged.hits),
+        pictures=len(merged.pictures),
+        broken=len(merged.broken),
+        broken_reasons=dict(Counter(item["reason"] for item in merged.broken).most_common(10)),
+        fewest_hits=min((len(row) for row in merged.hits), default=0),
+    )
+
+
+def _open(knn: KNN, context: Context, clip_folder: Path, identity: dict[str, str]) -> Backend:
+    """Open the pool; a folder of pictures is indexed first, unless an earlier step did."""
+    folder = None if is_address(knn.pool) else context.foundation(knn.pool)
+    if folder is not None and kind_of(folder) == "pictures":
+        index = index_of(folder, clip_folder, identity, context, f"knn:pool={knn.pool}")
+        knn, folder = replace(knn, pictures=str(folder)), index
+    return open_backend(knn, folder, context.scratch / "downloads", identity)
 
 
 def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
@@ -172,19 +149,6 @@ def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
     write_lines(target / PICTURES, pictures)
     write_lines(target / HITS, hits)
     write_lines(target / BROKEN, broken)
-
-
-def _report(context: Context, backend: Backend) -> None:
-    made = Retrieved.load(context.folder)
-    reasons = Counter(item["reason"] for item in made.broken)
-    context.report(
-        pool=backend.describe(),
-        queries=len(made.hits),
-        pictures=len(made.pictures),
-        broken=len(made.broken),
-        broken_reasons=dict(reasons.most_common(10)),
-        fewest_hits=min((len(row) for row in made.hits), default=0),
-    )
 
 
 class TrainingImages:

@@ -33,19 +33,25 @@ def sample_neighbours(knn: KNN, train: ImageSet, context: Context) -> Iterator[I
     labels = [int(label) for label in train.labels]
     if len(candidates) != len(labels):
         raise BenchError(f"knn: neighbours of {len(candidates)} images were retrieved, there are {len(labels)}")
-    selection = select(
-        candidates,
-        labels,
-        knn.k,
-        deduplicate=knn.deduplicate,
-        least=knn.min_similarity,
-        resembles=_resemblance(shards, context, knn),
-        use_copies=knn.keep_queries,
-    )
+    selection = select(candidates, labels, knn, _resemblance(shards, context, knn))
     _refuse_empty_classes(selection, train, knn)
     used = selection.chosen[: context.n_syn]
-    _report(context, shards, selection, used, train)
-    context.report(training_copies=len({item.digest for row in candidates for item in row if item.is_copy}))
+    keys = {item.digest: item.key for item in selection.chosen}
+    context.report(
+        used=len(used),
+        found=len(selection.chosen),
+        distinct=len({item.digest for item in used}),
+        duplicates=selection.duplicates,
+        too_far=selection.too_far,
+        broken=len({item["key"] for shard in shards for item in shard.broken}),
+        two_class_pictures=len(selection.shared),
+        examples=[
+            {"key": keys[digest], "classes": [train.classes[label] for label in selection.labels[digest]]}
+            for digest in selection.shared[:10]
+        ],
+        mean_similarity=round(float(np.mean([item.similarity for item in used])), 4),
+        training_copies=len({item.digest for row in candidates for item in row if item.is_copy}),
+    )
     for chunk in context.chunks(len(used), CHUNK):
         several = used[chunk.start : chunk.stop]
         yield ImageSet(
@@ -76,9 +82,11 @@ def _resemblance(
     """Return whether two pictures, as they will be trained on, are near-duplicates; ``None`` when not asked for."""
     if knn.dedup_similarity is None:
         return None
-    from .pools.pictures import embed_pictures, open_clip
+    from benchbench.models.clip.model import open_clip_model
 
-    clip = open_clip(context.foundation(knn.clip), knn.clip, context.device)
+    from .pools.pictures import embed_pictures
+
+    clip = open_clip_model(context.foundation(knn.clip), knn.clip, device=context.device)
     rows: list[NDArray[np.float32]] = []
     for shard in shards:
         parts = [shard.images[start : start + 64] for start in range(0, len(shard.images), 64)]
@@ -123,26 +131,6 @@ def _origin(
     origin |= {name: picture[name] for name in ("caption", "url") if picture.get(name)}
     others = [classes[other] for other in selection.labels[item.digest] if other != label]
     return {**origin, "also": others} if others else origin
-
-
-def _report(
-    context: Context, shards: Sequence[Retrieved], selection: Selection, used: Sequence[Candidate], train: ImageSet
-) -> None:
-    keys = {item.digest: item.key for item in selection.chosen}
-    context.report(
-        used=len(used),
-        found=len(selection.chosen),
-        distinct=len({item.digest for item in used}),
-        duplicates=selection.duplicates,
-        too_far=selection.too_far,
-        broken=len({item["key"] for shard in shards for item in shard.broken}),
-        two_class_pictures=len(selection.shared),
-        examples=[
-            {"key": keys[digest], "classes": [train.classes[label] for label in selection.labels[digest]]}
-            for digest in selection.shared[:10]
-        ],
-        mean_similarity=round(float(np.mean([item.similarity for item in used])), 4),
-    )
 
 
 @dataclass(frozen=True)
@@ -198,26 +186,20 @@ class Selection:
 def select(
     candidates: Sequence[Sequence[Candidate]],
     labels: Sequence[int],
-    k: int,
-    *,
-    deduplicate: bool = True,
-    least: float | None = None,
+    knn: KNN,
     resembles: Callable[[Candidate, Candidate], bool] | None = None,
-    use_copies: bool = True,
 ) -> Selection:
-    """Choose at most ``k`` pictures for each query, each picture once within a class.
+    """Choose at most ``knn.k`` pictures for each query, each picture once within a class.
 
     All nearest neighbours come before all second ones. Within a rank the classes take turns, so that the first ``n``
     of the selection are as balanced as they can be.
 
     Args:
-        candidates: for each training image its candidates, best first; none where every picture was broken.
+        candidates: for each training image its candidates, best first; none where every picture was broken. Those
+            after the ``k``-th stand in for those that are left out.
         labels: label of each training image.
-        k: how many a query may use; further candidates stand in for those that are left out.
-        deduplicate: whether a class uses the same picture, by key or by equal pixels, once.
-        least: candidates below this similarity are not used.
+        knn: its ``k``, ``deduplicate``, ``min_similarity`` and ``keep_queries`` decide.
         resembles: whether two pictures of a class are near-duplicates, of which the later one is left out.
-        use_copies: whether candidates that equal a training image are used.
     """
     selection = Selection()
     used: Counter[int] = Counter()
@@ -227,16 +209,16 @@ def select(
     for rank in range(max((len(row) for row in candidates), default=0)):
         for query in order:
             row = candidates[query]
-            if rank >= len(row) or used[query] >= k:
+            if rank >= len(row) or used[query] >= knn.k:
                 continue
             item, label = row[rank], labels[query]
-            if item.is_copy and not use_copies:
+            if item.is_copy and not knn.keep_queries:
                 selection.copies += 1
                 continue
-            if least is not None and item.similarity < least:
+            if knn.min_similarity is not None and item.similarity < knn.min_similarity:
                 selection.too_far += 1
                 continue
-            known = deduplicate and (f"key {item.key}" in seen[label] or f"pixels {item.digest}" in seen[label])
+            known = knn.deduplicate and (f"key {item.key}" in seen[label] or f"pixels {item.digest}" in seen[label])
             if known or (resembles and any(resembles(other, item) for other in kept[label])):
                 selection.duplicates += 1
                 continue

@@ -20,19 +20,16 @@ the deadline), a User-Agent that says who asks, no cookies.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 from urllib.parse import urljoin
 
+import benchbench
 from benchbench.files import write_atomic
 
 from .connection import Limits, Reply, RequestError, judge, parse_link, request, resolve
@@ -45,6 +42,9 @@ REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 5
 #: The pause before the second attempt, in seconds; it doubles with each further one.
 PAUSE_S = 0.5
+#: Longest time for all redirects, pauses and attempts of one request together, in seconds; a longer ``timeout_s`` (for
+#: :meth:`Downloader.ask`, times its attempts) takes its place.
+DEADLINE_S = 60.0
 #: Connections to one host at the same time.
 PER_HOST = 2
 #: What these call themselves they are: hosts label pictures carelessly, but not as these.
@@ -64,38 +64,28 @@ class Downloader:
         allow_private: whether links may lead to private and loopback addresses.
         timeout_s: longest silence of a server, in seconds.
         retries: further attempts after a failed request.
-        max_bytes: largest body that a link may lead to.
         workers: downloads at the same time; at most two of them from one host.
-        deadline_s: longest time for all redirects, pauses and attempts of one request together, in seconds; a longer
-            ``timeout_s`` (for :meth:`ask`, times its attempts) takes its place.
-        scratch: folder that keeps what was fetched, so that a killed run does not fetch it again; ``None`` for none.
+        scratch: folder that keeps what was fetched, so that a killed run does not fetch it again.
     """
 
     allow_private: bool
     timeout_s: float
     retries: int
-    max_bytes: int
     workers: int
-    deadline_s: float
-    scratch: Path | None = None
+    scratch: Path
 
-    def download(self, links: Sequence[str]) -> Iterator[bytes | RequestError]:
+    def download(self, links: Sequence[str], max_bytes: int) -> Iterator[bytes | RequestError]:
         """Yield what each link of a stranger leads to, in the order of the links, or why there is nothing.
 
         A link that is listed twice is fetched once. What was fetched stays in ``scratch`` by the hash of its link, so
-        that a run that was killed fetches the rest; links that failed for good are not tried again either. At most
-        ``4 * workers`` bodies wait, as files, for their turn.
+        that a run that was killed fetches the rest; links that failed for good are not tried again either.
         """
-        with self._folder() as folder, _Workers(self.workers) as workers:
-            gates: dict[str, threading.Semaphore] = {}
-            outcomes: dict[str, Future[Path | RequestError]] = {}
-            ahead = 0
-            for index, url in enumerate(links):
-                for coming in links[ahead : index + 4 * self.workers]:
-                    ahead += 1
-                    if coming not in outcomes:
-                        outcomes[coming] = workers.submit(partial(self._kept, coming, folder, gates))
-                body = outcomes[url].result()
+        gates: dict[str, threading.Semaphore] = {}
+        # Not an executor, whose threads would hold an interrupted run until they are done: these die with the process.
+        with ThreadPool(self.workers) as workers:
+            outcomes = {url: workers.apply_async(self._kept, (url, max_bytes, gates)) for url in dict.fromkeys(links)}
+            for url in links:
+                body = outcomes[url].get()
                 yield body.read_bytes() if isinstance(body, Path) else body
 
     def ask(self, address: str, max_bytes: int, content: bytes | None = None) -> bytes:
@@ -108,15 +98,16 @@ class Downloader:
         """
         link = parse_link(address)
         method, headers = ("GET", {}) if content is None else ("POST", {"Content-Type": "application/json"})
+        seconds = max(DEADLINE_S, self.timeout_s * (self.retries + 1))
+        limits = Limits(self.timeout_s, time.monotonic() + seconds, max_bytes)
 
-        def once(clock: _Clock) -> bytes:
-            limits = Limits(self.timeout_s, clock.left, max_bytes, None)
+        def once() -> bytes:
             reply = request(link, limits, {"Accept": "application/json", **headers}, method, content)
             if reply.status != 200:
                 raise RequestError(f"HTTP {reply.status}", reply.status in PASSING, reply)
             return reply.body
 
-        return self._attempt(once, max(self.deadline_s, self.timeout_s * (self.retries + 1)))
+        return self._attempt(once, limits)
 
     def is_public(self, address: str) -> bool:
         """Return whether a server's address is a public one."""
@@ -126,29 +117,31 @@ class Downloader:
         except OSError:
             return True  # the request will say what is wrong
 
-    def _attempt(self, once: Callable[[_Clock], bytes], seconds: float) -> bytes:
-        """Return what ``once`` returns, after as many attempts as are worth it."""
-        clock = _Clock(time.monotonic() + seconds)
+    def _attempt(self, once: Callable[[], bytes], limits: Limits) -> bytes:
+        """Return what ``once`` returns, after as many attempts as are worth it within the time of ``limits``."""
         for attempt in range(self.retries + 1):
             try:
-                return once(clock)
+                return once()
             except RequestError as trouble:
                 pause = max(PAUSE_S * 2**attempt, _wished_pause(trouble.reply))
-                if not trouble.again or attempt == self.retries or pause >= clock.left:
+                if not trouble.again or attempt == self.retries or time.monotonic() + pause >= limits.end:
                     raise
                 time.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _kept(self, url: str, folder: Path, gates: dict[str, threading.Semaphore]) -> Path | RequestError:
+    def _kept(self, url: str, max_bytes: int, gates: dict[str, threading.Semaphore]) -> Path | RequestError:
         """Return the file that holds what a link leads to, or why there is none."""
-        kept = folder / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
+        kept = self.scratch / hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
         given_up = kept.with_suffix(".missing")
         if kept.is_file():
             return kept
         if given_up.is_file():
             return RequestError(given_up.read_text("utf-8"))
+        end = time.monotonic() + max(DEADLINE_S, self.timeout_s)
+        rule = partial(judge, allow_private=self.allow_private)
+        limits = Limits(self.timeout_s, end, max_bytes, rule, _refuse_unreadable)
         try:
-            content = self._attempt(partial(self._follow, url, gates), max(self.deadline_s, self.timeout_s))
+            content = self._attempt(partial(_follow, url, limits, gates), limits)
         except RequestError as trouble:
             # What another limit or another day may change is tried again by a run that continues.
             if trouble.reason == "opted out" or (trouble.reason.startswith("HTTP 4") and not trouble.again):
@@ -157,49 +150,31 @@ class Downloader:
         write_atomic(kept, content, durable=False)
         return kept
 
-    def _follow(self, url: str, gates: dict[str, threading.Semaphore], clock: _Clock) -> bytes:
-        """Ask for a link and for what it is redirected to; every hop is judged like the first."""
-        rule = partial(judge, allow_private=self.allow_private)
-        headers = {"User-Agent": _user_agent(), "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
-        for _ in range(MOST_REDIRECTS + 1):
-            link = parse_link(url)
-            asked = time.monotonic()
-            with gates.setdefault(link.host, threading.Semaphore(PER_HOST)):
-                clock.end += time.monotonic() - asked
-                limits = Limits(self.timeout_s, clock.left, self.max_bytes, rule, _worth_reading)
-                reply = request(link, limits, headers)
-            if reply.status == 200:
-                return reply.body
-            if reply.status not in REDIRECTS or "location" not in reply.headers:
-                raise RequestError(f"HTTP {reply.status}", reply.status in PASSING, reply)
-            try:
-                # http.client reads headers as Latin-1; a place with other letters is UTF-8 in practice.
-                place = reply.headers["location"].encode("latin-1").decode("utf-8", "replace")
-                url = urljoin(link.text, place)
-            except ValueError:
-                raise RequestError("bad link") from None
-        raise RequestError("too many redirects")
 
-    @contextmanager
-    def _folder(self) -> Iterator[Path]:
-        """Give the folder for what is fetched: the caller's, or one that is gone afterwards."""
-        if self.scratch is not None:
-            self.scratch.mkdir(parents=True, exist_ok=True)
-            yield self.scratch
-            return
-        with tempfile.TemporaryDirectory(prefix="benchbench-pictures-", ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
+def _follow(url: str, limits: Limits, gates: dict[str, threading.Semaphore]) -> bytes:
+    """Ask for a link and for what it is redirected to; every hop is judged like the first.
 
-
-@dataclass
-class _Clock:
-    """When a link's time is over (``time.monotonic``); waiting for one's turn at a host does not count."""
-
-    end: float
-
-    @property
-    def left(self) -> float:
-        return max(0.0, self.end - time.monotonic())
+    Waiting for one's turn at a host does not count towards the time of ``limits``.
+    """
+    agent = f"{_NAME}/{benchbench.__version__} (retrieval of training images)"
+    headers = {"User-Agent": agent, "Accept": "image/*,*/*;q=0.5", "Accept-Encoding": "identity"}
+    for _ in range(MOST_REDIRECTS + 1):
+        link = parse_link(url)
+        asked = time.monotonic()
+        with gates.setdefault(link.host, threading.Semaphore(PER_HOST)):
+            limits.end += time.monotonic() - asked
+            reply = request(link, limits, headers)
+        if reply.status == 200:
+            return reply.body
+        if reply.status not in REDIRECTS or "location" not in reply.headers:
+            raise RequestError(f"HTTP {reply.status}", reply.status in PASSING, reply)
+        try:
+            # http.client reads headers as Latin-1; a place with other letters is UTF-8 in practice.
+            place = reply.headers["location"].encode("latin-1").decode("utf-8", "replace")
+            url = urljoin(link.text, place)
+        except ValueError:
+            raise RequestError("bad link") from None
+    raise RequestError("too many redirects")
 
 
 def _wished_pause(reply: Reply | None) -> int:
@@ -208,10 +183,8 @@ def _wished_pause(reply: Reply | None) -> int:
     return int(after) if after.isdecimal() and len(after) < 6 else 0
 
 
-def _worth_reading(status: int, headers: Mapping[str, str]) -> None:
+def _refuse_unreadable(headers: Mapping[str, str]) -> None:
     """Refuse, before its body is read, what is no picture or asks not to be used."""
-    if status != 200:
-        return
     for part in headers.get("x-robots-tag", "").lower().split(","):
         agent, _, directive = part.rpartition(":")
         if agent.strip() in ("", _NAME) and directive.strip() in OPT_OUTS:
@@ -219,42 +192,3 @@ def _worth_reading(status: int, headers: Mapping[str, str]) -> None:
     kind = headers.get("content-type", "").strip().lower()
     if kind.startswith(NO_PICTURES):
         raise RequestError("no picture: " + kind.split(";")[0][:40])
-
-
-def _user_agent() -> str:
-    import benchbench
-
-    return f"{_NAME}/{benchbench.__version__} (retrieval of training images)"
-
-
-class _Workers:
-    """A few threads that die with the process: an executor's would hold an interrupted run until they are done."""
-
-    def __init__(self, count: int) -> None:
-        self.jobs: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
-        self.closed = False
-        self.threads = [threading.Thread(target=self._run, daemon=True, name="download") for _ in range(max(1, count))]
-
-    def __enter__(self) -> _Workers:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closed = True
-        for _thread in self.threads:
-            self.jobs.put(None)
-
-    def submit(self, job: Callable[[], Any]) -> Future[Any]:
-        """Have a job done; its outcome or exception is in the future."""
-        future: Future[Any] = Future()
-        self.jobs.put((job, future))
-        return future
-
-    def _run(self) -> None:
-        while (item := self.jobs.get()) is not None and not self.closed:
-            job, future = item
-            try:
-                future.set_result(job())
-            except BaseException as error:  # the main thread raises it
-                future.set_exception(error)

@@ -32,7 +32,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-Address = IPv4Address | IPv6Address
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 
@@ -40,23 +39,26 @@ def _networks(*texts: str) -> Networks:
     return tuple(ip_network(text) for text in texts)
 
 
-#: Where one's own machines live; a user may allow them.
-PRIVATE = {
+#: What no link may lead to, in a word or two; the first that fits is told.
+REFUSED = {
+    # Where clouds answer with credentials; nobody has pictures there.
+    "metadata service": _networks(
+        *("169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32", "168.63.129.16/32"),
+        *("192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128"),
+    ),
+    # What is no host's address at all.
+    "unspecified": _networks("0.0.0.0/8", "::/128"),
+    "multicast": _networks("224.0.0.0/4", "ff00::/8"),
+    "reserved": _networks("192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4", "2001::/23", "2002::/16"),
+    "documentation": _networks("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),
+    # Where one's own machines live, see PRIVATE.
     "loopback": _networks("127.0.0.0/8", "::1/128"),
     "private": _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
     "shared (carrier-grade NAT)": _networks("100.64.0.0/10"),
     "link-local": _networks("169.254.0.0/16", "fe80::/10"),
 }
-#: Where clouds answer with credentials; nobody has pictures there, so they stay refused.
-METADATA = _networks("169.254.169.254/32", "169.254.170.2/32", "100.100.100.200/32", "168.63.129.16/32")
-METADATA += _networks("192.0.0.192/32", "fd00:ec2::254/128", "fd20:ce::254/128")
-#: What is no host's address at all.
-RESERVED = {
-    "unspecified": _networks("0.0.0.0/8", "::/128"),
-    "multicast": _networks("224.0.0.0/4", "ff00::/8"),
-    "reserved": _networks("192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4", "2001::/23", "2002::/16"),
-    "documentation": _networks("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"),
-}
+#: What a user may allow.
+PRIVATE = ("loopback", "private", "shared (carrier-grade NAT)", "link-local")
 _GLOBAL_V6 = ip_network("2000::/3")
 _NAT64 = ip_network("64:ff9b::/96")
 SCHEMES = {"http": 80, "https": 443}
@@ -103,23 +105,18 @@ def parse_link(text: str) -> Link:
     try:
         parts = urlsplit(text.strip())
         port, host = parts.port, parts.hostname or ""
-    except ValueError:
-        raise RequestError("bad link") from None
-    if parts.scheme not in SCHEMES:
-        raise RequestError("not http or https")
-    if parts.username is not None or parts.password is not None or "\\" in parts.netloc or "%" in host:
-        raise RequestError("bad link")
-    try:
+        if parts.scheme not in SCHEMES:
+            raise RequestError("not http or https")
         # The same form for the resolver, the Host header and the certificate.
         host = host.encode("idna").decode("ascii").lower()
-    except UnicodeError:
+        # A lone surrogate, from a broken table, cannot be quoted.
+        target = quote(parts.path or "/", safe=_KEPT) + (f"?{quote(parts.query, safe=_KEPT)}" if parts.query else "")
+    except ValueError:
         raise RequestError("bad link") from None
+    if parts.username is not None or parts.password is not None or "\\" in parts.netloc or "%" in host:
+        raise RequestError("bad link")
     if not host or any(letter.isspace() for letter in host) or port == 0:
         raise RequestError("bad link")
-    try:
-        target = quote(parts.path or "/", safe=_KEPT) + (f"?{quote(parts.query, safe=_KEPT)}" if parts.query else "")
-    except UnicodeError:  # a lone surrogate, from a broken table
-        raise RequestError("bad link") from None
     return Link(parts.scheme, host, port or SCHEMES[parts.scheme], target)
 
 
@@ -140,21 +137,12 @@ def judge(address: str, allow_private: bool = False) -> str | None:
             return judge(str(IPv4Address(int(parsed) & 0xFFFFFFFF)), allow_private)
         if parsed.ipv4_mapped is not None:
             return "IPv4 inside IPv6"
-    if _inside(parsed, METADATA):
-        return "metadata service"
-    for word, networks in RESERVED.items():
-        if _inside(parsed, networks):
-            return word
-    for word, networks in PRIVATE.items():
-        if _inside(parsed, networks):
-            return None if allow_private else word
+    for word, networks in REFUSED.items():
+        if any(parsed in network for network in networks):
+            return None if allow_private and word in PRIVATE else word
     if isinstance(parsed, IPv6Address) and parsed not in _GLOBAL_V6:
         return "reserved"
     return None
-
-
-def _inside(address: Address, networks: Networks) -> bool:
-    return any(address.version == network.version and address in network for network in networks)
 
 
 def resolve(host: str, port: int, timeout_s: float) -> list[str]:
@@ -172,8 +160,6 @@ def resolve(host: str, port: int, timeout_s: float) -> list[str]:
             answer.append(list(dict.fromkeys(str(row[4][0]) for row in rows)))
         except OSError as error:
             answer.append(error)
-        except UnicodeError:  # a label longer than 63 letters
-            answer.append(OSError("no such host"))
 
     worker = threading.Thread(target=ask, daemon=True, name="resolve")
     worker.start()
@@ -203,24 +189,31 @@ class RequestError(Exception):
         self.reason, self.again, self.reply = reason, again, reply
 
 
-@dataclass(frozen=True)
+@dataclass
 class Limits:
-    """What one request may take.
+    """What one request may take, or several for one link: redirects and further attempts.
 
     Attributes:
         silence_s: longest wait for a connection or for the next byte, in seconds.
-        deadline_s: longest time from the first step to the last byte, in seconds.
+        end: when the time for all of it is over (``time.monotonic``).
         max_bytes: longest body.
         judge: says why an address is refused, or ``None``; ``None`` for an address that the user gave, unjudged.
-        accept: is shown status and headers (names in lower case) and raises :class:`RequestError` when the body is not
-            worth reading.
+        accept: is shown the headers (names in lower case) of an answer with a body and raises :class:`RequestError`
+            when that is not worth reading.
     """
 
     silence_s: float
-    deadline_s: float
+    end: float
     max_bytes: int
-    judge: Callable[[str], str | None] | None = judge
-    accept: Callable[[int, Mapping[str, str]], None] | None = None
+    judge: Callable[[str], str | None] | None = None
+    accept: Callable[[Mapping[str, str]], None] | None = None
+
+    def wait(self) -> float:
+        """Return how long to wait for what comes next, in seconds; ``TimeoutError`` when the time is over."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(self.silence_s, left)
 
 
 @dataclass(frozen=True)
@@ -232,38 +225,28 @@ class Reply:
     body: bytes
 
 
-class _Reader(io.RawIOBase):
-    """Reads a socket so that each wait ends by the deadline, in headers as in bodies."""
+class _Timed(io.RawIOBase):
+    """What :mod:`http.client` takes for a socket and reads from: each wait ends in time, in headers as in bodies.
 
-    def __init__(self, timed: _Timed) -> None:
-        self.timed = timed
+    Closing it is left to whoever opened the socket.
+    """
+
+    def __init__(self, connected: socket.socket, limits: Limits) -> None:
+        self.socket, self.limits = connected, limits
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self.timed.arm()
-        return self.timed.socket.recv_into(buffer)
-
-
-class _Timed:
-    """What :mod:`http.client` takes for a socket. Closing it is left to whoever opened the socket."""
-
-    def __init__(self, connected: socket.socket, silence_s: float, end: float) -> None:
-        self.socket, self.silence_s, self.end = connected, silence_s, end
-
-    def arm(self) -> None:
-        left = self.end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.socket.settimeout(min(self.silence_s, left))
+        self.socket.settimeout(self.limits.wait())
+        return self.socket.recv_into(buffer)
 
     def sendall(self, content: bytes) -> None:
-        self.arm()
+        self.socket.settimeout(self.limits.wait())
         self.socket.sendall(content)
 
     def makefile(self, mode: str, *_: Any) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self), _PIECE)
+        return io.BufferedReader(self, _PIECE)
 
     def close(self) -> None:
         pass
@@ -281,7 +264,7 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def addresses_of(link: Link, limits: Limits, end: float) -> list[str]:
+def addresses_of(link: Link, limits: Limits) -> list[str]:
     """Return the addresses that may be connected to, resolved once.
 
     Raises:
@@ -289,11 +272,9 @@ def addresses_of(link: Link, limits: Limits, end: float) -> list[str]:
             a forbidden address at once is a trick.
     """
     try:
-        addresses = resolve(link.host, link.port, min(limits.silence_s, end - time.monotonic()))
-    except TimeoutError:
-        raise RequestError("timeout", again=True) from None
-    except OSError as error:
-        raise RequestError("unknown host", again=getattr(error, "errno", None) == socket.EAI_AGAIN) from None
+        addresses = resolve(link.host, link.port, limits.wait())
+    except socket.gaierror as error:
+        raise RequestError("unknown host", again=error.errno == socket.EAI_AGAIN) from None
     for address in addresses:
         refused = limits.judge(address) if limits.judge is not None else None
         if refused:
@@ -309,33 +290,27 @@ def request(
     Raises:
         RequestError: whatever else than an answer came.
     """
-    end = time.monotonic() + limits.deadline_s
-    addresses = addresses_of(link, limits, end)
-    with _translated(), _connected(link, addresses, limits, end) as connection:
+    with _translated(), _connected(link, addresses_of(link, limits), limits) as connection:
         connection.request(method, link.target, content, {"Host": link.authority, "Connection": "close", **headers})
         answer = connection.getresponse()
-        fields: dict[str, str] = {}
-        for name, value in answer.getheaders():
-            fields[name.lower()] = f"{fields[name.lower()]}, {value}" if name.lower() in fields else value
-        if limits.accept is not None:
-            limits.accept(answer.status, fields)
+        fields = {name.lower(): answer.getheader(name, "") for name in answer.headers}
         if answer.status != 200:
             return Reply(answer.status, fields, b"")
+        if limits.accept is not None:
+            limits.accept(fields)
         if fields.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
             raise RequestError("compressed answer")  # it was not asked for, and may unfold into anything
         return Reply(answer.status, fields, _body(answer, limits.max_bytes))
 
 
 @contextmanager
-def _connected(link: Link, addresses: list[str], limits: Limits, end: float) -> Iterator[http.client.HTTPConnection]:
+def _connected(link: Link, addresses: list[str], limits: Limits) -> Iterator[http.client.HTTPConnection]:
     """Connect to the first address that answers; host names play no part any more but in TLS."""
     failure: OSError | None = None
     for address in addresses[:4]:
-        left = end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
+        wait = limits.wait()
         try:
-            opened = socket.create_connection((address, link.port), timeout=min(limits.silence_s, left))
+            opened = socket.create_connection((address, link.port), timeout=wait)
         except OSError as error:
             failure = error
             continue
@@ -343,7 +318,7 @@ def _connected(link: Link, addresses: list[str], limits: Limits, end: float) -> 
             if link.scheme == "https":
                 opened = _tls().wrap_socket(opened, server_hostname=link.host)
             connection = http.client.HTTPConnection(link.host, link.port)
-            connection.sock = _Timed(opened, limits.silence_s, end)  # type: ignore[assignment]
+            connection.sock = _Timed(opened, limits)  # type: ignore[assignment]
             yield connection
             return
         finally:
@@ -367,23 +342,23 @@ def _body(answer: http.client.HTTPResponse, max_bytes: int) -> bytes:
     return b"".join(pieces)
 
 
+#: What sockets, TLS and the HTTP client raise: the reason, and whether another attempt may do better.
+_TROUBLES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, bool], ...] = (
+    (TimeoutError, "timeout", True),
+    (ssl.SSLCertVerificationError, "bad certificate", False),
+    (ssl.SSLError, "TLS failed", True),
+    (ConnectionRefusedError, "connection refused", True),
+    ((http.client.IncompleteRead, http.client.RemoteDisconnected), "cut short", True),
+    ((http.client.HTTPException, ValueError), "not HTTP", False),
+    (OSError, "connection failed", True),
+)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn what sockets, TLS and the HTTP client raise into the closed vocabulary."""
     try:
         yield
-    except RequestError:
-        raise
-    except TimeoutError:
-        raise RequestError("timeout", again=True) from None
-    except ssl.SSLCertVerificationError:
-        raise RequestError("bad certificate") from None
-    except ssl.SSLError:
-        raise RequestError("TLS failed", again=True) from None
-    except ConnectionRefusedError:
-        raise RequestError("connection refused", again=True) from None
-    except (http.client.HTTPException, ValueError) as error:
-        partial = isinstance(error, (http.client.IncompleteRead, http.client.RemoteDisconnected))
-        raise RequestError("cut short" if partial else "not HTTP", again=partial) from None
-    except OSError:
-        raise RequestError("connection failed", again=True) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason, again = next((reason, again) for kinds, reason, again in _TROUBLES if isinstance(error, kinds))
+        raise RequestError(reason, again) from None

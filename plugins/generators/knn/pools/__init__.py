@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchbench.errors import UsageError
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: 64 megapixels: a phone's largest photo, and 192 MiB decoded.
-MOST_PIXELS = 8192 * 8192
+    from .. import KNN
+
 #: 32 MiB: far above any photo on a page, far below what fills a disk.
 MOST_BYTES = 32 * 2**20
 #: Any of them next to ``index.json`` distinguishes an index from a folder of pictures with a file of that name.
@@ -44,92 +44,8 @@ class Hit:
     url: str | None = None
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture.
-
-    Attributes:
-        key: the key of its hit.
-        pixels: uint8 ``(H, W, 3)``, RGB, any size from 1x1.
-    """
-
-    key: str
-    pixels: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A picture that a pool names and cannot give: a dead link, a damaged file.
-
-    Attributes:
-        key: the key of its hit.
-        reason: a few words, such as ``"truncated"`` or ``"HTTP 404"``; without the key.
-    """
-
-    key: str
-    reason: str
-
-
-def decoded(key: str, content: bytes, options: Options, before: str = "") -> Picture | Missing:
-    """Decode the bytes of a picture; ``before`` starts the reason why they are none."""
-    from .pictures import PictureError, decode
-
-    try:
-        return Picture(key, decode(content, max_pixels=options.max_pixels))
-    except PictureError as problem:
-        return Missing(key, f"{before}{problem}")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a pool is opened; each backend reads what concerns it.
-
-    Attributes:
-        pictures: where a local index finds its pictures, when not where they were when it was built.
-        indice_name: which index of a server; ``None`` for the only or first one.
-        allow_private: whether pictures may be downloaded from private and loopback addresses.
-        timeout_s: longest silence of a server or a download, in seconds.
-        retries: further attempts after a failed request.
-        max_bytes: largest picture that is downloaded or read, in bytes.
-        max_pixels: largest picture that is decoded, width times height.
-        workers: downloads at the same time; at most two of them from one host.
-        deadline_s: longest time that one request or one download may take in all, in seconds; a longer
-            ``timeout_s`` (for a server, times its attempts) takes its place.
-        scratch: folder that keeps what was fetched, so that a killed run does not fetch it again; ``None`` for none.
-        deduplicate: whether a server drops near-copies; it does so after taking ``k``, so that fewer come back.
-        safety_model: whether a server drops what it holds for pornography, where it was started with that model.
-        violence_detector: whether a server drops what it holds for violence, where it was started with that detector.
-    """
-
-    pictures: Path | None = None
-    indice_name: str | None = None
-    allow_private: bool = False
-    timeout_s: float = 20.0
-    retries: int = 2
-    max_bytes: int = MOST_BYTES
-    max_pixels: int = MOST_PIXELS
-    workers: int = 16
-    deadline_s: float = 60.0
-    scratch: Path | None = None
-    deduplicate: bool = False
-    safety_model: bool = True
-    violence_detector: bool = True
-
-
-@runtime_checkable
 class Backend(Protocol):
-    """A pool that can be searched.
-
-    Attributes:
-        name: the pool as the user wrote it, the start of messages.
-    """
-
-    name: str
-
-    @property
-    def width(self) -> int | None:
-        """Length of the embeddings it was indexed by; ``None`` when only a search would show it."""
-        ...
+    """A pool that can be searched."""
 
     @property
     def size(self) -> int | None:
@@ -148,8 +64,11 @@ class Backend(Protocol):
         """
         ...
 
-    def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
-        """Yield the picture of each hit, in the order of the hits, or why it cannot be had.
+    def pictures(self, hits: Sequence[Hit]) -> Iterator[NDArray[np.uint8] | str]:
+        """Yield the picture of each hit, uint8 RGB ``(H, W, 3)`` of any size from 1x1, in the order of the hits.
+
+        For one that the pool names and cannot give, as behind a dead link or in a damaged file, yield why: a few words,
+        such as ``"truncated"`` or ``"HTTP 404"``, without the key.
 
         Raises:
             BenchError: the pool as a whole is no longer what was indexed; one line.
@@ -186,39 +105,34 @@ def unfinished(subject: str, folder: Path) -> UsageError:
     return UsageError(f"{subject}: an unfinished index; run `{again}` again to finish it")
 
 
-def open_backend(
-    pool: str, folder: Path | None, clip: Mapping[str, str] | None = None, options: Options | None = None
-) -> Backend:
+def open_backend(knn: KNN, folder: Path | None, scratch: Path, clip: Mapping[str, str] | None = None) -> Backend:
     """Open a pool for searching.
 
     Args:
-        pool: as the user wrote it: a name, a folder or the address of a server; the start of messages.
+        knn: its ``pool`` is the start of messages; each backend reads the parameters that concern it.
         folder: where a name or folder lies on this machine; ``None`` for an address.
+        scratch: folder that keeps what was fetched, so that a killed run does not fetch it again.
         clip: ``{"name", "identity"}`` of the CLIP that embeds the queries, see ``clip_identity`` of the loader;
             an index that was built with another one is refused. ``None`` skips the check.
-        options: see :class:`Options`.
 
     Raises:
         UsageError: the folder is no index, or was built with another CLIP; says what to do.
         MissingError: a package that it takes is not installed, or the pictures are not where the index says.
         BenchError: the index is damaged.
     """
-    chosen = options or Options()
-    if is_address(pool):
+    if folder is None:
         from .server import ServerPool
 
-        return ServerPool(pool, chosen)
-    if folder is None:
-        raise UsageError(f"pool={pool}: neither a folder nor the address of a server (http://...)")
-    kind = kind_of(folder)
+        return ServerPool(knn, scratch)
+    pool, kind = knn.pool, kind_of(folder)
     if kind == "index":
         from .local import LocalIndex
 
-        return LocalIndex(pool, folder, clip, chosen)
+        return LocalIndex(knn, folder, clip)
     if kind == "clip-retrieval":
         from .local import ClipRetrievalFolder
 
-        return ClipRetrievalFolder(pool, folder, chosen)
+        return ClipRetrievalFolder(knn, folder, scratch)
     if kind == "unfinished":
         raise unfinished(f"pool={pool}", folder)
     raise UsageError(

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +26,9 @@ from benchbench.keys.content import content_hash
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 
-from . import MOST_BYTES, layout
-from .pictures import PictureError, decode, digest_of, embed_pictures, open_clip
+from ....datasets._images import in_threads
+from . import layout
+from .pictures import decoded, digest_of, embed_pictures
 from .sources import Entry, Listing, Reader, list_pool
 
 #: Pictures in a part: what a kill costs, and how many are decoded at once.
@@ -39,10 +38,6 @@ MOST_PICTURES = 1_000_000
 
 #: Called with pictures done and in all.
 OnProgress = Callable[[int, int], None]
-
-
-#: What the metadata says of a picture, in the order of ``layout.COLUMNS``.
-_Row = list[Any]
 
 
 def build_index(
@@ -56,8 +51,7 @@ def build_index(
     captions: bool = True,
     subject: str = "",
     on_progress: OnProgress = lambda done, total: None,
-    wait: bool = False,
-    replace: bool = False,
+    cached: bool = False,
 ) -> dict[str, Any]:
     """Embed every picture of a pool and write its index; continue where a killed build stopped.
 
@@ -71,12 +65,12 @@ def build_index(
         captions: whether to keep the texts of the pictures.
         subject: the start of messages; by default the pool's name.
         on_progress: see :data:`OnProgress`.
-        wait: whether to wait for another build of the same index, which is then up to date.
-        replace: whether a finished index of another pool or by another CLIP may be replaced.
+        cached: whether ``out`` is named by what it is an index of: another build there is waited for, which makes the
+            same index, and a finished one is replaced, which only a damaged one calls for.
 
     Returns:
         What ``index.json`` says, with ``"built"``: false when it was up to date already, and ``"rebuilt"``: true when
-        it replaced a finished one, of the same pool unless ``replace``.
+        it replaced a finished one, of the same pool unless ``cached``.
 
     Raises:
         UsageError: no pool, an empty or oversized one, only broken pictures, another build at work in ``out``, or a
@@ -96,21 +90,19 @@ def build_index(
     if out.is_file():
         raise UsageError(f"{out}: is a file; give the folder of an index")
     content = _listing_digest(listing, captions)
-    if not replace:
+    if not cached:
         _refuse_other_index(out, pool, clip, content)
     try:
-        work = out / ".building"
-        work.mkdir(parents=True, exist_ok=True)
-        lock = out / ".build.lock"
-        with FileLock(lock, timeout=-1 if wait else 0):
-            work.mkdir(exist_ok=True)  # the build that this one waited for has cleaned up
+        work, lock = out / ".building", out / ".build.lock"
+        with FileLock(lock, timeout=-1 if cached else 0):
+            work.mkdir(exist_ok=True)
             for left in out.glob(".*.tmp-*"):  # by a build that was killed
                 left.unlink()
             facts = _up_to_date(listing, out, clip, content)
             if facts is None:
                 rebuilt = (out / layout.FACTS).is_file()
                 _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
-                _embed(listing, work, lambda: open_clip(clip_folder, clip_name, device), batch, captions, on_progress)
+                _embed(listing, work, (clip_folder, clip_name, device), batch, captions, on_progress)
                 facts = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
@@ -144,15 +136,17 @@ def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: st
 
 
 def _embed(
-    listing: Listing, work: Path, opened: Callable[[], Any], batch: int, captions: bool, on_progress: OnProgress
+    listing: Listing, work: Path, clip: tuple[Path, str, str], batch: int, captions: bool, on_progress: OnProgress
 ) -> None:
-    """Write the parts that a killed build has not; the CLIP is opened when the first one wants it."""
+    """Write the parts that a killed build has not; the CLIP, of a folder, name and device, is opened for the first."""
+    from benchbench.models.clip.model import open_clip_model
+
     total, model = len(listing.entries), None
     for start in range(0, total, PART):
         part = work / f"part-{start:09d}.json"
         if part.is_file():
             continue
-        model = model or opened()
+        model = model or open_clip_model(clip[0], clip[1], device=clip[2])
         for done in _embed_part(listing, listing.entries[start : start + PART], part, model, batch, captions):
             on_progress(start + done, total)
     on_progress(total, total)
@@ -184,23 +178,19 @@ def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str)
 def _begin(work: Path, plan: list[Any]) -> None:
     """Keep the parts of a killed build of the same plan, and throw away those of another one."""
     text, path = json.dumps(plan), work / "plan.json"
-    try:
-        same = path.read_text("utf-8") == text
-    except (OSError, ValueError):
-        same = False
-    if same:
+    if path.is_file() and path.read_text("utf-8") == text:
         return
     for part in work.glob("part-*"):
         part.unlink()
-    write_atomic(path, text.encode())
+    write_atomic(path, text)
 
 
 def _embed_part(
     listing: Listing, entries: Sequence[Entry], part: Path, model: Any, batch: int, captions: bool
 ) -> Iterator[int]:
     """Write the vectors of a part, then its rows, whose file says that the part is whole; yield how many are done."""
-    reader = Reader(listing.root, listing.kind, listing.column, MOST_BYTES)
-    rows: list[_Row] = []
+    reader = Reader(listing.root, listing.kind, listing.column)
+    rows: list[list[Any]] = []
     broken: list[list[str]] = []
     vectors: list[NDArray[np.float32]] = []
     for place in range(0, len(entries), batch):
@@ -217,7 +207,7 @@ def _embed_part(
         vectors.append(embed_pictures(model, pictures, batch))
     with atomic_file(part.with_suffix(".npy")) as stream:
         np.save(stream, np.concatenate(vectors), allow_pickle=False)
-    write_atomic(part, json.dumps({"rows": rows, "broken": broken}).encode())
+    write_atomic(part, json.dumps({"rows": rows, "broken": broken}))
 
 
 def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:
@@ -226,10 +216,8 @@ def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray
     def one(content: bytes | str) -> tuple[NDArray[np.uint8], int, str] | str:
         if isinstance(content, str):
             return content
-        try:
-            return decode(content), len(content), digest_of(content)
-        except PictureError as problem:
-            return str(problem)
+        pixels = decoded(content)
+        return pixels if isinstance(pixels, str) else (pixels, len(content), digest_of(content))
 
     contents: list[bytes | str] = []
     for entry in entries:
@@ -242,13 +230,12 @@ def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray
             contents.append(f"cannot be read: {error.strerror or error}")
         except BenchError as problem:
             contents.append(str(problem))
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        yield from threads.map(one, contents)
+    return in_threads(one, contents)
 
 
 def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], content: str, subject: str) -> dict[str, Any]:
     """Join the parts and write the files of the index, each in one step, ``index.json`` last."""
-    rows: list[_Row] = []
+    rows: list[list[Any]] = []
     broken: list[list[str]] = []
     parts = []
     for start in range(0, len(listing.entries), PART):
@@ -283,7 +270,7 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
     layout.remember_place(listing.root, out)
-    write_atomic(out / layout.FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(out / layout.FACTS, json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return facts
 
 
@@ -315,10 +302,6 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         return out
     except BenchError:
         pass
-
-    def show(done: int, total: int) -> None:
-        context.emit({"what": "progress", "label": "indexing", "done": done, "total": total, "unit": "img"})
-
     build_index(
         pool,
         out,
@@ -326,8 +309,9 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         clip["name"],
         device=context.device,
         subject=subject,
-        on_progress=show,
-        wait=True,
-        replace=True,  # named by its content: only a damaged one is found here
+        on_progress=lambda done, total: context.emit(
+            {"what": "progress", "label": "indexing", "done": done, "total": total, "unit": "img"}
+        ),
+        cached=True,
     )
     return out

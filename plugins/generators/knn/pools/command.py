@@ -63,6 +63,9 @@ def build(
 @app.command("show")
 def show(index: _Index, as_json: _Json = False) -> None:
     """Say what an index holds and which CLIP built it."""
+    from benchbench.files import cache_root
+
+    from .. import KNN
     from . import kind_of, open_backend, unfinished
     from .layout import check_files, read_facts
 
@@ -71,7 +74,7 @@ def show(index: _Index, as_json: _Json = False) -> None:
     if kind == "unfinished":
         raise unfinished(index, folder)
     if kind == "clip-retrieval":
-        facts = open_backend(index, folder).describe()
+        facts = open_backend(KNN(pool=index), folder, cache_root() / "downloads").describe()
         lines = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
         typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else lines)
         return
@@ -92,18 +95,22 @@ def search(
 ) -> None:
     """List the pictures nearest to a picture or a text."""
     from benchbench.errors import UsageError
+    from benchbench.files import cache_root
     from benchbench.models.clip.layout import clip_identity
+    from benchbench.models.clip.model import open_clip_model
     from benchbench.plugins.locate import locate
 
+    from .. import KNN
     from . import open_backend
-    from .pictures import embed_pictures, open_clip
+    from .pictures import embed_pictures
 
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
     folder = locate(clip).folder
-    backend = open_backend(index, _index(index), {"name": clip, "identity": clip_identity(folder)})
+    identity = {"name": clip, "identity": clip_identity(folder)}
+    backend = open_backend(KNN(pool=index), _index(index), cache_root() / "downloads", identity)
     pixels = _read(image) if image is not None else None
-    model = open_clip(folder, clip, _device(device))
+    model = open_clip_model(folder, clip, device=_device(device))
     query = embed_pictures(model, [pixels], 1) if pixels is not None else model.encode_texts([str(text)])
     hits = backend.search(query, k)[0]
     if as_json:

@@ -118,13 +118,13 @@ def remember_place(pool: Path, out: Path) -> None:
         (out / PLACE).unlink(missing_ok=True)
 
 
-def find_pictures(folder: Path, facts: dict[str, Any], override: Path | None, subject: str) -> Path:
-    """Return the folder with the pictures of an index.
+def find_pictures(folder: Path, facts: dict[str, Any], elsewhere: str | None, subject: str) -> Path:
+    """Return the folder with the pictures of an index: where it says they are, unless ``elsewhere``.
 
     Raises:
-        MissingError: it is not where it was; says what to do.
+        MissingError: it is not there; says what to do.
     """
-    pictures = override.expanduser() if override is not None else pool_of(folder, facts)
+    pictures = Path(elsewhere).expanduser() if elsewhere else pool_of(folder, facts)
     if pictures is None:
         raise MissingError(f"{subject}: the index does not know where its pictures are; give pictures=FOLDER")
     if not pictures.is_dir():

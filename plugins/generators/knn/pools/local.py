@@ -13,42 +13,45 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
 
-from . import Hit, Missing, Options, Picture, decoded, layout
-from .pictures import digest_of
-from .sources import Reader
+from . import Hit, layout
+from .pictures import decoded, digest_of
+from .sources import Reader, one_line
+
+if TYPE_CHECKING:
+    from .. import KNN
 
 
 class LocalIndex:
     """A :class:`.Backend` over an index of ``bench index build``; opens its files when they are first needed."""
 
-    def __init__(self, name: str, folder: Path, clip: Mapping[str, str] | None, options: Options) -> None:
+    def __init__(self, knn: KNN, folder: Path, clip: Mapping[str, str] | None) -> None:
         """Read what the index is.
 
         Raises:
             UsageError: it is damaged, or was built with another CLIP.
         """
-        self.name, self.folder, self.options = name, folder, options
-        self.subject = f"pool={name}"
+        self.knn, self.folder = knn, folder
+        self.subject = f"pool={knn.pool}"
         self.facts = layout.read_facts(folder, self.subject)
         layout.refuse_other_clip(self.facts, clip, self.subject)
         layout.check_files(folder, self.facts, self.subject)
-        self.width: int | None = self.facts["width"]
         self.size: int | None = self.facts["count"]
 
     @cached_property
     def _vectors(self) -> Any:
         vectors = layout.read_vectors(self.folder / layout.VECTORS, self.subject)
-        if (vectors.d, vectors.ntotal) != (self.width, self.size):
+        width = self.facts["width"]
+        if (vectors.d, vectors.ntotal) != (width, self.size):
             raise BenchError(
                 f"{self.subject}: {layout.VECTORS} has {vectors.ntotal} rows of {vectors.d}, {layout.FACTS} says "
-                f"{self.size} of {self.width}; build the index again"
+                f"{self.size} of {width}; build the index again"
             )
         return vectors
 
@@ -69,38 +72,28 @@ class LocalIndex:
     @cached_property
     def _reader(self) -> Reader:
         source = self.facts["source"]
-        root = layout.find_pictures(self.folder, self.facts, self.options.pictures, self.subject)
-        return Reader(root, source["kind"], source.get("column", ""), self.options.max_bytes)
+        root = layout.find_pictures(self.folder, self.facts, self.knn.pictures, self.subject)
+        return Reader(root, source["kind"], source.get("column", ""))
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the exact nearest pictures, equal similarities in the order of the index; see :class:`.Backend`."""
         nearest = nearest_rows(self.subject, self._vectors, embeddings, k)
-        wanted = sorted({row for near in nearest for row, _ in near})
-        keys, captions, urls = (
-            dict(zip(wanted, self._metadata.column(name).take(wanted).to_pylist(), strict=True))
-            for name in ("key", "caption", "url")
-        )
-        return [[Hit(keys[row], value, captions[row], urls[row]) for row, value in near] for near in nearest]
+        rows = [row for near in nearest for row, _ in near]
+        texts = iter(self._metadata.select(["key", "caption", "url"]).take(np.array(rows, np.int64)).to_pylist())
+        return [[Hit(similarity=value, **next(texts)) for _, value in near] for near in nearest]
 
-    def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
+    def pictures(self, hits: Sequence[Hit]) -> Iterator[NDArray[np.uint8] | str]:
         """Yield the pictures; see :class:`.Backend`. They are compared with what was indexed, byte for byte."""
-        table = self._metadata
-        rows = []
-        for hit in hits:
-            if hit.key not in self._rows:
-                raise BenchError(f"{self.subject}: has no picture '{hit.key}'")
-            rows.append(self._rows[hit.key])
-        places = {
-            name: table.column(name).take(rows).to_pylist() if rows else [] for name in ("file", "at", "size", "digest")
-        }
-        for number, hit in enumerate(hits):
-            file, at, size, digest = (places[name][number] for name in ("file", "at", "size", "digest"))
-            content = self._content(hit.key, file, at, size)
+        rows = np.array([self._rows[hit.key] for hit in hits], np.int64)
+        places = self._metadata.select(["key", "file", "at", "size", "digest"]).take(rows).to_pylist()
+        for place in places:
+            digest = place.pop("digest")
+            content = self._content(**place)
             if digest_of(content) != digest:
                 raise BenchError(
-                    f"{self.subject}: '{hit.key}' is no longer the picture that was indexed; build the index again"
+                    f"{self.subject}: '{place['key']}' is no longer the picture that was indexed; build the index again"
                 )
-            yield decoded(hit.key, content, self.options)
+            yield decoded(content)
 
     def _content(self, key: str, file: str, at: int, size: int) -> bytes:
         reader = self._reader
@@ -120,7 +113,7 @@ class LocalIndex:
         return {
             "kind": "index",
             "size": self.size,
-            "width": self.width,
+            "width": facts["width"],
             "clip": {**facts["clip"], "name": _without_place(str(facts["clip"].get("name")))},
             "source": facts["source"]["kind"],
             "duplicates": facts.get("duplicates"),
@@ -156,20 +149,19 @@ def nearest_rows(subject: str, vectors: Any, embeddings: NDArray[np.float32], k:
 VECTORS, METADATA = "image.index", "metadata"
 #: A distributed autofaiss build writes a folder of this file and the lists.
 _DISTRIBUTED = "populated.index"
-_TEXT = ("image_path", "caption", "url")
 
 
 class ClipRetrievalFolder:
     """A :class:`.Backend` over a folder of clip-retrieval; needs nothing of that package."""
 
-    def __init__(self, name: str, folder: Path, options: Options) -> None:
+    def __init__(self, knn: KNN, folder: Path, scratch: Path) -> None:
         """Look at what is there; the index itself is opened by the first search.
 
         Raises:
             UsageError: the folder has an index and no metadata that can be read.
         """
-        self.name, self.folder, self.options = name, folder, options
-        self.subject = f"pool={name}"
+        self.knn, self.folder, self.scratch = knn, folder, scratch
+        self.subject = f"pool={knn.pool}"
         files = sorted((folder / METADATA).glob("*.parquet"))
         if not files:
             other = next((item.name for item in folder.glob("metadata*.hdf5")), None)
@@ -188,11 +180,6 @@ class ClipRetrievalFolder:
         return layout.read_vectors(path / _DISTRIBUTED, self.subject, "IO_FLAG_ONDISK_SAME_DIR")
 
     @property
-    def width(self) -> int | None:
-        """Length of the embeddings."""
-        return int(self._vectors.d)
-
-    @property
     def size(self) -> int | None:
         """Number of pictures."""
         return int(self._vectors.ntotal)
@@ -200,21 +187,14 @@ class ClipRetrievalFolder:
     @cached_property
     def _metadata(self) -> Any:
         import pyarrow as pa
-        import pyarrow.parquet as pq
-        from pyarrow.lib import ArrowException
+        from pyarrow.parquet import read_table
 
+        schema = pa.schema([(name, pa.string()) for name in ("image_path", "caption", "url")])
         parts = []
         for file in self._files:
             try:
-                with pq.ParquetFile(file) as opened:
-                    names = [name for name in _TEXT if name in opened.schema_arrow.names]
-                    part, rows = opened.read(columns=names), opened.metadata.num_rows
-                columns = {
-                    name: part.column(name).cast(pa.string()) if name in names else pa.nulls(rows, pa.string())
-                    for name in _TEXT
-                }
-                parts.append(pa.table(columns))
-            except (ArrowException, OSError) as error:
+                parts.append(read_table(file, schema=schema))  # a column that a file lacks is empty
+            except (pa.ArrowException, OSError) as error:
                 reason = str(error).splitlines()[0]
                 raise BenchError(f"{self.subject}: {METADATA}/{file.name} cannot be read ({reason})") from None
         table = pa.concat_tables(parts)
@@ -232,57 +212,35 @@ class ClipRetrievalFolder:
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
         """Return the pictures that the index finds, best first; autofaiss' index may be approximate."""
         nearest = nearest_rows(self.subject, self._vectors, embeddings, k)
-        return [[Hit(str(row), value, *self._texts_of(row)[1:]) for row, value in near] for near in nearest]
+        return [[self._hit(row, value) for row, value in near] for near in nearest]
 
-    def _texts_of(self, row: int) -> tuple[str | None, str | None, str | None]:
-        image, caption, url = (self._metadata.column(name)[row].as_py() or None for name in _TEXT)
-        return image, " ".join(caption.split())[:1000] if caption else None, url
+    def _hit(self, row: int, similarity: float) -> Hit:
+        caption, url = (self._metadata.column(name)[row].as_py() or None for name in ("caption", "url"))
+        return Hit(str(row), similarity, one_line(caption), url)
 
-    def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
+    def pictures(self, hits: Sequence[Hit]) -> Iterator[NDArray[np.uint8] | str]:
         """Yield each picture from its file, or from its address where there is no file; see :class:`.Backend`."""
-        from .server import linked_pictures
+        from .server import collected, downloader_of
 
-        links, kept = [], []
-        for hit in hits:
-            path = self._file(hit)
-            kept.append(path)
-            if path is None and hit.url:
-                links.append((hit.key, hit.url))
-        downloads = linked_pictures(links, self.options)
-        for hit, path in zip(hits, kept, strict=True):
-            if path is not None:
-                yield self._read(hit, path)
-            elif hit.url:
-                yield next(downloads)
-            else:
-                image = self._texts_of(int(hit.key))[0]
-                yield Missing(hit.key, "its file is not there and it has no url" if image else "neither file nor url")
+        return collected(hits, [self._file(hit) for hit in hits], downloader_of(self.knn, self.scratch))
 
-    def _file(self, hit: Hit) -> Path | None:
-        """Return the picture's file if there is one: as written, or below ``pictures=`` or the index's own folder."""
-        image = self._texts_of(int(hit.key))[0]
+    def _file(self, hit: Hit) -> Path | str:
+        """Return a picture's file, as written or below ``pictures=`` or the folder of the index, or why it has none."""
+        image = self._metadata.column("image_path")[int(hit.key)].as_py()
         if not image:
-            return None
+            return "neither file nor url"
         written = Path(image)
-        bases = [base for base in (self.options.pictures, self.folder, self.folder.parent) if base is not None]
         options = [written] if written.is_absolute() else []
-        options += [
-            base / (written.relative_to(written.anchor) if written.is_absolute() else written) for base in bases
-        ]
-        options += [base / written.name for base in bases[:1] if self.options.pictures is not None]
-        return next((path for path in options if path.is_file()), None)
-
-    def _read(self, hit: Hit, path: Path) -> Picture | Missing:
-        try:
-            if path.stat().st_size > self.options.max_bytes:
-                return Missing(hit.key, f"more than {self.options.max_bytes / 2**20:.0f} MiB")
-            return decoded(hit.key, path.read_bytes(), self.options)
-        except OSError as error:
-            return Missing(hit.key, f"cannot be read: {error.strerror}")
+        elsewhere = [Path(self.knn.pictures).expanduser()] if self.knn.pictures else []
+        for base in (*elsewhere, self.folder, self.folder.parent):
+            options.append(base / (written.relative_to(written.anchor) if written.is_absolute() else written))
+        options += [base / written.name for base in elsewhere]
+        return next((path for path in options if path.is_file()), "its file is not there and it has no url")
 
     def describe(self) -> dict[str, Any]:
         """Return the size, and what autofaiss wrote about its index."""
-        facts: dict[str, Any] = {"kind": "clip-retrieval", "size": self.size, "width": self.width, "clip": None}
+        width = int(self._vectors.d)
+        facts: dict[str, Any] = {"kind": "clip-retrieval", "size": self.size, "width": width, "clip": None}
         try:
             held = json.loads((self.folder / "image.json").read_text("utf-8"))
             if isinstance(held, dict) and isinstance(held.get("index_key"), str):

@@ -10,17 +10,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchbench.errors import BenchError
-
 from ....datasets import _images
-from . import MOST_PIXELS
 
 if TYPE_CHECKING:
     from benchbench.models.clip.model import Clip
@@ -31,29 +27,31 @@ PictureError = _images.ImageError
 RULES = ("crop", "pad", "squash")
 
 
-def decode(content: bytes, *, max_pixels: int = MOST_PIXELS) -> NDArray[np.uint8]:
-    """Return a picture as uint8 RGB ``(H, W, 3)``.
-
-    Args:
-        content: the whole file.
-        max_pixels: largest width times height, at most 64 megapixels.
+def decode(content: bytes) -> NDArray[np.uint8]:
+    """Return the bytes of a whole file as uint8 RGB ``(H, W, 3)``.
 
     Raises:
-        PictureError: it cannot be used; a few words, without a name.
+        PictureError: they cannot be used as a picture; a few words, without a name.
     """
     if not content:
         raise PictureError("an empty file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters becomes an error
         image = _images._open(content)
-        if image.width * image.height > max_pixels:
-            raise PictureError(f"{image.width} x {image.height} px, more than {max_pixels:,} pixels")
         try:
             return np.array(_images.upright(image), dtype=np.uint8)
         except PictureError:
             raise
         except Exception:  # a conversion may raise anything on damaged palettes and profiles
             raise PictureError("damaged") from None
+
+
+def decoded(content: bytes, before: str = "") -> NDArray[np.uint8] | str:
+    """Return what :func:`decode` returns, or why it cannot, behind ``before``."""
+    try:
+        return decode(content)
+    except PictureError as problem:
+        return f"{before}{problem}"
 
 
 def digest_of(content: bytes) -> str:
@@ -91,18 +89,7 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def open_clip(folder: Path, name: str, device: str = "cpu") -> Clip:
-    """Open the CLIP that embeds; the import takes seconds, so that only work that embeds pays for it.
-
-    Raises:
-        BenchError: its folder is no CLIP, or damaged; one line.
-    """
-    from benchbench.models.clip.model import open_clip_model
-
-    return open_clip_model(folder, name, device=device)
-
-
-def embed_pictures(clip: Any, pictures: Sequence[NDArray[np.uint8]], batch: int) -> NDArray[np.float32]:
+def embed_pictures(clip: Clip, pictures: Sequence[NDArray[np.uint8]], batch: int) -> NDArray[np.float32]:
     """Return one unit row for each picture, float32 ``(n, width)``.
 
     Each picture's centre square is brought to the model's own input size with Pillow's antialiased bicubic filter, as
@@ -115,9 +102,4 @@ def embed_pictures(clip: Any, pictures: Sequence[NDArray[np.uint8]], batch: int)
     """
     if not pictures:
         return np.zeros((0, clip.width), dtype=np.float32)
-    side = clip.resolution
-    rows = clip.encode_images(np.stack([fit_into(item, side, "crop") for item in pictures]), batch=batch)
-    embeddings = np.ascontiguousarray(rows, dtype=np.float32)
-    if not np.isfinite(embeddings).all():
-        raise BenchError(f"clip={clip.name}: gave embeddings that are not finite; its weights are damaged")
-    return embeddings
+    return clip.encode_images(np.stack([fit_into(item, clip.resolution, "crop") for item in pictures]), batch=batch)

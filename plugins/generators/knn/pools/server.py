@@ -5,7 +5,8 @@ What differs from the script of Zhou et al. (2023), who sent image files to the 
 - the query is the embedding that the caller's own CLIP computed, so that every pool is asked the same;
 - **the aesthetic bias is off.** The client's defaults (score 9, weight 0.5) ask the server to add half an embedding of
   "beautiful" to every query. An empty score makes the server leave the query as it is;
-- the server's own filters (near-copies, safety, violence) are explicit, see :class:`.Options`.
+- the server's own filters are explicit: near-copies stay, which a server drops after taking ``k``, so that fewer come
+  back; ``safe`` drops what it holds for pornography or violence, where it was started with the models for that.
 
 ``ClipClient`` waits up to an hour for an answer, and parses whatever came. Its method that sends is therefore run
 with a transport of ours in place of ``requests``; nothing else of it is changed. The address of the server is the
@@ -18,10 +19,8 @@ import base64
 import hashlib
 import json
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,14 @@ from benchbench.errors import BenchError, MissingError, UsageError, nearest
 from benchbench.files import write_atomic
 
 from ..download import Downloader, RequestError
-from . import Hit, Missing, Options, Picture, decoded
+from . import MOST_BYTES, Hit
+from .pictures import decoded
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from .. import KNN
 
 #: Where ``clip-retrieval back`` answers queries and lists its indices.
 SERVICE, LISTING = "/knn-service", "/indices-list"
@@ -46,17 +48,44 @@ PAUSE_S = 0.25
 _SENDS = "__search_knn_api__"
 
 
-def linked_pictures(links: Sequence[tuple[str, str]], options: Options) -> Iterator[Picture | Missing]:
-    """Yield the picture of each link, in order: pairs of a picture's key and its link."""
-    for (key, _), content in zip(links, _downloader(options).download([url for _, url in links]), strict=True):
-        if isinstance(content, RequestError):
-            yield Missing(key, content.reason)
+def downloader_of(knn: KNN, scratch: Path) -> Downloader:
+    """Return what downloads as ``knn`` asks for; ``scratch`` keeps what was fetched."""
+    return Downloader(knn.allow_private, knn.timeout, knn.retries, knn.downloads, scratch)
+
+
+def linked_pictures(links: Sequence[str], downloader: Downloader) -> Iterator[NDArray[np.uint8] | str]:
+    """Yield the picture of each link, in order, or why there is none."""
+    for content in downloader.download(links, MOST_BYTES):
+        yield content.reason if isinstance(content, RequestError) else decoded(content, "no picture: ")
+
+
+def collected(
+    hits: Sequence[Hit], files: Sequence[Path | str], downloader: Downloader, before: str = ""
+) -> Iterator[NDArray[np.uint8] | str]:
+    """Yield the picture of each hit from its file, or from its link where there is no file; see :class:`.Backend`.
+
+    Args:
+        hits: what pictures are wanted of.
+        files: for each of them its file, or why there is no picture if it has no link either.
+        downloader: follows the links.
+        before: the start of the reason why a file is no picture.
+    """
+    links = [hit.url for hit, file in zip(hits, files, strict=True) if hit.url and isinstance(file, str)]
+    downloads = linked_pictures(links, downloader)
+    for hit, file in zip(hits, files, strict=True):
+        if isinstance(file, str):
+            yield next(downloads) if hit.url else file
         else:
-            yield decoded(key, content, options, "no picture: ")
+            yield _read(file, before)
 
 
-def _downloader(options: Options) -> Downloader:
-    return Downloader(**{item.name: getattr(options, item.name) for item in fields(Downloader)})
+def _read(file: Path, before: str) -> NDArray[np.uint8] | str:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            return f"more than {MOST_BYTES / 2**20:.0f} MiB"
+        return decoded(file.read_bytes(), before)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def client_class(pool: str) -> Any:
@@ -81,29 +110,28 @@ def client_class(pool: str) -> Any:
 class ServerPool:
     """A pool that a server searches; see :class:`.Backend`."""
 
-    def __init__(self, pool: str, options: Options) -> None:
+    def __init__(self, knn: KNN, scratch: Path) -> None:
         """Open a server as a pool; asks it once, for the names of its indices.
 
         Args:
-            pool: its address: ``http://host:port`` or ``http://host:port/knn-service``.
-            options: see :class:`.Options`.
+            knn: its ``pool`` is the address: ``http://host:port`` or ``http://host:port/knn-service``.
+            scratch: folder that keeps what was fetched.
 
         Raises:
-            UsageError: the address is none, or there is no index ``options.indice_name``.
+            UsageError: the address is none, or there is no index ``indice_name``.
             MissingError: clip-retrieval is not installed.
             BenchError: the server does not answer, or is something else.
         """
-        client = client_class(pool)
-        self.name = f"pool={pool}"
-        self.width: int | None = None
+        client = client_class(knn.pool)
+        self.knn, self.scratch = knn, scratch
+        self.name = f"pool={knn.pool}"
         self.size: int | None = None
-        self.options, self.downloader = options, _downloader(options)
-        self.base = pool.rstrip("/").removesuffix(SERVICE)
+        self.downloader = downloader_of(knn, scratch)
+        self.base = knn.pool.rstrip("/").removesuffix(SERVICE)
         self.address = self.base + SERVICE
         self.client = bounded(client, self._post)
-        self.temporary: tempfile.TemporaryDirectory[str] | None = None
         self.indices = self._listing()
-        self.indice_name = self._chosen(options.indice_name)
+        self.indice_name = self._chosen(knn.indice_name)
         self.patient = self.downloader.is_public(self.address)
 
     def search(self, embeddings: NDArray[np.float32], k: int) -> list[list[Hit]]:
@@ -114,9 +142,9 @@ class ServerPool:
             aesthetic_score="",
             aesthetic_weight=0,
             num_images=k,
-            deduplicate=self.options.deduplicate,
-            use_safety_model=self.options.safety_model,
-            use_violence_detector=self.options.violence_detector,
+            deduplicate=False,
+            use_safety_model=self.knn.safe,
+            use_violence_detector=self.knn.safe,
         )
         answers = []
         for number, row in enumerate(embeddings):
@@ -125,18 +153,10 @@ class ServerPool:
             answers.append(self._hits(client.query(embedding_input=[float(value) for value in row]))[:k])
         return answers
 
-    def pictures(self, hits: Sequence[Hit]) -> Iterator[Picture | Missing]:
+    def pictures(self, hits: Sequence[Hit]) -> Iterator[NDArray[np.uint8] | str]:
         """Yield what the server sent with its hits, and what the links of the others lead to."""
-        sent = [self._kept(hit).is_file() for hit in hits]
-        linked = [(hit.key, hit.url) for hit, here in zip(hits, sent, strict=True) if hit.url and not here]
-        downloads = linked_pictures(linked, self.options)
-        for hit, here in zip(hits, sent, strict=True):
-            if here:
-                yield decoded(hit.key, self._kept(hit).read_bytes(), self.options, "no picture: ")
-            elif hit.url:
-                yield next(downloads)
-            else:
-                yield Missing(hit.key, "neither a picture nor a link")
+        files = [file if (file := self._kept(hit)).is_file() else "neither a picture nor a link" for hit in hits]
+        return collected(hits, files, self.downloader, "no picture: ")
 
     def describe(self) -> dict[str, Any]:
         """Return what was asked and how."""
@@ -146,9 +166,9 @@ class ServerPool:
             "indice_name": self.indice_name,
             "indices": self.indices,
             "aesthetic_weight": 0,
-            "deduplicate": self.options.deduplicate,
-            "safety_model": self.options.safety_model,
-            "violence_detector": self.options.violence_detector,
+            "deduplicate": False,
+            "safety_model": self.knn.safe,
+            "violence_detector": self.knn.safe,
         }
 
     def _listing(self) -> list[str]:
@@ -200,7 +220,7 @@ class ServerPool:
         if error.reply:
             place = error.reply.headers.get("location", "")[:200]
             return f"answered {error.reason}" + (f" (to {place}; give that address if you trust it)" if place else "")
-        waits = f"no answer within {self.options.timeout_s:g} s, in {self.options.retries + 1} attempts"
+        waits = f"no answer within {self.knn.timeout:g} s, in {self.knn.retries + 1} attempts"
         return waits if error.reason == "timeout" else error.reason
 
     def _hits(self, rows: Any) -> list[Hit]:
@@ -214,7 +234,7 @@ class ServerPool:
                 raise BenchError(f"{self.name}: answered a picture without id or similarity")
             hit = Hit(str(number), float(similarity), _text(row.get("caption")), _text(row.get("url")))
             sent = row.get("image")
-            if isinstance(sent, str) and len(sent) < 1.4 * self.options.max_bytes and not self._kept(hit).is_file():
+            if isinstance(sent, str) and len(sent) < 1.4 * MOST_BYTES and not self._kept(hit).is_file():
                 try:
                     write_atomic(self._kept(hit), base64.b64decode(sent, validate=True), durable=False)
                 except ValueError:
@@ -224,14 +244,8 @@ class ServerPool:
 
     def _kept(self, hit: Hit) -> Path:
         """Return the file for a picture that the server itself sends."""
-        folder = self.options.scratch
-        if folder is None:
-            if self.temporary is None:
-                self.temporary = tempfile.TemporaryDirectory(prefix="benchbench-served-", ignore_cleanup_errors=True)
-            folder = Path(self.temporary.name)
-        folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(f"{self.address} {self.indice_name} {hit.key}".encode()).hexdigest()
-        return folder / f"{name}.served"
+        return self.scratch / f"{name}.served"
 
 
 def bounded(client: Any, send: Callable[[str], Any]) -> Any:

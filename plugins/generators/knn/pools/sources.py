@@ -18,6 +18,7 @@ from typing import Any
 from benchbench.errors import BenchError, UsageError
 
 from ....datasets._listing import EXTENSIONS
+from . import MOST_BYTES
 
 #: Columns of a parquet file that hold encoded pictures: img2dataset names the column by the format.
 BYTES_COLUMNS = ("jpg", "png", "webp", "jpeg", "image")
@@ -230,16 +231,15 @@ def _rows(shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
 class Reader:
     """Reads the bytes of entries; keeps some row groups of parquet files in memory, of which a row needs the whole."""
 
-    def __init__(self, root: Path, kind: str, column: str, max_bytes: int) -> None:
+    def __init__(self, root: Path, kind: str, column: str) -> None:
         """Open nothing yet.
 
         Args:
             root: the pool's folder.
             kind: see :class:`Listing`.
             column: the parquet column with the bytes.
-            max_bytes: larger pictures are refused unread where the size is known before.
         """
-        self.root, self.kind, self.column, self.max_bytes = root, kind, column, max_bytes
+        self.root, self.kind, self.column = root, kind, column
         self._starts: dict[str, list[int]] = {}
         self._groups: dict[tuple[str, int], tuple[int, list[Any]]] = {}  # the bytes it takes and its rows, oldest first
 
@@ -250,17 +250,18 @@ class Reader:
             OSError: the file is not there or cannot be read.
             BenchError: the picture is too large, or its place does not exist; a few words.
         """
-        content = self._row(file, at) if self.kind == "parquet" and size <= self.max_bytes else None
-        size = size if content is None else len(content)
-        if size > self.max_bytes:
-            raise BenchError(f"{size / 2**20:.0f} MiB, more than {self.max_bytes / 2**20:.0f} MiB")
-        if content is not None:
-            return content
+        content = self._bytes(file, at, size) if size <= MOST_BYTES else b""
+        size = max(size, len(content))
+        if size > MOST_BYTES:
+            raise BenchError(f"{size / 2**20:.0f} MiB, more than {MOST_BYTES / 2**20:.0f} MiB")
+        return content
+
+    def _bytes(self, file: str, at: int, size: int) -> bytes:
+        if self.kind == "parquet":
+            return self._row(file, at)
         with (self.root / file).open("rb") as stream:
-            if self.kind == "folder":
-                return stream.read(self.max_bytes + 1)
             stream.seek(at)
-            return stream.read(size)
+            return stream.read(size if self.kind == "webdataset" else MOST_BYTES + 1)
 
     def caption(self, entry: Entry) -> str | None:
         """Return the text of an entry, at most 1,000 characters of it, without line breaks."""
@@ -274,7 +275,7 @@ class Reader:
             except OSError:
                 return None
             text = _from_json(raw) if raw.lstrip().startswith("{") else raw
-        return " ".join(text.split())[:1000] or None if text else None
+        return one_line(text)
 
     def _row(self, file: str, row: int) -> bytes:
         import bisect
@@ -301,6 +302,11 @@ class Reader:
         if isinstance(value, dict):  # the image type of Hugging Face datasets
             value = value.get("bytes")
         return value or b""
+
+
+def one_line(text: str | None) -> str | None:
+    """Return a caption without line breaks, at most 1,000 characters of it; ``None`` for none."""
+    return " ".join(text.split())[:1000] or None if text else None
 
 
 def _from_json(text: str) -> str | None:

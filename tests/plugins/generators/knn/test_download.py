@@ -9,10 +9,12 @@ import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import threading
 import time
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,12 +22,12 @@ from loopback import Loopback, body, drip, endless, hang, in_turn, picture, png,
 from PIL import Image
 
 from benchbench_plugins.generators.knn import download
-from benchbench_plugins.generators.knn.download import connection
+from benchbench_plugins.generators.knn.download import Downloader, connection
 from benchbench_plugins.generators.knn.download.connection import judge
-from benchbench_plugins.generators.knn.pools import Missing, Options, Picture
+from benchbench_plugins.generators.knn.pools import server
 from benchbench_plugins.generators.knn.pools.server import linked_pictures
 
-LIMITS = Options(allow_private=True, timeout_s=4.0, deadline_s=8.0, retries=0, max_bytes=200_000, max_pixels=10_000)
+LIMITS = {"allow_private": True, "timeout_s": 4.0, "retries": 0, "workers": 16}
 #: For what never answers; everything else gets the time that a busy machine may need.
 SHORT = {"timeout_s": 0.3, "deadline_s": 0.8}
 BIG = b"HTTP/1.0 200 OK\r\nContent-Type: image/png\r\n"
@@ -42,31 +44,38 @@ def web():
         yield server
 
 
-def get(urls, **changes):
-    options = Options(**{**LIMITS.__dict__, **changes})
-    return list(linked_pictures([(f"k{number}", url) for number, url in enumerate(urls)], options))
+def get(urls, deadline_s=8.0, max_bytes=200_000, **changes):
+    with (
+        mock.patch.object(download, "DEADLINE_S", deadline_s),
+        mock.patch.object(server, "MOST_BYTES", max_bytes),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        return list(linked_pictures(urls, Downloader(**{**LIMITS, "scratch": Path(scratch), **changes})))
+
+
+def is_picture(found) -> bool:
+    return isinstance(found, np.ndarray)
 
 
 def reason(url, **changes) -> str:
     start = time.monotonic()
     (found,) = get([url], **changes)
-    assert isinstance(found, Missing), "a picture came"
+    assert isinstance(found, str), "a picture came"
     assert time.monotonic() - start < 10  # the deadline, and what a busy machine adds
-    return found.reason
+    return found
 
 
 def test_pictures_come_in_the_order_of_their_links(web):
     urls = [web.put(f"/{n}", picture(n, after_s=0.05 * (n % 3))) for n in range(40)]
     found = get(urls, workers=5)
-    assert [item.key for item in found] == [f"k{n}" for n in range(40)]
-    assert [item.pixels[0, 0, 0] for item in found] == list(range(40))
-    assert all(item.pixels.shape == (3, 4, 3) and item.pixels.dtype == np.uint8 for item in found)
+    assert [item[0, 0, 0] for item in found] == list(range(40))
+    assert all(item.shape == (3, 4, 3) and item.dtype == np.uint8 for item in found)
 
 
 def test_a_link_listed_twice_is_fetched_once(web):
     url = web.put("/one", picture(7))
     found = get([url, web.base + "/none", url, url])
-    assert [type(item) for item in found] == [Picture, Missing, Picture, Picture]
+    assert [is_picture(item) for item in found] == [True, False, True, True]
     assert web.asked["/one"] == 1
 
 
@@ -82,7 +91,7 @@ def test_a_host_is_asked_by_two_at_a_time_and_told_who_asks(web):
 
 def test_waiting_for_a_busy_host_is_not_held_against_a_link(web):
     urls = [web.put(f"/{n}", picture(n, after_s=0.35)) for n in range(14)]
-    assert all(isinstance(item, Picture) for item in get(urls, workers=14, timeout_s=2.0, deadline_s=2.0))
+    assert all(is_picture(item) for item in get(urls, workers=14, timeout_s=2.0, deadline_s=2.0))
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 410, 451, 204, 206, 304])
@@ -98,19 +107,19 @@ def test_passing_failures_are_tried_again(web, code):
     assert reason(url, retries=1) == f"HTTP {code}"
     assert web.asked["/x"] == 2
     (found,) = get([url], retries=1)
-    assert found.pixels[0, 0, 0] == 9
+    assert found[0, 0, 0] == 9
 
 
 def test_a_busy_server_is_given_the_time_it_asks_for_within_the_deadline(web):
     url = web.put("/soon", in_turn(status(503, Retry_After="1"), picture(5)))
     start = time.monotonic()
     (found,) = get([url], retries=1)
-    assert isinstance(found, Picture)
+    assert is_picture(found)
     assert time.monotonic() - start >= 1
     url = web.put("/late", in_turn(status(503, Retry_After="3600"), picture(5)))
     assert reason(url, retries=1) == "HTTP 503"
     url = web.put("/odd", in_turn(status(503, Retry_After="Wed, 21 Oct 2099 07:28:00 GMT"), picture(5)))
-    assert isinstance(get([url], retries=1)[0], Picture)
+    assert is_picture(get([url], retries=1)[0])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +169,7 @@ def test_endless_chunks_stop_at_the_limit(web):
 def test_a_body_at_the_limit_is_taken(web):
     content = png(3)
     url = web.put("/x", body(content))
-    assert isinstance(get([url], max_bytes=len(content))[0], Picture)
+    assert is_picture(get([url], max_bytes=len(content))[0])
     assert reason(url, max_bytes=len(content) - 1) == "too large"
 
 
@@ -193,7 +202,7 @@ def test_nothing_compressed_is_unfolded(web, coding):
 
 
 def test_identity_said_aloud_is_no_compression(web):
-    assert isinstance(get([web.put("/x", body(png(), Content_Encoding="identity"))])[0], Picture)
+    assert is_picture(get([web.put("/x", body(png(), Content_Encoding="identity"))])[0])
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -217,7 +226,6 @@ def animated() -> bytes:
     [
         (bomb(20_000, 20_000), "image/png", "no picture: more than 64 megapixels"),
         (bomb(2**31 - 1, 2**31 - 1), "image/png", "no picture: "),
-        (png(1, (101, 100)), "image/png", "no picture: 101 x 100 px"),
         (png(1, (90, 90))[:-30], "image/png", "no picture: "),
         (b"", "image/png", "no picture: "),
         (b"<html>not here</html>", "image/jpeg", "no picture: "),
@@ -238,12 +246,12 @@ def test_a_picture_with_a_careless_label_is_a_picture(web):
     urls = [
         web.put(f"/{n}", body(png(n), kind)) for n, kind in enumerate(["text/plain", "application/octet-stream", ""])
     ]
-    assert all(isinstance(item, Picture) for item in get(urls))
+    assert all(is_picture(item) for item in get(urls))
 
 
 def test_the_first_frame_is_taken(web):
     (found,) = get([web.put("/x", body(animated(), "image/gif"))])
-    assert found.pixels[2, 2].tolist() == [255, 0, 0]
+    assert found[2, 2].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("wish", ["noai", "noimageai", "all, NoIndex", "benchbench: noindex", "noimageindex"])
@@ -253,7 +261,7 @@ def test_who_asks_not_to_be_used_is_not_used(web, wish):
 
 @pytest.mark.parametrize("wish", ["all", "nofollow", "otherbot: noai", "unavailable_after: 25 Jun 2010 15:00:00 PST"])
 def test_other_wishes_do_not_concern_us(web, wish):
-    assert isinstance(get([web.put("/x", body(png(), X_Robots_Tag=wish))])[0], Picture)
+    assert is_picture(get([web.put("/x", body(png(), X_Robots_Tag=wish))])[0])
 
 
 def test_redirects_are_followed_five_times(web):
@@ -262,7 +270,7 @@ def test_redirects_are_followed_five_times(web):
         web.put(
             f"/{hop}", redirect("/end" if hop == 0 else f"{web.base}/{hop - 1}", (301, 302, 303, 307, 308, 302)[hop])
         )
-    assert get([f"{web.base}/4"])[0].pixels[0, 0, 0] == 4
+    assert get([f"{web.base}/4"])[0][0, 0, 0] == 4
     assert reason(f"{web.base}/5") == "too many redirects"
     assert reason(web.put("/loop", redirect("/loop"))) == "too many redirects"
 
@@ -302,7 +310,7 @@ def test_private_addresses_are_refused_unless_allowed(web):
     assert reason(url, allow_private=False) == "refused address (loopback)"
     assert reason(url.replace("127.0.0.1", "localhost"), allow_private=False) == "refused address (loopback)"
     assert not web.asked
-    assert isinstance(get([url])[0], Picture)
+    assert is_picture(get([url])[0])
 
 
 def test_a_name_is_resolved_once_and_the_answer_is_where_it_connects(web, monkeypatch):
@@ -312,7 +320,7 @@ def test_a_name_is_resolved_once_and_the_answer_is_where_it_connects(web, monkey
     port = web.server_address[1]
     web.put("/x", picture(6))
     (found,) = get([f"http://pictures.example:{port}/x"])
-    assert found.pixels[0, 0, 0] == 6
+    assert found[0, 0, 0] == 6
     assert len(answers) == 1
     assert web.seen[0]["Host"] == f"pictures.example:{port}"
     assert reason(f"http://pictures.example:{port}/x") == "refused address (metadata service)"
@@ -328,13 +336,13 @@ def test_a_name_with_one_forbidden_address_is_refused_whole(web, monkeypatch):
 def test_the_next_address_of_a_name_is_tried(web, monkeypatch):
     monkeypatch.setattr(connection, "resolve", lambda *_: ["127.0.0.9", "127.0.0.1"])
     web.put("/x", picture(6))
-    assert isinstance(get([f"http://pictures.example:{web.server_address[1]}/x"])[0], Picture)
+    assert is_picture(get([f"http://pictures.example:{web.server_address[1]}/x"])[0])
 
 
 def test_proxies_of_the_environment_are_not_used(web, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert isinstance(get([web.put("/x", picture(1))])[0], Picture)
+    assert is_picture(get([web.put("/x", picture(1))])[0])
 
 
 def certificate(folder, name: str):
@@ -365,7 +373,7 @@ def test_certificates_are_checked_for_the_name_not_the_address(web, tmp_path, mo
     connection._tls.cache_clear()
     try:
         (found,) = get([f"https://pictures.example:{port}/x"])
-        assert found.pixels[0, 0, 0] == 8
+        assert found[0, 0, 0] == 8
         assert reason(f"https://other.example:{port}/x") == "bad certificate"
     finally:
         connection._tls.cache_clear()
@@ -378,18 +386,16 @@ def test_what_was_fetched_is_not_fetched_again(web, tmp_path):
     urls += [web.put("/busy", in_turn(status(500), picture(2))), web.put("/shy", body(png(), X_Robots_Tag="noai"))]
     first = get(urls, scratch=tmp_path / "kept")
     again = get(urls, scratch=tmp_path / "kept")
-    assert [type(item) for item in first] == [Picture, Missing, Missing, Missing, Missing]
-    assert [type(item) for item in again] == [Picture, Missing, Missing, Picture, Missing]
+    assert [is_picture(item) for item in first] == [True, False, False, False, False]
+    assert [is_picture(item) for item in again] == [True, False, False, True, False]
     assert web.asked == {"/good": 1, "/gone": 1, "/broken": 1, "/busy": 2, "/shy": 1}
-    assert [item.reason for item in again if isinstance(item, Missing)] == ["HTTP 404", first[2].reason, "opted out"]
+    assert [item for item in again if isinstance(item, str)] == ["HTTP 404", first[2], "opted out"]
 
 
 def test_a_run_that_stops_half_way_fetches_the_rest(web, tmp_path):
     urls = [web.put(f"/{n}", picture(n, after_s=0.03)) for n in range(20)]
-    stopped = linked_pictures(
-        [(url, url) for url in urls], Options(**{**LIMITS.__dict__, "workers": 1, "scratch": tmp_path})
-    )
-    assert isinstance(next(stopped), Picture)
+    stopped = linked_pictures(urls, Downloader(**{**LIMITS, "workers": 1, "scratch": tmp_path}))
+    assert is_picture(next(stopped))
     stopped.close()
     time.sleep(0.3)
     before = web.asked.total()
@@ -400,9 +406,10 @@ def test_a_run_that_stops_half_way_fetches_the_rest(web, tmp_path):
 
 
 def test_threads_end_with_the_downloads(web):
+    before = set(threading.enumerate())
     get([web.put(f"/{n}", picture(n)) for n in range(5)])
     time.sleep(0.3)
-    assert not [thread for thread in threading.enumerate() if thread.name == "download"]
+    assert not set(threading.enumerate()) - before
 
 
 def imported(path) -> set[str]:

@@ -14,16 +14,23 @@ from PIL import Image
 from pools import encoded, noise, write_folder, write_parquet, write_tar, write_webdataset
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench_plugins.generators.knn.pools import Options, Picture, open_backend
+from benchbench.models.clip import model as clip_module
+from benchbench.models.clip.model import open_clip_model
+from benchbench_plugins.generators.knn import KNN
 from benchbench_plugins.generators.knn.pools import build as build_module
+from benchbench_plugins.generators.knn.pools import open_backend
 from benchbench_plugins.generators.knn.pools.build import build_index
-from benchbench_plugins.generators.knn.pools.pictures import embed_pictures, open_clip
+from benchbench_plugins.generators.knn.pools.pictures import embed_pictures
 
 WRITERS = {"folder": write_folder, "webdataset": write_webdataset, "parquet": write_parquet}
 
 
 def build(pool, out, clip, **options):
     return build_index(Path(pool), Path(out), clip, "mine", batch=4, **options)
+
+
+def opened(index, clip=None, **values):
+    return open_backend(KNN(pool="mine", **values), index, index / "scratch", clip)
 
 
 def contents(folder):
@@ -36,17 +43,16 @@ def test_search_is_brute_force_over_the_pictures_of_any_format(tmp_path, clip, k
     pool = WRITERS[kind](tmp_path / "pool", pictures)
     facts = build(pool, tmp_path / "index", clip)
     assert (facts["count"], facts["source"]["kind"], facts["width"]) == (11, kind, 24)
-    model = open_clip(clip, "mine")
+    model = open_clip_model(clip, "mine")
     rows, queries = embed_pictures(model, list(pictures), 4), embed_pictures(model, list(noise(5, seed=1)), 4)
     cosines = queries @ rows.T
-    backend = open_backend("mine", tmp_path / "index")
+    backend = opened(tmp_path / "index")
     found = backend.search(queries, 4)
     for row, hits in zip(cosines, found, strict=True):
         assert [hit.similarity for hit in hits] == pytest.approx(sorted(row, reverse=True)[:4], abs=1e-6)
         best = np.argsort(-row)[:4]
         for place, picture in zip(best, backend.pictures(hits), strict=True):
-            assert isinstance(picture, Picture)
-            np.testing.assert_array_equal(picture.pixels, pictures[place])
+            np.testing.assert_array_equal(picture, pictures[place])
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -54,8 +60,8 @@ def test_captions_come_from_where_the_format_keeps_them(tmp_path, clip, kind):
     pool = WRITERS[kind](tmp_path / "pool", noise(6))
     facts = build(pool, tmp_path / "index", clip)
     assert facts["captions"] == (3 if kind == "folder" else 6)
-    query = embed_pictures(open_clip(clip, "mine"), [noise(6)[4]], 1)
-    (hits,) = open_backend("mine", tmp_path / "index").search(query, 1)
+    query = embed_pictures(open_clip_model(clip, "mine"), [noise(6)[4]], 1)
+    (hits,) = opened(tmp_path / "index").search(query, 1)
     assert hits[0].caption == "picture 4"
     assert hits[0].similarity == pytest.approx(1, abs=1e-5)
     assert hits[0].url == ("https://example.org/4.png" if kind == "parquet" else None)
@@ -70,7 +76,7 @@ def test_equal_pools_give_equal_bytes_and_a_second_build_does_nothing(tmp_path, 
     assert set(contents(index)) == {"index.json", "metadata.parquet", "vectors.faiss"}
     assert not (index / ".building").exists()
     before = {path: path.stat().st_mtime_ns for path in index.iterdir()}
-    monkeypatch.setattr(build_module, "open_clip", None)  # would fail if it were opened
+    monkeypatch.setattr(clip_module, "open_clip_model", None)  # would fail if it were opened
     assert build(tmp_path / "one" / "pool", index, clip)["built"] is False
     assert {path: path.stat().st_mtime_ns for path in index.iterdir()} == before
 
@@ -100,7 +106,7 @@ def test_a_killed_build_continues_and_ends_with_the_same_bytes(tmp_path, clip, m
     with pytest.raises(KeyboardInterrupt):
         build(pool, tmp_path / "killed", clip)
     with pytest.raises(UsageError, match=r"an unfinished index; run `bench index build POOL --out .*killed` again"):
-        open_backend("mine", tmp_path / "killed")
+        opened(tmp_path / "killed")
     monkeypatch.setattr(build_module, "embed_pictures", embed_pictures)
     seen = []
     build(pool, tmp_path / "killed", clip, on_progress=lambda done, total: seen.append(done))
@@ -121,7 +127,7 @@ class Averages:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_process_that_is_killed_leaves_a_build_that_continues(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(build_module, "PART", 8)
-    monkeypatch.setattr(build_module, "open_clip", lambda *_: Averages())
+    monkeypatch.setattr(clip_module, "open_clip_model", lambda *_, **__: Averages())
     pool, real, done = write_folder(tmp_path / "pool", noise(40)), build_module.write_atomic, []
 
     def kill_after_three(path, content):
@@ -196,16 +202,16 @@ def test_awkward_pictures_are_read_and_unusable_ones_are_listed(tmp_path, clip):
     assert set(listed) == set(reasons)
     assert listed.pop("bomb.png").endswith(reasons.pop("bomb.png"))
     assert listed == reasons
-    backend = open_backend("mine", tmp_path / "index")
-    model = open_clip(clip, "mine")
+    backend = opened(tmp_path / "index")
+    model = open_clip_model(clip, "mine")
     (hits,) = backend.search(embed_pictures(model, [noise(1, side=32)[0]], 1), 10)
     assert len(hits) == 10
-    got = {item.key: item for item in backend.pictures(hits)}
-    assert all(isinstance(item, Picture) and item.pixels.dtype == np.uint8 for item in got.values())
-    assert got["one pixel.png"].pixels.shape == (1, 1, 3)
-    assert got["tall.png"].pixels.shape == (700, 3, 3)
-    np.testing.assert_array_equal(got["good.webp"].pixels, noise(1, side=32)[0])
-    np.testing.assert_array_equal(got["rgba.png"].pixels, noise(1, side=32)[0])
+    got = {hit.key: pixels for hit, pixels in zip(hits, backend.pictures(hits), strict=True)}
+    assert all(isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 for pixels in got.values())
+    assert got["one pixel.png"].shape == (1, 1, 3)
+    assert got["tall.png"].shape == (700, 3, 3)
+    np.testing.assert_array_equal(got["good.webp"], noise(1, side=32)[0])
+    np.testing.assert_array_equal(got["rgba.png"], noise(1, side=32)[0])
 
 
 def test_rows_without_a_picture_count_as_broken(tmp_path, clip):
@@ -248,10 +254,10 @@ def test_an_index_inside_its_pool_travels_with_it_and_is_not_indexed(tmp_path, c
     build(pool, pool, clip)
     assert build(pool, pool, clip)["built"] is False
     shutil.move(pool, tmp_path / "moved")
-    backend = open_backend("mine", tmp_path / "moved")
-    (hits,) = backend.search(embed_pictures(open_clip(clip, "mine"), [noise(4)[2]], 1), 1)
+    backend = opened(tmp_path / "moved")
+    (hits,) = backend.search(embed_pictures(open_clip_model(clip, "mine"), [noise(4)[2]], 1), 1)
     (picture,) = backend.pictures(hits)
-    np.testing.assert_array_equal(picture.pixels, noise(4)[2])
+    np.testing.assert_array_equal(picture, noise(4)[2])
     tree = write_folder(tmp_path / "tree", noise(4))
     (tree / "broken.png").write_bytes(b"rubbish")
     for place in (tree / "index", tree):
@@ -311,8 +317,8 @@ def index(built, tmp_path):
     return tmp_path / "index"
 
 
-def opened(index, **options):
-    backend = open_backend("mine", index, None, Options(**options))
+def fetched(index, **values):
+    backend = opened(index, **values)
     hits = backend.search(np.eye(24, dtype=np.float32)[:2], 2)
     return [item for row in hits for item in backend.pictures(row)]
 
@@ -321,24 +327,24 @@ def test_another_clip_is_refused_and_both_are_named(index, other_clip):
     from benchbench.models.clip.layout import clip_identity
 
     with pytest.raises(UsageError) as caught:
-        open_backend("mine", index, {"name": "theirs", "identity": clip_identity(other_clip)})
+        opened(index, {"name": "theirs", "identity": clip_identity(other_clip)})
     assert str(caught.value) == (
         "pool=mine: the index was built with clip=mine, the queries use clip=theirs; give the CLIP of the index, "
         "or build another index with --clip theirs"
     )
     with pytest.raises(BenchError, match="width 24, the queries 20"):
-        open_backend("mine", index).search(np.eye(20, dtype=np.float32), 1)
+        opened(index).search(np.eye(20, dtype=np.float32), 1)
 
 
 def test_pictures_that_moved_are_found_where_the_user_says(built, index, tmp_path):
-    assert len(opened(index)) == 4
+    assert len(fetched(index)) == 4
     (index / ".pictures").write_text(str(tmp_path / "gone"))
     with pytest.raises(MissingError, match=r"its pictures are not at .*gone; give their folder with pictures=FOLDER"):
-        opened(index)
-    assert len(opened(index, pictures=built / "pool")) == 4
+        fetched(index)
+    assert len(fetched(index, pictures=str(built / "pool"))) == 4
     (index / ".pictures").unlink()
     with pytest.raises(MissingError, match="does not know where its pictures are"):
-        opened(index)
+        fetched(index)
 
 
 def test_a_pool_that_changed_behind_its_index_is_an_error(built, index, tmp_path):
@@ -346,11 +352,11 @@ def test_a_pool_that_changed_behind_its_index_is_an_error(built, index, tmp_path
     for path in (tmp_path / "pool").rglob("*.png"):
         path.write_bytes(encoded(noise(1, seed=77)[0]))
     with pytest.raises(BenchError, match="is no longer the picture that was indexed"):
-        opened(index, pictures=tmp_path / "pool")
+        fetched(index, pictures=str(tmp_path / "pool"))
     shutil.rmtree(tmp_path / "pool")
     (tmp_path / "pool").mkdir()
     with pytest.raises(BenchError, match="is no longer there below"):
-        opened(index, pictures=tmp_path / "pool")
+        fetched(index, pictures=str(tmp_path / "pool"))
 
 
 def cut(path, count):
@@ -392,7 +398,7 @@ def spoil_facts(index, **changes):
 def test_a_damaged_index_is_one_line(index, spoil, message):
     spoil(index)
     with pytest.raises(BenchError) as caught:
-        opened(index)
+        fetched(index)
     assert str(caught.value).startswith(f"pool=mine: {message}")
     assert "\n" not in str(caught.value)
 
@@ -408,7 +414,7 @@ def test_an_index_of_another_pool_or_by_another_clip_is_not_replaced(built, inde
         assert str(caught.value) == said
         assert contents(index) == before
         assert not (index / ".building").exists()
-    assert build(other, index, clip, replace=True)["count"] == 3
+    assert build(other, index, clip, cached=True)["count"] == 3
 
 
 def test_an_index_follows_a_pool_that_moved_and_one_that_changed(clip, tmp_path):
@@ -436,4 +442,4 @@ def test_a_file_is_neither_pool_nor_index(tmp_path, clip):
 
 def test_a_plain_folder_says_how_to_index_it(tmp_path):
     with pytest.raises(UsageError, match="bench index build mine --out mine-index"):
-        open_backend("mine", tmp_path)
+        opened(tmp_path)

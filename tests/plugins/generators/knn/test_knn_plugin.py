@@ -10,14 +10,15 @@ import pytest
 from pools import encoded, noise, write_clip_retrieval, write_folder, write_parquet, write_pool_clip
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.plugins.parameters import build, values_of
 from benchbench.testing import conformance, tiny_images, tiny_info
 from benchbench_plugins.generators.knn import KNN
-from benchbench_plugins.generators.knn.pools import Hit, Missing, Picture
+from benchbench_plugins.generators.knn.pools import Hit
 from benchbench_plugins.generators.knn.pools.build import build_index
-from benchbench_plugins.generators.knn.pools.pictures import embed_pictures, open_clip
+from benchbench_plugins.generators.knn.pools.pictures import embed_pictures
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,7 @@ def run(plugin, train, tmp_path, n_syn=1000):
 
 def neighbours(world, train, k):
     """Rank the pool by brute force: for each training image the places of its k nearest pictures."""
-    clip, pictures = open_clip(world / "clip", "mine"), np.concatenate([noise(30), noise(3)])
+    clip, pictures = open_clip_model(world / "clip", "mine"), np.concatenate([noise(30), noise(3)])
     cosines = embed_pictures(clip, list(np.asarray(train.images)), 8) @ embed_pictures(clip, list(pictures), 8).T
     return np.argsort(-cosines, axis=1, kind="stable")[:, :k], cosines
 
@@ -158,7 +159,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(world, tmp_path, monkeyp
 
 
 def test_a_folder_of_clip_retrieval_serves_and_its_broken_files_are_counted(world, tmp_path):
-    pictures, clip = noise(30), open_clip(world / "clip", "mine")
+    pictures, clip = noise(30), open_clip_model(world / "clip", "mine")
     files = []
     for number, pixels in enumerate(pictures):
         files.append(str(tmp_path / f"{number}.png"))
@@ -197,7 +198,7 @@ def test_near_duplicates_are_left_out_when_asked(world, tmp_path):
     every, _, _ = run(knn(world), train, tmp_path / "all")
     few, facts, _ = run(knn(world, dedup_similarity=0.5), train, tmp_path / "few")
     assert 4 <= len(few) < len(every)
-    rows = embed_pictures(open_clip(world / "clip", "mine"), list(few.images), 8)
+    rows = embed_pictures(open_clip_model(world / "clip", "mine"), list(few.images), 8)
     cosines = rows @ rows.T
     for one in range(len(few)):
         for other in range(one):
@@ -341,10 +342,10 @@ def test_planning_imports_nothing_heavy(world):
 class Server:
     """Stands in for a retrieval server: random hits, every fifth of them a dead link."""
 
-    name, width, size = "server", None, None
+    size = None
 
-    def __init__(self, options):
-        self.options, self.asked = options, []
+    def __init__(self, knn, scratch):
+        self.knn, self.scratch, self.asked = knn, scratch, []
 
     def search(self, embeddings, k):
         rng = np.random.default_rng(int(abs(embeddings[0, 0]) * 1e6))
@@ -354,7 +355,7 @@ class Server:
         self.asked += [hit.key for hit in hits]
         for hit in hits:
             number = int(hit.key)
-            yield Picture(hit.key, noise(30, side=24)[number]) if number % 5 else Missing(hit.key, "HTTP 404")
+            yield noise(30, side=24)[number] if number % 5 else "HTTP 404"
 
     def describe(self):
         return {"kind": "server"}
@@ -364,14 +365,12 @@ def test_a_server_is_a_pool_like_any_other(world, tmp_path, monkeypatch):
     from benchbench_plugins.generators.knn.pools import server
 
     opened = []
-    monkeypatch.setattr(server, "ServerPool", lambda pool, options: opened.append(Server(options)) or opened[-1])
+    monkeypatch.setattr(server, "ServerPool", lambda *a: opened.append(Server(*a)) or opened[-1])
     train = tiny_images(20)
     plugin = knn(world, pool="http://127.0.0.1:1", indice_name="laion", timeout=3.0, safe="false", allow_private="true")
     made, facts, fits = run(plugin, train, tmp_path)
-    options = opened[0].options
-    assert (options.indice_name, options.timeout_s, options.safety_model) == ("laion", 3.0, False)
-    assert options.allow_private
-    assert options.scratch.is_relative_to(tmp_path)
+    assert opened[0].knn == plugin
+    assert opened[0].scratch.is_relative_to(tmp_path)
     assert made.images.shape[1:] == (16, 16, 3)
     assert fits[0]["broken_reasons"] == {"HTTP 404": facts["broken"]}
     assert all(origin["url"] == f"http://a/{origin['key']}" and int(origin["key"]) % 5 for origin in made.origins)

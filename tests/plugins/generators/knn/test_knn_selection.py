@@ -3,7 +3,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchbench_plugins.generators.knn.sampling import Candidate, select
+from benchbench_plugins.generators.knn import KNN
+from benchbench_plugins.generators.knn.sampling import Candidate
+from benchbench_plugins.generators.knn.sampling import select as select_with
 
 
 def rows(*keys, similarity=0.9):
@@ -12,6 +14,10 @@ def rows(*keys, similarity=0.9):
         [Candidate(query, rank, key, key.lower(), similarity) for rank, key in enumerate(row)]
         for query, row in enumerate(keys)
     ]
+
+
+def select(candidates, labels, k, resembles=None, **values):
+    return select_with(candidates, labels, KNN(k=k, **values), resembles)
 
 
 def keys(found):
@@ -45,7 +51,7 @@ def test_spare_candidates_stand_in_for_what_is_left_out():
 
 def test_what_is_too_far_or_resembles_another_is_left_out():
     near, far = rows("ab", "cd", similarity=0.5), rows("ab", "cd", similarity=0.4)
-    found = select([near[0], far[1]], [0, 1], 2, least=0.5)
+    found = select([near[0], far[1]], [0, 1], 2, min_similarity=0.5)
     assert (keys(found), found.too_far) == ("ab", 2)
     found = select(rows("abc"), [0], 3, resembles=lambda one, other: {one.key, other.key} == {"a", "b"})
     assert (keys(found), found.duplicates) == ("ac", 1)

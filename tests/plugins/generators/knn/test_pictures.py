@@ -1,7 +1,6 @@
 import io
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -24,12 +23,6 @@ def test_any_bytes_are_a_picture_or_a_reason(content, start):
         assert said == "uint8 3"
     assert 0 < len(said) < 100
     assert "\n" not in said
-
-
-def test_a_picture_over_the_limit_is_not_decoded():
-    with pytest.raises(PictureError, match="16 x 16 px, more than 255 pixels"):
-        decode(encoded(noise(1)[0]), max_pixels=255)
-    assert decode(encoded(noise(1)[0]), max_pixels=256).shape == (16, 16, 3)
 
 
 def test_orientation_and_transparency_are_applied():
