@@ -42,11 +42,18 @@ class CropFlip(Augmentation):
     def imagewise(self, shape: Sequence[int], rng: torch.Generator, info: DatasetInfo) -> ImageChange:
         """Return what shifts and mirrors images and keeps their dtype.
 
+        Each offset in ``-padding..padding`` is equally likely, rows and columns apart, and where the class allows it an
+        image is mirrored with probability one half. Three numbers per image are drawn whether it does or not.
+
         Raises:
             UsageError: ``padding`` is the images' whole side or more.
         """
-        from .crops import CropFlips
+        import torch
+
+        from .crops import crop
 
         self.check_resolution(min(shape[-2:]))
         padding = shape[-1] // 8 if self.padding is None else self.padding
-        return CropFlips(shape[0], padding, info.flip_keeps_class, rng)
+        corners = torch.randint(0, 2 * padding + 1, (shape[0], 2), generator=rng, device=rng.device)
+        mirrored = torch.rand(shape[0], generator=rng, device=rng.device) < (0.5 if info.flip_keeps_class else 0.0)
+        return lambda images, part: crop(images, corners[part], mirrored[part], padding)

@@ -8,7 +8,7 @@ with its best-scoring images; so does ``min_per_class``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +21,6 @@ from benchbench.plugins.images import ImageSet
 
 #: Images per yielded set.
 CHUNK = 500
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What a filter keeps.
-
-    Attributes:
-        kept: int64, indices of the kept images, classes taking turns.
-        passed: int64 ``(C,)``, images above the threshold in each class.
-        rescued: int64 ``(C,)``, images of each class that are kept below the threshold.
-        candidates: int64 ``(C,)``, images to choose from in each class.
-    """
-
-    kept: NDArray[np.int64]
-    passed: NDArray[np.int64]
-    rescued: NDArray[np.int64]
-    candidates: NDArray[np.int64]
-
-    def facts(self, scores: NDArray[np.float32], labels: NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
-        """Return JSON facts about the selection for ``Context.report``; classes in label order."""
-        kept = np.bincount(labels[self.kept], minlength=len(classes))
-        return {
-            "candidates": int(self.candidates.sum()),
-            "passed": int(self.passed.sum()),
-            "kept": len(self.kept),
-            "mean_clip_score": _rounded(scores.mean()),
-            "mean_clip_score_kept": _rounded(scores[self.kept].mean()),
-            "passed_per_class": self.passed.tolist(),
-            "kept_per_class": kept.tolist(),
-            "below_threshold_per_class": self.rescued.tolist(),
-        }
 
 
 def filtered(
@@ -82,7 +51,7 @@ def filtered(
         UsageError: nothing is left of a class that has images.
     """
     scores = _own_scores(context.fitted, labels)
-    chosen = select(
+    kept = select(
         np.ones(len(labels), np.float32) if scores is None else scores,
         labels,
         classes,
@@ -94,9 +63,9 @@ def filtered(
         subject=subject,
     )
     if scores is not None:
-        context.report(**{subject.partition(":")[2]: threshold}, **chosen.facts(scores, labels, classes))
-    for chunk in context.chunks(len(chosen.kept), CHUNK, label="filtering"):
-        rows = chosen.kept[chunk.start : chunk.stop]
+        context.report(**{subject.partition(":")[2]: threshold}, **facts(kept, scores, labels, len(classes), threshold))
+    for chunk in context.chunks(len(kept), CHUNK, label="filtering"):
+        rows = kept[chunk.start : chunk.stop]
         part = take(rows)
         if scores is not None:
             pairs = zip(part.origins or [{} for _ in rows], scores[rows], strict=True)
@@ -124,12 +93,12 @@ def select(
     best_first: bool,
     rng: np.random.Generator,
     subject: str,
-) -> Selection:
+) -> NDArray[np.int64]:
     """Choose at most ``n_syn`` images, the classes as even as what passed allows.
 
     In each class those with ``score > threshold`` pass; where fewer than ``min_per_class`` do, the best-scoring ones
     up to that number count as well. Where more are there than are wanted, a class gives a random part of them, or
-    with ``best_first`` those that score best.
+    with ``best_first`` those that score best; the first classes give the odd ones.
 
     Args:
         scores: float32 ``(N,)``, probability of each image's own class.
@@ -142,59 +111,60 @@ def select(
         rng: what random choices are drawn from.
         subject: the plugin with the parameter, the start of messages: ``"lecf:clip_threshold"``.
 
+    Returns:
+        Indices of the kept images, classes taking turns.
+
     Raises:
         UsageError: nothing is left of a class that has candidates.
     """
-    count = len(classes)
-    passes = scores.astype(np.float64) > threshold
-    pools, rescued = [], np.zeros(count, np.int64)
-    for label in range(count):
+    passes = _passes(scores, threshold)
+    orders = []
+    for label, name in enumerate(classes):
         own = np.flatnonzero(labels == label)
         pool = own[passes[own]]
         if len(pool) < min_per_class:
-            best = own[np.argsort(-scores[own], kind="stable")]
-            rescued[label] = min(min_per_class, len(own)) - len(pool)
-            pool = best[: len(pool) + rescued[label]]
+            pool = _best(own, scores)[:min_per_class]
         if len(own) and not len(pool):
             raise UsageError(
-                f"{subject}={threshold:g}: leaves no image of class '{classes[label]}' "
+                f"{subject}={threshold:g}: leaves no image of class '{name}' "
                 f"({len(own)} candidates, best score {scores[own].max():.3f}); lower it or set min_per_class=1"
             )
-        pools.append(pool)
-    shares = even_shares(np.array([len(pool) for pool in pools]), n_syn)
-    chosen = []
-    for pool, share in zip(pools, shares, strict=True):
-        order = np.argsort(-scores[pool], kind="stable") if best_first else rng.permutation(len(pool))
-        chosen.append(np.sort(pool[order[:share]]))
-    below = [int((~passes[part]).sum()) for part in chosen]
-    passed = np.bincount(labels[passes], minlength=count)
-    return Selection(_in_turns(chosen), passed, np.array(below), np.bincount(labels, minlength=count))
+        orders.append(_best(pool, scores) if best_first else pool[rng.permutation(len(pool))])
+    kept = _in_turns(orders)[:n_syn]
+    return _in_turns([np.sort(kept[labels[kept] == label]) for label in range(len(classes))])
 
 
-def even_shares(available: NDArray[np.int64], wanted: int) -> NDArray[np.int64]:
-    """Share ``wanted`` images out among classes with ``available`` each, as evenly as these allow, int64 ``(C,)``.
+def facts(
+    kept: NDArray[np.int64], scores: NDArray[np.float32], labels: NDArray[np.int64], classes: int, threshold: float
+) -> dict[str, Any]:
+    """Return JSON facts about a selection for ``Context.report``; classes in label order."""
+    passes = _passes(scores, threshold)
 
-    No two classes differ by more than one unless the smaller gives all it has; the first classes get the odd ones.
-    """
-    shares = np.zeros(len(available), np.int64)
-    left = min(wanted, int(available.sum()))
-    while left:
-        open_classes = np.flatnonzero(available > shares)
-        if left < len(open_classes):
-            shares[open_classes[:left]] += 1
-            break
-        step = min(left // len(open_classes), int((available - shares)[open_classes].min()))
-        shares[open_classes] += step
-        left -= step * len(open_classes)
-    return shares
+    def per_class(rows: NDArray[Any]) -> list[int]:
+        counts: list[int] = np.bincount(labels[rows], minlength=classes).tolist()
+        return counts
+
+    return {
+        "candidates": len(labels),
+        "passed": int(passes.sum()),
+        "kept": len(kept),
+        "mean_clip_score": round(float(scores.mean()), 4),
+        "mean_clip_score_kept": round(float(scores[kept].mean()), 4),
+        "passed_per_class": per_class(passes),
+        "kept_per_class": per_class(kept),
+        "below_threshold_per_class": per_class(kept[~passes[kept]]),
+    }
+
+
+def _passes(scores: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    return scores.astype(np.float64) > threshold
+
+
+def _best(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    return rows[np.argsort(-scores[rows], kind="stable")]
 
 
 def _in_turns(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return the members of all parts, the first of each, then the second of each, ..."""
-    members = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     turn = np.concatenate([np.arange(len(part)) for part in parts])
-    return members[np.argsort(turn, kind="stable")].astype(np.int64)
-
-
-def _rounded(value: np.floating[Any]) -> float:
-    return round(float(value), 4)
+    return np.concatenate(parts)[np.argsort(turn, kind="stable")]

@@ -11,7 +11,7 @@ for 10 classes, 4,580,867 for 100.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class SpectralNorm:
     u0: Tensor
     sv0: Tensor
     training: bool
+    #: What :meth:`kernel` returned once, in place of computing it for every forward pass; see :func:`open_biggan`.
+    fixed: Tensor | None = None
 
     def _init_norm(self) -> None:
         assert isinstance(self, nn.Module)
@@ -61,6 +63,10 @@ class SpectralNorm:
                 self.sv0.fill_(sigma)
         return self.weight / sigma
 
+    def kernel(self) -> Tensor:
+        """Return what the layer multiplies its input with."""
+        return self.normalised() if self.fixed is None else self.fixed
+
 
 class SNConv2d(nn.Conv2d, SpectralNorm):
     """A convolution with spectral normalisation."""
@@ -71,7 +77,19 @@ class SNConv2d(nn.Conv2d, SpectralNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(N, C, H, W)``; the side stays."""
-        return F.conv2d(x, self.normalised(), self.bias, padding=self.padding)
+        return F.conv2d(x, self.kernel(), self.bias, padding=self.padding)
+
+
+class EnlargingConv2d(SNConv2d):
+    """A 3x3 convolution, with spectral normalisation, of a map enlarged twice by nearest neighbours."""
+
+    def kernel(self) -> Tensor:
+        """Return the kernel of the transposed convolution that does both."""
+        return upsampling_kernel(self.normalised()) if self.fixed is None else self.fixed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge and convolve ``(N, C, H, W)``."""
+        return F.conv_transpose2d(x, self.kernel(), self.bias, stride=2, padding=1)
 
 
 class SNLinear(nn.Linear, SpectralNorm):
@@ -83,11 +101,11 @@ class SNLinear(nn.Linear, SpectralNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(N, inputs)`` to ``(N, outputs)``."""
-        return F.linear(x, self.normalised(), self.bias)
+        return F.linear(x, self.kernel(), self.bias)
 
 
 class _Norm(nn.Module):
-    """Batch normalisation without an affine part; batch statistics in training, stored ones in eval mode."""
+    """Batch normalisation with a gain and a bias; batch statistics in training, stored ones in eval mode."""
 
     stored_mean: Tensor
     stored_var: Tensor
@@ -97,8 +115,14 @@ class _Norm(nn.Module):
         self.register_buffer("stored_mean", torch.zeros(width))
         self.register_buffer("stored_var", torch.ones(width))
 
-    def normalise(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, self.stored_mean, self.stored_var, None, None, self.training, 0.1, BN_EPS)
+    def normalised(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)``, in eval mode by one scale and shift; gain and bias are ``(C,)`` or ``(N, C)``."""
+        if self.training:
+            x = F.batch_norm(x, self.stored_mean, self.stored_var, None, None, True, 0.1, BN_EPS)
+        else:
+            gain = gain / torch.sqrt(self.stored_var + BN_EPS)
+            bias = bias - self.stored_mean * gain
+        return torch.addcmul(bias[..., None, None], x, gain[..., None, None])
 
 
 class ConditionalNorm(_Norm):
@@ -111,8 +135,7 @@ class ConditionalNorm(_Norm):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)`` of classes ``y``, int64 ``(N,)``."""
-        gain, bias = self.gain(y)[:, :, None, None], self.bias(y)[:, :, None, None]
-        return torch.addcmul(bias, self.normalise(x), 1 + gain)
+        return self.normalised(x, 1 + self.gain(y), self.bias(y))
 
 
 class AffineNorm(_Norm):
@@ -125,7 +148,7 @@ class AffineNorm(_Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(N, C, H, W)``."""
-        return torch.addcmul(self.bias[:, None, None], self.normalise(x), self.gain[:, None, None])
+        return self.normalised(x, self.gain, self.bias)
 
 
 def upsampling_kernel(weight: Tensor) -> Tensor:
@@ -140,17 +163,12 @@ def upsampling_kernel(weight: Tensor) -> Tensor:
     return kernel.flip(-1, -2).transpose(0, 1)
 
 
-def enlarge(x: Tensor) -> Tensor:
-    """Enlarge ``(N, C, H, W)`` twice by nearest neighbours."""
-    return F.interpolate(x, scale_factor=2)
-
-
 class GBlock(nn.Module):
     """A residual block that doubles the side."""
 
     def __init__(self, inputs: int, outputs: int, n_classes: int) -> None:
         super().__init__()
-        self.conv1 = SNConv2d(inputs, outputs)
+        self.conv1 = EnlargingConv2d(inputs, outputs)
         self.conv2 = SNConv2d(outputs, outputs)
         self.conv_sc = SNConv2d(inputs, outputs, 1)
         self.bn1 = ConditionalNorm(inputs, n_classes)
@@ -158,11 +176,10 @@ class GBlock(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Map ``(N, inputs, S, S)`` to ``(N, outputs, 2S, 2S)``."""
-        kernel = upsampling_kernel(self.conv1.normalised())
-        h = F.conv_transpose2d(F.relu(self.bn1(x, y)), kernel, self.conv1.bias, stride=2, padding=1)
+        h = self.conv1(F.relu(self.bn1(x, y)))
         h = self.conv2(F.relu(self.bn2(h, y)))
         # A 1x1 convolution and the enlargement commute: convolve the smaller map.
-        return h + enlarge(self.conv_sc(x))
+        return h + F.interpolate(self.conv_sc(x), scale_factor=2)
 
 
 class BigGANGenerator(nn.Module):
@@ -186,8 +203,8 @@ class BigGANGenerator(nn.Module):
         return torch.tanh(self.output_layer(h))
 
 
-def open_biggan(place: Path, name: str, info: DatasetInfo, *, device: str = "cpu") -> FrozenGenerator:
-    """Open a generator for a dataset.
+def open_biggan(place: Path, name: str, info: DatasetInfo, *, device: str = "cpu") -> BigGANGenerator:
+    """Open a generator for a dataset, whose labels it takes, in eval mode; what does not depend on z is computed once.
 
     Args:
         place: a folder with ``config.json`` and ``model.safetensors``, a published ``.pth`` file (the plain state
@@ -204,14 +221,18 @@ def open_biggan(place: Path, name: str, info: DatasetInfo, *, device: str = "cpu
     layout = read_biggan_layout(place, f"biggan:model={name}")
     indices = layout.class_indices(info)
     model = load_biggan(layout)
-    if indices is None:
-        if model.config.n_classes != len(info.classes):
-            raise UsageError(
-                f"{layout.name}: has {model.config.n_classes} classes; the dataset {info.name} has "
-                f"{len(info.classes)}; give a generator trained on it"
-            )
-        indices = tuple(range(len(info.classes)))
-    return FrozenGenerator(model, indices, device)
+    if indices is None and model.config.n_classes != len(info.classes):
+        raise UsageError(
+            f"{layout.name}: has {model.config.n_classes} classes; the dataset {info.name} has "
+            f"{len(info.classes)}; give a generator trained on it"
+        )
+    for layer in model.to(device).modules():
+        if isinstance(layer, nn.Embedding) and indices is not None:
+            layer.weight = nn.Parameter(layer.weight[list(indices)], requires_grad=False)
+        elif isinstance(layer, SpectralNorm):
+            kernel = layer.kernel()
+            layer.fixed = kernel.contiguous(memory_format=torch.channels_last) if kernel.ndim == 4 else kernel
+    return model
 
 
 def load_biggan(layout: BigGANLayout) -> BigGANGenerator:
@@ -266,76 +287,3 @@ def _pickled(path: Path, subject: str) -> Mapping[str, Tensor]:
 def _unread(error: Exception) -> str:
     """Say why a file was not read, in our words: those of a library may be cut off or ask for a bug report."""
     return f"cannot be read ({unread(error) or 'truncated or damaged'}); fetch it again"
-
-
-class FrozenGenerator:
-    """``G(z, y)`` in eval mode with all that does not depend on ``z`` computed once.
-
-    The spectrally normalised weights, the kernels of convolutions after an enlargement, and a scale and shift per
-    class for each batch normalisation. Equal to the network's own forward pass up to rounding.
-
-    Attributes:
-        config: the network's shape.
-        device: where it is.
-    """
-
-    def __init__(self, model: BigGANGenerator, indices: Sequence[int], device: str = "cpu") -> None:
-        self.config: BigGANConfig = model.config
-        self.device = torch.device(device)
-        self._indices = torch.tensor(indices, device=self.device)
-        model = model.to(self.device).eval()
-        self._linear = model.linear.normalised().detach(), model.linear.bias.detach()
-        self._blocks = [_Block(entry[0]) for entry in model.blocks]  # type: ignore[index]
-        norm, last = model.output_layer[0], model.output_layer[2]
-        assert isinstance(norm, AffineNorm)
-        assert isinstance(last, SNConv2d)
-        scale = norm.gain / torch.sqrt(norm.stored_var + BN_EPS)
-        self._out_scale = scale.detach()[:, None, None]
-        self._out_shift = (norm.bias - norm.stored_mean * scale).detach()[:, None, None]
-        self._out = _frozen(last, last.normalised())
-
-    def __call__(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Return images ``(N, 3, R, R)`` in [-1, 1]; gradients flow to ``z``.
-
-        Args:
-            z: float32 ``(N, dim_z)`` on ``device``.
-            labels: int64 ``(N,)``, classes of the dataset.
-        """
-        y = self._indices[labels]
-        side = self.config.bottom_width
-        h = F.linear(z, *self._linear).view(len(z), -1, side, side).contiguous(memory_format=torch.channels_last)
-        for block in self._blocks:
-            h = block(h, y)
-        h = F.relu(torch.addcmul(self._out_shift, h, self._out_scale))
-        return torch.tanh(F.conv2d(h, *self._out, padding=1))
-
-
-class _Block:
-    """A frozen residual block."""
-
-    def __init__(self, block: GBlock) -> None:
-        self.norm1, self.norm2 = _folded(block.bn1), _folded(block.bn2)
-        self.conv1 = _frozen(block.conv1, upsampling_kernel(block.conv1.normalised()))
-        self.conv2 = _frozen(block.conv2, block.conv2.normalised())
-        self.conv_sc = _frozen(block.conv_sc, block.conv_sc.normalised())
-
-    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        h = F.conv_transpose2d(F.relu(_affine(x, self.norm1, y)), *self.conv1, stride=2, padding=1)
-        h = F.conv2d(F.relu(_affine(h, self.norm2, y)), *self.conv2, padding=1)
-        return h + enlarge(F.conv2d(x, *self.conv_sc))
-
-
-def _folded(norm: ConditionalNorm) -> tuple[Tensor, Tensor]:
-    """Return scale and shift per class, each ``(n_classes, C)``."""
-    scale = (1 + norm.gain.weight) / torch.sqrt(norm.stored_var + BN_EPS)
-    return scale.detach(), (norm.bias.weight - norm.stored_mean * scale).detach()
-
-
-def _affine(h: Tensor, norm: tuple[Tensor, Tensor], y: Tensor) -> Tensor:
-    scale, shift = norm
-    return torch.addcmul(shift[y][:, :, None, None], h, scale[y][:, :, None, None])
-
-
-def _frozen(conv: SNConv2d, kernel: Tensor) -> tuple[Tensor, Tensor]:
-    assert conv.bias is not None
-    return kernel.detach().contiguous(memory_format=torch.channels_last), conv.bias.detach()

@@ -50,8 +50,8 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
         ]
         labels = train.labels[places[chunk.start : chunk.stop]]
         filler = max(0, _FEWEST - len(recipes))  # kernels for very few rows round in another way
-        z = torch.stack([z for z, _ in recipes + recipes[-1:] * filler]).to(generator.device)
-        y = torch.from_numpy(np.pad(labels, (0, filler), mode="edge")).to(generator.device)
+        z = torch.stack([z for z, _ in recipes + recipes[-1:] * filler]).to(context.device)
+        y = torch.from_numpy(np.pad(labels, (0, filler), mode="edge")).to(context.device)
         with torch.inference_mode():
             made = generator(z, y)
             if not bool(torch.isfinite(made).all()):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import write_atomic
@@ -43,33 +43,34 @@ CHUNK = 50
 PROBABILITIES = "probabilities.npy"
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One image to make.
-
-    Attributes:
-        number: among all candidates, from 0.
-        label: its class.
-        prompt: the text that the image is made from.
-        seed: of its latents, and of the noise of its scheduler.
-    """
-
-    number: int
-    label: int
-    prompt: str
-    seed: int
-
-
 def make_candidates(context: Context, settings: LECF, total: int) -> None:
     """Make the candidates ``context.shard`` of ``total`` and write them into ``context.folder``.
 
     The folder holds an ``ImageSet`` at the dataset's resolution, ``probabilities.npy`` (float32 ``(n, C)``, the
     softmax over all classes; not without a ``clip``) and ``sentences.json``: the sentences of each class by its label.
     """
+    info, size = context.info, settings.sample_batch
     sentences = _sentences(context, settings, total)
-    plan = plan_candidates(context, settings, total, sentences)
-    chunks = [plan[part.start : part.stop] for part in batches(len(plan), CHUNK)]
-    make = _Maker(context, settings).chunk
+    labels, origins = plan_candidates(context, settings, total, sentences)
+
+    @cache
+    def models() -> tuple[TextToImage, Clip | None]:
+        name = settings.clip
+        clip = open_clip_model(context.foundation(name), name, device=context.device) if name else None
+        return settings.open(context), clip
+
+    def make(chunk: range, folder: Path) -> None:
+        model, clip = models()
+        starts = range(chunk.start, chunk.stop, size)
+        parts = [settings.images(model, origins[start : min(start + size, chunk.stop)]) for start in starts]
+        images = resized(np.concatenate(parts), info.resolution, settings.interpolation)
+        rows = slice(chunk.start, chunk.stop)
+        ImageSet(images, labels[rows], info.classes, origins[rows]).save(folder)
+        if clip is not None:
+            table = class_probabilities(clip, images, class_prompts(info, settings.template), batch=CHUNK)
+            np.save(folder / PROBABILITIES, table, allow_pickle=False)
+
+    chunks = list(batches(len(origins), CHUNK))
     folders = context.resume_parts(chunks, make, label="generating", unit="chunk")
     merge_shards(folders, context.folder)
     if settings.clip is not None:
@@ -84,18 +85,29 @@ def class_of(number: int, total: int, classes: int) -> int:
     return number * classes // total
 
 
-def plan_candidates(context: Context, settings: LECF, total: int, sentences: dict[str, list[str]]) -> list[Candidate]:
-    """Return the shard's candidates: inside a class the sentences take turns."""
+def plan_candidates(
+    context: Context, settings: LECF, total: int, sentences: dict[str, list[str]]
+) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
+    """Return the classes of the shard's candidates, int64 ``(n,)``, and what each is made of.
+
+    Inside a class the sentences take turns. The ``seed`` is that of the latents and of the noise of the scheduler.
+    """
     count = len(context.info.classes)
     frames = class_frames(context.info, settings.template)
-    plan = []
-    for number in context.shard:
-        label = class_of(number, total, count)
+    labels = [class_of(number, total, count) for number in context.shard]
+    origins = []
+    for number, label in zip(context.shard, labels, strict=True):
         place = number - -(-label * total // count)  # counted from the first candidate of its class
         own = sentences[str(label)]
-        prompt = frames[label].prompt(own[place % len(own)])
-        plan.append(Candidate(number, label, prompt, derive_seed(context.seed, "candidate", number)))
-    return plan
+        origins.append(
+            {
+                "candidate": number,
+                "prompt": frames[label].prompt(own[place % len(own)]),
+                "seed": derive_seed(context.seed, "candidate", number),
+                "guidance_scale": settings.guidance_scale,
+            }
+        )
+    return np.array(labels, np.int64), origins
 
 
 def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[str]]:
@@ -126,45 +138,6 @@ def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[s
                 )
         sentences[str(label)] = own or [concept]
     return sentences
-
-
-class _Maker:
-    """The text-to-image model and the CLIP, opened once for a shard and not before they are needed."""
-
-    def __init__(self, context: Context, settings: LECF) -> None:
-        self._settings, self._context = settings, context
-
-    @cached_property
-    def _images(self) -> TextToImage:
-        return self._settings.open(self._context)
-
-    @cached_property
-    def _clip(self) -> Clip:
-        name = str(self._settings.clip)
-        return open_clip_model(self._context.foundation(name), name, device=self._context.device)
-
-    def chunk(self, candidates: Sequence[Candidate], folder: Path) -> None:
-        """Make and score candidates and write them into ``folder``."""
-        info = self._context.info
-        size = self._settings.sample_batch
-        origins = [self._origin(item) for item in candidates]
-        starts = range(0, len(origins), size)
-        parts = [self._settings.images(self._images, origins[start : start + size]) for start in starts]
-        images = resized(np.concatenate(parts), info.resolution, self._settings.interpolation)
-        labels = np.array([item.label for item in candidates], np.int64)
-        ImageSet(images, labels, info.classes, origins).save(folder)
-        if self._settings.clip is not None:
-            prompts = class_prompts(info, self._settings.template)
-            table = class_probabilities(self._clip, images, prompts, batch=CHUNK)
-            np.save(folder / PROBABILITIES, table, allow_pickle=False)
-
-    def _origin(self, item: Candidate) -> dict[str, Any]:
-        return {
-            "candidate": item.number,
-            "prompt": item.prompt,
-            "seed": item.seed,
-            "guidance_scale": self._settings.guidance_scale,
-        }
 
 
 #: Sentences that are drawn at once. Fixed, since the random numbers of a sentence depend on it.
