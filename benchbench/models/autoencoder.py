@@ -56,9 +56,9 @@ class Autoencoder:
     def posterior(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and deviation ``(B, C, h, w)`` of the scaled latents of ``(B, 3, R, R)`` in [-1, 1]."""
         with torch.inference_mode():
-            found = [self.vae.encode(part).latent_dist for part in images.split(at_once(images.shape[2]))]
-            mean = (torch.cat([each.mean for each in found]) - self._shift) * self.vae.config.scaling_factor
-            std = torch.cat([each.std for each in found]) * self.vae.config.scaling_factor
+            posteriors = [self.vae.encode(part).latent_dist for part in images.split(at_once(images.shape[2]))]
+            mean = (torch.cat([each.mean for each in posteriors]) - self._shift) * self.vae.config.scaling_factor
+            std = torch.cat([each.std for each in posteriors]) * self.vae.config.scaling_factor
         return mean.clone(), std.clone()
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

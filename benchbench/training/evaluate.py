@@ -74,13 +74,13 @@ def logits_of(
     """
     training = model.training
     model.eval()
-    found = []
+    scores = []
     normalise = Normalise(info, images.device.type)  # its buffer is an inference tensor: never shared with training
     with torch.inference_mode(), autocast:
         for part in images.split(scoring_batch(images.shape[-1], images.device.type)):
-            found.append(model(normalise(part)).float())
+            scores.append(model(normalise(part)).float())
     model.train(training)
-    return torch.cat(found)
+    return torch.cat(scores)
 
 
 def probabilities(logits: torch.Tensor) -> NDArray[np.float32]:

@@ -103,9 +103,9 @@ class CoOp(ClipLearner):
             loss=loss,
         )
         with torch.no_grad():
-            found = logits(setting.test)
+            scores = logits(setting.test)
         recipe = self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)
-        return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
+        return setting.outcome(scores, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
 def prompt_tokens(clip: Clip, names: Sequence[str], n_ctx: int) -> torch.Tensor:

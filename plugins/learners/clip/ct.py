@@ -104,9 +104,9 @@ class ClassifierTuning(PromptedLearner):
             clip_norm=CLIP_NORM,
         )
         with torch.no_grad():
-            found = F.linear(setting.test, weight, bias)
+            scores = F.linear(setting.test, weight, bias)
         recipe = ready.recipe(batch_size=pool.size, steps=steps)
-        return setting.outcome(found, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
+        return setting.outcome(scores, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 
 def soft_target_loss(

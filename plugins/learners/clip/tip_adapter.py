@@ -66,12 +66,12 @@ class CacheLearner(PromptedLearner):
                 choice = search(features, keys, values, setting.zero_shot(features), labels)
             parts = setting.test.split(rows_at_once(keys))
             answers = torch.cat([cache_logits(part @ keys.T, values, choice.beta) for part in parts])
-            found = setting.zero_shot(setting.test) + choice.alpha * answers
+            scores = setting.zero_shot(setting.test) + choice.alpha * answers
         details: dict[str, Any] = {"recipe": self.recipe(), "alpha": choice.alpha, "beta": choice.beta}
         details["training_images"] = pool.counts
         if choice.accuracy is not None:
             details["validation_accuracy"] = choice.accuracy
-        return setting.outcome(found, details, **facts)
+        return setting.outcome(scores, details, **facts)
 
     def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return the keys ``(K, D)``, and what the outcome tells of their training: nothing where there is none."""

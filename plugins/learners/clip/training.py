@@ -183,12 +183,12 @@ class Setting:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
             optimizer.zero_grad(set_to_none=True)
-            found = loss(step)
-            found.backward()
+            value = loss(step)
+            value.backward()
             if clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(weights, clip_norm)
             optimizer.step()
-            total += found.detach()
+            total += value.detach()
             done = step + 1
             if done % every == 0 or done == steps:
                 mean = float(total) / (done - (curve[-1][0] if curve else 0))

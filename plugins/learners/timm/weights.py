@@ -149,21 +149,21 @@ def describe(folder: Path, name: str, arch: str) -> Checkpoint:
                 "as timm.models.save_for_hf(net, folder, safe_serialization=True) writes it"
             )
     try:
-        found = json.loads(path.read_text("utf-8"))
-        if not isinstance(found, dict):
+        config = json.loads(path.read_text("utf-8"))
+        if not isinstance(config, dict):
             raise TypeError("it is no JSON object")
-        inner = found.get("pretrained_cfg", found)
-        architecture = str(found["architecture"])
+        inner = config.get("pretrained_cfg", config)
+        architecture = str(config["architecture"])
         checkpoint = Checkpoint(
             name=folder.name if Path(name).expanduser().exists() else name,
             weights=weights,
             architecture=architecture,
-            classes=int(found.get("num_classes", inner.get("num_classes", 1000))),
+            classes=int(config.get("num_classes", inner.get("num_classes", 1000))),
             mean=_triple(inner.get("mean", (0.485, 0.456, 0.406))),
             std=_triple(inner.get("std", (0.229, 0.224, 0.225))),
             side=int(inner.get("input_size", (3, 224, 224))[-1]),
-            licence=str(inner.get("license") or found.get("license") or "unknown"),
-            arguments=dict(found.get("model_args") or {}),
+            licence=str(inner.get("license") or config.get("license") or "unknown"),
+            arguments=dict(config.get("model_args") or {}),
             offset=int(inner.get("label_offset", 0)),
         )
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
