@@ -56,22 +56,9 @@ def accuracy_grid(title: str, rows: Sequence[Row]) -> Grid:
     for row in rows:
         made = row.generation
         marked = layout.accuracy(row) + notes.mark(*layout.row_notes(row))
-        measured = (
-            marked,
-            layout.difference(row),
-            layout.number(row.best_on_test),
-            layout.duration(row.train_s),
-        )
+        measured = (marked, layout.difference(row), layout.number(row.best_on_test), layout.duration(row.train_s))
         cells.append((row.setting.arch, row.setting.gen, row.setting.mix, layout.images(made), *measured))
-    headers = (
-        "architecture",
-        "generator",
-        ">mix",
-        ">generated",
-        "accuracy, %",
-        "difference",
-        ">best on test, %",
-    )
+    headers = ("architecture", "generator", ">mix", ">generated", "accuracy, %", "difference", ">best on test, %")
     return Grid(title, (*headers, ">training"), tuple(cells), (*notes.lines(), *layout.setting_notes(rows)))
 
 

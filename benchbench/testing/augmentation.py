@@ -143,8 +143,7 @@ def a_loss_is_a_finite_scalar(subject: Subject) -> None:
     if loss is None:
         return
     require(
-        loss.ndim == 0 and bool(torch.isfinite(loss)),
-        f"loss must be a finite scalar; got shape {tuple(loss.shape)}",
+        loss.ndim == 0 and bool(torch.isfinite(loss)), f"loss must be a finite scalar; got shape {tuple(loss.shape)}"
     )
     require(loss.requires_grad, "loss must be differentiable with respect to the logits")
 
@@ -167,14 +166,8 @@ def grows_the_set_with_valid_images(subject: Subject) -> None:
     rng = torch.Generator().manual_seed(subject.seed)
     added, names = subject.plugin.grow(_model(subject), images, labels, rng, subject.info)
     require(added.dtype == torch.uint8, f"grown images must be uint8; got {added.dtype}")
-    require(
-        added.ndim == 4 and added.shape[1:] == images.shape[1:],
-        f"grown images have shape {tuple(added.shape)}",
-    )
-    require(
-        names.dtype == torch.int64 and len(names) == len(added),
-        "grown labels must be int64, one for each image",
-    )
+    require(added.ndim == 4 and added.shape[1:] == images.shape[1:], f"grown images have shape {tuple(added.shape)}")
+    require(names.dtype == torch.int64 and len(names) == len(added), "grown labels must be int64, one for each image")
     known = len(names) == 0 or (int(names.min()) >= 0 and int(names.max()) < len(subject.info.classes))
     require(known, f"grown labels must lie in 0..{len(subject.info.classes) - 1}")
 
@@ -201,10 +194,7 @@ def _judge(
 ) -> None:
     import torch
 
-    require(
-        changed.shape == images.shape,
-        f"images of shape {tuple(images.shape)} came back as {tuple(changed.shape)}",
-    )
+    require(changed.shape == images.shape, f"images of shape {tuple(images.shape)} came back as {tuple(changed.shape)}")
     right = changed.dtype == torch.uint8 or changed.is_floating_point()
     require(right, f"images must be uint8, or float in [0, 255]; got {changed.dtype}")
     low, high = float(changed.min()), float(changed.max())
@@ -214,15 +204,11 @@ def _judge(
         require(soft.dtype == torch.int64, f"hard targets must be int64; got {soft.dtype}")
         require(targets.ndim == 1 and int(soft.min()) >= 0, "hard targets must be labels")
         require(
-            int(soft.max()) < len(subject.info.classes),
-            f"a target is no label of {len(subject.info.classes)} classes",
+            int(soft.max()) < len(subject.info.classes), f"a target is no label of {len(subject.info.classes)} classes"
         )
         return
     wide = soft.shape[1:] == (len(subject.info.classes),) and soft.is_floating_point()
-    require(
-        wide,
-        f"soft targets must be float (B, {len(subject.info.classes)}); got {soft.dtype} {tuple(soft.shape)}",
-    )
+    require(wide, f"soft targets must be float (B, {len(subject.info.classes)}); got {soft.dtype} {tuple(soft.shape)}")
     sums = soft.double().sum(1)
     close = bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-4)) and float(soft.min()) >= 0
     require(close, "rows of soft targets must not be negative and must sum to 1")

@@ -25,17 +25,7 @@ from .subject import Check, NotApplicable, Skip, Subject, require
 
 BASES = (Dataset, Generator, Augmentation, Learner, Metric, Foundation, Executor, Report)
 #: Libraries that take seconds to import; a plugin imports them inside its methods.
-HEAVY = (
-    "torch",
-    "torchvision",
-    "diffusers",
-    "transformers",
-    "timm",
-    "sklearn",
-    "pandas",
-    "tensorflow",
-    "jax",
-)
+HEAVY = ("torch", "torchvision", "diffusers", "transformers", "timm", "sklearn", "pandas", "tensorflow", "jax")
 _IMPORT = """
 import importlib, importlib.util, os, sys
 name, path = sys.argv[1:3]
@@ -101,8 +91,7 @@ def defaults_are_valid_under_every_preset(subject: Subject) -> None:
             require(spelled == value, f"{shown}: reads back as {spelled!r}")
         made = build(subject.cls, {}, subject=subject.name, preset=preset)
         require(
-            made == build(subject.cls, {}, subject=subject.name, preset=preset),
-            "two equal plugins must compare equal",
+            made == build(subject.cls, {}, subject=subject.name, preset=preset), "two equal plugins must compare equal"
         )
 
 
@@ -119,8 +108,7 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
     found = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
     require(
-        not found,
-        f"importing {module} imports {found.replace(',', ', ')}; import it inside the methods that use it",
+        not found, f"importing {module} imports {found.replace(',', ', ')}; import it inside the methods that use it"
     )
 
 
@@ -138,8 +126,7 @@ def says_what_it_needs(subject: Subject) -> None:
         require(valid, f"seconds({stage!r}, 10, info) must be None or a finite number from 0; got {estimate!r}")
     if plugin.kind not in ("dataset", "foundation"):
         require(
-            plugin.resolve(subject.info) == plugin,
-            "resolve(info) must not change a plugin that is resolved already",
+            plugin.resolve(subject.info) == plugin, "resolve(info) must not change a plugin that is resolved already"
         )
     missing = [*(f"package {name}" for name in needs.packages if importlib.util.find_spec(name.split(".")[0]) is None)]
     missing += [f"{need.what} at {need.path} (from {need.source})" for need in needs.files if not need.path.exists()]

@@ -17,10 +17,7 @@ def describes_itself_consistently(subject: Subject) -> None:
     info = _info(subject)
     require(len(info.classes) >= 2, f"a classifier needs two classes; it declares {len(info.classes)}")
     require(len(set(info.classes)) == len(info.classes), "class names must differ from one another")
-    require(
-        set(info.counts) == set(SPLITS),
-        f"counts must be given for {', '.join(SPLITS)}; got {sorted(info.counts)}",
-    )
+    require(set(info.counts) == set(SPLITS), f"counts must be given for {', '.join(SPLITS)}; got {sorted(info.counts)}")
     require(
         info.counts["train"] > 0 and info.counts["test"] > 0,
         f"train and test must hold images; counts are {info.counts}",
@@ -33,8 +30,7 @@ def describes_itself_consistently(subject: Subject) -> None:
     require(total == info.counts["train"], f"class_counts sum to {total}, but train holds {info.counts['train']}")
     sides = (info.resolution, info.classify_resolution, info.generate_resolution)
     require(
-        all(type(side) is int and side > 0 for side in sides),
-        f"resolutions must be whole numbers of px; got {sides}",
+        all(type(side) is int and side > 0 for side in sides), f"resolutions must be whole numbers of px; got {sides}"
     )
     require(all(0 <= value <= 1 for value in info.mean), f"mean must be shares in [0, 1]; got {info.mean}")
     require(all(0 < value <= 1 for value in info.std), f"std must be shares in (0, 1]; got {info.std}")
@@ -58,24 +54,14 @@ def loads_what_it_declares(subject: Subject) -> None:
     info = _info(subject)
     for split in SPLITS:
         images = _load(subject, split)
-        require(
-            isinstance(images, ImageSet),
-            f"load({split!r}) must return an ImageSet; got {type(images).__name__}",
-        )
-        require(
-            len(images) == info.counts[split],
-            f"{split} has {len(images)} images; info says {info.counts[split]}",
-        )
-        require(
-            images.classes == info.classes,
-            f"{split} has the classes {images.classes}; info says {info.classes}",
-        )
+        require(isinstance(images, ImageSet), f"load({split!r}) must return an ImageSet; got {type(images).__name__}")
+        require(len(images) == info.counts[split], f"{split} has {len(images)} images; info says {info.counts[split]}")
+        require(images.classes == info.classes, f"{split} has the classes {images.classes}; info says {info.classes}")
         side = (info.resolution, info.resolution)
         require(images.images.shape[1:3] == side, f"{split} is {images.images.shape[1:3]} px; info says {side}")
     counts = tuple(int(count) for count in _load(subject, "train").counts)
     require(
-        counts == tuple(info.class_counts),
-        f"train has {counts} images per class; info says {tuple(info.class_counts)}",
+        counts == tuple(info.class_counts), f"train has {counts} images per class; info says {tuple(info.class_counts)}"
     )
 
 
@@ -106,8 +92,7 @@ def keeps_test_images_out_of_training(subject: Subject) -> str:
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
         shared = sorted(sources[one] & sources[other])
         require(
-            not shared,
-            f"{len(shared)} files are in both {one} and {other}, {shared[0] if shared else ''} among them",
+            not shared, f"{len(shared)} files are in both {one} and {other}, {shared[0] if shared else ''} among them"
         )
     seen = _digests(_load(subject, "train"))
     copies = sum(digest in seen for digest in _digests(_load(subject, "test"), every=True))

@@ -105,8 +105,5 @@ def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[P
         running.close()
         running.close()
     known = {step["key"] for step in steps}
-    require(
-        {event.get("key") for event in heard} <= known,
-        f"every event has the key of its step; got {heard}",
-    )
+    require({event.get("key") for event in heard} <= known, f"every event has the key of its step; got {heard}")
     return store, [ended[step["key"]] for step in steps], heard

@@ -28,10 +28,7 @@ def says_format_licence_and_source(subject: Subject) -> str:
     """``format`` tells who can open it; ``unknown`` licences are allowed and remarked."""
     plugin = subject.plugin
     require(bool(plugin.format), "format is empty; say which loader opens the folder (diffusers, features, ...)")
-    require(
-        bool(plugin.licence and plugin.source),
-        "licence and source must not be empty; write unknown if they are",
-    )
+    require(bool(plugin.licence and plugin.source), "licence and source must not be empty; write unknown if they are")
     if plugin.format == "diffusers":
         require((_folder(subject) / "model_index.json").is_file(), "a diffusers folder has a model_index.json")
     return "" if plugin.licence != "unknown" else "its licence is unknown"

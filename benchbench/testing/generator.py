@@ -9,16 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..plugins.images import ImageSet
-from .subject import (
-    Killed,
-    NotApplicable,
-    Probe,
-    Subject,
-    folder_digest,
-    global_randomness,
-    require,
-    same_images,
-)
+from .subject import Killed, NotApplicable, Probe, Subject, folder_digest, global_randomness, require, same_images
 
 
 def shards_are_consecutive_ranges(subject: Subject) -> None:
@@ -75,8 +66,7 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
         require(len(item) > 0, "sample yielded an empty set")
         side = subject.info.resolution
         require(
-            item.images.shape[1:] == (side, side, 3),
-            f"images must be ({side}, {side}, 3); got {item.images.shape[1:]}",
+            item.images.shape[1:] == (side, side, 3), f"images must be ({side}, {side}, 3); got {item.images.shape[1:]}"
         )
         require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
     total = sum(len(item) for item in sets)
@@ -126,10 +116,7 @@ def sample_gives_the_same_bytes_again(subject: Subject) -> None:
     with global_randomness(2):
         again, _ = _sample(subject)
     same = len(first) == len(again) and all(map(same_images, first, again))
-    require(
-        same,
-        "sample made other images the second time; take all randomness from context.rng or context.torch_rng",
-    )
+    require(same, "sample made other images the second time; take all randomness from context.rng or context.torch_rng")
 
 
 def sample_continues_after_a_kill(subject: Subject) -> None:

@@ -23,8 +23,7 @@ def declares_known_axes(subject: Subject) -> None:
     """``axes`` says by what the plan multiplies: a subset of arch, aug and mix."""
     axes = subject.plugin.axes
     require(
-        isinstance(axes, frozenset) and axes <= AXES,
-        f"axes must be a frozenset out of {sorted(AXES)}; got {axes!r}",
+        isinstance(axes, frozenset) and axes <= AXES, f"axes must be a frozenset out of {sorted(AXES)}; got {axes!r}"
     )
 
 

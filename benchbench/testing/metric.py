@@ -43,10 +43,7 @@ def says_what_it_was_measured_with(subject: Subject) -> None:
     """A distance without its extractor and its counts cannot be compared with another."""
     scores = _scores(subject)
     for key, kind in (("extractor", str), ("n_score", int), ("n_reference", int)):
-        require(
-            type(scores.get(key)) is kind,
-            f"score must report {key} as {kind.__name__}; got {scores.get(key)!r}",
-        )
+        require(type(scores.get(key)) is kind, f"score must report {key} as {kind.__name__}; got {scores.get(key)!r}")
     counts = scores["n_score"], scores["n_reference"]
     sizes = len(_synthetic(subject)), len(subject.train)
     within = 0 < counts[0] <= sizes[0] and 0 < counts[1] <= sizes[1]
