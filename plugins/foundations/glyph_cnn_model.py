@@ -3,8 +3,13 @@
 It lives apart from the code that trains it, so that reading the weights needs torch and nothing else.
 """
 
+from collections.abc import Mapping
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+SIDE = 32
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
@@ -43,3 +48,21 @@ class GlyphCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits `(N, num_classes)` of images `(N, 3, 32, 32)` in [0, 1]."""
         return self.head(F.relu(self.features(x)))
+
+
+def open_glyph_cnn(weights: Mapping[str, Tensor]) -> GlyphCNN:
+    """Return the network with its weights, frozen and in eval mode; the global random state stays."""
+    with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
+        model = GlyphCNN(num_classes=len(weights["head.bias"]), width=len(weights["stem.0.weight"]))
+    model.load_state_dict(weights)
+    return model.requires_grad_(False).eval()
+
+
+def at_its_side(images: Tensor) -> Tensor:
+    """Return float images `(N, 3, H, W)` as `(N, 3, 32, 32)`.
+
+    Other sizes are resized bilinearly with antialiasing, half-pixel centres, and not rounded.
+    """
+    if images.shape[-2:] == (SIDE, SIDE):
+        return images
+    return F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from benchbench.errors import CorruptError
 from benchbench.plugins.images import batches
 from benchbench.statistics.labels import INCEPTION
 
-from ..foundations.glyph_cnn_model import GlyphCNN
+from ..foundations.glyph_cnn_model import SIDE, at_its_side, open_glyph_cnn
 from .fidelity import SHA256, read_checked
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 GLYPHCNN = "glyphcnn-v1"
 #: The weights that the id ``glyphcnn-v1`` stands for. Other weights need another id.
 GLYPHCNN_SHA256 = "c9658f3138345185d9af6118bd676e0e6d85edfbd7225d9115d043889824909e"
-GLYPHCNN_SIDE = 32
 
 
 @dataclass(frozen=True)
@@ -109,33 +107,17 @@ def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
             f"glyph-cnn: {path.name} is not the weights of {GLYPHCNN} (SHA-256 {digest[:8]}..., "
             f"expected {GLYPHCNN_SHA256[:8]}...); reinstall the package"
         )
-    weights = load(content)
-    with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
-        model = GlyphCNN(num_classes=len(weights["head.bias"]), width=len(weights["stem.0.weight"]))
-    model.load_state_dict(weights)
-    model.to(device).requires_grad_(False).eval()
+    model = open_glyph_cnn(load(content)).to(device)
     return Extractor(
         id=GLYPHCNN,
         sha256=digest,
         layer="embed",
         width=model.embed.out_features,
-        preprocess=f"rgb-0to1-bilinear-antialias-{GLYPHCNN_SIDE}-v1",
+        preprocess=f"rgb-0to1-bilinear-antialias-{SIDE}-v1",
         batch=256,
-        encode=lambda pixels: model.features(to_glyph_input(pixels)),
+        encode=lambda pixels: model.features(at_its_side(pixels.to(torch.float32) / 255)),
         device=device,
     )
-
-
-def to_glyph_input(pixels: torch.Tensor) -> torch.Tensor:
-    """Return uint8 ``(B, 3, H, W)`` as float32 ``(B, 3, 32, 32)`` in [0, 1].
-
-    Other sizes are resized bilinearly with antialiasing, half-pixel centres, in float, not rounded to uint8
-    again.
-    """
-    x = pixels.to(torch.float32) / 255
-    if x.shape[-2:] == (GLYPHCNN_SIDE, GLYPHCNN_SIDE):
-        return x
-    return F.interpolate(x, (GLYPHCNN_SIDE, GLYPHCNN_SIDE), mode="bilinear", align_corners=False, antialias=True)
 
 
 @contextlib.contextmanager

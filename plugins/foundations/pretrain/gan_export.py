@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...generators.biggan.network import BigGANGenerator, SpectralNorm
-from ..glyph_cnn_model import GlyphCNN
+from ..glyph_cnn_model import open_glyph_cnn
 from .corpus import derived_seed
 from .gan import CLASSES, CONFIG
 
@@ -79,9 +79,7 @@ def recognised(model: BigGANGenerator, folder: Path, seed: int) -> tuple[float, 
 
     Its first ten classes are the digits.
     """
-    weights = load_file(folder / "model.safetensors")
-    judge = GlyphCNN(num_classes=len(weights["head.bias"]), width=len(weights["stem.0.weight"])).eval()
-    judge.load_state_dict(weights)
+    judge = open_glyph_cnn(load_file(folder / "model.safetensors"))
     images, labels = draw(model, 100, seed)
     logits = judge(images / 2 + 0.5)
     hits = [(logits[:, :among].argmax(1) == labels).float().mean().item() for among in (None, len(CLASSES))]

@@ -8,7 +8,6 @@ psi, the feature network of GAN inversion: a ConvNet trained on the real subset,
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ from benchbench.models.resize import resized
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet, batches
 
-from ...foundations.glyph_cnn_model import GlyphCNN
+from ...foundations.glyph_cnn_model import at_its_side, open_glyph_cnn
 from .network import open_biggan
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 #: much Adam's eps weighs.
 BATCH = 50
 #: Kernels for very few rows round in another way, so that fewer are filled up.
-_FEWEST = 8
-RESULT, FACTS = "latents.safetensors", "inversion.json"
+FEWEST = 8
+RESULT = "latents.safetensors"
 
 
 def invert(train: ImageSet, context: Context, plugin: BigGAN) -> None:
@@ -96,14 +95,16 @@ class _Inverter:
     def _start(self) -> None:
         """Draw the latents of the next batch and compute what its images and their features are."""
         self._images = self.batches[len(self.finished)]
-        rows = np.array([*self._images, *[self._images[-1]] * (_FEWEST - len(self._images))], np.int64)
+        rows = np.array([*self._images, *[self._images[-1]] * (FEWEST - len(self._images))], np.int64)
         pixels = resized(np.asarray(self.train.images[rows]), self.generator.config.resolution, "bicubic")
         scaled = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().to(self.context.device) / 255
         with torch.no_grad():
             self._targets = self._normalise(scaled).contiguous(memory_format=torch.channels_last)
             self._target_features = self.psi(self._targets)
         self._labels = torch.from_numpy(self.train.labels[rows]).to(self.context.device)
-        self._z = torch.nn.Parameter(self._initial(rows))
+        size = self.generator.config.dim_z
+        drawn = [torch.randn(size, generator=self.context.torch_rng("latent", int(row))) for row in rows]
+        self._z = torch.nn.Parameter(torch.stack(drawn).to(self.context.device))
         self._optimizer = torch.optim.Adam([self._z], lr=self.plugin.learning_rate, betas=(0.9, 0.999))
 
     def step(self) -> None:
@@ -132,33 +133,25 @@ class _Inverter:
         feature = (self.psi(made) - self._target_features).square().mean(1)
         return feature, (made - self._targets).square().mean((1, 2, 3))
 
-    def _initial(self, rows: NDArray[np.int64]) -> Tensor:
-        drawn = [
-            torch.randn(self.generator.config.dim_z, generator=self.context.torch_rng("latent", int(row)))
-            for row in rows
-        ]
-        return torch.stack(drawn).to(self.context.device)
-
     def _features(self) -> Features:
         plugin, context = self.plugin, self.context
         if plugin.features != "train":
             subject = f"biggan:features={plugin.features}"
             folder = context.foundation(plugin.features)
             return open_features(folder, subject, lambda x: x * self._std + self._mean, context.device)
-        net, loss = train_features(
-            resized(np.asarray(self.train.images), self.generator.config.resolution, "bicubic"),
-            self.train.labels,
-            context,
-            self._normalise,
-            width=plugin.feature_width,
-            steps=plugin.feature_steps,
-            batch=plugin.feature_batch,
-        )
+        images = resized(np.asarray(self.train.images), self.generator.config.resolution, "bicubic")
+        net, loss = train_features(images, self.train.labels, context, plugin, self._normalise)
         context.report(psi_loss=round(loss, 6))
         return net.embed
 
     def _normalise(self, images: Tensor) -> Tensor:
         return (images - self._mean) / self._std
+
+
+def report_losses(context: Context, latents: dict[str, NDArray]) -> None:
+    """Report the mean of both losses over the images."""
+    losses = {f"mean_{name}": float(latents[name].mean()) for name in ("feature_loss", "pixel_loss")}
+    context.report(**{name: round(value, 6) for name, value in losses.items()})
 
 
 def _publish(context: Context, plugin: BigGAN, results: list[dict[str, Tensor]]) -> None:
@@ -169,10 +162,8 @@ def _publish(context: Context, plugin: BigGAN, results: list[dict[str, Tensor]])
             f"biggan:learning_rate={plugin.learning_rate:g}: the latents diverged (not finite, with "
             f"lambda_pixel={plugin.lambda_pixel:g}); take a smaller one"
         )
-    facts = {f"mean_{name}": round(float(joined[name].numpy().mean()), 6) for name in ("feature_loss", "pixel_loss")}
-    context.report(**facts)
+    report_losses(context, {name: table.numpy() for name, table in joined.items()})
     write_atomic(context.folder / RESULT, save({"index": torch.tensor(context.shard), **joined}))
-    (context.folder / FACTS).write_text(json.dumps({"steps": plugin.steps, **facts}, indent=2) + "\n", "utf-8")
 
 
 #: Maps images normalised by the dataset's mean and deviation, ``(B, 3, R, R)``, to features ``(B, d_f)``.
@@ -273,11 +264,8 @@ def train_features(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     context: Context,
+    plugin: BigGAN,
     normalise: Callable[[Tensor], Tensor],
-    *,
-    width: int,
-    steps: int | None,
-    batch: int,
 ) -> tuple[ConvNet, float]:
     """Train psi on the whole training subset; the shard has no influence.
 
@@ -285,19 +273,17 @@ def train_features(
         images: uint8 ``(N, R, R, 3)``.
         labels: int64 ``(N,)``.
         context: gives randomness, device and progress.
+        plugin: the channels, steps of the optimiser, and images per step (all of them, if they are fewer).
         normalise: maps images in [0, 1] to what psi sees.
-        width: channels.
-        steps: of the optimiser; ``None`` is 200 passes.
-        batch: images per step; all of them, if they are fewer.
 
     Returns:
         The network, frozen, and its mean loss over the last tenth of the steps.
     """
-    size = min(batch, len(images))
-    steps = steps or PASSES * -(-len(images) // size)
+    size = min(plugin.feature_batch, len(images))
+    steps = plugin.feature_steps or PASSES * -(-len(images) // size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(context.rng("psi").integers(2**63)))
-        net = ConvNet(width, len(context.info.classes), images.shape[1])
+        net = ConvNet(plugin.feature_width, len(context.info.classes), images.shape[1])
     net.to(context.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(net.parameters(), _LR, momentum=_MOMENTUM, weight_decay=_DECAY)
     rng, targets = context.torch_rng("psi", "batches"), torch.from_numpy(labels)
@@ -335,18 +321,7 @@ def open_features(folder: Path, subject: str, denormalise: Callable[[Tensor], Te
     from safetensors.torch import load_file
 
     try:
-        weights = load_file(folder / "model.safetensors")
-        with torch.random.fork_rng(devices=[]):
-            model = GlyphCNN(num_classes=len(weights["head.bias"]), width=len(weights["stem.0.weight"]))
-        model.load_state_dict(weights)
+        model = open_glyph_cnn(load_file(folder / "model.safetensors")).to(device)
     except (OSError, KeyError, SafetensorError, RuntimeError) as error:
         raise BenchError(f"{subject}: model.safetensors cannot be read ({str(error).splitlines()[0][:120]})") from None
-    model.to(device).eval().requires_grad_(False)
-
-    def features(x: Tensor) -> Tensor:
-        pixels = denormalise(x)
-        if pixels.shape[-1] != 32:
-            pixels = F.interpolate(pixels, (32, 32), mode="bilinear", align_corners=False, antialias=True)
-        return model.features(pixels)
-
-    return features
+    return lambda x: model.features(at_its_side(denormalise(x)))

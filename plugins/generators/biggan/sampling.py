@@ -16,7 +16,7 @@ from benchbench.planning.subsets import balanced_sample
 from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, Origin
 
-from .inversion import RESULT
+from .inversion import FEWEST, RESULT, report_losses
 from .network import open_biggan
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Images per yielded chunk: what a kill can cost.
 CHUNK = 50
-_FEWEST = 8
 
 
 def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterator[ImageSet]:
@@ -49,7 +48,7 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
             for number in chunk
         ]
         labels = train.labels[places[chunk.start : chunk.stop]]
-        filler = max(0, _FEWEST - len(recipes))  # kernels for very few rows round in another way
+        filler = max(0, FEWEST - len(recipes))  # kernels for very few rows round in another way
         z = torch.stack([z for z, _ in recipes + recipes[-1:] * filler]).to(context.device)
         y = torch.from_numpy(np.pad(labels, (0, filler), mode="edge")).to(context.device)
         with torch.inference_mode():
@@ -64,8 +63,7 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
         origins = [origin for _, origin in recipes]
         yield ImageSet(resized(images, context.info.resolution, "bicubic"), labels, train.classes, origins)
     if latents is not None:
-        losses = {f"mean_{name}": float(latents[name].mean()) for name in ("feature_loss", "pixel_loss")}
-        context.report(**{name: round(value, 6) for name, value in losses.items()})
+        report_losses(context, latents)
 
 
 def sources(labels: NDArray[np.int64], n_syn: int, seed: int) -> NDArray[np.int64]:

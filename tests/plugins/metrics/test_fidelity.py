@@ -23,6 +23,7 @@ from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.prdc import compute_prdc
 from benchbench_plugins.foundations.glyph import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
+from benchbench_plugins.foundations.glyph_cnn_model import at_its_side
 from benchbench_plugins.metrics import extractors
 from benchbench_plugins.metrics.fidelity import Fidelity
 
@@ -109,14 +110,13 @@ def test_one_pixel_and_one_weight_are_seen(standin: Path) -> None:
 
 
 def test_other_sizes_are_resized_by_one_rule() -> None:
-    exact = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).to(torch.uint8)
-    assert torch.equal(extractors.to_glyph_input(exact), exact.float() / 255)
-    board = ((torch.arange(64)[:, None] + torch.arange(64)[None]) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
-    small = extractors.to_glyph_input(board)
+    exact = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(256) / 255
+    assert at_its_side(exact) is exact
+    board = ((torch.arange(64)[:, None] + torch.arange(64)[None]) % 2).float().expand(1, 3, 64, 64)
+    small = at_its_side(board)
     assert small.shape == (1, 3, 32, 32)
     assert small.sub(0.5).abs().max() < 0.05  # antialiased: without, a checkerboard may turn into anything
-    flat = torch.full((1, 3, 8, 20), 51, dtype=torch.uint8)
-    torch.testing.assert_close(extractors.to_glyph_input(flat), torch.full((1, 3, 32, 32), 0.2))
+    torch.testing.assert_close(at_its_side(torch.full((1, 3, 8, 20), 0.2)), torch.full((1, 3, 32, 32), 0.2))
 
 
 def test_memory_mapped_sets_of_another_size(standin: Path, tmp_path: Path) -> None:
