@@ -38,16 +38,13 @@ def message(name: str) -> str:
 
 def test_embedded_models_are_here():
     for name in ("glyph-sd", "glyph-cnn"):
-        found = locate(name)
-        assert found.embedded
-        assert found.folder.is_dir()
-    assert (locate("glyph-sd").folder / "model_index.json").is_file()
+        assert locate(name).is_dir()
+    assert (locate("glyph-sd") / "model_index.json").is_file()
 
 
 def test_a_folder_by_its_path(tmp_path):
     (tmp_path / "model").mkdir()
-    found = download_foundation(str(tmp_path / "model"))
-    assert (found.folder, found.embedded) == (tmp_path / "model", False)
+    assert download_foundation(str(tmp_path / "model")) == tmp_path / "model"
 
 
 def test_the_content_of_a_folder_is_what_counts(tmp_path):
@@ -72,8 +69,7 @@ def test_a_hub_id_that_was_downloaded_before(empty_hub):
     (snapshot / "model_index.json").symlink_to("../../blobs/f00")
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("abc123\n")
-    found = download_foundation("CompVis/stable-diffusion-v1-4")
-    assert (found.folder, found.embedded) == (snapshot, False)
+    assert download_foundation("CompVis/stable-diffusion-v1-4") == snapshot
     assert len(foundation_hash("CompVis/stable-diffusion-v1-4")) == 64
 
 

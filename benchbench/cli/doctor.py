@@ -85,7 +85,7 @@ def _foundations() -> list[Finding]:
     findings = []
     for name in catalog().names("foundation"):
         try:
-            folder = locate(name).folder
+            folder = locate(name)
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             findings.append(Finding(f"model {name}", size > 0, True, f"{size / 1e6:.1f} MB"))
         except BenchError as error:

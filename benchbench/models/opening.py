@@ -139,7 +139,7 @@ def local_folder(name: str) -> Path | None:
     from ..plugins.locate import locate
 
     try:
-        return locate(name).folder
+        return locate(name)
     except UsageError:
         return None
 

@@ -182,7 +182,7 @@ def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
         path = Path(value).expanduser().resolve()
         below = [other for other in outside if other == path or path in other.parents]
         if value in models:
-            if download_foundation(value).folder == path:
+            if download_foundation(value) == path:
                 places[value] = path.name, foundation_hash(value)
         elif below:
             content = hash_of(below[0]) if len(below) == 1 else digest([hash_of(other) for other in below])
@@ -206,7 +206,7 @@ def hash_of(path: Path) -> str:
 
 def foundation_hash(name: str) -> str:
     """Return the content hash of a pretrained model's folder."""
-    return hash_of(download_foundation(name).folder)
+    return hash_of(download_foundation(name))
 
 
 def _json(value: Any) -> Any:

@@ -79,7 +79,7 @@ class Context:
         if name not in self.foundations:
             from .locate import locate
 
-            self.foundations[name] = locate(name).folder
+            self.foundations[name] = locate(name)
         return self.foundations[name]
 
     def rng(self, *names: Any) -> np.random.Generator:

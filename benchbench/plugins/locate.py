@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,21 +18,11 @@ _HUB_TIMEOUT_S = 6.0
 _ANSWER_TIMEOUT_S = 3.0
 
 
-@dataclass(frozen=True)
-class Located:
-    """A foundation on this machine: the name it was asked for by, its folder, and whether it ships with a plugin.
+@cache
+def locate(name: str) -> Path:
+    """Return the folder of a foundation on this machine, without using a network.
 
     A checkpoint that is a single file, as some are published, is its own folder.
-    """
-
-    name: str
-    folder: Path
-    embedded: bool
-
-
-@cache
-def locate(name: str) -> Located:
-    """Find a foundation on this machine, without using a network.
 
     Raises:
         MissingError: it is not here; says what was looked for, where to put it and where it comes from.
@@ -46,24 +35,24 @@ def locate(name: str) -> Located:
             raise MissingError(
                 f"{name}: its files are not in this installation ({folder.name}/ is missing); reinstall it"
             )
-        return Located(name, folder, embedded=True)
+        return folder
     path = Path(name).expanduser()
     if path.is_dir() or path.is_file():
-        return Located(name, path.resolve(), embedded=False)
+        return path.resolve()
     if name.startswith((".", "/", "~")) or path.exists():
         raise UsageError(f"{name}: no such file or folder; give a model's folder, in the format of its kind")
     if _HUB_ID.fullmatch(name):
         cached = _hub_snapshot(name)
         if cached is not None:
-            return Located(name, cached, embedded=False)
+            return cached
         raise MissingError(_hub_message(name, "it is not in the local hub cache"))
     names = known.names("foundation")
     hint = nearest(name, names) or f" (embedded: {', '.join(names)})"
     raise UsageError(f"{name}: neither an embedded model, nor a folder, nor a hub id{hint}")
 
 
-def download_foundation(name: str) -> Located:
-    """Find a foundation, downloading a hub id that is not here yet; the preflight's call.
+def download_foundation(name: str) -> Path:
+    """Return the folder of a foundation, downloading a hub id that is not here yet; the preflight's call.
 
     Raises:
         MissingError: neither here nor reachable, said within 10 seconds.

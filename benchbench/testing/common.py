@@ -186,7 +186,7 @@ def _hashed(subject: Subject) -> Iterator[Path]:
         architectures = plugin.architectures(asked, subject.info) if "arch" in plugin.axes else (None,)
         models += [name for arch in architectures for name in plugin.foundations(arch, subject.info)]
     for name in models:
-        folder = locate(name).folder
+        folder = locate(name)
         yield folder
         if folder.parent.name == "snapshots":  # of a model hub's cache, whose snapshots are links
             yield from (folder.parents[1] / name for name in ("refs", "blobs"))

@@ -38,7 +38,7 @@ def main(folder: Path, base: str) -> None:
         link = f"{base}/{'gone' if number % 40 == 39 else 'pictures'}/{path.name}"
         caption = f"a photo of the digit {digits.target[len(digits.target) - COUNT + number]}."
         rows.append({"image_path": here, "url": link, "caption": caption})
-    embedded = open_clip_model(locate("glyph-clip").folder, "glyph-clip").encode_images(images)
+    embedded = open_clip_model(locate("glyph-clip"), "glyph-clip").encode_images(images)
     (folder / "embeddings" / "img_emb").mkdir(parents=True)
     (folder / "embeddings" / "metadata").mkdir()
     np.save(folder / "embeddings" / "img_emb" / "img_emb_0.npy", embedded.astype(np.float16))
@@ -55,7 +55,7 @@ def server_clip(folder: Path) -> None:
         projection_dim=16,
     )
     CLIPModel(config).save_pretrained(folder)
-    for path in locate("glyph-clip").folder.iterdir():
+    for path in locate("glyph-clip").iterdir():
         if path.name not in ("config.json", "model.safetensors"):
             shutil.copy(path, folder / path.name)
 

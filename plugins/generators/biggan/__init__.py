@@ -107,7 +107,7 @@ class BigGAN(Generator):
         from benchbench.plugins.locate import locate
 
         try:
-            return locate(getattr(self, parameter)).folder
+            return locate(getattr(self, parameter))
         except MissingError:
             raise
         except UsageError as error:

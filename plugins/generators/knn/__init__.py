@@ -199,7 +199,7 @@ class KNN(Generator):
             raise UsageError(
                 f"knn:pool={self.pool}: {what}; give a folder of pictures, an index folder or the address of a server"
             )
-        return locate(self.pool).folder
+        return locate(self.pool)
 
     def _check_index(self, folder: Path, clip: ClipLayout | None) -> None:
         from benchbench.models.clip.layout import clip_identity

@@ -123,7 +123,7 @@ class LECF(TextToImageGenerator):
         if self.language_model is None:
             return
         try:
-            folder = locate(self.language_model).folder
+            folder = locate(self.language_model)
         except UsageError:
             return
         name = f"lecf:language_model={self.language_model}"

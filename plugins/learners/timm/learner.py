@@ -140,7 +140,7 @@ class TimmClassifier(Learner):
         arch = canonical(name)
         wanted = self.weights or hub_id(arch)
         with suppress(MissingError):  # the preflight fetches it, or says where it comes from
-            describe(locate(wanted).folder, f"timm:weights={wanted}" if self.weights else wanted, arch)
+            describe(locate(wanted), f"timm:weights={wanted}" if self.weights else wanted, arch)
         check_size(arch, resolution, len(info.classes))
         return arch
 

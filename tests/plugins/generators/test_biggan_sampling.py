@@ -193,7 +193,7 @@ def test_plan_time_checks(mini_gan, tmp_path):
     assert BigGAN(model="some/hub-id").resolve(INFO).model == "some/hub-id"
     with pytest.raises(UsageError, match=r"^biggan:features=.*not a feature network"):
         BigGAN(mode="inversion", model=str(mini_gan), features=str(mini_gan)).resolve(INFO)
-    BigGAN(mode="inversion", model=str(mini_gan), features=str(locate("glyph-cnn").folder)).resolve(INFO)
+    BigGAN(mode="inversion", model=str(mini_gan), features=str(locate("glyph-cnn"))).resolve(INFO)
 
 
 def test_the_embedded_model_makes_the_digits_it_is_asked_for():

@@ -43,7 +43,7 @@ def build(
     facts = build_index(
         pool.expanduser(),
         out.expanduser(),
-        download_foundation(clip).folder,
+        download_foundation(clip),
         clip,
         batch=batch,
         device=_device(device),
@@ -106,7 +106,7 @@ def search(
 
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
-    folder = locate(clip).folder
+    folder = locate(clip)
     identity = {"name": clip, "identity": clip_identity(folder)}
     backend = open_backend(KNN(pool=index), _index(index), cache_root() / "downloads", identity)
     pixels = _read(image) if image is not None else None
@@ -149,7 +149,7 @@ def _index(name: str) -> Path:
             raise UsageError(f"no such index: {name}")
         if not path.is_dir():
             raise UsageError(f"{name}: is a file; give the folder of an index")
-    return locate(name).folder
+    return locate(name)
 
 
 def _device(asked: str) -> str:

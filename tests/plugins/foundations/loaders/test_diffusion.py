@@ -30,7 +30,7 @@ SEEDS = [11, 12, 13]
 @pytest.fixture(params=["mini", "mini_v", "glyph-sd"])
 def folder(request):
     """A random model of the architecture of v1-4, the same with v-prediction, and the embedded one."""
-    return locate("glyph-sd").folder if request.param == "glyph-sd" else request.getfixturevalue(request.param)
+    return locate("glyph-sd") if request.param == "glyph-sd" else request.getfixturevalue(request.param)
 
 
 @cache
@@ -140,8 +140,8 @@ def test_every_accepted_scheduler_does_image_to_image(mini):
 
 
 def test_the_less_strength_the_nearer_to_the_image():
-    images, model = some_images(4), opened(locate("glyph-sd").folder)
-    kept = open_autoencoder(locate("glyph-sd").folder, "glyph-sd", device="cpu").autoencode(images).astype(int)
+    images, model = some_images(4), opened(locate("glyph-sd"))
+    kept = open_autoencoder(locate("glyph-sd"), "glyph-sd", device="cpu").autoencode(images).astype(int)
     far = [
         np.abs(
             model.image_to_image(
@@ -160,7 +160,7 @@ def test_steps_of_a_share_are_those_that_are_meant():
 
 
 def test_an_image_depends_on_its_own_seed_and_prompt_alone():
-    model = opened(locate("glyph-sd").folder)
+    model = opened(locate("glyph-sd"))
     settings = {"guidance_scale": 2.0, "num_inference_steps": 4, "resolution": 32}
     together = model.generate(PROMPTS, SEEDS, **settings)
     again = model.generate(PROMPTS, SEEDS, **settings)
