@@ -175,11 +175,7 @@ class TextToImageGenerator(Prompted, DiffusionGenerator):
         return {}
 
     def sampled(
-        self,
-        train: ImageSet,
-        context: Context,
-        labels: NDArray[np.int64],
-        origin: Callable[[int], dict[str, Any]],
+        self, train: ImageSet, context: Context, labels: NDArray[np.int64], origin: Callable[[int], dict[str, Any]]
     ) -> Iterator[ImageSet]:
         """Yield an image for each label, at the dataset's resolution; a killed run continues after its last chunk.
 

@@ -27,11 +27,7 @@ def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **op
         options["variant"] = "fp16"
     with quiet(name, part, weights.glob("*.safetensors")):
         model, report = load(
-            str(weights),
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            **options,
+            str(weights), use_safetensors=True, local_files_only=True, output_loading_info=True, **options
         )
     refuse_missing(report.get("missing_keys", ()), part, name)
     return model

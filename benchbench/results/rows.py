@@ -205,8 +205,7 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
     table = build_table(records)
     columns = table_columns(table)
     frame = pd.DataFrame(
-        [[column.value(row) for column in columns] for row in table.rows],
-        columns=[column.name for column in columns],
+        [[column.value(row) for column in columns] for row in table.rows], columns=[column.name for column in columns]
     )
     floats = {column.name: "float64" for column in columns if column.decimals is not None}
     return frame.astype(floats | dict.fromkeys(_COUNTS, "Int64"))

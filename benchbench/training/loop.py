@@ -32,11 +32,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def train_classifier(
-    build: Callable[[], torch.nn.Module],
-    task: Task,
-    context: Context,
-    recipe: Recipe,
-    resolution: int,
+    build: Callable[[], torch.nn.Module], task: Task, context: Context, recipe: Recipe, resolution: int
 ) -> TrainResult:
     """Train a classifier on a task and classify every test image after the last step.
 
@@ -72,12 +68,7 @@ class Training:
     """The state of one training between two steps."""
 
     def __init__(
-        self,
-        build: Callable[[], torch.nn.Module],
-        task: Task,
-        context: Context,
-        recipe: Recipe,
-        resolution: int,
+        self, build: Callable[[], torch.nn.Module], task: Task, context: Context, recipe: Recipe, resolution: int
     ) -> None:
         self.task, self.context, self.recipe = task, context, recipe
         self.resolution = resolution

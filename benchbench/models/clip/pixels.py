@@ -98,12 +98,7 @@ def _normalised(pixels: torch.Tensor, how: Preprocessing) -> torch.Tensor:
 
 
 def random_crops(
-    images: NDArray[np.uint8],
-    how: Preprocessing,
-    *,
-    scale: tuple[float, float],
-    flip: bool,
-    rng: torch.Generator,
+    images: NDArray[np.uint8], how: Preprocessing, *, scale: tuple[float, float], flip: bool, rng: torch.Generator
 ) -> torch.Tensor:
     """Return a batch of random crops, float32 ``(B, 3, crop, crop)`` on the CPU.
 
