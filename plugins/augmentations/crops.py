@@ -18,18 +18,19 @@ def crop(images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, pa
     if images.device.type != "cpu":
         return crop_gather(images, corners, mirrored, padding)
     count, channels, height, width = images.shape
-    pixels = images.numpy()
-    padded = np.zeros((count, channels, height + 2 * padding, width + 2 * padding), pixels.dtype)
-    padded[:, :, padding : padding + height, padding : padding + width] = pixels
+    pixels = np.ascontiguousarray(images.numpy())
     # A row of an image is one element to NumPy here, so that it is copied at once wherever it begins.
     row, places = np.dtype((np.void, width * pixels.itemsize)), 2 * padding + 1
-    steps = (*padded.strides, padded.strides[2])
-    windows = np.ndarray((count, channels, places, places, height), row, padded, strides=steps)
+    padded = np.zeros((count, channels, height + 2 * padding, width + 2 * padding), pixels.dtype)
+    steps = padded.strides
+    inside = np.ndarray((count, channels, height), row, padded, padding * (steps[2] + steps[3]), steps[:3])
+    inside[:] = pixels.view(row)[..., 0]
+    windows = np.ndarray((count, channels, places, places, height), row, padded, strides=(*steps, steps[2]))
     rows = windows[np.arange(count), :, corners[:, 0].numpy(), corners[:, 1].numpy()]
-    crops = torch.from_numpy(rows.view(pixels.dtype).reshape(images.shape))
-    turned = mirrored.nonzero()[:, 0]
-    crops[turned] = crops[turned].flip(-1)
-    return crops
+    crops = rows.view(pixels.dtype).reshape(images.shape)
+    turned = np.flatnonzero(mirrored.numpy())
+    crops[turned] = torch.from_numpy(crops[turned]).flip(-1).numpy()
+    return torch.from_numpy(crops)
 
 
 def crop_gather(images: torch.Tensor, corners: torch.Tensor, mirrored: torch.Tensor, padding: int) -> torch.Tensor:
