@@ -247,7 +247,7 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
     if not rows:
         why = f"none of its {len(broken):,} pictures can be used ({broken[0][0]}: {broken[0][1]})"
         raise UsageError(f"{subject}: {why}; an index needs at least one")
-    vectors = np.concatenate(parts)
+    vectors, place = np.concatenate(parts), layout.place_of(listing.root, out)
     facts = {
         "format": layout.FORMAT,
         "version": layout.VERSION,
@@ -255,7 +255,7 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
         "width": int(vectors.shape[1]),
         "count": len(rows),
         "metric": "inner product of unit rows (cosine)",
-        "source": {"kind": listing.kind, "column": listing.column, "place": layout.place_of(listing.root, out)},
+        "source": {"kind": listing.kind, "column": listing.column, "place": place},
         "listing": content,
         "captions": sum(row[layout.COLUMNS.index("caption")] is not None for row in rows),
         "duplicates": len(rows) - len({row[layout.COLUMNS.index("digest")] for row in rows}),
@@ -269,7 +269,10 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
         write_atomic(out / layout.BROKEN, listed.encode("utf-8", "surrogateescape"))
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
-    layout.remember_place(listing.root, out)
+    if place is None:
+        write_atomic(out / layout.PLACE, f"{listing.root.resolve()}\n")
+    else:
+        (out / layout.PLACE).unlink(missing_ok=True)
     write_atomic(out / layout.FACTS, json.dumps(facts, indent=1, sort_keys=True) + "\n")
     return facts
 

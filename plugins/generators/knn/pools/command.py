@@ -11,6 +11,18 @@ from typing import Annotated, Any
 
 import typer
 
+from benchbench.errors import UsageError
+from benchbench.files import cache_root
+from benchbench.machine import choose_device
+from benchbench.planning.estimates import duration
+from benchbench.planning.options import one_of
+from benchbench.planning.spec import Spec
+from benchbench.plugins.catalog import catalog
+from benchbench.plugins.locate import download_foundation, locate
+
+from .. import KNN
+from . import Backend, kind_of, open_backend, unfinished
+
 app = typer.Typer(
     add_completion=False, help="Index a pool of pictures for retrieval: build, show, search.", no_args_is_help=True
 )
@@ -34,8 +46,6 @@ def build(
     captions: Annotated[bool, typer.Option("--captions/--no-captions", help="Keep the texts of pictures.")] = True,
 ) -> None:
     """Embed every picture of POOL once; the same command continues a build that was stopped."""
-    from benchbench.plugins.locate import download_foundation
-
     from .build import build_index
 
     began = time.monotonic()
@@ -57,16 +67,13 @@ def build(
     if facts["built"]:
         if facts["rebuilt"]:
             typer.echo(f"{out} was built before; its pictures, captions or files changed, so it was built again")
-        typer.echo(f"took {time.monotonic() - began:.0f} s; {_hint(out, clip)}")
+        spec = Spec("knn", {"pool": str(out), "clip": clip})
+        typer.echo(f"took {time.monotonic() - began:.0f} s; use it with --gen {shlex.quote(str(spec))}")
 
 
 @app.command("show")
 def show(index: _Index, as_json: _Json = False) -> None:
     """Say what an index holds and which CLIP built it."""
-    from benchbench.files import cache_root
-
-    from .. import KNN
-    from . import kind_of, open_backend, unfinished
     from .layout import check_files, read_facts
 
     folder = _index(index)
@@ -74,7 +81,7 @@ def show(index: _Index, as_json: _Json = False) -> None:
     if kind == "unfinished":
         raise unfinished(index, folder)
     if kind == "clip-retrieval":
-        facts = open_backend(KNN(pool=index), folder, cache_root() / "downloads").describe()
+        facts = _open(index, folder).describe()
         lines = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
         typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else lines)
         return
@@ -94,22 +101,18 @@ def search(
     as_json: _Json = False,
 ) -> None:
     """List the pictures nearest to a picture or a text."""
-    from benchbench.errors import UsageError
-    from benchbench.files import cache_root
     from benchbench.models.clip.layout import clip_identity
     from benchbench.models.clip.model import open_clip_model
-    from benchbench.plugins.locate import locate
 
-    from .. import KNN
-    from . import open_backend
-    from .pictures import embed_pictures
+    from .pictures import embed_pictures, read_picture
 
     if (image is None) == (text is None):
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
     folder = locate(clip)
-    identity = {"name": clip, "identity": clip_identity(folder)}
-    backend = open_backend(KNN(pool=index), _index(index), cache_root() / "downloads", identity)
-    pixels = _read(image) if image is not None else None
+    backend = _open(index, _index(index), {"name": clip, "identity": clip_identity(folder)})
+    pixels = read_picture(image.expanduser()) if image is not None else None
+    if isinstance(pixels, str):
+        raise UsageError(f"--image {image}: {pixels}")
     model = open_clip_model(folder, clip, device=_device(device))
     query = embed_pictures(model, [pixels], 1) if pixels is not None else model.encode_texts([str(text)])
     hits = backend.search(query, k)[0]
@@ -120,29 +123,8 @@ def search(
         typer.echo("  ".join([f"{hit.similarity:7.4f}", hit.key, *([hit.caption] if hit.caption else [])]))
 
 
-def _hint(out: Path, clip: str) -> str:
-    """Say how to use an index, in words that a shell and a chain take."""
-    from benchbench.errors import UsageError
-    from benchbench.planning.spec import Spec, parse_chain
-
-    wanted = {"pool": str(out), "clip": clip}
-    text = str(Spec("knn", wanted))
-    try:
-        links = parse_chain(text)
-    except UsageError:
-        links = ()
-    if len(links) == 1 and links[0].values == wanted:
-        return f"use it with --gen {shlex.quote(text)}"
-    bad = "'+' splits chains" if "+" in f"{out}{clip}" else "',' splits parameters"
-    return f"{bad} in --gen: rename or link the folder, then give it as pool= of knn"
-
-
 def _index(name: str) -> Path:
     """Return the folder of an embedded pool or of an index."""
-    from benchbench.errors import UsageError
-    from benchbench.plugins.catalog import catalog
-    from benchbench.plugins.locate import locate
-
     path = Path(name).expanduser()
     if name not in catalog().names("foundation"):
         if not path.exists():
@@ -152,38 +134,19 @@ def _index(name: str) -> Path:
     return locate(name)
 
 
+def _open(index: str, folder: Path, clip: dict[str, str] | None = None) -> Backend:
+    return open_backend(KNN(pool=index), folder, cache_root() / "downloads", clip)
+
+
 def _device(asked: str) -> str:
-    from benchbench.errors import UsageError
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"--device {asked}: must be auto, cpu or cuda")
-    if asked == "cpu":
-        return asked
-    import torch
-
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no GPU; use --device cpu")
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _read(image: Path) -> Any:
-    from benchbench.errors import UsageError
-
-    from .pictures import PictureError, decode
-
-    try:
-        return decode(image.expanduser().read_bytes())
-    except OSError as error:
-        raise UsageError(f"--image {image}: cannot be read: {error.strerror}") from None
-    except PictureError as problem:
-        raise UsageError(f"--image {image}: {problem}") from None
+    return choose_device(one_of("auto", "cpu", "cuda")(asked, "--device"))
 
 
 def _summary(facts: dict[str, Any]) -> str:
-    broken = facts.get("broken") or {"count": 0, "first": []}
+    broken = facts["broken"]
     lines = [
-        f"pictures   {facts['count']:,} from a {facts['source']['kind']}, {facts.get('captions', 0):,} with captions, "
-        f"{facts.get('duplicates', 0):,} byte for byte another one",
+        f"pictures   {facts['count']:,} from a {facts['source']['kind']}, {facts['captions']:,} with captions, "
+        f"{facts['duplicates']:,} byte for byte another one",
         f"clip       {facts['clip']['name']} ({facts['clip']['identity']}), width {facts['width']}",
     ]
     if broken["count"]:
@@ -201,8 +164,6 @@ class _Progress:
         self.live = sys.stderr.isatty()
 
     def __call__(self, done: int, total: int) -> None:
-        from benchbench.planning.estimates import duration
-
         now = time.monotonic()
         if self.first is None:
             self.first, self.began = done, now  # what a killed build left does not count towards the speed

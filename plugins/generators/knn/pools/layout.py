@@ -110,14 +110,6 @@ def place_of(pool: Path, out: Path) -> str | None:
     return None
 
 
-def remember_place(pool: Path, out: Path) -> None:
-    """Write down where pictures lie that do not travel with the index."""
-    if place_of(pool, out) is None:
-        (out / PLACE).write_text(str(pool.resolve()) + "\n", "utf-8")
-    else:
-        (out / PLACE).unlink(missing_ok=True)
-
-
 def find_pictures(folder: Path, facts: dict[str, Any], elsewhere: str | None, subject: str) -> Path:
     """Return the folder with the pictures of an index: where it says they are, unless ``elsewhere``.
 
@@ -165,13 +157,10 @@ def read_vectors(path: Path, subject: str, flag: str = "") -> Any:
     """Open a faiss index, with one of faiss' ``IO_FLAG_...`` where its lists lie in other files.
 
     Raises:
-        MissingError: faiss is not installed.
         BenchError: the file is damaged or gone.
     """
-    try:
-        import faiss
-    except ImportError:
-        raise MissingError(f"{subject}: searching takes the package faiss-cpu; pip install faiss-cpu") from None
+    import faiss
+
     if not path.is_file():
         raise BenchError(f"{subject}: {path.name} is not there; build the index again")
     try:
@@ -184,18 +173,14 @@ def read_metadata(path: Path, subject: str) -> Any:
     """Open the metadata as an Arrow table of :data:`COLUMNS`.
 
     Raises:
-        BenchError: the file is damaged or gone, or lacks columns.
+        BenchError: the file is damaged or gone.
     """
     import pyarrow.parquet as pq
     from pyarrow.lib import ArrowException
 
     try:
-        table = pq.read_table(path)
+        return pq.read_table(path)
     except (ArrowException, OSError) as error:
         raise BenchError(
             f"{subject}: {path.name} cannot be read ({str(error).splitlines()[0]}); build the index again"
         ) from None
-    lacking = [name for name in COLUMNS if name not in table.column_names]
-    if lacking:
-        raise BenchError(f"{subject}: {path.name} lacks {', '.join(lacking)}; build the index again")
-    return table

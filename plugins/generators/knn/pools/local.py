@@ -9,6 +9,7 @@ the width of the embeddings can be checked (Beaumont 2022, clip-retrieval 2.45).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -116,8 +117,8 @@ class LocalIndex:
             "width": facts["width"],
             "clip": {**facts["clip"], "name": _without_place(str(facts["clip"].get("name")))},
             "source": facts["source"]["kind"],
-            "duplicates": facts.get("duplicates"),
-            "broken": (facts.get("broken") or {}).get("count"),
+            "duplicates": facts["duplicates"],
+            "broken": facts["broken"]["count"],
         }
 
 
@@ -133,9 +134,9 @@ def nearest_rows(subject: str, vectors: Any, embeddings: NDArray[np.float32], k:
     Raises:
         BenchError: the queries have another width than the index.
     """
-    if embeddings.ndim != 2 or embeddings.shape[1] != vectors.d:
+    if embeddings.shape[1] != vectors.d:
         raise BenchError(
-            f"{subject}: its embeddings have width {vectors.d}, the queries {embeddings.shape[-1]}; "
+            f"{subject}: its embeddings have width {vectors.d}, the queries {embeddings.shape[1]}; "
             "give the CLIP that the index was built with"
         )
     similarities, rows = vectors.search(np.ascontiguousarray(embeddings, dtype=np.float32), k)
@@ -241,10 +242,6 @@ class ClipRetrievalFolder:
         """Return the size, and what autofaiss wrote about its index."""
         width = int(self._vectors.d)
         facts: dict[str, Any] = {"kind": "clip-retrieval", "size": self.size, "width": width, "clip": None}
-        try:
-            held = json.loads((self.folder / "image.json").read_text("utf-8"))
-            if isinstance(held, dict) and isinstance(held.get("index_key"), str):
-                facts["index_key"] = held["index_key"]
-        except (OSError, ValueError):
-            pass
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts["index_key"] = str(json.loads((self.folder / "image.json").read_text("utf-8"))["index_key"])
         return facts

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ....datasets import _images
+from . import MOST_BYTES
 
 if TYPE_CHECKING:
     from benchbench.models.clip.model import Clip
@@ -27,31 +29,31 @@ PictureError = _images.ImageError
 RULES = ("crop", "pad", "squash")
 
 
-def decode(content: bytes) -> NDArray[np.uint8]:
-    """Return the bytes of a whole file as uint8 RGB ``(H, W, 3)``.
-
-    Raises:
-        PictureError: they cannot be used as a picture; a few words, without a name.
-    """
-    if not content:
-        raise PictureError("an empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what matters becomes an error
-        image = _images._open(content)
-        try:
-            return np.array(_images.upright(image), dtype=np.uint8)
-        except PictureError:
-            raise
-        except Exception:  # a conversion may raise anything on damaged palettes and profiles
-            raise PictureError("damaged") from None
-
-
 def decoded(content: bytes, before: str = "") -> NDArray[np.uint8] | str:
-    """Return what :func:`decode` returns, or why it cannot, behind ``before``."""
+    """Return the bytes of a whole file as uint8 RGB ``(H, W, 3)``, or why they cannot be used as a picture.
+
+    The reason is ``before`` and a few words, without a name.
+    """
     try:
-        return decode(content)
+        if not content:
+            raise PictureError("an empty file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters becomes an error
+            return np.array(_images.upright(_images._open(content)), dtype=np.uint8)
     except PictureError as problem:
         return f"{before}{problem}"
+    except Exception:  # a conversion may raise anything on damaged palettes and profiles
+        return f"{before}damaged"
+
+
+def read_picture(file: Path, before: str = "") -> NDArray[np.uint8] | str:
+    """Return the picture in a file, or why there is none; see :func:`decoded`."""
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            return f"more than {MOST_BYTES / 2**20:.0f} MiB"
+        return decoded(file.read_bytes(), before)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def digest_of(content: bytes) -> str:

@@ -30,7 +30,7 @@ from benchbench.files import write_atomic
 
 from ..download import Downloader, RequestError
 from . import MOST_BYTES, Hit
-from .pictures import decoded
+from .pictures import decoded, read_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,16 +76,7 @@ def collected(
         if isinstance(file, str):
             yield next(downloads) if hit.url else file
         else:
-            yield _read(file, before)
-
-
-def _read(file: Path, before: str) -> NDArray[np.uint8] | str:
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            return f"more than {MOST_BYTES / 2**20:.0f} MiB"
-        return decoded(file.read_bytes(), before)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+            yield read_picture(file, before)
 
 
 def client_class(pool: str) -> Any:
