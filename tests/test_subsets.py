@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchbench.errors import UsageError
-from benchbench.planning.subsets import balanced_sample, check, disjoint_halves, select
+from benchbench.planning.subsets import balanced_sample, check, disjoint_halves, in_rounds, select
 
 CLASSES = tuple("abcde")
 PINNED_GROUPS = [2, 5, 7, 10, 14]
@@ -219,3 +219,17 @@ def test_impossible_groups_are_one_clear_line(shots, n_real, size, message):
 def test_groups_that_fit():
     assert check((50, 50), ("a", "b"), None, 30, "toy", rule="groups", group_size=10) == 30
     assert check((50, 57), ("a", "b"), None, 107, "toy", rule="groups", group_size=10) == 107
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 100), st.integers(0, 5))
+def test_rounds_keep_the_proportions_of_the_labels(labels, n_syn, seed):
+    labels = np.array(labels)
+    places = in_rounds(labels, n_syn, seed)
+    assert len(places) == n_syn
+    used = np.bincount(places, minlength=len(labels))
+    assert used.max() - used.min() <= 1
+    made, real = np.bincount(labels[places], minlength=4), np.bincount(labels, minlength=4)
+    if len(set(real[real > 0])) == 1:
+        assert made[real > 0].max() - made[real > 0].min() <= 1
+    assert (made[real == 0] == 0).all()

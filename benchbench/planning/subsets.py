@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import UsageError
 from ..plugins.context import derive_seed
 
-__all__ = ["balanced_sample", "check", "disjoint_halves", "select"]
+__all__ = ["balanced_sample", "check", "disjoint_halves", "in_rounds", "select"]
 
 Indices = NDArray[np.int64]
 
@@ -165,6 +165,17 @@ def balanced_sample(labels: Indices, n: int, seed: int) -> Indices:
     if not 0 <= n <= len(labels):
         raise ValueError(f"cannot choose {n} of {len(labels)} images")
     return np.sort(_in_turns(labels, seed)[:n])
+
+
+def in_rounds(labels: Indices, n: int, seed: int) -> Indices:
+    """Return ``n`` indices into ``labels``: whole rounds through all in order, then a :func:`balanced_sample`.
+
+    Each is used equally often but for one, and the labels keep their proportions.
+    """
+    rounds, rest = divmod(n, len(labels))
+    return np.concatenate(
+        [np.tile(np.arange(len(labels), dtype=np.int64), rounds), balanced_sample(labels, rest, seed)]
+    )
 
 
 def disjoint_halves(labels: Indices, n: int, seed: int) -> tuple[Indices, Indices]:

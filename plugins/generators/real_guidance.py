@@ -72,13 +72,14 @@ class RealGuidance(TextToImageGenerator):
         """
         from benchbench.errors import BenchError
         from benchbench.models.diffusion.layout import steps_taken
+        from benchbench.planning.subsets import in_rounds
 
         strength = self.strength or strength_for(train)
         if not steps_taken(self.num_inference_steps, strength):
             raise BenchError(f"real-guidance:{_too_few(self.num_inference_steps, strength)}")
         ready = replace(self.resolve(context.info), strength=strength)
         prompts = ready.prompts(context.info)
-        sources = _sources(train, context.n_syn, context.seed)
+        sources = in_rounds(train.labels, context.n_syn, context.seed)
         labels = train.labels[sources]
         facts = {name: getattr(ready, name) for name in _RECORDED}
         context.report(strength=strength)
@@ -119,13 +120,3 @@ def strength_for(train: ImageSet) -> float:
     """Return the authors' strength for the number of images per class, the mean over classes, nearest to theirs."""
     shots = len(train) / int((train.counts > 0).sum())
     return STRENGTHS[min(STRENGTHS, key=lambda named: abs(math.log2(named / shots)))]
-
-
-def _sources(train: ImageSet, n_syn: int, seed: int) -> NDArray[np.int64]:
-    """Return the training image of each variant, int64 ``(n_syn,)``: whole rounds, then a balanced rest."""
-    import numpy as np
-
-    from benchbench.planning.subsets import balanced_sample
-
-    rounds, rest = divmod(n_syn, len(train))
-    return np.concatenate([np.tile(np.arange(len(train)), rounds), balanced_sample(train.labels, rest, seed)])

@@ -66,12 +66,9 @@ class VAE(DiffusionGenerator):
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
         """Yield ``context.n_syn`` of the training images, processed."""
-        import numpy as np
-
         from benchbench.planning.subsets import balanced_sample
 
-        whole = context.n_syn >= len(train)
-        sources = np.arange(len(train)) if whole else balanced_sample(train.labels, context.n_syn, context.seed)
+        sources = balanced_sample(train.labels, min(context.n_syn, len(train)), context.seed)
         model: Autoencoder | None = None
         for chunk in context.chunks(len(sources), CHUNK):
             model = model or self._open(context)

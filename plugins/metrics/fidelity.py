@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchbench.errors import MissingError, UsageError
+from benchbench.files import hash_file
 from benchbench.plugins import Column, Context, ImageSet, Metric, RequiredFile, Requirements, param
 from benchbench.statistics.labels import heading, kernel_heading
 
@@ -86,8 +87,7 @@ def _require(digest: str, path: Path) -> str:
 @lru_cache(maxsize=8)
 def _sha256_of(path: Path, size: int, modified: int) -> str:
     """Return the hash of a file; ``size`` and ``modified`` show whether the file changed."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_file(path)
 
 
 @dataclass(frozen=True)

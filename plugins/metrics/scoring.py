@@ -1,30 +1,194 @@
-"""The work of ``fidelity``: features of both sets, six numbers, and the sentences to read them by."""
+"""The work of ``fidelity``: features of both sets, six numbers, and the sentences to read them by.
+
+Feature extractors: images in, features out, with everything that makes two sets of features comparable. An extractor
+is named by its id, the hash of its weights and the id of its preprocessing. All three are pinned or computed here, none
+is taken on trust, and there is no extractor with random weights.
+
+For the Inception extractor, torch-fidelity supplies the network, its TensorFlow-1 resize and the two values that carry
+published names (FID, KID). Its own loading is bypassed: it would accept any file of the right name and unpickle it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from benchbench.errors import BenchError
+from benchbench.errors import BenchError, CorruptError
 from benchbench.planning.subsets import disjoint_halves
 from benchbench.plugins.context import derive_seed
-from benchbench.plugins.images import ImageSet
+from benchbench.plugins.images import ImageSet, batches
 from benchbench.statistics.checks import check_pair
 from benchbench.statistics.distances import frechet_distance, kernel_distance
 from benchbench.statistics.labels import INCEPTION, heading
 from benchbench.statistics.prdc import PRDC, compute_prdc, expected_coverage
 
-from .extractors import KID_SEED, KID_SUBSETS, Extractor, extract, fid, glyphcnn, inception, kid, kid_subset_size
-from .fidelity import weights_path
+from ..foundations.glyph_cnn_model import SIDE, at_its_side, open_glyph_cnn
+from .fidelity import SHA256, read_checked, weights_path
 
 if TYPE_CHECKING:
     from benchbench.plugins.context import Context
 
     from .fidelity import Fidelity
 
-FloatFeatures = NDArray[np.float32]
+Features = NDArray[np.float32]
+
+GLYPHCNN = "glyphcnn-v1"
+#: The weights that the id ``glyphcnn-v1`` stands for. Other weights need another id.
+GLYPHCNN_SHA256 = "c9658f3138345185d9af6118bd676e0e6d85edfbd7225d9115d043889824909e"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that turns images into features.
+
+    Attributes:
+        id: name and version, as in tables and records.
+        sha256: hash of the weights file.
+        layer: which features.
+        width: d.
+        preprocess: id of resize, range and colour rule; a new rule is a new id.
+        batch: images per pass, fixed, since it moves features by rounding.
+        encode: uint8 ``(B, 3, H, W)`` on ``device`` to float32 ``(B, d)``.
+        device: where the network is.
+    """
+
+    id: str
+    sha256: str
+    layer: str
+    width: int
+    preprocess: str
+    batch: int
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    device: str = "cpu"
+
+
+def extract(extractor: Extractor, images: NDArray[np.uint8], context: Context, label: str) -> Features:
+    """Return features float32 ``(N, d)`` of images uint8 ``(N, H, W, 3)``, which may be memory-mapped.
+
+    Images are read one batch at a time. The global random state is neither read nor moved.
+    """
+    features = np.empty((len(images), extractor.width), dtype=np.float32)
+    parts = list(batches(len(images), extractor.batch))
+    with torch.inference_mode(), _exact_convolutions():
+        for part in context.progress(parts, label=label, unit="batch"):
+            rows = slice(part.start, part.stop)
+            pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
+            features[rows] = extractor.encode(pixels.to(extractor.device)).float().cpu().numpy()
+    return features
+
+
+def glyphcnn(folder: Path, device: str = "cpu") -> Extractor:
+    """Open the embedded extractor from the folder of the foundation ``glyph-cnn``.
+
+    Raises:
+        CorruptError: its weights are missing or are not the pinned ones.
+    """
+    from safetensors.torch import load
+
+    path = folder / "model.safetensors"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CorruptError(f"glyph-cnn: {path.name} cannot be read ({error.strerror}); reinstall the package") from None
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != GLYPHCNN_SHA256:
+        raise CorruptError(
+            f"glyph-cnn: {path.name} is not the weights of {GLYPHCNN} (SHA-256 {digest[:8]}..., "
+            f"expected {GLYPHCNN_SHA256[:8]}...); reinstall the package"
+        )
+    model = open_glyph_cnn(load(content)).to(device)
+    return Extractor(
+        id=GLYPHCNN,
+        sha256=digest,
+        layer="embed",
+        width=model.embed.out_features,
+        preprocess=f"rgb-0to1-bilinear-antialias-{SIDE}-v1",
+        batch=256,
+        encode=lambda pixels: model.features(at_its_side(pixels.to(torch.float32) / 255)),
+        device=device,
+    )
+
+
+@contextlib.contextmanager
+def _exact_convolutions() -> Iterator[None]:
+    """Full float32 and fixed algorithms on an accelerator: TF32 and autotuning move features."""
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+
+
+LAYER = "2048"
+#: torch-fidelity's defaults, written out because they are part of what "KID" means here.
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+KID_SEED = 2020
+
+
+def inception(path: Path, device: str = "cpu") -> Extractor:
+    """Open the Inception network of FID from a weights file.
+
+    Raises:
+        MissingError: there is no such file.
+        UsageError: the file is not the Inception weights of FID.
+    """
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    weights = torch.load(io.BytesIO(read_checked(path)), map_location="cpu", weights_only=True)
+    # The network's constructor takes weights from a file only, and unpickles: it is given tensors that are written
+    # here.
+    stream = io.BytesIO()
+    torch.save(weights, stream)
+    stream.seek(0)
+    with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
+        network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=stream)
+    model = network.requires_grad_(False).eval().to(device)
+    return Extractor(
+        id=INCEPTION,
+        sha256=SHA256,
+        layer=LAYER,
+        width=2048,
+        preprocess="rgb-128-bilinear-tf1-299",
+        batch=32,
+        encode=lambda pixels: model(pixels)[0],
+        device=device,
+    )
+
+
+def fid(real: Features, synthetic: Features) -> float:
+    """Return torch-fidelity's FID of features ``(N, 2048)`` and ``(M, 2048)``, at least 2 rows each."""
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+
+    first = fid_features_to_statistics(torch.from_numpy(synthetic))
+    second = fid_features_to_statistics(torch.from_numpy(real))
+    return float(fid_statistics_to_metric(first, second, verbose=False)[KEY_METRIC_FID])
+
+
+def kid(real: Features, synthetic: Features, size: int) -> float:
+    """Return torch-fidelity's KID: the mean over 100 seeded subsets of ``size`` images."""
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    values = kid_features_to_metric(
+        torch.from_numpy(synthetic),
+        torch.from_numpy(real),
+        kid_subsets=KID_SUBSETS,
+        kid_subset_size=size,
+        rng_seed=KID_SEED,
+        verbose=False,
+    )
+    return float(values[KEY_METRIC_KID_MEAN])
 
 
 def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Context) -> dict[str, Any]:
@@ -65,7 +229,10 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
         "n_reference": len(real),
         "warnings": warnings,
         "details": {
-            "extractor": extractor.describe(),
+            "extractor": {
+                **{name: getattr(extractor, name) for name in ("id", "sha256", "layer", "width", "preprocess")},
+                "dtype": "float32",
+            },
             "fd_estimator": distances["fd_estimator"],
             "kd_estimator": distances["kd_estimator"],
             "statistics_dtype": "float64",
@@ -84,16 +251,16 @@ def _open(metric: Fidelity, context: Context) -> Extractor:
     return glyphcnn(context.foundation("glyph-cnn"), context.device)
 
 
-def _frechet(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatures) -> float:
+def _frechet(extractor: Extractor, real: Features, synthetic: Features) -> float:
     return fid(real, synthetic) if extractor.id == INCEPTION else frechet_distance(real, synthetic)
 
 
-def _distances(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatures) -> dict[str, Any]:
+def _distances(extractor: Extractor, real: Features, synthetic: Features) -> dict[str, Any]:
     if extractor.id == INCEPTION:
-        size = kid_subset_size(len(real), len(synthetic))
+        size = min(KID_SUBSET_SIZE, len(real), len(synthetic))
         return {
             "fd": _frechet(extractor, real, synthetic),
-            "kd": kid(real, synthetic),
+            "kd": kid(real, synthetic, size),
             "fd_estimator": "torch-fidelity frechet_inception_distance",
             "kd_estimator": (f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"),
         }
@@ -106,7 +273,7 @@ def _distances(extractor: Extractor, real: FloatFeatures, synthetic: FloatFeatur
 
 
 def _distance_of_real(
-    extractor: Extractor, real: ImageSet, features: FloatFeatures, count: int, context: Context
+    extractor: Extractor, real: ImageSet, features: Features, count: int, context: Context
 ) -> float | None:
     """Return the Fréchet distance of ``count`` real images to the others; ``None`` where that leaves too few.
 

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from benchbench.errors import BenchError
 from benchbench.models.resize import resized
-from benchbench.planning.subsets import balanced_sample
+from benchbench.planning.subsets import in_rounds
 from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, Origin
 
@@ -29,12 +29,13 @@ CHUNK = 50
 def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterator[ImageSet]:
     """Yield ``context.n_syn`` images with their origins, in chunks.
 
-    Number k is made for a training image, see :func:`sources`: random latents take its label alone.
+    Number k is made for a training image: whole rounds through them in order, then a seeded choice of distinct ones,
+    class by class in turn. Random latents take its label alone.
 
     Raises:
         BenchError: the generator's output is not finite, which as bytes would be black images.
     """
-    places = sources(train.labels, context.n_syn, context.seed)
+    places = in_rounds(train.labels, context.n_syn, derive_seed(context.seed, "last round"))
     latents = read_latents(context, len(train)) if plugin.mode == "inversion" else None
     generator = None
     for chunk in context.chunks(context.n_syn, CHUNK):
@@ -64,17 +65,6 @@ def sample_latents(train: ImageSet, context: Context, plugin: BigGAN) -> Iterato
         yield ImageSet(resized(images, context.info.resolution, "bicubic"), labels, train.classes, origins)
     if latents is not None:
         report_losses(context, latents)
-
-
-def sources(labels: NDArray[np.int64], n_syn: int, seed: int) -> NDArray[np.int64]:
-    """Return the training image that each generated one stands for, int64 ``(n_syn,)``.
-
-    Whole rounds through the training images in order, then a seeded choice of distinct ones, class by class in turn:
-    every training image is used equally often but for one, and the labels have the training subset's proportions.
-    """
-    rounds, rest = divmod(n_syn, len(labels))
-    whole = np.tile(np.arange(len(labels), dtype=np.int64), rounds)
-    return np.concatenate([whole, balanced_sample(labels, rest, derive_seed(seed, "last round"))])
 
 
 def _random(dim_z: int, plugin: BigGAN, seed: int, number: int) -> tuple[torch.Tensor, Origin]:

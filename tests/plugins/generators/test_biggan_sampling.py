@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mini_biggan import INFO, MINI, random_biggan, toy_train, write_folder
 from safetensors.numpy import save_file
 
@@ -17,7 +15,6 @@ from benchbench.plugins.locate import locate
 from benchbench.plugins.parameters import build
 from benchbench_plugins.foundations.glyph import GlyphBigGAN
 from benchbench_plugins.generators.biggan import BigGAN
-from benchbench_plugins.generators.biggan.sampling import sources
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +72,6 @@ def test_a_killed_sampling_continues_with_the_same_images(make):
     assert [len(part) for part in whole] == [50, 50, 20]
     assert len(rest) == 1
     assert np.array_equal(rest[0].images, whole[2].images)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 100), st.integers(0, 5))
-def test_labels_keep_the_proportions_of_the_training_subset(labels, n_syn, seed):
-    labels = np.array(labels)
-    places = sources(labels, n_syn, seed)
-    assert len(places) == n_syn
-    used = np.bincount(places, minlength=len(labels))
-    assert used.max() - used.min() <= 1
-    made, real = np.bincount(labels[places], minlength=4), np.bincount(labels, minlength=4)
-    if len(set(real[real > 0])) == 1:
-        assert made[real > 0].max() - made[real > 0].min() <= 1
-    assert (made[real == 0] == 0).all()
 
 
 def test_truncated_latents_follow_the_truncated_normal(make):

@@ -24,7 +24,7 @@ from benchbench.statistics.prdc import compute_prdc
 from benchbench_plugins.foundations.glyph import GlyphCNN as Foundation
 from benchbench_plugins.foundations.glyph_cnn_model import GlyphCNN as Network
 from benchbench_plugins.foundations.glyph_cnn_model import at_its_side
-from benchbench_plugins.metrics import extractors
+from benchbench_plugins.metrics import scoring
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 CLASSES = ("cat", "dog", "owl")
@@ -39,7 +39,7 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "glyph-cnn"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(content)
-    monkeypatch.setattr(extractors, "GLYPHCNN_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(scoring, "GLYPHCNN_SHA256", hashlib.sha256(content).hexdigest())
     return folder
 
 
@@ -57,8 +57,8 @@ def toy(count: int, seed: int, side: int = 32, classes: int = 3) -> ImageSet:
 def test_the_numbers_are_those_of_the_measures(standin: Path) -> None:
     real, synthetic, context = toy(40, 0), toy(30, 1), context_for(standin)
     found = Fidelity(nearest_k=3).score(real, synthetic, context)
-    extractor = extractors.glyphcnn(standin)
-    x, y = (extractors.extract(extractor, part.images, context, "") for part in (real, synthetic))
+    extractor = scoring.glyphcnn(standin)
+    x, y = (scoring.extract(extractor, part.images, context, "") for part in (real, synthetic))
     shares = compute_prdc(x, y, nearest_k=3)
     assert x.shape == (40, 128)
     assert found["fd"] == frechet_distance(x, y)
@@ -69,7 +69,7 @@ def test_the_numbers_are_those_of_the_measures(standin: Path) -> None:
     details = found["details"]
     assert details["extractor"] == {
         "id": "glyphcnn-v1",
-        "sha256": extractors.GLYPHCNN_SHA256,
+        "sha256": scoring.GLYPHCNN_SHA256,
         "layer": "embed",
         "width": 128,
         "preprocess": "rgb-0to1-bilinear-antialias-32-v1",
@@ -93,19 +93,19 @@ def test_same_bytes_again_and_no_trace_in_the_global_random_state(standin: Path)
 def test_features_do_not_depend_on_the_batch(standin: Path) -> None:
     """Batch normalisation in training mode would fail this by far."""
     images, context = toy(70, 3).images, context_for(standin)
-    extractor = extractors.glyphcnn(standin)
-    whole = extractors.extract(extractor, images, context, "")
+    extractor = scoring.glyphcnn(standin)
+    whole = scoring.extract(extractor, images, context, "")
     for batch in (1, 64):
-        parts = extractors.extract(replace(extractor, batch=batch), images, context, "")
+        parts = scoring.extract(replace(extractor, batch=batch), images, context, "")
         np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-4)
     assert not extractor.encode(torch.from_numpy(images[:1]).permute(0, 3, 1, 2)).requires_grad
 
 
 def test_one_pixel_and_one_weight_are_seen(standin: Path) -> None:
     images, context = toy(3, 4).images, context_for(standin)
-    features = extractors.extract(extractors.glyphcnn(standin), images, context, "")
+    features = scoring.extract(scoring.glyphcnn(standin), images, context, "")
     images[1, 5, 5] ^= 128
-    changed = extractors.extract(extractors.glyphcnn(standin), images, context, "")
+    changed = scoring.extract(scoring.glyphcnn(standin), images, context, "")
     np.testing.assert_array_equal((features != changed).any(axis=1), [False, True, False])
 
 
@@ -171,26 +171,26 @@ def test_features_that_are_not_numbers(standin: Path, monkeypatch: pytest.Monkey
     weights["embed.bias"][0] = float("nan")
     content = save(weights)
     (standin / "model.safetensors").write_bytes(content)
-    monkeypatch.setattr(extractors, "GLYPHCNN_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(scoring, "GLYPHCNN_SHA256", hashlib.sha256(content).hexdigest())
     with pytest.raises(BenchError) as caught:
         Fidelity().score(toy(9, 0), toy(8, 1), context_for(standin))
     assert str(caught.value) == ("fidelity: real features contain NaN or infinity in 9 of 9 rows (first: index 0)")
 
 
 def test_other_weights_are_refused(standin: Path) -> None:
-    pin = extractors.GLYPHCNN_SHA256
+    pin = scoring.GLYPHCNN_SHA256
     path = standin / "model.safetensors"
     path.write_bytes(path.read_bytes() + b" ")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(CorruptError) as caught:
-        extractors.glyphcnn(standin)
+        scoring.glyphcnn(standin)
     assert str(caught.value) == (
         f"glyph-cnn: model.safetensors is not the weights of glyphcnn-v1 "
         f"(SHA-256 {found[:8]}..., expected {pin[:8]}...); reinstall the package"
     )
     path.unlink()
     with pytest.raises(CorruptError) as caught:
-        extractors.glyphcnn(standin)
+        scoring.glyphcnn(standin)
     assert str(caught.value) == (
         "glyph-cnn: model.safetensors cannot be read (No such file or directory); reinstall the package"
     )
@@ -198,7 +198,7 @@ def test_other_weights_are_refused(standin: Path) -> None:
 
 def test_the_shipped_weights_are_the_pinned_ones() -> None:
     folder = Foundation().folder()
-    extractor = extractors.glyphcnn(folder)
+    extractor = scoring.glyphcnn(folder)
     assert extractor.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert (extractor.id, extractor.width) == ("glyphcnn-v1", 128)
 
@@ -212,11 +212,11 @@ def test_the_shipped_extractor_orders_disturbances() -> None:
     order = np.random.default_rng(0).permutation(len(images))
     real, held_out = order[:600], order[600:1200]
     noisy = np.random.default_rng(1).normal(images[held_out], 60).clip(0, 255).astype(np.uint8)
-    extractor = extractors.glyphcnn(Foundation().folder())
+    extractor = scoring.glyphcnn(Foundation().folder())
     context = context_for(Path())
 
     def features(part: np.ndarray) -> np.ndarray:
-        return extractors.extract(extractor, part, context, "")
+        return scoring.extract(extractor, part, context, "")
 
     reference = features(images[real])
     baseline = frechet_distance(reference, features(images[held_out]))

@@ -16,7 +16,7 @@ from benchbench.errors import MissingError, UsageError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.labels import heading, kernel_heading
-from benchbench_plugins.metrics import extractors, fidelity
+from benchbench_plugins.metrics import fidelity, scoring
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 FOUND_ELSEWHERE = (
@@ -119,7 +119,7 @@ def test_a_weights_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monk
     torch.save({"payload": Payload()}, path)
     monkeypatch.setattr(fidelity, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(pickle.UnpicklingError):
-        extractors.inception(path)
+        scoring.inception(path)
 
 
 class Listed(torch.utils.data.Dataset[torch.Tensor]):
@@ -161,7 +161,7 @@ def test_the_values_are_those_of_torch_fidelity(
     path = tmp_path / "weights.pth"
     torch.save(random_network, path)
     pin = hashlib.sha256(path.read_bytes()).hexdigest()
-    for module in (fidelity, extractors):
+    for module in (fidelity, scoring):
         monkeypatch.setattr(module, "SHA256", pin)
     real, synthetic = toy(4, 0), toy(3, 1)
     torch.manual_seed(3)
