@@ -115,23 +115,23 @@ def load(entry: Entry) -> type:
         raise UsageError(f"{entry.name}: broken {entry.kind}: {entry.problem}")
     try:
         if entry.file is not None:
-            found: object = getattr(file_module(entry.file), entry.target)
+            cls: object = getattr(file_module(entry.file), entry.target)
         else:
             module, _, attribute = entry.target.partition(":")
-            found = getattr(importlib.import_module(module), attribute)
+            cls = getattr(importlib.import_module(module), attribute)
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
         where = entry.distribution or str(entry.file)
         raise UsageError(f"{entry.name}: broken {entry.kind} of {where}: {reason(error)}") from error
-    if not (isinstance(found, type) and issubclass(found, Plugin) and found.kind == entry.kind):
+    if not (isinstance(cls, type) and issubclass(cls, Plugin) and cls.kind == entry.kind):
         base = f"benchbench.{entry.kind.title()}"
         raise UsageError(f"{entry.name}: {entry.target} is not {_article(entry.kind)} (a subclass of {base})")
     try:
-        parameters(found)
+        parameters(cls)
     except (TypeError, NameError) as error:
         raise UsageError(f"{entry.name}: broken {entry.kind}: {error}") from error
-    return found
+    return cls
 
 
 def reason(error: BaseException) -> str:

@@ -17,7 +17,7 @@ _URGENCY = {stage: place for place, stage in enumerate(STAGES)}
 
 
 class Listener:
-    """What is told of a run: shown on the terminal, or noted by a test. This one keeps it to itself."""
+    """Hears what happens in a run, and ignores it; a subclass shows it on the terminal."""
 
     #: How many steps run at once; set when the executor has started.
     workers = 1

@@ -106,9 +106,10 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
-    found = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    imported = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
     require(
-        not found, f"importing {module} imports {found.replace(',', ', ')}; import it inside the methods that use it"
+        not imported,
+        f"importing {module} imports {imported.replace(',', ', ')}; import it inside the methods that use it",
     )
 
 

@@ -128,8 +128,8 @@ def _load(subject: Subject, split: str) -> ImageSet:
 
 def _sources(images: ImageSet) -> set[str]:
     """Return the files that images say they come from; an index counts only within its own split."""
-    found = (origin.get("source") for origin in images.origins)
-    return {source for source in found if isinstance(source, str)}
+    sources = (origin.get("source") for origin in images.origins)
+    return {source for source in sources if isinstance(source, str)}
 
 
 def _digests(images: ImageSet, every: bool = False) -> list[bytes] | set[bytes]:

@@ -20,8 +20,8 @@ def has_a_folder(subject: Subject) -> None:
 def holds_no_pickle(subject: Subject) -> None:
     """Weights are safetensors: a pickle can run any code when it is opened."""
     folder = _folder(subject)
-    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in PICKLES)
-    require(not found, f"it ships {', '.join(found)}; store weights as safetensors")
+    pickles = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in PICKLES)
+    require(not pickles, f"it ships {', '.join(pickles)}; store weights as safetensors")
 
 
 def says_format_licence_and_source(subject: Subject) -> str:

@@ -129,7 +129,7 @@ def sample_continues_after_a_kill(subject: Subject) -> None:
         # A generator that does not ask context.chunks starts over, and the harness drops what it has already.
         rest = rest[completed - context.skipped :]
         same = len(rest) == len(whole) - completed and all(map(same_images, rest, whole[completed:]))
-        require(same, f"behind {completed} finished chunks, sample goes on with other images than in one go")
+        require(same, f"after {completed} finished chunks, sample goes on with other images than in one go")
 
 
 def leaves_the_training_images_alone(subject: Subject) -> None:

@@ -39,7 +39,7 @@ def _networks(*texts: str) -> Networks:
     return tuple(ip_network(text) for text in texts)
 
 
-#: What no link may lead to, in a word or two; the first that fits is told.
+#: What no link may lead to, in a word or two; the first that fits is said.
 REFUSED = {
     # Where clouds answer with credentials; nobody has pictures there.
     "metadata service": _networks(
