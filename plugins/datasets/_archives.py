@@ -23,7 +23,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchbench.errors import BenchError, MissingError, UsageError
@@ -155,87 +155,74 @@ def extract(path: Path, folder: Path, subject: str, limit: int, only: Only | Non
         with opened_zip(path, subject, limit) as packed:
             packed.extractall(folder, [item for item in packed.infolist() if only is None or only(item.filename)])
         return
-    with _explained(path, subject, "fetch it again"):
-        with tarfile.open(path, "r:*") as archive:
-            _check_tar(archive, path, subject, limit)
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if only is None or member.isdir() or only(member.name):
-                    _extract_member(archive, member, folder)
+    with _explained(path, subject), tarfile.open(path, "r:*") as archive:
+        _check(path, ((item.name, max(item.size, 0), _odd_tar(item)) for item in archive), subject, limit)
+        # Python 3.11.0 to 3.11.3 has no filters; members were checked by the rules of this module.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        for member in archive:
+            if only is None or member.isdir() or only(member.name):
+                archive.extract(member, folder, set_attrs=False)
 
 
 @contextlib.contextmanager
-def opened_zip(path: Path, subject: str, limit: int, remedy: str = "fetch it again") -> Iterator[zipfile.ZipFile]:
+def opened_zip(path: Path, subject: str, limit: int) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive after every member was checked, and say in one line what is wrong with a damaged one.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive, also while it is read.
     """
-    with _explained(path, subject, remedy), zipfile.ZipFile(path) as archive:
-        _check_zip(archive, path, subject, limit)
+    with _explained(path, subject), zipfile.ZipFile(path) as archive:
+        _check(path, ((item.filename, item.file_size, _odd_zip(item)) for item in archive.infolist()), subject, limit)
         yield archive
 
 
 @contextlib.contextmanager
-def _explained(path: Path, subject: str, remedy: str) -> Iterator[None]:
+def _explained(path: Path, subject: str) -> Iterator[None]:
     """Turn what a damaged archive makes the standard library raise into one line."""
     try:
         yield
     except BROKEN:  # the libraries' own words say nothing more
-        raise UsageError(f"{subject}: {path}: is not an archive, or damaged; {remedy}") from None
+        raise UsageError(f"{subject}: {path}: is not an archive, or damaged; fetch it again") from None
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{subject}: {path}: damaged ({reason}); {remedy}") from None
+        raise UsageError(f"{subject}: {path}: damaged ({reason}); fetch it again") from None
 
 
-def _check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int) -> None:
+def _odd_tar(member: tarfile.TarInfo) -> str:
+    """Return what a member is that must not be there, or ``""``."""
+    if member.issym() or member.islnk():
+        return f"is a link to {member.linkname!r}"
+    return "" if member.isreg() or member.isdir() else "is a device or another special file"
+
+
+def _odd_zip(member: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a device or another special file"
+    return "is encrypted" if member.flag_bits & 1 else ""
+
+
+def _check(path: Path, members: Iterable[tuple[str, int, str]], subject: str, limit: int) -> None:
+    """Refuse an archive with a member that must not be there; ``members`` are names, bytes, and what is odd."""
     sizes = 0
-    for count, member in enumerate(archive, 1):
-        what = None
-        if member.issym() or member.islnk():
-            what = f"is a link to {member.linkname!r}"
-        elif not (member.isreg() or member.isdir()):
-            what = "is a device or another special file"
-        sizes += max(member.size, 0)
-        _check_member(member.name, what, count, sizes, path, subject, limit)
-
-
-def _check_zip(archive: zipfile.ZipFile, path: Path, subject: str, limit: int) -> None:
-    sizes = 0
-    for count, member in enumerate(archive.infolist(), 1):
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        what = None
-        if kind == stat.S_IFLNK:
-            what = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            what = "is a device or another special file"
-        elif member.flag_bits & 1:
-            what = "is encrypted"
-        sizes += member.file_size
-        _check_member(member.filename, what, count, sizes, path, subject, limit)
-
-
-def _check_member(name: str, what: str | None, count: int, sizes: int, path: Path, subject: str, limit: int) -> None:
-    parts = re.split(r"[/\\]", name)
-    if not name or "\0" in name:
-        what = "has no usable name"
-    elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
-        what = "has an absolute name"
-    elif ".." in parts:
-        what = "would be unpacked outside of the folder"
-    elif sizes > limit:
-        what = f"makes it unpack to more than {limit / 2**30:.3g} GiB"
-    elif count > MOST_MEMBERS:
-        what = f"is one of more than {MOST_MEMBERS:,} members"
-    if what:
-        raise UsageError(f"{subject}: {path}: member {name!r} {what}; nothing was unpacked; fetch the archive again")
-
-
-def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    if hasattr(tarfile, "data_filter"):
-        archive.extract(member, folder, set_attrs=False, filter="data")
-    else:  # Python 3.11.0 to 3.11.3; members were checked by the rules of this module
-        archive.extract(member, folder, set_attrs=False)
+    for count, (name, size, what) in enumerate(members, 1):
+        sizes += size
+        if not name or "\0" in name:
+            what = "has no usable name"
+        elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+            what = "has an absolute name"
+        elif ".." in re.split(r"[/\\]", name):
+            what = "would be unpacked outside of the folder"
+        elif sizes > limit:
+            what = f"makes it unpack to more than {limit / 2**30:.3g} GiB"
+        elif count > MOST_MEMBERS:
+            what = f"is one of more than {MOST_MEMBERS:,} members"
+        if what:
+            raise UsageError(
+                f"{subject}: {path}: member {name!r} {what}; nothing was unpacked; fetch the archive again"
+            )
 
 
 def _there(target: Path, md5: str, subject: str) -> bool:
@@ -246,12 +233,13 @@ def _download(url: str, md5: str, target: Path) -> None:
     # Imported late: on a busy machine torch takes longer than a host that does not answer.
     from torchvision.datasets.utils import download_url
 
-    part = target.with_name(f".{target.name}.part")
+    part, timeout = target.with_name(f".{target.name}.part"), socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_S)
     try:
-        with _timeout(STALL_S):
-            download_url(url, str(part.parent), part.name, md5)  # raises when the checksum is another one
+        download_url(url, str(part.parent), part.name, md5)  # raises when the checksum is another one
         os.replace(part, target)
     finally:
+        socket.setdefaulttimeout(timeout)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
@@ -284,13 +272,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         text = f"HTTP {error.code} {error.reason}"
     return " ".join(str(text).split())
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -189,7 +189,7 @@ def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
     """
     from ._archives import opened_zip
 
-    with opened_zip(archive, subject, EuroSAT.release.limit, "fetch it again") as opened:
+    with opened_zip(archive, subject, EuroSAT.release.limit) as opened:
         members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
     files: dict[str, list[str]] = {}
     for _, name, file in sorted(parts for parts in members if len(parts) == 3 and parts[0] == FOLDER):
