@@ -113,12 +113,12 @@ class EuroSAT(PublishedImages):
         listing = self._listing(here)
         notes = list(listing.notes)
         if here.is_dir():  # of an archive with the right checksum the images are known
-            from ._scan import scan
+            from ._scan import leaks, scan
 
-            scanned = scan(listing, self._subject)
-            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in scanned.facts.values()):
+            facts = scan(listing, self._subject)
+            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()):
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
-            notes += scanned.leaks
+            notes += leaks(listing, facts)
         counts = {part: len(items) for part, items in listing.parts.items()}
         return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
 

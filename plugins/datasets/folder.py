@@ -7,13 +7,19 @@ by a seed.
 from __future__ import annotations
 
 import os
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
 from ._listing import Item, Listing, class_folders, entries, listed, stratified
+
+if TYPE_CHECKING:
+    from ._images import ImageFacts
 
 #: Spellings of the parts of a dataset, whatever their case.
 PARTS = {
@@ -71,12 +77,12 @@ class Folder(Dataset):
             UsageError: it has no usable layout, fewer than two classes, a class without images, a class in test
                 that train lacks, or files that cannot be used as images.
         """
-        from ._scan import moments, scan
+        from ._scan import leaks, moments, scan
 
         listing = self._listing()
-        scanned = scan(listing, self._subject)
-        side = self._side(scanned.short_side)
-        mean, std = moments(scanned, side, self._subject)
+        facts = scan(listing, self._subject)
+        side = self._side([facts[name] for name, _ in listing.parts["train"]])
+        mean, std = moments(listing, facts, side, self._subject)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -92,7 +98,7 @@ class Folder(Dataset):
             prompt=self.prompt,
             prompt_names=tuple(name.replace("_", " ") for name in listing.classes),
             source=f"the folder '{listing.root.resolve().name}'",
-            notes=(*listing.notes, *scanned.leaks),
+            notes=(*listing.notes, *leaks(listing, facts)),
         )
 
     def load(self, split: str, context: Context) -> ImageSet:
@@ -124,9 +130,11 @@ class Folder(Dataset):
             raise UsageError(f"{self._subject}: not a folder; {LAYOUT}")
         return list_dataset(root, self._subject, self.test_fraction, self.split_seed)
 
-    def _side(self, short_side: int) -> int:
+    def _side(self, facts: Iterable[ImageFacts]) -> int:
+        """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
         if self.resolution is not None:
             return self.resolution
+        short_side = statistics.median_low(min(item.width, item.height) for item in facts)
         return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
 
 
