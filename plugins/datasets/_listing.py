@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from benchbench.errors import UsageError
@@ -19,6 +20,8 @@ from benchbench.plugins.context import derive_seed
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Names of files that operating systems create.
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")
+#: The parts of a dataset.
+PARTS = ("train", "validation", "test")
 Item = tuple[str, int]
 
 
@@ -42,6 +45,11 @@ class Listing:
     def names(self) -> list[str]:
         """Relative paths of all files, part after part."""
         return [name for part in self.parts.values() for name, _ in part]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each part."""
+        return {part: len(items) for part, items in self.parts.items()}
 
     def class_counts(self, part: str) -> tuple[int, ...]:
         """Return the images of each class in a part."""
@@ -89,12 +97,30 @@ def subfolders(folder: Path, subject: str) -> list[str]:
     return entries(folder, "", subject)[0]
 
 
-def stratified(names: list[str], seed: int) -> list[str]:
-    """Return the names in an order that depends on each name and the seed alone.
+def cut(
+    classes: Mapping[str, list[str]], seed: int, sizes: Callable[[int], Mapping[str, int]], subject: str
+) -> dict[str, tuple[Item, ...]]:
+    """Cut each class into parts, in an order that depends on the name of each image and the seed alone.
 
     An image keeps its place relative to the others when more are added, and no library version moves it.
+
+    Args:
+        classes: the images of each class, in the order of the labels.
+        seed: which images go into which part.
+        sizes: returns how many images of a class of so many go into each part.
+        subject: the start of every message.
+
+    Raises:
+        UsageError: a class of one image.
     """
-    return sorted(names, key=lambda name: (derive_seed("split", seed, name), name))
+    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
+    for label, (name, images) in enumerate(classes.items()):
+        if len(images) < 2:
+            raise UsageError(f"{subject}: class '{name}' has 1 image; a split into train and test needs at least 2")
+        order = iter(sorted(images, key=lambda image: (derive_seed("split", seed, image), image)))
+        for part, size in sizes(len(images)).items():
+            parts[part] += [(image, label) for image in sorted(islice(order, size))]
+    return {part: tuple(items) for part, items in parts.items()}
 
 
 def _files(root: Path, folder: str, subject: str, above: set[tuple[int, int]]) -> list[str]:

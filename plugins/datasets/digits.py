@@ -93,7 +93,7 @@ def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             "on; install another version of scikit-learn"
         )
     scaled = np.rint(values * (255 / 16)).astype(np.uint8)
-    large = [Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC) for image in scaled]
+    large = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for image in scaled]
     return np.repeat(np.stack(large)[..., None], 3, axis=3), labels
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, listed, stratified, subfolders
+from ._listing import Item, Listing, class_folders, cut, listed, subfolders
 from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
@@ -119,8 +119,8 @@ class EuroSAT(PublishedImages):
             if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()):
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
             notes += leaks(listing, facts)
-        counts = {part: len(items) for part, items in listing.parts.items()}
-        return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
+        per_class = listing.class_counts("train")
+        return replace(published, counts=listing.counts, class_counts=per_class, notes=tuple(notes))
 
     def _listing(self, root: Path) -> Listing:
         """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
@@ -153,7 +153,7 @@ def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | 
         UsageError: a damaged split file, a class that has no image to train on or to test with.
     """
     if split_file is None:
-        parts, notes = _draw(files, subject)
+        parts, notes = cut(files, 0, shares, subject), [REGENERATED]
     else:
         parts, notes = _published(files, split_file, subject)
     total = sum(len(members) for members in files.values())
@@ -199,45 +199,34 @@ def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
     return files
 
 
-def _draw(files: Mapping[str, list[str]], subject: str) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
-    """Split each class 50/20/30 %, which gives the published counts on the complete dataset."""
-    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for label, (name, members) in enumerate(files.items()):
-        if len(members) < 2:
-            raise UsageError(f"{subject}: class folder '{name}' has 1 image; a split needs at least 2")
-        order = stratified(members, 0)
-        train, validation = (len(members) + 1) // 2, len(members) // 5
-        cut = {"train": order[:train], "validation": order[train : train + validation]}
-        cut["test"] = order[train + validation :]
-        for part, chosen in cut.items():
-            parts[part] += [(file, label) for file in sorted(chosen)]
-    return {part: tuple(items) for part, items in parts.items()}, [REGENERATED]
+def shares(count: int) -> dict[str, int]:
+    """Return 50/20/30 % of a class, which gives the published counts on the complete dataset."""
+    train, validation = (count + 1) // 2, count // 5
+    return {"train": train, "validation": validation, "test": count - train - validation}
 
 
 def _published(
     files: Mapping[str, list[str]], split_file: Path, subject: str
 ) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
     """Read the published file: ``{"train": [[path, label, name], ...], "val": ..., "test": ...}``."""
-    place = {file: label for label, members in enumerate(files.values()) for file in members}
-    named = _read(split_file, subject)
+    here = [(file, label) for label, members in enumerate(files.values()) for file in members]
     parts: dict[str, tuple[Item, ...]] = {}
     seen: dict[str, str] = {}
-    for part, paths in named.items():
+    for part, paths in _read(split_file, subject).items():
         for path in paths:
             if path in seen:
                 raise UsageError(f"{subject}: {split_file.name} names '{path}' twice ({seen[path]} and {part})")
             seen[path] = part
-        parts[part] = tuple(
-            sorted(((path, place[path]) for path in paths if path in place), key=lambda i: (i[1], i[0]))
-        )
+        parts[part] = tuple(item for item in here if seen.get(item[0]) == part)
     for part in ("train", "test"):
         held = {label for _, label in parts[part]}
         if lacking := [name for label, name in enumerate(files) if label not in held]:
             raise UsageError(f"{subject}: {split_file.name} gives no {part} images here to {listed(lacking)}")
     notes = [f"split of {split_file.name}"]
-    if absent := sum(path not in place for path in seen):
+    used = sum(map(len, parts.values()))
+    if absent := len(seen) - used:
         notes.append(f"images that {split_file.name} names and that are not here: {absent:,} of {len(seen):,}")
-    if unused := sum(path not in seen for path in place):
+    if unused := len(here) - used:
         notes.append(f"images here that {split_file.name} does not name, not used: {unused:,}")
     return parts, notes
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
-from ._listing import Item, Listing, class_folders, entries, listed, stratified
+from ._listing import PARTS, Listing, class_folders, cut, entries, listed
 
 if TYPE_CHECKING:
     from ._images import ImageFacts
 
 #: Spellings of the parts of a dataset, whatever their case.
-PARTS = {
+SPELLINGS = {
     "train": "train",
     "val": "validation",
     "valid": "validation",
@@ -86,7 +86,7 @@ class Folder(Dataset):
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
-            counts={part: len(items) for part, items in listing.parts.items()},
+            counts=listing.counts,
             class_counts=listing.class_counts("train"),
             resolution=side,
             classify_resolution=side,
@@ -116,7 +116,20 @@ class Folder(Dataset):
     def _subject(self) -> str:
         return f"folder:path={self.path}"
 
-    def _listing(self) -> Listing:
+    def _side(self, facts: Iterable[ImageFacts]) -> int:
+        """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
+        if self.resolution is not None:
+            return self.resolution
+        short_side = statistics.median_low(min(item.width, item.height) for item in facts)
+        return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
+
+    def _root(self) -> Path:
+        """Return the folder, which exists.
+
+        Raises:
+            MissingError: it does not.
+            UsageError: ``path`` is missing or no folder.
+        """
         if not self.path:
             raise UsageError(f"folder: path is missing: folder:path=FOLDER; {LAYOUT}")
         root = Path(self.path).expanduser()
@@ -128,42 +141,32 @@ class Folder(Dataset):
             raise MissingError(f"{self._subject}: no such folder{nearest(root.name, siblings)}; {LAYOUT}")
         if not os.path.isdir(root):
             raise UsageError(f"{self._subject}: not a folder; {LAYOUT}")
-        return list_dataset(root, self._subject, self.test_fraction, self.split_seed)
+        return root
 
-    def _side(self, facts: Iterable[ImageFacts]) -> int:
-        """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
-        if self.resolution is not None:
-            return self.resolution
-        short_side = statistics.median_low(min(item.width, item.height) for item in facts)
-        return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
+    def _listing(self) -> Listing:
+        """Find the layout of the folder and list its files.
 
+        Raises:
+            MissingError: the folder is not there.
+            UsageError: no layout is found, fewer than two classes, a class without images, a test class that train
+                lacks.
+        """
+        root, subject = self._root(), self._subject
+        folders, images = entries(root, "", subject)
+        if not folders and not images and not any(root.iterdir()):
+            raise UsageError(f"{subject}: the folder is empty; {LAYOUT}")
+        _check_folders(folders, images, "no class folders", subject)
+        if places := _parts(root, folders, subject):
+            return _from_parts(root, places, subject, [name for name in folders if name not in places.values()])
+        classes = class_folders(root, folders, "", subject)
+        _check_two(folders, subject)
 
-def list_dataset(root: Path, subject: str, test_fraction: float, split_seed: int) -> Listing:
-    """Find the layout of ``root`` and list its files.
+        def sizes(count: int) -> dict[str, int]:
+            test = min(max(1, round(self.test_fraction * count)), count - 1)
+            return {"test": test, "train": count - test}
 
-    Args:
-        root: a folder that exists.
-        subject: the start of every message, as the user wrote the dataset.
-        test_fraction: share of each class that tests, in (0, 1), when there are class folders alone.
-        split_seed: which images these are.
-
-    Raises:
-        UsageError: no layout is found, fewer than two classes, a class without images, a test class that train lacks.
-    """
-    folders, images = entries(root, "", subject)
-    if not folders and not images and not any(root.iterdir()):
-        raise UsageError(f"{subject}: the folder is empty; {LAYOUT}")
-    if images:
-        raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
-    if not folders:
-        raise UsageError(f"{subject}: no class folders; {LAYOUT}")
-    places = _parts(root, folders, subject)
-    if places:
-        extra = [name for name in folders if name not in places.values()]
-        return _from_parts(root, places, subject, extra)
-    classes = class_folders(root, folders, "", subject)
-    _check_two(list(classes), subject)
-    return _split(root, classes, subject, test_fraction, split_seed)
+        notes = (f"split by seed {self.split_seed}: {self.test_fraction:.0%} of each class test",)
+        return Listing(root, tuple(classes), cut(classes, self.split_seed, sizes, subject), notes)
 
 
 def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
@@ -171,7 +174,7 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
     places: dict[str, str] = {}
     sure = False
     for name in folders:
-        part = PARTS.get(name.lower())
+        part = SPELLINGS.get(name.lower())
         if part is None:
             continue
         if part in places:
@@ -196,15 +199,12 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
 
 def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[str]) -> Listing:
     held: dict[str, dict[str, list[str]]] = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         if part not in places:
             continue
         name = places[part]
         folders, images = entries(root / name, name + "/", subject)
-        if images:
-            raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
-        if not folders:
-            raise UsageError(f"{subject}: '{name}' has no class folders; {LAYOUT}")
+        _check_folders(folders, images, f"'{name}' has no class folders", subject)
         if part == "train":
             _check_two(folders, subject)
         elif lacking := sorted(set(folders) - set(held["train"])):
@@ -216,7 +216,7 @@ def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[st
         held[part] = class_folders(root, folders, name + "/", subject)
     classes = tuple(held["train"])
     notes = []
-    if PARTS[places["test"].lower()] == "validation":
+    if SPELLINGS[places["test"].lower()] == "validation":
         notes.append(f"'{places['test']}' is the test part: there is no test/")
     if absent := [name for name in classes if name not in held["test"]]:
         notes.append(f"the test part has no images of {listed(absent)}")
@@ -224,23 +224,18 @@ def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[st
         notes.append(f"not used: {listed(sorted(extra))}")
     parts = {
         part: tuple((name, label) for label, cls in enumerate(classes) for name in held.get(part, {}).get(cls, []))
-        for part in ("train", "validation", "test")
+        for part in PARTS
     }
     return Listing(root, classes, parts, tuple(notes))
+
+
+def _check_folders(folders: list[str], images: list[str], lacking: str, subject: str) -> None:
+    if images:
+        raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
+    if not folders:
+        raise UsageError(f"{subject}: {lacking}; {LAYOUT}")
 
 
 def _check_two(classes: list[str], subject: str) -> None:
     if len(classes) == 1:
         raise UsageError(f"{subject}: only one class ('{classes[0]}'); a classifier needs at least two")
-
-
-def _split(root: Path, classes: dict[str, list[str]], subject: str, test_fraction: float, seed: int) -> Listing:
-    parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
-    for label, (name, files) in enumerate(classes.items()):
-        if len(files) < 2:
-            raise UsageError(f"{subject}: class '{name}' has 1 image; a split into train and test needs at least 2")
-        test = set(stratified(files, seed)[: min(max(1, round(test_fraction * len(files))), len(files) - 1)])
-        parts["train"] += [(file, label) for file in files if file not in test]
-        parts["test"] += [(file, label) for file in files if file in test]
-    notes = (f"split by seed {seed}: {test_fraction:.0%} of each class test",)
-    return Listing(root, tuple(classes), {part: tuple(items) for part, items in parts.items()}, notes)
