@@ -216,7 +216,7 @@ def hash_of(files: Sequence[str], topic: str, read: Callable[[], str]) -> str:
     return str(recalled(topic, [hashlib.sha256(json.dumps([*files, *marks]).encode()).hexdigest()], read))
 
 
-def digest_of(path: Path, subject: str) -> str:
+def digest_of(path: Path) -> str:
     """Return the MD5 of a file's bytes in hex, remembered as :func:`hash_of` does.
 
     Raises:
@@ -225,7 +225,7 @@ def digest_of(path: Path, subject: str) -> str:
     try:
         return hash_of([str(path)], "digests", lambda: _md5(path))
     except OSError as error:
-        raise UsageError(f"{subject}: {path}: cannot be read: {error.strerror or error}") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _md5(path: Path) -> str:

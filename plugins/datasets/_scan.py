@@ -49,12 +49,11 @@ def leaks(listing: Listing, facts: Mapping[str, ImageFacts]) -> tuple[str, ...]:
     return (f"{what} byte for byte among the training or validation images",) if count else ()
 
 
-def scan(listing: Listing, subject: str) -> dict[str, ImageFacts]:
+def scan(listing: Listing) -> dict[str, ImageFacts]:
     """Return size and hash of every listed file by its name; decode what is not remembered, and remember it.
 
     Args:
         listing: the files of a dataset.
-        subject: the start of every message.
 
     Raises:
         UsageError: files that cannot be used: how many, and the first three with the reason.
@@ -65,7 +64,7 @@ def scan(listing: Listing, subject: str) -> dict[str, ImageFacts]:
     facts = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     fresh = [name for name in listing.names if name not in facts]
     if len(fresh) > 2000:
-        log.info("%s: reading %d images, once", subject, len(fresh))
+        log.info("%s: reading %d images, once", listing.root, len(fresh))
     problems = {}
     for name, outcome in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
         if isinstance(outcome, ImageFacts):
@@ -79,11 +78,11 @@ def scan(listing: Listing, subject: str) -> dict[str, ImageFacts]:
         few = ", ".join(f"'{name}' ({why})" for name, why in list(problems.items())[:3])
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         what = "1 image cannot be used" if len(problems) == 1 else f"{len(problems)} images cannot be used"
-        raise UsageError(f"{subject}: {what}: {few}{more}; repair or remove {'it' if len(problems) == 1 else 'them'}")
+        raise UsageError(f"{what}: {few}{more}; repair or remove {'it' if len(problems) == 1 else 'them'}")
     return facts
 
 
-def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int, subject: str) -> tuple[Triple, Triple]:
+def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int) -> tuple[Triple, Triple]:
     """Return mean and standard deviation of each channel of the training images in [0, 1], four decimals.
 
     Taken over at most 500 images, chosen by a fixed seed, at ``side`` px; remembered. A channel without any
@@ -96,7 +95,7 @@ def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int, subjec
     def compute() -> list[float]:
         # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
         total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for pixels in load_files(listing.root, names, side, subject):
+        for pixels in load_files(listing.root, names, side):
             flat = pixels.reshape(-1, 3).astype(np.int64)
             total += flat.sum(axis=0)
             squares += (flat * flat).sum(axis=0)
@@ -110,7 +109,7 @@ def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int, subjec
     return (row[0], row[1], row[2]), (row[3], row[4], row[5])
 
 
-def load_files(root: Path, names: Sequence[str], side: int, subject: str) -> Iterator[NDArray[np.uint8]]:
+def load_files(root: Path, names: Sequence[str], side: int) -> Iterator[NDArray[np.uint8]]:
     """Yield each file as uint8 ``(side, side, 3)``, in order.
 
     Raises:
@@ -121,14 +120,12 @@ def load_files(root: Path, names: Sequence[str], side: int, subject: str) -> Ite
         try:
             return read(root / name, side)
         except ImageError as problem:
-            raise UsageError(f"{subject}: {listed([name])} cannot be used ({problem}); repair or remove it") from None
+            raise UsageError(f"{listed([name])} cannot be used ({problem}); repair or remove it") from None
 
     return in_threads(one, list(names))
 
 
-def load_items(
-    listing: Listing, split: str, side: int, context: Context, subject: str, content: str | None = None
-) -> ImageSet:
+def load_items(listing: Listing, split: str, side: int, context: Context, content: str | None = None) -> ImageSet:
     """Return one part of a listing, in its order; an origin's ``source`` is the path relative to its root.
 
     The pixels are decoded the first time only: they are kept under the content of the files, their order, ``side``
@@ -139,7 +136,6 @@ def load_items(
         split: the part.
         side: height and width in px.
         context: shows the progress.
-        subject: the start of every message.
         content: a hash that stands for the content of all files; by default those of the part are read and hashed,
             which is remembered for as long as their sizes, times and inodes stay.
 
@@ -149,14 +145,14 @@ def load_items(
     items = listing.parts[split]
     names = [name for name, _ in items]
     labels = np.array([label for _, label in items], dtype=np.int64)
-    before = content or _content(listing.root, names, subject)
+    before = content or _content(listing.root, names)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        files = load_files(listing.root, names, side, subject)
+        files = load_files(listing.root, names, side)
         for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
             yield pixels[None]
-        if content is None and _content(listing.root, names, subject) != before:
-            raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
+        if content is None and _content(listing.root, names) != before:
+            raise UsageError("its files changed while they were read; run again when they are complete")
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
@@ -194,7 +190,7 @@ def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
         return {}
 
 
-def _content(root: Path, names: Sequence[str], subject: str) -> str:
+def _content(root: Path, names: Sequence[str]) -> str:
     """Return a hash of the files' bytes, in their order; changing the place or the times of a file changes nothing."""
 
     def read() -> str:
@@ -208,5 +204,5 @@ def _content(root: Path, names: Sequence[str], subject: str) -> str:
     except OSError as error:
         name = os.path.relpath(error.filename, root)
         if isinstance(error, FileNotFoundError):
-            raise UsageError(f"{subject}: {listed([name])} is no longer there; run again") from None
-        raise UsageError(f"{subject}: {listed([name])} cannot be read: {error.strerror}") from None
+            raise UsageError(f"{listed([name])} is no longer there; run again") from None
+        raise UsageError(f"{listed([name])} cannot be read: {error.strerror}") from None

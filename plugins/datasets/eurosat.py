@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, cut, listed, subfolders
+from ._listing import Item, Listing, class_folders, cut, listed, subfolders, subject_first
 from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
@@ -98,6 +98,7 @@ class EuroSAT(PublishedImages):
         split = self._split_file()
         return super().input_paths() if split is None else (*super().input_paths(), split)
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the facts, the published ones where no files are; reads every image of a folder the first time.
 
@@ -115,7 +116,7 @@ class EuroSAT(PublishedImages):
         if here.is_dir():  # of an archive with the right checksum the images are known
             from ._scan import leaks, scan
 
-            facts = scan(listing, self._subject)
+            facts = scan(listing)
             if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()):
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
             notes += leaks(listing, facts)
@@ -124,8 +125,8 @@ class EuroSAT(PublishedImages):
 
     def _listing(self, root: Path) -> Listing:
         """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
-        files = (names_in_folder if root.is_dir() else names_in_archive)(root, self._subject)
-        return list_eurosat(root, files, self._split_file(), self._subject)
+        files = (names_in_folder if root.is_dir() else names_in_archive)(root)
+        return list_eurosat(root, files, self._split_file())
 
     def _split_file(self) -> Path | None:
         here = self._here()
@@ -140,22 +141,21 @@ class EuroSAT(PublishedImages):
         )
 
 
-def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None, subject: str) -> Listing:
+def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None) -> Listing:
     """List the three parts.
 
     Args:
         root: the folder that names are relative to: ``2750``, or the archive that holds it.
         files: sorted names ``Class/file`` of each class folder, in the order of ``CLASSES``.
         split_file: the published split, ``None`` to draw one with the same counts.
-        subject: the start of every message.
 
     Raises:
         UsageError: a damaged split file, a class that has no image to train on or to test with.
     """
     if split_file is None:
-        parts, notes = cut(files, 0, shares, subject), [REGENERATED]
+        parts, notes = cut(files, 0, shares), [REGENERATED]
     else:
-        parts, notes = _published(files, split_file, subject)
+        parts, notes = _published(files, split_file)
     total = sum(len(members) for members in files.values())
     if total != COMPLETE:
         notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
@@ -165,23 +165,23 @@ def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | 
     return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
 
 
-def names_in_folder(images: Path, subject: str) -> dict[str, list[str]]:
+def names_in_folder(images: Path) -> dict[str, list[str]]:
     """Return the names ``Class/file`` of each class folder below ``images``.
 
     Raises:
         UsageError: other folders than the ten classes, one without images, the multispectral edition.
     """
-    check_folders(subfolders(images, subject), {name: name for name in CLASSES}, images.name, "EuroSAT", subject)
-    files = class_folders(images, list(CLASSES), "", subject)
+    check_folders(subfolders(images), {name: name for name in CLASSES}, images.name, "EuroSAT")
+    files = class_folders(images, list(CLASSES), "")
     if all(name.lower().endswith((".tif", ".tiff")) for members in files.values() for name in members):
         raise UsageError(
-            f"{subject}: these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
+            "these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
             "JPEG files of 64 x 64 px"
         )
     return files
 
 
-def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
+def names_in_archive(archive: Path) -> dict[str, list[str]]:
     """Return the names ``Class/file`` below the folder ``2750`` of a zip archive, without unpacking it.
 
     Raises:
@@ -189,13 +189,13 @@ def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
     """
     from ._archives import opened_zip
 
-    with opened_zip(archive, subject, EuroSAT.release.limit) as opened:
+    with opened_zip(archive, EuroSAT.release.limit) as opened:
         members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
     files: dict[str, list[str]] = {}
     for _, name, file in sorted(parts for parts in members if len(parts) == 3 and parts[0] == FOLDER):
         if not file.startswith("."):
             files.setdefault(name, []).append(f"{name}/{file}")
-    check_folders(files, {name: name for name in CLASSES}, f"{archive.name}/{FOLDER}", "EuroSAT", subject)
+    check_folders(files, {name: name for name in CLASSES}, f"{archive.name}/{FOLDER}", "EuroSAT")
     return files
 
 
@@ -205,23 +205,21 @@ def shares(count: int) -> dict[str, int]:
     return {"train": train, "validation": validation, "test": count - train - validation}
 
 
-def _published(
-    files: Mapping[str, list[str]], split_file: Path, subject: str
-) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
+def _published(files: Mapping[str, list[str]], split_file: Path) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
     """Read the published file: ``{"train": [[path, label, name], ...], "val": ..., "test": ...}``."""
     here = [(file, label) for label, members in enumerate(files.values()) for file in members]
     parts: dict[str, tuple[Item, ...]] = {}
     seen: dict[str, str] = {}
-    for part, paths in _read(split_file, subject).items():
+    for part, paths in _read(split_file).items():
         for path in paths:
             if path in seen:
-                raise UsageError(f"{subject}: {split_file.name} names '{path}' twice ({seen[path]} and {part})")
+                raise UsageError(f"{split_file.name} names '{path}' twice ({seen[path]} and {part})")
             seen[path] = part
         parts[part] = tuple(item for item in here if seen.get(item[0]) == part)
     for part in ("train", "test"):
         held = {label for _, label in parts[part]}
         if lacking := [name for label, name in enumerate(files) if label not in held]:
-            raise UsageError(f"{subject}: {split_file.name} gives no {part} images here to {listed(lacking)}")
+            raise UsageError(f"{split_file.name} gives no {part} images here to {listed(lacking)}")
     notes = [f"split of {split_file.name}"]
     used = sum(map(len, parts.values()))
     if absent := len(seen) - used:
@@ -231,7 +229,7 @@ def _published(
     return parts, notes
 
 
-def _read(split_file: Path, subject: str) -> dict[str, list[str]]:
+def _read(split_file: Path) -> dict[str, list[str]]:
     """Return the paths of each part, relative to the class folders; labels and names in the file repeat the
     folder.
     """
@@ -239,9 +237,9 @@ def _read(split_file: Path, subject: str) -> dict[str, list[str]]:
         content: Any = json.loads(split_file.read_text("utf-8"))
         return {part: [str(row[0]).removeprefix("2750/") for row in content[name]] for part, name in PARTS.items()}
     except OSError as error:
-        raise UsageError(f"{subject}: cannot read {split_file.name}: {error.strerror}") from None
+        raise UsageError(f"cannot read {split_file.name}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, IndexError):
         raise UsageError(
-            f"{subject}: {split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
+            f"{split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
             "train, val and test; fetch it again, or remove it to have a split drawn"
         ) from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
-from ._listing import PARTS, Listing, class_folders, cut, entries, listed
+from ._listing import PARTS, Listing, class_folders, cut, entries, listed, subject_first
 
 if TYPE_CHECKING:
     from ._images import ImageFacts
@@ -69,6 +69,7 @@ class Folder(Dataset):
         """Return the folder: its content, not its place, decides results."""
         return (Path(self.path).expanduser(),) if self.path else ()
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the facts; reads every image the first time.
 
@@ -80,9 +81,9 @@ class Folder(Dataset):
         from ._scan import leaks, moments, scan
 
         listing = self._listing()
-        facts = scan(listing, self._subject)
+        facts = scan(listing)
         side = self._side([facts[name] for name, _ in listing.parts["train"]])
-        mean, std = moments(listing, facts, side, self._subject)
+        mean, std = moments(listing, facts, side)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -101,6 +102,7 @@ class Folder(Dataset):
             notes=(*listing.notes, *leaks(listing, facts)),
         )
 
+    @subject_first
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part at ``context.info.resolution``; ``source`` of an origin is the path below the
         folder.
@@ -110,11 +112,11 @@ class Folder(Dataset):
         """
         from ._scan import load_items
 
-        return load_items(self._listing(), split, context.info.resolution, context, self._subject)
+        return load_items(self._listing(), split, context.info.resolution, context)
 
     @property
     def _subject(self) -> str:
-        return f"folder:path={self.path}"
+        return f"folder:path={self.path}" if self.path else "folder"
 
     def _side(self, facts: Iterable[ImageFacts]) -> int:
         """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
@@ -131,16 +133,16 @@ class Folder(Dataset):
             UsageError: ``path`` is missing or no folder.
         """
         if not self.path:
-            raise UsageError(f"folder: path is missing: folder:path=FOLDER; {LAYOUT}")
+            raise UsageError(f"path is missing: folder:path=FOLDER; {LAYOUT}")
         root = Path(self.path).expanduser()
         if not os.path.lexists(root):
             try:
                 siblings = sorted(os.listdir(root.parent))
             except OSError:
                 siblings = []
-            raise MissingError(f"{self._subject}: no such folder{nearest(root.name, siblings)}; {LAYOUT}")
+            raise MissingError(f"no such folder{nearest(root.name, siblings)}; {LAYOUT}")
         if not os.path.isdir(root):
-            raise UsageError(f"{self._subject}: not a folder; {LAYOUT}")
+            raise UsageError(f"not a folder; {LAYOUT}")
         return root
 
     def _listing(self) -> Listing:
@@ -151,25 +153,25 @@ class Folder(Dataset):
             UsageError: no layout is found, fewer than two classes, a class without images, a test class that train
                 lacks.
         """
-        root, subject = self._root(), self._subject
-        folders, images = entries(root, "", subject)
+        root = self._root()
+        folders, images = entries(root, "")
         if not folders and not images and not any(root.iterdir()):
-            raise UsageError(f"{subject}: the folder is empty; {LAYOUT}")
-        _check_folders(folders, images, "no class folders", subject)
-        if places := _parts(root, folders, subject):
-            return _from_parts(root, places, subject, [name for name in folders if name not in places.values()])
-        classes = class_folders(root, folders, "", subject)
-        _check_two(folders, subject)
+            raise UsageError(f"the folder is empty; {LAYOUT}")
+        _check_folders(folders, images, "no class folders")
+        if places := _parts(root, folders):
+            return _from_parts(root, places, [name for name in folders if name not in places.values()])
+        classes = class_folders(root, folders, "")
+        _check_two(folders)
 
         def sizes(count: int) -> dict[str, int]:
             test = min(max(1, round(self.test_fraction * count)), count - 1)
             return {"test": test, "train": count - test}
 
         notes = (f"split by seed {self.split_seed}: {self.test_fraction:.0%} of each class test",)
-        return Listing(root, tuple(classes), cut(classes, self.split_seed, sizes, subject), notes)
+        return Listing(root, tuple(classes), cut(classes, self.split_seed, sizes), notes)
 
 
-def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
+def _parts(root: Path, folders: list[str]) -> dict[str, str]:
     """Return the folder of each part, or nothing where ``root`` holds class folders alone."""
     places: dict[str, str] = {}
     sure = False
@@ -178,18 +180,18 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
         if part is None:
             continue
         if part in places:
-            raise UsageError(f"{subject}: both '{places[part]}' and '{name}' could be the {part} part; rename one")
+            raise UsageError(f"both '{places[part]}' and '{name}' could be the {part} part; rename one")
         places[part] = name
-        inner, images = entries(root / name, name + "/", subject)
+        inner, images = entries(root / name, name + "/")
         sure = sure or bool(inner) or not images
     # A class may be called "train": it holds images, and no other part is there.
     if not sure and not ("train" in places and len(places) > 1):
         return {}
     if "train" not in places:
-        raise UsageError(f"{subject}: has '{next(iter(places.values()))}' but no train/; {LAYOUT}")
+        raise UsageError(f"has '{next(iter(places.values()))}' but no train/; {LAYOUT}")
     if len(places) == 1:
         raise UsageError(
-            f"{subject}: has '{places['train']}' but neither test/ nor val/; add one, or give the path of "
+            f"has '{places['train']}' but neither test/ nor val/; add one, or give the path of "
             f"'{places['train']}' itself to have it split"
         )
     if "test" not in places:
@@ -197,23 +199,23 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
     return places
 
 
-def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[str]) -> Listing:
+def _from_parts(root: Path, places: dict[str, str], extra: list[str]) -> Listing:
     held: dict[str, dict[str, list[str]]] = {}
     for part in PARTS:
         if part not in places:
             continue
         name = places[part]
-        folders, images = entries(root / name, name + "/", subject)
-        _check_folders(folders, images, f"'{name}' has no class folders", subject)
+        folders, images = entries(root / name, name + "/")
+        _check_folders(folders, images, f"'{name}' has no class folders")
         if part == "train":
-            _check_two(folders, subject)
+            _check_two(folders)
         elif lacking := sorted(set(folders) - set(held["train"])):
             what = "a class" if len(lacking) == 1 else f"{len(lacking)} classes"
             raise UsageError(
-                f"{subject}: '{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
+                f"'{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
                 f"add training images or remove {'it' if len(lacking) == 1 else 'them'}"
             )
-        held[part] = class_folders(root, folders, name + "/", subject)
+        held[part] = class_folders(root, folders, name + "/")
     classes = tuple(held["train"])
     notes = []
     if SPELLINGS[places["test"].lower()] == "validation":
@@ -229,13 +231,13 @@ def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[st
     return Listing(root, classes, parts, tuple(notes))
 
 
-def _check_folders(folders: list[str], images: list[str], lacking: str, subject: str) -> None:
+def _check_folders(folders: list[str], images: list[str], lacking: str) -> None:
     if images:
-        raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
+        raise UsageError(f"images outside of a class folder ({listed(images)}); {LAYOUT}")
     if not folders:
-        raise UsageError(f"{subject}: {lacking}; {LAYOUT}")
+        raise UsageError(f"{lacking}; {LAYOUT}")
 
 
-def _check_two(classes: list[str], subject: str) -> None:
+def _check_two(classes: list[str]) -> None:
     if len(classes) == 1:
-        raise UsageError(f"{subject}: only one class ('{classes[0]}'); a classifier needs at least two")
+        raise UsageError(f"only one class ('{classes[0]}'); a classifier needs at least two")

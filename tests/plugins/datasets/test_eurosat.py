@@ -124,7 +124,7 @@ def test_a_complete_dataset_gets_the_published_counts():
         name: [f"{name}/{name}_{number}.jpg" for number in range(1, count + 1)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts = cut(files, 0, eurosat.shares, "eurosat")
+    parts = cut(files, 0, eurosat.shares)
     assert {part: len(items) for part, items in parts.items()} == {
         "train": 13500,
         "validation": 5400,
@@ -185,13 +185,13 @@ def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
         name: [f"{name}/{name}_{number}.jpg" for number in range(count)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts = cut(files, 0, eurosat.shares, "eurosat")
+    parts = cut(files, 0, eurosat.shares)
     content = {theirs: [[path, label, ""] for path, label in parts[ours]] for ours, theirs in eurosat.PARTS.items()}
     place = tmp_path / eurosat.SPLIT_FILE
 
     def notes():
         place.write_text(json.dumps(content))
-        return eurosat.list_eurosat(tmp_path, files, place, "eurosat").notes
+        return eurosat.list_eurosat(tmp_path, files, place).notes
 
     assert notes() == ("split of split_zhou_EuroSAT.json",)
     content["test"] = content["test"][:-100]
