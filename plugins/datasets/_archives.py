@@ -23,7 +23,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchbench.errors import BenchError, MissingError, UsageError
@@ -49,7 +49,7 @@ DAMAGED = (ValueError, RuntimeError, NotImplementedError, OverflowError, Unicode
 Only = Callable[[str], bool]
 
 
-def fetch_file(url: str, md5: str, target: Path, archive: str, subject: str) -> None:
+def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
     """Download ``url`` to ``target``, unless it is there with the right checksum.
 
     The download lies in the target's folder under a hidden name until its checksum is the right one, and then takes the
@@ -61,36 +61,35 @@ def fetch_file(url: str, md5: str, target: Path, archive: str, subject: str) -> 
         md5: its checksum in hex.
         target: where it belongs.
         archive: the file's published name; a damaged file of this name is replaced, one of another name is not.
-        subject: the start of every message.
 
     Raises:
         MissingError: the host cannot be reached, or sent something else; one line that says what to do by hand.
         UsageError: something else is there that may be the user's own, or the folder cannot be written.
     """
     by_hand = f"fetch it by hand from {url} and put it at {target}"
-    if _there(target, md5, subject):
+    if _there(target, md5):
         return
     if os.path.lexists(target) and (target.name != archive or target.is_dir()):
-        raise UsageError(f"{subject}: {target} is there and is not the published archive; remove it or give a folder")
+        raise UsageError(f"{target} is there and is not the published archive; remove it or give a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(target.parent, os.W_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
-        raise UsageError(f"{subject}: {target.parent} cannot be written: {error.strerror or error}") from None
+        raise UsageError(f"{target.parent} cannot be written: {error.strerror or error}") from None
     if problem := _unreachable(url):
-        raise MissingError(f"{subject}: cannot reach {urllib.request.Request(url).host}: {problem}; {by_hand}")
+        raise MissingError(f"cannot reach {urllib.request.Request(url).host}: {problem}; {by_hand}")
     try:
         with locked(target.with_name(f".{target.name}.lock")):
-            if not _there(target, md5, subject):  # another process was not faster
+            if not _there(target, md5):  # another process was not faster
                 _download(url, md5, target)
     except BenchError:
         raise
     except Exception as error:  # the downloader passes on whatever its libraries raise
-        raise MissingError(f"{subject}: the download failed: {_reason(error)}; {by_hand}") from None
+        raise MissingError(f"the download failed: {_reason(error)}; {by_hand}") from None
 
 
-def verify(path: Path, expected: str, subject: str, remedy: str) -> None:
+def verify(path: Path, expected: str, remedy: str) -> None:
     """Compare an archive with its published checksum.
 
     What was computed is remembered by the file's size, times and inode, so that the second time takes milliseconds.
@@ -98,21 +97,20 @@ def verify(path: Path, expected: str, subject: str, remedy: str) -> None:
     Args:
         path: the archive.
         expected: the published MD5 in hex.
-        subject: the start of the message.
         remedy: what to do when they differ, such as ``"remove it and fetch it again: URL"``.
 
     Raises:
         UsageError: the checksum differs, or the file cannot be read.
     """
-    digest = digest_of(path, subject)
+    digest = digest_of(path)
     if digest != expected.lower():
         raise UsageError(
-            f"{subject}: {path}: wrong checksum: md5 {expected.lower()} is published, this file "
+            f"{path}: wrong checksum: md5 {expected.lower()} is published, this file "
             f"({path.stat().st_size:,} bytes) has {digest}; {remedy}"
         )
 
 
-def unpacked(path: Path, digest: str, subject: str, limit: int) -> Path:
+def unpacked(path: Path, digest: str, limit: int) -> Path:
     """Return the folder below the cache that holds an archive's content, unpacked the first time.
 
     It appears under its name in one step, so that a kill leaves nothing half; the next attempt removes the rest.
@@ -120,7 +118,6 @@ def unpacked(path: Path, digest: str, subject: str, limit: int) -> Path:
     Args:
         path: a verified archive.
         digest: its digest, which names the folder.
-        subject: the start of every message.
         limit: bytes that it may unpack to.
 
     Raises:
@@ -136,13 +133,13 @@ def unpacked(path: Path, digest: str, subject: str, limit: int) -> Path:
             return target
         try:
             with one_step_folder(target) as draft:
-                extract(path, draft, subject, limit)
+                extract(path, draft, limit)
         except OSError as error:
-            raise BenchError(f"{subject}: cannot unpack {path.name} into {root}: {error.strerror or error}") from None
+            raise BenchError(f"cannot unpack {path.name} into {root}: {error.strerror or error}") from None
     return target
 
 
-def extract(path: Path, folder: Path, subject: str, limit: int, only: Only | None = None) -> None:
+def extract(path: Path, folder: Path, limit: int, only: Only | None = None) -> None:
     """Unpack a tar (plain, gz, bz2, xz) or zip archive into an empty folder, after every member was checked.
 
     Raises:
@@ -152,106 +149,92 @@ def extract(path: Path, folder: Path, subject: str, limit: int, only: Only | Non
     with path.open("rb") as stream:
         is_zip = stream.read(2) == b"PK"
     if is_zip:
-        with opened_zip(path, subject, limit) as packed:
+        with opened_zip(path, limit) as packed:
             packed.extractall(folder, [item for item in packed.infolist() if only is None or only(item.filename)])
         return
-    with _explained(path, subject, "fetch it again"):
-        with tarfile.open(path, "r:*") as archive:
-            _check_tar(archive, path, subject, limit)
-        with tarfile.open(path, "r:*") as archive:
-            for member in archive:
-                if only is None or member.isdir() or only(member.name):
-                    _extract_member(archive, member, folder)
+    with _explained(path), tarfile.open(path, "r:*") as archive:
+        _check(path, ((item.name, max(item.size, 0), _odd_tar(item)) for item in archive), limit)
+        # Python 3.11.0 to 3.11.3 has no filters; members were checked by the rules of this module.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        for member in archive:
+            if only is None or member.isdir() or only(member.name):
+                archive.extract(member, folder, set_attrs=False)
 
 
 @contextlib.contextmanager
-def opened_zip(path: Path, subject: str, limit: int, remedy: str = "fetch it again") -> Iterator[zipfile.ZipFile]:
+def opened_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive after every member was checked, and say in one line what is wrong with a damaged one.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive, also while it is read.
     """
-    with _explained(path, subject, remedy), zipfile.ZipFile(path) as archive:
-        _check_zip(archive, path, subject, limit)
+    with _explained(path), zipfile.ZipFile(path) as archive:
+        _check(path, ((item.filename, item.file_size, _odd_zip(item)) for item in archive.infolist()), limit)
         yield archive
 
 
 @contextlib.contextmanager
-def _explained(path: Path, subject: str, remedy: str) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Turn what a damaged archive makes the standard library raise into one line."""
     try:
         yield
     except BROKEN:  # the libraries' own words say nothing more
-        raise UsageError(f"{subject}: {path}: is not an archive, or damaged; {remedy}") from None
+        raise UsageError(f"{path}: is not an archive, or damaged; fetch it again") from None
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{subject}: {path}: damaged ({reason}); {remedy}") from None
+        raise UsageError(f"{path}: damaged ({reason}); fetch it again") from None
 
 
-def _check_tar(archive: tarfile.TarFile, path: Path, subject: str, limit: int) -> None:
+def _odd_tar(member: tarfile.TarInfo) -> str:
+    """Return what a member is that must not be there, or ``""``."""
+    if member.issym() or member.islnk():
+        return f"is a link to {member.linkname!r}"
+    return "" if member.isreg() or member.isdir() else "is a device or another special file"
+
+
+def _odd_zip(member: zipfile.ZipInfo) -> str:
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind == stat.S_IFLNK:
+        return "is a link"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a device or another special file"
+    return "is encrypted" if member.flag_bits & 1 else ""
+
+
+def _check(path: Path, members: Iterable[tuple[str, int, str]], limit: int) -> None:
+    """Refuse an archive with a member that must not be there; ``members`` are names, bytes, and what is odd."""
     sizes = 0
-    for count, member in enumerate(archive, 1):
-        what = None
-        if member.issym() or member.islnk():
-            what = f"is a link to {member.linkname!r}"
-        elif not (member.isreg() or member.isdir()):
-            what = "is a device or another special file"
-        sizes += max(member.size, 0)
-        _check_member(member.name, what, count, sizes, path, subject, limit)
+    for count, (name, size, what) in enumerate(members, 1):
+        sizes += size
+        if not name or "\0" in name:
+            what = "has no usable name"
+        elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
+            what = "has an absolute name"
+        elif ".." in re.split(r"[/\\]", name):
+            what = "would be unpacked outside of the folder"
+        elif sizes > limit:
+            what = f"makes it unpack to more than {limit / 2**30:.3g} GiB"
+        elif count > MOST_MEMBERS:
+            what = f"is one of more than {MOST_MEMBERS:,} members"
+        if what:
+            raise UsageError(f"{path}: member {name!r} {what}; nothing was unpacked; fetch the archive again")
 
 
-def _check_zip(archive: zipfile.ZipFile, path: Path, subject: str, limit: int) -> None:
-    sizes = 0
-    for count, member in enumerate(archive.infolist(), 1):
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        what = None
-        if kind == stat.S_IFLNK:
-            what = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            what = "is a device or another special file"
-        elif member.flag_bits & 1:
-            what = "is encrypted"
-        sizes += member.file_size
-        _check_member(member.filename, what, count, sizes, path, subject, limit)
-
-
-def _check_member(name: str, what: str | None, count: int, sizes: int, path: Path, subject: str, limit: int) -> None:
-    parts = re.split(r"[/\\]", name)
-    if not name or "\0" in name:
-        what = "has no usable name"
-    elif name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name):
-        what = "has an absolute name"
-    elif ".." in parts:
-        what = "would be unpacked outside of the folder"
-    elif sizes > limit:
-        what = f"makes it unpack to more than {limit / 2**30:.3g} GiB"
-    elif count > MOST_MEMBERS:
-        what = f"is one of more than {MOST_MEMBERS:,} members"
-    if what:
-        raise UsageError(f"{subject}: {path}: member {name!r} {what}; nothing was unpacked; fetch the archive again")
-
-
-def _extract_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    if hasattr(tarfile, "data_filter"):
-        archive.extract(member, folder, set_attrs=False, filter="data")
-    else:  # Python 3.11.0 to 3.11.3; members were checked by the rules of this module
-        archive.extract(member, folder, set_attrs=False)
-
-
-def _there(target: Path, md5: str, subject: str) -> bool:
-    return target.is_file() and digest_of(target, subject) == md5
+def _there(target: Path, md5: str) -> bool:
+    return target.is_file() and digest_of(target) == md5
 
 
 def _download(url: str, md5: str, target: Path) -> None:
     # Imported late: on a busy machine torch takes longer than a host that does not answer.
     from torchvision.datasets.utils import download_url
 
-    part = target.with_name(f".{target.name}.part")
+    part, timeout = target.with_name(f".{target.name}.part"), socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_S)
     try:
-        with _timeout(STALL_S):
-            download_url(url, str(part.parent), part.name, md5)  # raises when the checksum is another one
+        download_url(url, str(part.parent), part.name, md5)  # raises when the checksum is another one
         os.replace(part, target)
     finally:
+        socket.setdefaulttimeout(timeout)
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
@@ -284,13 +267,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
         text = f"HTTP {error.code} {error.reason}"
     return " ".join(str(text).split())
-
-
-@contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, ImageSet
 
-from ._listing import listed
+from ._listing import listed, subject_first
 from ._published import Published
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class PublishedArrays(Published):
         optional = (name for name in self.release.optional if os.path.isfile(here / name))
         return tuple(here / name for name in (*self.release.files, *optional))
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the published facts, or with files the facts of what they hold; decodes them the first time.
 
@@ -67,6 +68,7 @@ class PublishedArrays(Published):
             notes.append("the training images of each class are not as many as published")
         return replace(published, counts=counts, class_counts=per_class, notes=tuple(notes))
 
+    @subject_first
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part as uint8 ``(N, R, R, 3)``, memory-mapped; ``source`` of an origin is the published index.
 
@@ -76,9 +78,7 @@ class PublishedArrays(Published):
         """
         here = self._here()
         if here is None:
-            raise MissingError(
-                f"{self._subject}: not found: {self.release.title}; looked for {self._wanted}; {self._source()}"
-            )
+            raise MissingError(f"not found: {self.release.title}; looked for {self._wanted}; {self._source()}")
         part = self._decoded(here)[split]
         origins = [{"source": index} for index in range(len(part.labels))]
         return ImageSet(part.images, part.labels, self.release.info.classes, origins)
@@ -98,7 +98,7 @@ class PublishedArrays(Published):
         """Return the MD5 of each file that is read, by its name."""
         from ._cache import digest_of
 
-        return {file.name: digest_of(file, self._subject) for file in self.input_paths()}
+        return {file.name: digest_of(file) for file in self.input_paths()}
 
     def _decoded(self, here: Path) -> dict[str, Part]:
         """Return what the files hold, from the cache when they were decoded before."""
@@ -108,7 +108,7 @@ class PublishedArrays(Published):
 
         if lacking := [file.name for file in self.input_paths() if not os.path.isfile(file)]:
             raise UsageError(
-                f"{self._subject}: {here}: missing {', '.join(lacking)}; {self.release.title} consists of "
+                f"{here}: missing {', '.join(lacking)}; {self.release.title} consists of "
                 f"{', '.join(self.release.files)}; {self._source()}"
             )
 
@@ -122,11 +122,9 @@ class PublishedArrays(Published):
             for name in ("train", "test"):
                 labels = parts[name].labels
                 if not len(labels):
-                    raise UsageError(f"{self._subject}: the {name} part is empty; fetch it again")
+                    raise UsageError(f"the {name} part is empty; fetch it again")
                 if lacking := [item for label, item in enumerate(self.release.info.classes) if label not in labels]:
-                    raise UsageError(
-                        f"{self._subject}: no {name} images of {listed(lacking)}; every class needs at least one"
-                    )
+                    raise UsageError(f"no {name} images of {listed(lacking)}; every class needs at least one")
             return parts
 
         return decoded([self.release.info.name, VERSION, list(self._digests().items())], read)
@@ -141,12 +139,10 @@ class PublishedArrays(Published):
 
         release = self.release
         wanted = {f"{release.folder}/{name}" for name in (*release.files, *release.optional)}
-        extract(archive, scratch, self._subject, release.limit, lambda name: name.removeprefix("./") in wanted)
+        extract(archive, scratch, release.limit, lambda name: name.removeprefix("./") in wanted)
         folder = scratch / release.folder
         if lacking := [name for name in release.files if not (folder / name).is_file()]:
-            raise UsageError(
-                f"{self._subject}: {archive}: the archive has no {listed(lacking)} in {release.folder}; {self._remedy}"
-            )
+            raise UsageError(f"{archive}: the archive has no {listed(lacking)} in {release.folder}; {self._remedy}")
         return folder
 
     def _here(self) -> Path | None:

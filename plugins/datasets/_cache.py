@@ -21,6 +21,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -194,28 +195,37 @@ def remember(file: Path, content: Any) -> None:
         log.debug("not remembered: %s", error)
 
 
-def digest_of(path: Path, subject: str) -> str:
-    """Return the MD5 of a file's bytes in hex, remembered for as long as its size, times and inode stay.
+def hash_of(files: Sequence[str], topic: str, read: Callable[[], str]) -> str:
+    """Return a hash of files' bytes, remembered for as long as their sizes, times and inodes stay.
 
-    A file that was changed within the last two seconds is hashed and not remembered, as on a coarse clock the
-    same signature may then stand for other bytes.
+    With a file that was changed within the last two seconds it is not remembered, as on a coarse clock the same
+    signature may then stand for other bytes.
 
     Args:
-        path: a file.
-        subject: the start of every message.
+        files: paths, in an order that counts.
+        topic: folder below the cache that holds hashes of this sort.
+        read: computes it.
+
+    Raises:
+        OSError: a file is not there.
+    """
+    begun = time.time_ns()
+    marks = [signature(os.stat(file)) for file in files]
+    if not all(is_settled(mark, begun) for mark in marks):
+        return read()
+    return str(recalled(topic, [hashlib.sha256(json.dumps([*files, *marks]).encode()).hexdigest()], read))
+
+
+def digest_of(path: Path) -> str:
+    """Return the MD5 of a file's bytes in hex, remembered as :func:`hash_of` does.
 
     Raises:
         UsageError: the file cannot be read.
     """
     try:
-        begun = time.time_ns()
-        mark = signature(path.stat())
-        question = [str(path.absolute()), list(mark), "md5"]
-        if is_settled(mark, begun):
-            return str(recalled("digests", question, lambda: _md5(path)))
-        return _md5(path)
+        return hash_of([str(path)], "digests", lambda: _md5(path))
     except OSError as error:
-        raise UsageError(f"{subject}: {path}: cannot be read: {error.strerror or error}") from None
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
 def _md5(path: Path) -> str:

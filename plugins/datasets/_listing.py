@@ -5,21 +5,27 @@ Classes are in the order of their names, images in the order of their path; hidd
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from benchbench.errors import UsageError
+from benchbench.errors import BenchError, UsageError
 from benchbench.plugins.context import derive_seed
 
 #: Endings of file names that count as images.
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Names of files that operating systems create.
 LITTER = ("thumbs.db", "desktop.ini", "__macosx")
+#: The parts of a dataset.
+PARTS = ("train", "validation", "test")
 Item = tuple[str, int]
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,28 @@ class Listing:
         """Relative paths of all files, part after part."""
         return [name for part in self.parts.values() for name, _ in part]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each part."""
+        return {part: len(items) for part, items in self.parts.items()}
+
     def class_counts(self, part: str) -> tuple[int, ...]:
         """Return the images of each class in a part."""
         counts = Counter(label for _, label in self.parts[part])
         return tuple(counts[label] for label in range(len(self.classes)))
+
+
+def subject_first(method: Method) -> Method:
+    """Let each error of a dataset's method start with its ``_subject``, the dataset as the user wrote it."""
+
+    @functools.wraps(method)
+    def named(self: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(self, *arguments, **options)
+        except BenchError as error:
+            raise type(error)(f"{self._subject}: {error}") from None
+
+    return cast(Method, named)
 
 
 def listed(names: Iterable[str], shown: int = 3) -> str:
@@ -56,7 +80,7 @@ def listed(names: Iterable[str], shown: int = 3) -> str:
     return text + (f" and {len(every) - shown} more" if len(every) > shown else "")
 
 
-def class_folders(root: Path, names: list[str], prefix: str, subject: str) -> dict[str, list[str]]:
+def class_folders(root: Path, names: list[str], prefix: str) -> dict[str, list[str]]:
     """Return the sorted image files of each class folder ``prefix + name`` below ``root``, as relative paths.
 
     Raises:
@@ -64,19 +88,17 @@ def class_folders(root: Path, names: list[str], prefix: str, subject: str) -> di
     """
     by_class = {}
     for name in sorted(names):
-        files = sorted(_files(root, prefix + name, subject, {_identity(root)}))
+        files = sorted(_files(root, prefix + name, {_identity(root)}))
         if not files:
-            raise UsageError(
-                f"{subject}: class folder '{prefix + name}' has no images (looked for {' '.join(EXTENSIONS)})"
-            )
+            raise UsageError(f"class folder '{prefix + name}' has no images (looked for {' '.join(EXTENSIONS)})")
         by_class[name] = files
     return by_class
 
 
-def entries(folder: Path, prefix: str, subject: str) -> tuple[list[str], list[str]]:
+def entries(folder: Path, prefix: str) -> tuple[list[str], list[str]]:
     """Return the names of the folders and the prefixed names of the image files in a folder, both sorted."""
     folders, images = [], []
-    for entry in _scandir(folder, prefix.rstrip("/") or ".", subject):
+    for entry in _scandir(folder, prefix.rstrip("/") or "."):
         if _is_folder(entry):
             folders.append(entry.name)
         elif entry.name.lower().endswith(EXTENSIONS):
@@ -84,47 +106,64 @@ def entries(folder: Path, prefix: str, subject: str) -> tuple[list[str], list[st
     return folders, images
 
 
-def subfolders(folder: Path, subject: str) -> list[str]:
+def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted, hidden ones and litter left out."""
-    return entries(folder, "", subject)[0]
+    return entries(folder, "")[0]
 
 
-def stratified(names: list[str], seed: int) -> list[str]:
-    """Return the names in an order that depends on each name and the seed alone.
+def cut(
+    classes: Mapping[str, list[str]], seed: int, sizes: Callable[[int], Mapping[str, int]]
+) -> dict[str, tuple[Item, ...]]:
+    """Cut each class into parts, in an order that depends on the name of each image and the seed alone.
 
     An image keeps its place relative to the others when more are added, and no library version moves it.
+
+    Args:
+        classes: the images of each class, in the order of the labels.
+        seed: which images go into which part.
+        sizes: returns how many images of a class of so many go into each part.
+
+    Raises:
+        UsageError: a class of one image.
     """
-    return sorted(names, key=lambda name: (derive_seed("split", seed, name), name))
+    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
+    for label, (name, images) in enumerate(classes.items()):
+        if len(images) < 2:
+            raise UsageError(f"class '{name}' has 1 image; a split into train and test needs at least 2")
+        order = iter(sorted(images, key=lambda image: (derive_seed("split", seed, image), image)))
+        for part, size in sizes(len(images)).items():
+            parts[part] += [(image, label) for image in sorted(islice(order, size))]
+    return {part: tuple(items) for part, items in parts.items()}
 
 
-def _files(root: Path, folder: str, subject: str, above: set[tuple[int, int]]) -> list[str]:
+def _files(root: Path, folder: str, above: set[tuple[int, int]]) -> list[str]:
     """Return the image files below a class folder; ``above`` are the folders that lead to it."""
     here = _identity(root / folder)
     if here in above:
-        raise UsageError(f"{subject}: '{folder}' is a link to a folder that holds it; remove the link")
+        raise UsageError(f"'{folder}' is a link to a folder that holds it; remove the link")
     images, others = [], []
-    for entry in _scandir(root / folder, folder, subject):
+    for entry in _scandir(root / folder, folder):
         name = f"{folder}/{entry.name}"
         if _is_folder(entry):
-            images += _files(root, name, subject, above | {here})
+            images += _files(root, name, above | {here})
         elif entry.name.lower().endswith(EXTENSIONS):
             images.append(name)
         else:
             others.append(name)
     if others:
-        raise UsageError(f"{subject}: not an image file: {listed(others)}; a class folder holds {' '.join(EXTENSIONS)}")
+        raise UsageError(f"not an image file: {listed(others)}; a class folder holds {' '.join(EXTENSIONS)}")
     return images
 
 
-def _scandir(folder: Path, shown: str, subject: str) -> list[os.DirEntry[str]]:
+def _scandir(folder: Path, shown: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             kept = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in LITTER]
     except OSError as error:
-        raise UsageError(f"{subject}: cannot list '{shown}': {error.strerror}") from None
+        raise UsageError(f"cannot list '{shown}': {error.strerror}") from None
     for entry in kept:
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", entry.name):  # a line break, or bytes that are not UTF-8
-            raise UsageError(f"{subject}: the name {entry.name!a} in '{shown}' is not plain text; rename it")
+            raise UsageError(f"the name {entry.name!a} in '{shown}' is not plain text; rename it")
     return sorted(kept, key=lambda entry: entry.name)
 
 

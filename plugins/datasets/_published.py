@@ -17,7 +17,7 @@ from benchbench.errors import MissingError, UsageError
 from benchbench.files import data_root
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
 
-from ._listing import Listing, listed
+from ._listing import Listing, listed, subject_first
 
 #: Endings by which a ``path=`` that is not there names an archive and not a folder.
 ARCHIVES = (".gz", ".tgz", ".tar", ".npz", ".zip")
@@ -68,6 +68,7 @@ class Published(Dataset):
         "the folder of the dataset's name in the data folder.",
     )
 
+    @subject_first
     def needs(self) -> Requirements:
         """Return what is here of the files, or where they belong.
 
@@ -79,6 +80,7 @@ class Published(Dataset):
             self._refuse_folder()
         return Requirements(files=(RequiredFile(here or self._place, self.release.title, self._source()),))
 
+    @subject_first
     def fetch(self) -> None:
         """Download the archive with torchvision's downloader, verified; nothing is done for what is there and whole.
 
@@ -89,7 +91,7 @@ class Published(Dataset):
         from ._archives import fetch_file
 
         if self._unpacked() is None:
-            fetch_file(self.release.url, self.release.md5, self._wanted, self.release.archive, self._subject)
+            fetch_file(self.release.url, self.release.md5, self._wanted, self.release.archive)
 
     def _here(self) -> Path | None:
         """Return what is read: a folder, else the archive; ``None`` when neither is here."""
@@ -103,7 +105,7 @@ class Published(Dataset):
         """Raise ``UsageError`` where an archive is not the published one."""
         from ._archives import verify
 
-        verify(archive, self.release.md5, self._subject, self._remedy)
+        verify(archive, self.release.md5, self._remedy)
 
     @property
     def _remedy(self) -> str:
@@ -152,7 +154,7 @@ class Published(Dataset):
             if os.path.exists(place):
                 what = "a folder" if os.path.isdir(place) else "no regular file"
                 raise UsageError(
-                    f"{self._subject}: {place} is {what}, not the archive; move it away and fetch {self.release.url}, "
+                    f"{place} is {what}, not the archive; move it away and fetch {self.release.url}, "
                     "or give path= of another folder"
                 )
 
@@ -170,6 +172,7 @@ class PublishedImages(Published):
         """Return the images or the archive; where neither is, where to look."""
         return (self._here() or self._base,)
 
+    @subject_first
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part as uint8 ``(N, R, R, 3)``; ``source`` of an origin is the path below the folder of images.
 
@@ -185,13 +188,13 @@ class PublishedImages(Published):
         if images is None:
             if archive is None:
                 raise MissingError(
-                    f"{self._subject}: {release.title} are not here; looked for {self._looked_for()} and "
+                    f"{release.title} are not here; looked for {self._looked_for()} and "
                     f"{self._wanted}; {self._source()}"
                 )
             self._verify(archive)
-            images = unpacked(archive, release.md5, self._subject, release.limit) / release.folder
+            images = unpacked(archive, release.md5, release.limit) / release.folder
             content = release.md5
-        return load_items(self._listing(images), split, release.info.resolution, context, self._subject, content)
+        return load_items(self._listing(images), split, release.info.resolution, context, content)
 
     def _unpacked(self) -> Path | None:
         base = self._base
@@ -222,7 +225,7 @@ class PublishedImages(Published):
         return f"`bench fetch {self._subject}` gets them, or by hand {self.release.url} as {self._wanted}"
 
 
-def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: str, title: str, subject: str) -> None:
+def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: str, title: str) -> None:
     """Compare the class folders that are here with those that belong here.
 
     Args:
@@ -230,7 +233,6 @@ def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: st
         expected: what messages call each class folder, by its name.
         place: the folder or archive that holds them.
         title: whose classes they are.
-        subject: the start of the message.
 
     Raises:
         UsageError: a folder is missing, or does not belong there: the first three of each, named.
@@ -239,4 +241,4 @@ def check_folders(folders: Iterable[str], expected: Mapping[str, str], place: st
     missing, strange = [shown for name, shown in expected.items() if name not in here], sorted(here - set(expected))
     if missing or strange:
         what = [f"missing: {listed(missing)}"] * bool(missing) + [f"not expected: {listed(strange)}"] * bool(strange)
-        raise UsageError(f"{subject}: the class folders in '{place}' are not {title}'s ten; {'; '.join(what)}")
+        raise UsageError(f"the class folders in '{place}' are not {title}'s ten; {'; '.join(what)}")

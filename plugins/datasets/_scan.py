@@ -11,24 +11,21 @@ import hashlib
 import json
 import logging
 import os
-import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root, hash_file, is_settled, signature
+from benchbench.files import cache_root, hash_file
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
 from . import _images
-from ._cache import Source, decoded, recalled, remember
+from ._cache import Source, decoded, hash_of, recalled, remember
 from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
@@ -41,58 +38,33 @@ Triple = tuple[float, float, float]
 log = logging.getLogger("benchbench.datasets")
 
 
-@dataclass(frozen=True)
-class FolderScan:
-    """Facts about a dataset's files after all of them were read; every file can be used.
+def leaks(listing: Listing, facts: Mapping[str, ImageFacts]) -> tuple[str, ...]:
+    """Return what to say of test images whose files are training or validation files too, byte for byte.
 
-    Attributes:
-        listing: the files.
-        facts: size and hash of each file, by its relative path.
+    Equal pixels in other files are noticed where they are read at their final size: when a plan is carried out.
     """
-
-    listing: Listing
-    facts: Mapping[str, ImageFacts]
-
-    @property
-    def short_side(self) -> int:
-        """Lower median of the shorter side of the training images, in px."""
-        sides = (self.facts[name] for name, _ in self.listing.parts["train"])
-        return statistics.median_low(min(item.width, item.height) for item in sides)
-
-    @property
-    def leaks(self) -> tuple[str, ...]:
-        """What to say of test images whose files are training or validation files too, byte for byte.
-
-        Equal pixels in other files are noticed where they are read at their final size: when a plan is carried out.
-        """
-        held = {self.facts[name].digest for part in ("train", "validation") for name, _ in self.listing.parts[part]}
-        count = sum(self.facts[name].digest in held for name, _ in self.listing.parts["test"])
-        what = f"{count:,} test image{' is' if count == 1 else 's are'}"
-        return (f"{what} byte for byte among the training or validation images",) if count else ()
+    held = {facts[name].digest for part in ("train", "validation") for name, _ in listing.parts[part]}
+    count = sum(facts[name].digest in held for name, _ in listing.parts["test"])
+    what = f"{count:,} test image{' is' if count == 1 else 's are'}"
+    return (f"{what} byte for byte among the training or validation images",) if count else ()
 
 
-def scan(listing: Listing, subject: str) -> FolderScan:
-    """Decode every listed file that is not remembered, and remember it.
+def scan(listing: Listing) -> dict[str, ImageFacts]:
+    """Return size and hash of every listed file by its name; decode what is not remembered, and remember it.
 
     Args:
         listing: the files of a dataset.
-        subject: the start of every message.
 
     Raises:
         UsageError: files that cannot be used: how many, and the first three with the reason.
     """
     memory = cache_root() / "scans" / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:32]}.json"
     known = _remembered(memory)
-    facts: dict[str, ImageFacts] = {}
-    stamps: dict[str, list[int]] = {}
-    for name in listing.names:
-        stamps[name] = _stamp(f"{listing.root}/{name}")  # a Path for each costs more than asking the file system
-        row = known.get(name)
-        if isinstance(row, list) and _usable(row) and row[:2] == stamps[name]:
-            facts[name] = ImageFacts(row[2], row[3], row[4])
+    stamps = {name: _stamp(f"{listing.root}/{name}") for name in listing.names}  # a Path for each costs more
+    facts = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     fresh = [name for name in listing.names if name not in facts]
     if len(fresh) > 2000:
-        log.info("%s: reading %d images, once", subject, len(fresh))
+        log.info("%s: reading %d images, once", listing.root, len(fresh))
     problems = {}
     for name, outcome in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
         if isinstance(outcome, ImageFacts):
@@ -106,24 +78,24 @@ def scan(listing: Listing, subject: str) -> FolderScan:
         few = ", ".join(f"'{name}' ({why})" for name, why in list(problems.items())[:3])
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         what = "1 image cannot be used" if len(problems) == 1 else f"{len(problems)} images cannot be used"
-        raise UsageError(f"{subject}: {what}: {few}{more}; repair or remove {'it' if len(problems) == 1 else 'them'}")
-    return FolderScan(listing, facts)
+        raise UsageError(f"{what}: {few}{more}; repair or remove {'it' if len(problems) == 1 else 'them'}")
+    return facts
 
 
-def moments(scanned: FolderScan, side: int, subject: str) -> tuple[Triple, Triple]:
+def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int) -> tuple[Triple, Triple]:
     """Return mean and standard deviation of each channel of the training images in [0, 1], four decimals.
 
     Taken over at most 500 images, chosen by a fixed seed, at ``side`` px; remembered. A channel without any
     variation gets a standard deviation of 1, so that dividing by it stays possible.
     """
-    names = [name for name, _ in scanned.listing.parts["train"]]
+    names = [name for name, _ in listing.parts["train"]]
     names = sorted(sorted(names, key=lambda name: derive_seed("moments", name))[:SAMPLE])
-    content = "".join(scanned.facts[name].digest for name in names)
+    content = "".join(facts[name].digest for name in names)
 
     def compute() -> list[float]:
         # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
         total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for pixels in load_files(scanned.listing.root, names, side, subject):
+        for pixels in load_files(listing.root, names, side):
             flat = pixels.reshape(-1, 3).astype(np.int64)
             total += flat.sum(axis=0)
             squares += (flat * flat).sum(axis=0)
@@ -137,7 +109,7 @@ def moments(scanned: FolderScan, side: int, subject: str) -> tuple[Triple, Tripl
     return (row[0], row[1], row[2]), (row[3], row[4], row[5])
 
 
-def load_files(root: Path, names: Sequence[str], side: int, subject: str) -> Iterator[NDArray[np.uint8]]:
+def load_files(root: Path, names: Sequence[str], side: int) -> Iterator[NDArray[np.uint8]]:
     """Yield each file as uint8 ``(side, side, 3)``, in order.
 
     Raises:
@@ -148,14 +120,12 @@ def load_files(root: Path, names: Sequence[str], side: int, subject: str) -> Ite
         try:
             return read(root / name, side)
         except ImageError as problem:
-            raise UsageError(f"{subject}: {listed([name])} cannot be used ({problem}); repair or remove it") from None
+            raise UsageError(f"{listed([name])} cannot be used ({problem}); repair or remove it") from None
 
     return in_threads(one, list(names))
 
 
-def load_items(
-    listing: Listing, split: str, side: int, context: Context, subject: str, content: str | None = None
-) -> ImageSet:
+def load_items(listing: Listing, split: str, side: int, context: Context, content: str | None = None) -> ImageSet:
     """Return one part of a listing, in its order; an origin's ``source`` is the path relative to its root.
 
     The pixels are decoded the first time only: they are kept under the content of the files, their order, ``side``
@@ -166,7 +136,6 @@ def load_items(
         split: the part.
         side: height and width in px.
         context: shows the progress.
-        subject: the start of every message.
         content: a hash that stands for the content of all files; by default those of the part are read and hashed,
             which is remembered for as long as their sizes, times and inodes stay.
 
@@ -176,14 +145,14 @@ def load_items(
     items = listing.parts[split]
     names = [name for name, _ in items]
     labels = np.array([label for _, label in items], dtype=np.int64)
-    before = content or _content(listing.root, names, subject)
+    before = content or _content(listing.root, names)
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
-        files = load_files(listing.root, names, side, subject)
+        files = load_files(listing.root, names, side)
         for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
             yield pixels[None]
-        if content is None and _content(listing.root, names, subject) != before:
-            raise UsageError(f"{subject}: its files changed while they were read; run again when they are complete")
+        if content is None and _content(listing.root, names) != before:
+            raise UsageError("its files changed while they were read; run again when they are complete")
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
@@ -208,40 +177,32 @@ def _stamp(path: str) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _usable(row: list[Any]) -> bool:
-    return [type(value) for value in row] == [int, int, int, int, str]
+def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
+    """Return the stamp and the facts of each file that is remembered, none from a damaged memory.
 
-
-def _remembered(memory: Path) -> dict[str, Any]:
-    """Return the row of each file that is remembered; two processes at once cost one of them its work, nothing else."""
+    Two processes at once cost one of them its work, nothing else.
+    """
     try:
-        content = json.loads(memory.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(memory.read_bytes())
+        rows = content["files"].items() if content["version"] == VERSION else ()
+        return {name: (row[:2], ImageFacts(*row[2:])) for name, row in rows}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-    if not isinstance(content, dict) or content.get("version") != VERSION or not isinstance(content.get("files"), dict):
-        return {}
-    return dict(content["files"])
 
 
-def _content(root: Path, names: Sequence[str], subject: str) -> str:
+def _content(root: Path, names: Sequence[str]) -> str:
     """Return a hash of the files' bytes, in their order; changing the place or the times of a file changes nothing."""
-    begun = time.time_ns()
-    marks = []
-    for name in names:
-        try:
-            marks.append(signature(os.stat(f"{root}/{name}")))  # a Path for each costs more than the question
-        except OSError:
-            raise UsageError(f"{subject}: {listed([name])} is no longer there; run again") from None
 
     def read() -> str:
         tree = hashlib.sha256()
         for name in names:
-            try:
-                tree.update(bytes.fromhex(hash_file(root / name)))
-            except OSError as error:
-                raise UsageError(f"{subject}: {listed([name])} cannot be read: {error.strerror}") from None
+            tree.update(bytes.fromhex(hash_file(root / name)))
         return tree.hexdigest()
 
-    if not all(is_settled(mark, begun) for mark in marks):
-        return read()
-    return str(recalled("contents", [hashlib.sha256(json.dumps(marks).encode()).hexdigest()], read))
+    try:
+        return hash_of([f"{root}/{name}" for name in names], "contents", read)
+    except OSError as error:
+        name = os.path.relpath(error.filename, root)
+        if isinstance(error, FileNotFoundError):
+            raise UsageError(f"{listed([name])} is no longer there; run again") from None
+        raise UsageError(f"{listed([name])} cannot be read: {error.strerror}") from None

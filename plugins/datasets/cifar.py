@@ -111,9 +111,9 @@ class _CIFAR(PublishedArrays):
         )
 
     def _checked(self, path: Path, problem_of: Callable[[Any], str]) -> Any:
-        held = plain(path, self._subject)
+        held = plain(path)
         if problem := problem_of(held):
-            raise UsageError(f"{self._subject}: {path}: {problem}; remove it and fetch it again")
+            raise UsageError(f"{path}: {problem}; remove it and fetch it again")
         return held
 
 
@@ -210,27 +210,26 @@ class _Plain(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def plain(path: Path, subject: str) -> Any:
+def plain(path: Path) -> Any:
     """Return what a pickle holds: numbers, texts (bytes as Latin-1), lists, dictionaries and arrays.
 
     Args:
         path: the file.
-        subject: the start of every message.
 
     Raises:
         UsageError: the pickle names anything but what arrays are made of (the name is in the message), or is damaged.
     """
     try:
         if path.stat().st_size > LARGEST:
-            raise UsageError(f"{subject}: {path}: larger than {LARGEST:,} bytes; fetch it again")
+            raise UsageError(f"{path}: larger than {LARGEST:,} bytes; fetch it again")
         return _Plain(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except UsageError:
         raise
     except _ForeignError as error:
         raise UsageError(
-            f"{subject}: {path}: refused: this pickle asks for {error}, which no array needs and which may run "
+            f"{path}: refused: this pickle asks for {error}, which no array needs and which may run "
             "foreign code; remove it and fetch the published file"
         ) from None
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{subject}: {path}: damaged ({reason}); remove it and fetch it again") from None
+        raise UsageError(f"{path}: damaged ({reason}); remove it and fetch it again") from None

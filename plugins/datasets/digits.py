@@ -69,23 +69,20 @@ class Digits(Dataset):
         Raises:
             BenchError: the installed scikit-learn holds other digits than those that the parts were fixed on.
         """
-        info = self.info()
-        images, labels = read(SIDE)
-        chosen = parts(labels, TRAIN_PER_CLASS, VALIDATION_PER_CLASS)[split]
-        if len(chosen) != info.counts[split]:
-            raise BenchError(f"digits: {len(chosen)} {split} images where {info.counts[split]} belong; report this")
+        images, labels = read()
+        chosen = indices(labels)[split]
         origins = [{"source": int(index)} for index in chosen]
-        return ImageSet(images[chosen], labels[chosen], info.classes, origins)
+        return ImageSet(images[chosen], labels[chosen], self.info().classes, origins)
 
 
-def read(side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return all images, uint8 ``(1797, side, side, 3)``, and labels, int64 ``(1797,)``, in scikit-learn's
-    order.
+def read() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return all images, uint8 ``(1797, 32, 32, 3)``, and labels, int64 ``(1797,)``, in scikit-learn's order.
 
     Raises:
         BenchError: the values differ from those that the parts were fixed on.
     """
     import numpy as np
+    from PIL import Image
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -95,32 +92,23 @@ def read(side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             "digits: the installed scikit-learn holds other digits than the 1,797 that the parts were fixed "
             "on; install another version of scikit-learn"
         )
-    return np.stack([enlarge(image, side) for image in values]), labels
+    scaled = np.rint(values * (255 / 16)).astype(np.uint8)
+    large = [np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for image in scaled]
+    return np.repeat(np.stack(large)[..., None], 3, axis=3), labels
 
 
-def enlarge(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return an 8x8 image of values 0..16 as uint8 ``(side, side, 3)``: scaled to 0..255, then bicubic."""
-    import numpy as np
-    from PIL import Image
-
-    scaled = np.rint(image * (255 / 16)).astype(np.uint8)
-    large = np.asarray(Image.fromarray(scaled).resize((side, side), Image.Resampling.BICUBIC))
-    return np.repeat(large[:, :, None], 3, axis=2)
-
-
-def parts(labels: NDArray[np.int64], train: int, validation: int) -> dict[str, NDArray[np.int64]]:
-    """Return ascending indices of ``train``, ``validation`` and ``test``, with that many of each class.
+def indices(labels: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Return ascending indices of ``train``, ``validation`` and ``test``, the first two with as many of each class.
 
     Classes are ordered by a hash of the index rather than by a random generator, so that no library version
     and no seed can ever move an image from one part to another.
     """
     import numpy as np
 
-    chosen: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
-    for label in range(int(labels.max()) + 1):
-        members = [int(index) for index in np.flatnonzero(labels == label)]
-        members.sort(key=lambda index: derive_seed("digits", "parts", index))
-        chosen["train"] += members[:train]
-        chosen["validation"] += members[train : train + validation]
-        chosen["test"] += members[train + validation :]
-    return {name: np.array(sorted(indices), dtype=np.int64) for name, indices in chosen.items()}
+    cuts = (TRAIN_PER_CLASS, TRAIN_PER_CLASS + VALIDATION_PER_CLASS)
+    classes = []
+    for label in range(10):
+        members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda at: derive_seed("digits", "parts", at))
+        classes.append(np.split(members, cuts))
+    parts = (np.sort(np.concatenate(part)) for part in zip(*classes, strict=True))
+    return dict(zip(("train", "validation", "test"), parts, strict=True))

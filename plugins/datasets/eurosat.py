@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, listed, stratified, subfolders
+from ._listing import Item, Listing, class_folders, cut, listed, subfolders, subject_first
 from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
@@ -98,6 +98,7 @@ class EuroSAT(PublishedImages):
         split = self._split_file()
         return super().input_paths() if split is None else (*super().input_paths(), split)
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the facts, the published ones where no files are; reads every image of a folder the first time.
 
@@ -113,19 +114,19 @@ class EuroSAT(PublishedImages):
         listing = self._listing(here)
         notes = list(listing.notes)
         if here.is_dir():  # of an archive with the right checksum the images are known
-            from ._scan import scan
+            from ._scan import leaks, scan
 
-            scanned = scan(listing, self._subject)
-            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in scanned.facts.values()):
+            facts = scan(listing)
+            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()):
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
-            notes += scanned.leaks
-        counts = {part: len(items) for part, items in listing.parts.items()}
-        return replace(published, counts=counts, class_counts=listing.class_counts("train"), notes=tuple(notes))
+            notes += leaks(listing, facts)
+        per_class = listing.class_counts("train")
+        return replace(published, counts=listing.counts, class_counts=per_class, notes=tuple(notes))
 
     def _listing(self, root: Path) -> Listing:
         """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
-        files = (names_in_folder if root.is_dir() else names_in_archive)(root, self._subject)
-        return list_eurosat(root, files, self._split_file(), self._subject)
+        files = (names_in_folder if root.is_dir() else names_in_archive)(root)
+        return list_eurosat(root, files, self._split_file())
 
     def _split_file(self) -> Path | None:
         here = self._here()
@@ -140,22 +141,21 @@ class EuroSAT(PublishedImages):
         )
 
 
-def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None, subject: str) -> Listing:
+def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None) -> Listing:
     """List the three parts.
 
     Args:
         root: the folder that names are relative to: ``2750``, or the archive that holds it.
         files: sorted names ``Class/file`` of each class folder, in the order of ``CLASSES``.
         split_file: the published split, ``None`` to draw one with the same counts.
-        subject: the start of every message.
 
     Raises:
         UsageError: a damaged split file, a class that has no image to train on or to test with.
     """
     if split_file is None:
-        parts, notes = _draw(files, subject)
+        parts, notes = cut(files, 0, shares), [REGENERATED]
     else:
-        parts, notes = _published(files, split_file, subject)
+        parts, notes = _published(files, split_file)
     total = sum(len(members) for members in files.values())
     if total != COMPLETE:
         notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
@@ -165,23 +165,23 @@ def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | 
     return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
 
 
-def names_in_folder(images: Path, subject: str) -> dict[str, list[str]]:
+def names_in_folder(images: Path) -> dict[str, list[str]]:
     """Return the names ``Class/file`` of each class folder below ``images``.
 
     Raises:
         UsageError: other folders than the ten classes, one without images, the multispectral edition.
     """
-    check_folders(subfolders(images, subject), {name: name for name in CLASSES}, images.name, "EuroSAT", subject)
-    files = class_folders(images, list(CLASSES), "", subject)
+    check_folders(subfolders(images), {name: name for name in CLASSES}, images.name, "EuroSAT")
+    files = class_folders(images, list(CLASSES), "")
     if all(name.lower().endswith((".tif", ".tiff")) for members in files.values() for name in members):
         raise UsageError(
-            f"{subject}: these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
+            "these are TIFF files, the multispectral edition (EuroSATallBands); the RGB edition is needed, "
             "JPEG files of 64 x 64 px"
         )
     return files
 
 
-def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
+def names_in_archive(archive: Path) -> dict[str, list[str]]:
     """Return the names ``Class/file`` below the folder ``2750`` of a zip archive, without unpacking it.
 
     Raises:
@@ -189,60 +189,47 @@ def names_in_archive(archive: Path, subject: str) -> dict[str, list[str]]:
     """
     from ._archives import opened_zip
 
-    with opened_zip(archive, subject, EuroSAT.release.limit, "fetch it again") as opened:
+    with opened_zip(archive, EuroSAT.release.limit) as opened:
         members = [PurePosixPath(item.filename).parts for item in opened.infolist() if not item.is_dir()]
     files: dict[str, list[str]] = {}
     for _, name, file in sorted(parts for parts in members if len(parts) == 3 and parts[0] == FOLDER):
         if not file.startswith("."):
             files.setdefault(name, []).append(f"{name}/{file}")
-    check_folders(files, {name: name for name in CLASSES}, f"{archive.name}/{FOLDER}", "EuroSAT", subject)
+    check_folders(files, {name: name for name in CLASSES}, f"{archive.name}/{FOLDER}", "EuroSAT")
     return files
 
 
-def _draw(files: Mapping[str, list[str]], subject: str) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
-    """Split each class 50/20/30 %, which gives the published counts on the complete dataset."""
-    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for label, (name, members) in enumerate(files.items()):
-        if len(members) < 2:
-            raise UsageError(f"{subject}: class folder '{name}' has 1 image; a split needs at least 2")
-        order = stratified(members, 0)
-        train, validation = (len(members) + 1) // 2, len(members) // 5
-        cut = {"train": order[:train], "validation": order[train : train + validation]}
-        cut["test"] = order[train + validation :]
-        for part, chosen in cut.items():
-            parts[part] += [(file, label) for file in sorted(chosen)]
-    return {part: tuple(items) for part, items in parts.items()}, [REGENERATED]
+def shares(count: int) -> dict[str, int]:
+    """Return 50/20/30 % of a class, which gives the published counts on the complete dataset."""
+    train, validation = (count + 1) // 2, count // 5
+    return {"train": train, "validation": validation, "test": count - train - validation}
 
 
-def _published(
-    files: Mapping[str, list[str]], split_file: Path, subject: str
-) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
+def _published(files: Mapping[str, list[str]], split_file: Path) -> tuple[dict[str, tuple[Item, ...]], list[str]]:
     """Read the published file: ``{"train": [[path, label, name], ...], "val": ..., "test": ...}``."""
-    place = {file: label for label, members in enumerate(files.values()) for file in members}
-    named = _read(split_file, subject)
+    here = [(file, label) for label, members in enumerate(files.values()) for file in members]
     parts: dict[str, tuple[Item, ...]] = {}
     seen: dict[str, str] = {}
-    for part, paths in named.items():
+    for part, paths in _read(split_file).items():
         for path in paths:
             if path in seen:
-                raise UsageError(f"{subject}: {split_file.name} names '{path}' twice ({seen[path]} and {part})")
+                raise UsageError(f"{split_file.name} names '{path}' twice ({seen[path]} and {part})")
             seen[path] = part
-        parts[part] = tuple(
-            sorted(((path, place[path]) for path in paths if path in place), key=lambda i: (i[1], i[0]))
-        )
+        parts[part] = tuple(item for item in here if seen.get(item[0]) == part)
     for part in ("train", "test"):
         held = {label for _, label in parts[part]}
         if lacking := [name for label, name in enumerate(files) if label not in held]:
-            raise UsageError(f"{subject}: {split_file.name} gives no {part} images here to {listed(lacking)}")
+            raise UsageError(f"{split_file.name} gives no {part} images here to {listed(lacking)}")
     notes = [f"split of {split_file.name}"]
-    if absent := sum(path not in place for path in seen):
+    used = sum(map(len, parts.values()))
+    if absent := len(seen) - used:
         notes.append(f"images that {split_file.name} names and that are not here: {absent:,} of {len(seen):,}")
-    if unused := sum(path not in seen for path in place):
+    if unused := len(here) - used:
         notes.append(f"images here that {split_file.name} does not name, not used: {unused:,}")
     return parts, notes
 
 
-def _read(split_file: Path, subject: str) -> dict[str, list[str]]:
+def _read(split_file: Path) -> dict[str, list[str]]:
     """Return the paths of each part, relative to the class folders; labels and names in the file repeat the
     folder.
     """
@@ -250,9 +237,9 @@ def _read(split_file: Path, subject: str) -> dict[str, list[str]]:
         content: Any = json.loads(split_file.read_text("utf-8"))
         return {part: [str(row[0]).removeprefix("2750/") for row in content[name]] for part, name in PARTS.items()}
     except OSError as error:
-        raise UsageError(f"{subject}: cannot read {split_file.name}: {error.strerror}") from None
+        raise UsageError(f"cannot read {split_file.name}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, IndexError):
         raise UsageError(
-            f"{subject}: {split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
+            f"{split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
             "train, val and test; fetch it again, or remove it to have a split drawn"
         ) from None

@@ -7,16 +7,22 @@ by a seed.
 from __future__ import annotations
 
 import os
+import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
-from ._listing import Item, Listing, class_folders, entries, listed, stratified
+from ._listing import PARTS, Listing, class_folders, cut, entries, listed, subject_first
+
+if TYPE_CHECKING:
+    from ._images import ImageFacts
 
 #: Spellings of the parts of a dataset, whatever their case.
-PARTS = {
+SPELLINGS = {
     "train": "train",
     "val": "validation",
     "valid": "validation",
@@ -63,6 +69,7 @@ class Folder(Dataset):
         """Return the folder: its content, not its place, decides results."""
         return (Path(self.path).expanduser(),) if self.path else ()
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the facts; reads every image the first time.
 
@@ -71,16 +78,16 @@ class Folder(Dataset):
             UsageError: it has no usable layout, fewer than two classes, a class without images, a class in test
                 that train lacks, or files that cannot be used as images.
         """
-        from ._scan import moments, scan
+        from ._scan import leaks, moments, scan
 
         listing = self._listing()
-        scanned = scan(listing, self._subject)
-        side = self._side(scanned.short_side)
-        mean, std = moments(scanned, side, self._subject)
+        facts = scan(listing)
+        side = self._side([facts[name] for name, _ in listing.parts["train"]])
+        mean, std = moments(listing, facts, side)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
-            counts={part: len(items) for part, items in listing.parts.items()},
+            counts=listing.counts,
             class_counts=listing.class_counts("train"),
             resolution=side,
             classify_resolution=side,
@@ -92,9 +99,10 @@ class Folder(Dataset):
             prompt=self.prompt,
             prompt_names=tuple(name.replace("_", " ") for name in listing.classes),
             source=f"the folder '{listing.root.resolve().name}'",
-            notes=(*listing.notes, *scanned.leaks),
+            notes=(*listing.notes, *leaks(listing, facts)),
         )
 
+    @subject_first
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part at ``context.info.resolution``; ``source`` of an origin is the path below the
         folder.
@@ -104,81 +112,86 @@ class Folder(Dataset):
         """
         from ._scan import load_items
 
-        return load_items(self._listing(), split, context.info.resolution, context, self._subject)
+        return load_items(self._listing(), split, context.info.resolution, context)
 
     @property
     def _subject(self) -> str:
-        return f"folder:path={self.path}"
+        return f"folder:path={self.path}" if self.path else "folder"
 
-    def _listing(self) -> Listing:
+    def _side(self, facts: Iterable[ImageFacts]) -> int:
+        """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
+        if self.resolution is not None:
+            return self.resolution
+        short_side = statistics.median_low(min(item.width, item.height) for item in facts)
+        return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
+
+    def _root(self) -> Path:
+        """Return the folder, which exists.
+
+        Raises:
+            MissingError: it does not.
+            UsageError: ``path`` is missing or no folder.
+        """
         if not self.path:
-            raise UsageError(f"folder: path is missing: folder:path=FOLDER; {LAYOUT}")
+            raise UsageError(f"path is missing: folder:path=FOLDER; {LAYOUT}")
         root = Path(self.path).expanduser()
         if not os.path.lexists(root):
             try:
                 siblings = sorted(os.listdir(root.parent))
             except OSError:
                 siblings = []
-            raise MissingError(f"{self._subject}: no such folder{nearest(root.name, siblings)}; {LAYOUT}")
+            raise MissingError(f"no such folder{nearest(root.name, siblings)}; {LAYOUT}")
         if not os.path.isdir(root):
-            raise UsageError(f"{self._subject}: not a folder; {LAYOUT}")
-        return list_dataset(root, self._subject, self.test_fraction, self.split_seed)
+            raise UsageError(f"not a folder; {LAYOUT}")
+        return root
 
-    def _side(self, short_side: int) -> int:
-        if self.resolution is not None:
-            return self.resolution
-        return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
+    def _listing(self) -> Listing:
+        """Find the layout of the folder and list its files.
 
+        Raises:
+            MissingError: the folder is not there.
+            UsageError: no layout is found, fewer than two classes, a class without images, a test class that train
+                lacks.
+        """
+        root = self._root()
+        folders, images = entries(root, "")
+        if not folders and not images and not any(root.iterdir()):
+            raise UsageError(f"the folder is empty; {LAYOUT}")
+        _check_folders(folders, images, "no class folders")
+        if places := _parts(root, folders):
+            return _from_parts(root, places, [name for name in folders if name not in places.values()])
+        classes = class_folders(root, folders, "")
+        _check_two(folders)
 
-def list_dataset(root: Path, subject: str, test_fraction: float, split_seed: int) -> Listing:
-    """Find the layout of ``root`` and list its files.
+        def sizes(count: int) -> dict[str, int]:
+            test = min(max(1, round(self.test_fraction * count)), count - 1)
+            return {"test": test, "train": count - test}
 
-    Args:
-        root: a folder that exists.
-        subject: the start of every message, as the user wrote the dataset.
-        test_fraction: share of each class that tests, in (0, 1), when there are class folders alone.
-        split_seed: which images these are.
-
-    Raises:
-        UsageError: no layout is found, fewer than two classes, a class without images, a test class that train lacks.
-    """
-    folders, images = entries(root, "", subject)
-    if not folders and not images and not any(root.iterdir()):
-        raise UsageError(f"{subject}: the folder is empty; {LAYOUT}")
-    if images:
-        raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
-    if not folders:
-        raise UsageError(f"{subject}: no class folders; {LAYOUT}")
-    places = _parts(root, folders, subject)
-    if places:
-        extra = [name for name in folders if name not in places.values()]
-        return _from_parts(root, places, subject, extra)
-    classes = class_folders(root, folders, "", subject)
-    _check_two(list(classes), subject)
-    return _split(root, classes, subject, test_fraction, split_seed)
+        notes = (f"split by seed {self.split_seed}: {self.test_fraction:.0%} of each class test",)
+        return Listing(root, tuple(classes), cut(classes, self.split_seed, sizes), notes)
 
 
-def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
+def _parts(root: Path, folders: list[str]) -> dict[str, str]:
     """Return the folder of each part, or nothing where ``root`` holds class folders alone."""
     places: dict[str, str] = {}
     sure = False
     for name in folders:
-        part = PARTS.get(name.lower())
+        part = SPELLINGS.get(name.lower())
         if part is None:
             continue
         if part in places:
-            raise UsageError(f"{subject}: both '{places[part]}' and '{name}' could be the {part} part; rename one")
+            raise UsageError(f"both '{places[part]}' and '{name}' could be the {part} part; rename one")
         places[part] = name
-        inner, images = entries(root / name, name + "/", subject)
+        inner, images = entries(root / name, name + "/")
         sure = sure or bool(inner) or not images
     # A class may be called "train": it holds images, and no other part is there.
     if not sure and not ("train" in places and len(places) > 1):
         return {}
     if "train" not in places:
-        raise UsageError(f"{subject}: has '{next(iter(places.values()))}' but no train/; {LAYOUT}")
+        raise UsageError(f"has '{next(iter(places.values()))}' but no train/; {LAYOUT}")
     if len(places) == 1:
         raise UsageError(
-            f"{subject}: has '{places['train']}' but neither test/ nor val/; add one, or give the path of "
+            f"has '{places['train']}' but neither test/ nor val/; add one, or give the path of "
             f"'{places['train']}' itself to have it split"
         )
     if "test" not in places:
@@ -186,29 +199,26 @@ def _parts(root: Path, folders: list[str], subject: str) -> dict[str, str]:
     return places
 
 
-def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[str]) -> Listing:
+def _from_parts(root: Path, places: dict[str, str], extra: list[str]) -> Listing:
     held: dict[str, dict[str, list[str]]] = {}
-    for part in ("train", "validation", "test"):
+    for part in PARTS:
         if part not in places:
             continue
         name = places[part]
-        folders, images = entries(root / name, name + "/", subject)
-        if images:
-            raise UsageError(f"{subject}: images outside of a class folder ({listed(images)}); {LAYOUT}")
-        if not folders:
-            raise UsageError(f"{subject}: '{name}' has no class folders; {LAYOUT}")
+        folders, images = entries(root / name, name + "/")
+        _check_folders(folders, images, f"'{name}' has no class folders")
         if part == "train":
-            _check_two(folders, subject)
+            _check_two(folders)
         elif lacking := sorted(set(folders) - set(held["train"])):
             what = "a class" if len(lacking) == 1 else f"{len(lacking)} classes"
             raise UsageError(
-                f"{subject}: '{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
+                f"'{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
                 f"add training images or remove {'it' if len(lacking) == 1 else 'them'}"
             )
-        held[part] = class_folders(root, folders, name + "/", subject)
+        held[part] = class_folders(root, folders, name + "/")
     classes = tuple(held["train"])
     notes = []
-    if PARTS[places["test"].lower()] == "validation":
+    if SPELLINGS[places["test"].lower()] == "validation":
         notes.append(f"'{places['test']}' is the test part: there is no test/")
     if absent := [name for name in classes if name not in held["test"]]:
         notes.append(f"the test part has no images of {listed(absent)}")
@@ -216,23 +226,18 @@ def _from_parts(root: Path, places: dict[str, str], subject: str, extra: list[st
         notes.append(f"not used: {listed(sorted(extra))}")
     parts = {
         part: tuple((name, label) for label, cls in enumerate(classes) for name in held.get(part, {}).get(cls, []))
-        for part in ("train", "validation", "test")
+        for part in PARTS
     }
     return Listing(root, classes, parts, tuple(notes))
 
 
-def _check_two(classes: list[str], subject: str) -> None:
+def _check_folders(folders: list[str], images: list[str], lacking: str) -> None:
+    if images:
+        raise UsageError(f"images outside of a class folder ({listed(images)}); {LAYOUT}")
+    if not folders:
+        raise UsageError(f"{lacking}; {LAYOUT}")
+
+
+def _check_two(classes: list[str]) -> None:
     if len(classes) == 1:
-        raise UsageError(f"{subject}: only one class ('{classes[0]}'); a classifier needs at least two")
-
-
-def _split(root: Path, classes: dict[str, list[str]], subject: str, test_fraction: float, seed: int) -> Listing:
-    parts: dict[str, list[Item]] = {"train": [], "validation": [], "test": []}
-    for label, (name, files) in enumerate(classes.items()):
-        if len(files) < 2:
-            raise UsageError(f"{subject}: class '{name}' has 1 image; a split into train and test needs at least 2")
-        test = set(stratified(files, seed)[: min(max(1, round(test_fraction * len(files))), len(files) - 1)])
-        parts["train"] += [(file, label) for file in files if file not in test]
-        parts["test"] += [(file, label) for file in files if file in test]
-    notes = (f"split by seed {seed}: {test_fraction:.0%} of each class test",)
-    return Listing(root, tuple(classes), {part: tuple(items) for part, items in parts.items()}, notes)
+        raise UsageError(f"only one class ('{classes[0]}'); a classifier needs at least two")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, listed, subfolders
+from ._listing import Item, Listing, class_folders, listed, subfolders, subject_first
 from ._published import PublishedImages, Release, check_folders, with_article
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
@@ -88,6 +88,7 @@ class Imagenette(PublishedImages):
         "data folder.",
     )
 
+    @subject_first
     def info(self) -> DatasetInfo:
         """Return the facts: of the folder, whose images are counted, or the published ones.
 
@@ -111,38 +112,33 @@ class Imagenette(PublishedImages):
             ]
             if odd:
                 notes.append(f"{sum(held):,} {part} images here, {sum(known):,} published: {', '.join(odd)}")
-        counts = {part: len(items) for part, items in listing.parts.items()}
-        return replace(published, counts=counts, class_counts=train, notes=tuple(notes))
+        return replace(published, counts=listing.counts, class_counts=train, notes=tuple(notes))
 
     def _listing(self, root: Path) -> Listing:
-        return list_imagenette(root, self._subject)
+        """List the parts below ``root``, the folder called ``imagenette2`` in the archive.
 
+        Only ``.JPEG`` files count, in whatever case, as for ``torchvision.datasets.Imagenette``; hidden ones do not,
+        which some operating systems create for every image. Labels are the places of the folders in ``CLASSES`` and
+        never depend on which folders are there.
 
-def list_imagenette(root: Path, subject: str) -> Listing:
-    """List the parts below ``root``, the folder called ``imagenette2`` in the archive.
-
-    Only ``.JPEG`` files count, in whatever case, as for ``torchvision.datasets.Imagenette``; hidden ones do not, which
-    some operating systems create for every image. Labels are the places of the folders in ``CLASSES`` and never
-    depend on which folders are there.
-
-    Raises:
-        UsageError: a part or a class that is missing, folders or files that do not belong there.
-    """
-    parts: dict[str, tuple[Item, ...]] = {"train": (), "validation": (), "test": ()}
-    unused = 0
-    expected = {wnid: f"{wnid} ({name})" for wnid, name in CLASSES.items()}
-    for part, folder in PARTS.items():
-        if not (root / folder).is_dir():
-            raise UsageError(f"{subject}: {root} has no folder '{folder}'; ImageNette has train/ and val/")
-        check_folders(subfolders(root / folder, subject), expected, folder, "ImageNette", subject)
-        files = class_folders(root, list(CLASSES), f"{folder}/", subject)
-        items = [(name, label) for label, wnid in enumerate(CLASSES) for name in files[wnid]]
-        parts[part] = tuple(item for item in items if item[0].lower().endswith(".jpeg"))
-        unused += len(items) - len(parts[part])
-        if empty := sorted(set(range(len(CLASSES))) - {label for _, label in parts[part]}):
-            names = listed(tuple(CLASSES)[label] for label in empty)
-            raise UsageError(f"{subject}: '{folder}' has no .JPEG images of {names}")
-    notes = [f"images that do not end in .JPEG, not used: {unused:,}"] if unused else []
-    if root.name in REDUCED:
-        notes.append(f"the edition reduced to a shorter side of {REDUCED[root.name]} px, not the full one")
-    return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
+        Raises:
+            UsageError: a part or a class that is missing, folders or files that do not belong there.
+        """
+        parts: dict[str, tuple[Item, ...]] = {"train": (), "validation": (), "test": ()}
+        unused = 0
+        expected = {wnid: f"{wnid} ({name})" for wnid, name in CLASSES.items()}
+        for part, folder in PARTS.items():
+            if not (root / folder).is_dir():
+                raise UsageError(f"{root} has no folder '{folder}'; ImageNette has train/ and val/")
+            check_folders(subfolders(root / folder), expected, folder, "ImageNette")
+            files = class_folders(root, list(CLASSES), f"{folder}/")
+            items = [(name, label) for label, wnid in enumerate(CLASSES) for name in files[wnid]]
+            parts[part] = tuple(item for item in items if item[0].lower().endswith(".jpeg"))
+            unused += len(items) - len(parts[part])
+            if empty := sorted(set(range(len(CLASSES))) - {label for _, label in parts[part]}):
+                names = listed(tuple(CLASSES)[label] for label in empty)
+                raise UsageError(f"'{folder}' has no .JPEG images of {names}")
+        notes = [f"images that do not end in .JPEG, not used: {unused:,}"] if unused else []
+        if root.name in REDUCED:
+            notes.append(f"the edition reduced to a shorter side of {REDUCED[root.name]} px, not the full one")
+        return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))

@@ -69,13 +69,11 @@ class STL10(PublishedArrays):
     def _read(self, place: Path) -> dict[str, Source]:
         names = place / self.release.optional[0]
         if names.is_file() and tuple(names.read_text("utf-8", "replace").split()) != CLASSES:
-            raise UsageError(
-                f"{self._subject}: {names}: does not name the 10 published classes in their order; fetch it again"
-            )
-        return {name: _part(place, name, self._subject) for name in ("train", "test")}
+            raise UsageError(f"{names}: does not name the 10 published classes in their order; fetch it again")
+        return {name: _part(place, name) for name in ("train", "test")}
 
 
-def _part(folder: Path, name: str, subject: str) -> Source:
+def _part(folder: Path, name: str) -> Source:
     import numpy as np
 
     from ._cache import Source
@@ -83,15 +81,15 @@ def _part(folder: Path, name: str, subject: str) -> Source:
     pixels, labels = (np.fromfile(folder / f"{name}_{axis}.bin", dtype=np.uint8) for axis in "Xy")
     if len(pixels) % IMAGE:
         raise UsageError(
-            f"{subject}: {folder / f'{name}_X.bin'}: {len(pixels):,} bytes are not a whole number of 96 x 96 images "
+            f"{folder / f'{name}_X.bin'}: {len(pixels):,} bytes are not a whole number of 96 x 96 images "
             f"({IMAGE:,} bytes each): truncated; remove it and fetch it again"
         )
     if len(pixels) // IMAGE != len(labels):
         raise UsageError(
-            f"{subject}: {folder}: {name}_y.bin has {len(labels):,} labels for the {len(pixels) // IMAGE:,} images in "
+            f"{folder}: {name}_y.bin has {len(labels):,} labels for the {len(pixels) // IMAGE:,} images in "
             f"{name}_X.bin; remove both and fetch them again"
         )
     if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
-        raise UsageError(f"{subject}: {folder / f'{name}_y.bin'}: {problem}; remove it and fetch it again")
+        raise UsageError(f"{folder / f'{name}_y.bin'}: {problem}; remove it and fetch it again")
     images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
     return Source(labels.astype(np.int64) - 1, SIDE, blocks(images))

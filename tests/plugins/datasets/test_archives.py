@@ -82,8 +82,8 @@ def test_a_tar_member_that_gets_out_is_named_and_nothing_is_written(tmp_path, ca
     path = tar(tmp_path / "x.tar.gz", "good", member)
     name = member if isinstance(member, str) else member.name
     (tmp_path / "out").mkdir()
-    told = said(extract, path, tmp_path / "out", "cifar10", LIMIT)
-    assert told == f"cifar10: {path}: member {name!r} {why}; nothing was unpacked; fetch the archive again"
+    told = said(extract, path, tmp_path / "out", LIMIT)
+    assert told == f"{path}: member {name!r} {why}; nothing was unpacked; fetch the archive again"
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -99,7 +99,7 @@ def test_whatever_a_member_is_called_it_stays_below_the_folder_or_is_refused(pie
         make = zipped if as_zip else tar
         path = make(base / "archive", zipfile.ZipInfo(joint.join(pieces)) if as_zip else joint.join(pieces))
         with contextlib.suppress(UsageError, OSError):
-            extract(path, base / "x" / "y" / "out", "x", LIMIT)
+            extract(path, base / "x" / "y" / "out", LIMIT)
         outside = [item for item in base.rglob("*") if not item.is_relative_to(base / "x" / "y" / "out")]
         assert sorted(outside) == [path, base / "x", base / "x" / "y"]
 
@@ -116,7 +116,7 @@ def test_whatever_a_member_is_called_it_stays_below_the_folder_or_is_refused(pie
 def test_a_zip_member_that_gets_out_is_named_and_nothing_is_written(tmp_path, member, why):
     path = zipped(tmp_path / "x.zip", "good", member)
     (tmp_path / "out").mkdir()
-    assert why in said(extract, path, tmp_path / "out", "eurosat", LIMIT)
+    assert why in said(extract, path, tmp_path / "out", LIMIT)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -127,11 +127,11 @@ def test_bombs_are_refused_by_their_headers(tmp_path):
     small.size = 5
     path = tar(tmp_path / "x.tar.gz", small, big, content=bytes(2**20))
     assert path.stat().st_size < 2**20 / 10
-    told = said(extract, path, tmp_path, "stl10", limit=2**19)
+    told = said(extract, path, tmp_path, limit=2**19)
     assert "member 'zeros' makes it unpack to more than 0.000488 GiB; nothing was unpacked" in told
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as out:
         out.writestr("zeros", bytes(2**20))
-    assert "makes it unpack to more than" in said(extract, tmp_path / "x.zip", tmp_path, "stl10", limit=2**19)
+    assert "makes it unpack to more than" in said(extract, tmp_path / "x.zip", tmp_path, limit=2**19)
 
 
 def test_damaged_archives(tmp_path):
@@ -147,8 +147,8 @@ def test_damaged_archives(tmp_path):
         path = tmp_path / "damaged"
         path.write_bytes(content)
         (tmp_path / f"out {name}").mkdir()
-        told = said(extract, path, tmp_path / f"out {name}", "cifar10", LIMIT)
-        assert told == f"cifar10: {path}: is not an archive, or damaged; fetch it again", name
+        told = said(extract, path, tmp_path / f"out {name}", LIMIT)
+        assert told == f"{path}: is not an archive, or damaged; fetch it again", name
 
 
 def test_good_archives_of_every_sort(tmp_path):
@@ -160,11 +160,11 @@ def test_good_archives_of_every_sort(tmp_path):
             out.add(tmp_path / "src", "src")
         folder = tmp_path / f"out{mode[2:]}"
         folder.mkdir()
-        extract(tmp_path / "x", folder, "x", LIMIT, only=lambda name: name.endswith("1"))
+        extract(tmp_path / "x", folder, LIMIT, only=lambda name: name.endswith("1"))
         assert (folder / "src" / "a" / "1").read_bytes() == b"one"
         assert not (folder / "src" / "2").exists()
     zipped(tmp_path / "x.zip", "src/a/1", "src/2")
-    extract(tmp_path / "x.zip", tmp_path, "x", LIMIT, only=lambda name: name == "src/2")
+    extract(tmp_path / "x.zip", tmp_path, LIMIT, only=lambda name: name == "src/2")
     assert (tmp_path / "src" / "2").read_bytes() == b"12345"
 
 
@@ -172,12 +172,12 @@ def test_a_wrong_checksum_says_file_expected_found_and_what_to_do(tmp_path):
     path = tmp_path / "x.tar.gz"
     path.write_bytes(b"abc")
     good = hashlib.md5(b"abc").hexdigest()
-    verify(path, good.upper(), "cifar10", "fetch it")
-    assert said(verify, path, "0" * 32, "cifar10", "run `bench fetch cifar10`") == (
-        f"cifar10: {path}: wrong checksum: md5 {'0' * 32} is published, this file (3 bytes) has {good}; "
+    verify(path, good.upper(), "fetch it")
+    assert said(verify, path, "0" * 32, "run `bench fetch cifar10`") == (
+        f"{path}: wrong checksum: md5 {'0' * 32} is published, this file (3 bytes) has {good}; "
         "run `bench fetch cifar10`"
     )
-    assert "cannot be read: No such file or directory" in said(verify, tmp_path / "no", good, "cifar10", "")
+    assert "cannot be read: No such file or directory" in said(verify, tmp_path / "no", good, "")
 
 
 def age(path, seconds=60):
@@ -194,18 +194,18 @@ def test_a_checksum_is_computed_once_and_again_when_the_file_changes(tmp_path, m
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     for _ in range(3):
-        verify(path, hashlib.md5(b"abc").hexdigest(), "x", "")
+        verify(path, hashlib.md5(b"abc").hexdigest(), "")
     assert len(calls) == 1
     path.write_bytes(b"abd")
     age(path)
-    assert "wrong checksum" in said(verify, path, hashlib.md5(b"abc").hexdigest(), "x", "")
+    assert "wrong checksum" in said(verify, path, hashlib.md5(b"abc").hexdigest(), "")
     assert len(calls) == 2
 
 
 def test_a_fresh_file_is_not_remembered(tmp_path, cache):
     path = tmp_path / "x"
     path.write_bytes(b"abc")
-    _cache.digest_of(path, "x")
+    _cache.digest_of(path)
     assert not list(cache.rglob("*.json"))
 
 
@@ -233,13 +233,13 @@ def test_unpacking_happens_once_and_in_one_step(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(_archives, "extract", dies)
     with pytest.raises(KeyboardInterrupt):
-        unpacked(path, "d1", "x", LIMIT)
+        unpacked(path, "d1", LIMIT)
     assert not target.exists()
     monkeypatch.setattr(_archives, "extract", real)
-    assert unpacked(path, "d1", "x", LIMIT) == target
+    assert unpacked(path, "d1", LIMIT) == target
     assert sorted(item.name for item in (target / "a").iterdir()) == ["1", "2"]
     monkeypatch.setattr(_archives, "extract", None)
-    assert unpacked(path, "d1", "x", LIMIT) == target
+    assert unpacked(path, "d1", LIMIT) == target
     assert [item.name for item in target.parent.iterdir()] == ["d1"]
 
 
@@ -250,5 +250,5 @@ def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(_archives, "extract", full)
     with pytest.raises(BenchError, match=r"cannot unpack x\.tar\.gz into .*: No space left on device"):
-        unpacked(tmp_path / "x.tar.gz", "d2", "x", LIMIT)
+        unpacked(tmp_path / "x.tar.gz", "d2", LIMIT)
     assert not list((cache / "unpacked").iterdir())

@@ -96,7 +96,7 @@ def test_keeps_the_promises_of_a_dataset():
 def test_other_digits_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(digits, "CONTENT", "0" * 64)
     with pytest.raises(BenchError) as raised:
-        digits.read(32)
+        digits.read()
     assert str(raised.value) == (
         "digits: the installed scikit-learn holds other digits than the 1,797 that the parts were fixed on; "
         "install another version of scikit-learn"

@@ -18,6 +18,7 @@ from releases import publish, reason
 from benchbench.errors import MissingError, UsageError
 from benchbench.testing import conformance
 from benchbench_plugins.datasets import _scan, eurosat
+from benchbench_plugins.datasets._listing import cut
 from benchbench_plugins.datasets.eurosat import CLASSES, EuroSAT
 from benchbench_plugins.datasets.imagenette import Imagenette
 
@@ -123,7 +124,7 @@ def test_a_complete_dataset_gets_the_published_counts():
         name: [f"{name}/{name}_{number}.jpg" for number in range(1, count + 1)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts, notes = eurosat._draw(files, "eurosat")
+    parts = cut(files, 0, eurosat.shares)
     assert {part: len(items) for part, items in parts.items()} == {
         "train": 13500,
         "validation": 5400,
@@ -142,7 +143,6 @@ def test_a_complete_dataset_gets_the_published_counts():
         1250,
         1500,
     ]
-    assert notes == ["split regenerated, differs from split_zhou_EuroSAT.json"]
 
 
 def test_three_layouts_and_the_data_folder(root, monkeypatch):
@@ -185,13 +185,13 @@ def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
         name: [f"{name}/{name}_{number}.jpg" for number in range(count)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
     }
-    parts, _ = eurosat._draw(files, "eurosat")
+    parts = cut(files, 0, eurosat.shares)
     content = {theirs: [[path, label, ""] for path, label in parts[ours]] for ours, theirs in eurosat.PARTS.items()}
     place = tmp_path / eurosat.SPLIT_FILE
 
     def notes():
         place.write_text(json.dumps(content))
-        return eurosat.list_eurosat(tmp_path, files, place, "eurosat").notes
+        return eurosat.list_eurosat(tmp_path, files, place).notes
 
     assert notes() == ("split of split_zhou_EuroSAT.json",)
     content["test"] = content["test"][:-100]
@@ -369,7 +369,7 @@ def test_a_damaged_image_is_named(root):
 def test_a_class_of_one_image(root):
     for number in range(2, 11):
         (root / f"eurosat/2750/Forest/Forest_{number}.jpg").unlink()
-    assert said(root) == "class folder 'Forest' has 1 image; a split needs at least 2"
+    assert said(root) == "class 'Forest' has 1 image; a split into train and test needs at least 2"
 
 
 def test_keeps_the_promises_of_a_dataset(root):
