@@ -31,8 +31,6 @@ def sample_neighbours(knn: KNN, train: ImageSet, context: Context) -> Iterator[I
     shards = [Retrieved.load(folder) for folder in context.fitted]
     candidates = _candidates(shards)
     labels = [int(label) for label in train.labels]
-    if len(candidates) != len(labels):
-        raise BenchError(f"knn: neighbours of {len(candidates)} images were retrieved, there are {len(labels)}")
     selection = select(candidates, labels, knn, _resemblance(shards, context, knn))
     _refuse_empty_classes(selection, train, knn)
     used = selection.chosen[: context.n_syn]
@@ -80,7 +78,8 @@ def _resemblance(
     shards: Sequence[Retrieved], context: Context, knn: KNN
 ) -> Callable[[Candidate, Candidate], bool] | None:
     """Return whether two pictures, as they will be trained on, are near-duplicates; ``None`` when not asked for."""
-    if knn.dedup_similarity is None:
+    least = knn.dedup_similarity
+    if least is None:
         return None
     from benchbench.models.clip.model import open_clip_model
 
@@ -93,8 +92,7 @@ def _resemblance(
         rows.append(np.concatenate([embed_pictures(clip, list(part), 64) for part in parts]))
 
     def resembles(one: Candidate, other: Candidate) -> bool:
-        cosine = rows[one.shard][one.place] @ rows[other.shard][other.place]
-        return float(cosine) >= float(knn.dedup_similarity or 0)
+        return float(rows[one.shard][one.place] @ rows[other.shard][other.place]) >= least
 
     return resembles
 
@@ -121,12 +119,8 @@ def _refuse_empty_classes(selection: Selection, train: ImageSet, knn: KNN) -> No
 def _origin(
     item: Candidate, shards: Sequence[Retrieved], label: int, selection: Selection, classes: tuple[str, ...]
 ) -> dict[str, Any]:
-    origin: dict[str, Any] = {
-        "source": item.query,
-        "key": item.key,
-        "rank": item.rank,
-        "similarity": round(item.similarity, 6),
-    }
+    origin: dict[str, Any] = {"source": item.query, "key": item.key, "rank": item.rank}
+    origin["similarity"] = round(item.similarity, 6)
     picture = shards[item.shard].pictures[item.place]
     origin |= {name: picture[name] for name in ("caption", "url") if picture.get(name)}
     others = [classes[other] for other in selection.labels[item.digest] if other != label]

@@ -264,33 +264,15 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def addresses_of(link: Link, limits: Limits) -> list[str]:
-    """Return the addresses that may be connected to, resolved once.
-
-    Raises:
-        RequestError: the host is unknown, or one of its addresses is refused: a name that stands for an allowed and for
-            a forbidden address at once is a trick.
-    """
-    try:
-        addresses = resolve(link.host, link.port, limits.wait())
-    except socket.gaierror as error:
-        raise RequestError("unknown host", again=error.errno == socket.EAI_AGAIN) from None
-    for address in addresses:
-        refused = limits.judge(address) if limits.judge is not None else None
-        if refused:
-            raise RequestError(f"refused address ({refused})")
-    return addresses
-
-
 def request(
     link: Link, limits: Limits, headers: Mapping[str, str], method: str = "GET", content: bytes | None = None
 ) -> Reply:
-    """Send one request and read the answer; redirects are answers like others.
+    """Resolve the host, send one request and read the answer; redirects are answers like others.
 
     Raises:
-        RequestError: whatever else than an answer came.
+        RequestError: whatever else than an answer came, or an address of the host is refused.
     """
-    with _translated(), _connected(link, addresses_of(link, limits), limits) as connection:
+    with _translated(), _connected(link, limits) as connection:
         connection.request(method, link.target, content, {"Host": link.authority, "Connection": "close", **headers})
         answer = connection.getresponse()
         fields = {name.lower(): answer.getheader(name, "") for name in answer.headers}
@@ -304,9 +286,20 @@ def request(
 
 
 @contextmanager
-def _connected(link: Link, addresses: list[str], limits: Limits) -> Iterator[http.client.HTTPConnection]:
-    """Connect to the first address that answers; host names play no part any more but in TLS."""
+def _connected(link: Link, limits: Limits) -> Iterator[http.client.HTTPConnection]:
+    """Connect to the first address that answers; the host is resolved once, later its name plays no part but in TLS.
+
+    A name that stands for an allowed and for a forbidden address at once is a trick: all addresses are judged.
+    """
     failure: OSError | None = None
+    try:
+        addresses = resolve(link.host, link.port, limits.wait())
+    except socket.gaierror as error:
+        raise RequestError("unknown host", again=error.errno == socket.EAI_AGAIN) from None
+    for address in addresses:
+        refused = limits.judge(address) if limits.judge is not None else None
+        if refused:
+            raise RequestError(f"refused address ({refused})")
     for address in addresses[:4]:
         wait = limits.wait()
         try:

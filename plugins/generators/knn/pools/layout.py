@@ -167,20 +167,3 @@ def read_vectors(path: Path, subject: str, flag: str = "") -> Any:
         return faiss.read_index(str(path), getattr(faiss, flag)) if flag else faiss.read_index(str(path))
     except Exception:  # with faiss' whole call stack, which is of no use to a user
         raise BenchError(f"{subject}: {path.name} is damaged; build the index again") from None
-
-
-def read_metadata(path: Path, subject: str) -> Any:
-    """Open the metadata as an Arrow table of :data:`COLUMNS`.
-
-    Raises:
-        BenchError: the file is damaged or gone.
-    """
-    import pyarrow.parquet as pq
-    from pyarrow.lib import ArrowException
-
-    try:
-        return pq.read_table(path)
-    except (ArrowException, OSError) as error:
-        raise BenchError(
-            f"{subject}: {path.name} cannot be read ({str(error).splitlines()[0]}); build the index again"
-        ) from None

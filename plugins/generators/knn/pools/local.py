@@ -58,7 +58,14 @@ class LocalIndex:
 
     @cached_property
     def _metadata(self) -> Any:
-        table = layout.read_metadata(self.folder / layout.METADATA, self.subject)
+        from pyarrow import ArrowException
+        from pyarrow.parquet import read_table
+
+        try:
+            table = read_table(self.folder / layout.METADATA)
+        except (ArrowException, OSError) as error:
+            why = f"cannot be read ({str(error).splitlines()[0]}); build the index again"
+            raise BenchError(f"{self.subject}: {layout.METADATA} {why}") from None
         if table.num_rows != self.size:
             raise BenchError(
                 f"{self.subject}: {layout.METADATA} has {table.num_rows} rows, {layout.FACTS} says {self.size}; "

@@ -79,16 +79,13 @@ def fit_into(pixels: NDArray[np.uint8], side: int, rule: str) -> NDArray[np.uint
     if rule == "crop":
         return _images.square(image, side)
     if rule == "squash" or image.width == image.height:
-        return np.array(_resized(image, (side, side)), dtype=np.uint8)
+        return np.array(image.resize((side, side), Image.Resampling.BICUBIC), dtype=np.uint8)
     scale = side / max(image.size)
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     canvas = Image.new("RGB", (side, side), _images.BACKGROUND)
-    canvas.paste(_resized(image, inner), ((side - inner[0]) // 2, (side - inner[1]) // 2))
+    resized = image.resize(inner, Image.Resampling.BICUBIC)
+    canvas.paste(resized, ((side - inner[0]) // 2, (side - inner[1]) // 2))
     return np.array(canvas, dtype=np.uint8)
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 def embed_pictures(clip: Clip, pictures: Sequence[NDArray[np.uint8]], batch: int) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -79,11 +80,18 @@ def collected(
             yield read_picture(file, before)
 
 
-def client_class(pool: str) -> Any:
-    """Return clip-retrieval's ``ClipClient``.
+def bounded_client(pool: str, send: Callable[[str], Any]) -> Any:
+    """Return a subclass of clip-retrieval's ``ClipClient`` whose sending method posts through ``send``.
+
+    The method's own code runs, with another ``requests`` among its globals: the module itself stays as it is for
+    whoever else uses it.
+
+    Args:
+        pool: the start of messages.
+        send: takes the body that the client posts, and returns the parsed answer.
 
     Raises:
-        MissingError: it is not installed, or cannot be imported as it is.
+        MissingError: ``ClipClient`` is not installed, or cannot be imported as it is.
     """
     try:
         from clip_retrieval.clip_client import ClipClient
@@ -93,9 +101,16 @@ def client_class(pool: str) -> Any:
             f"pool={pool}: a server is asked through clip-retrieval's client: {why}; in an environment of its own: "
             "pip install 'benchbench[laion]'"
         ) from None
-    if not isinstance(vars(ClipClient).get(_SENDS), FunctionType):
+    own = vars(ClipClient).get(_SENDS)
+    if not isinstance(own, FunctionType):
         raise MissingError(f"pool={pool}: this clip-retrieval is another than 2.45; pip install 'benchbench[laion]'")
-    return ClipClient
+
+    def post(url: str, data: str, **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(json=partial(send, data))
+
+    known = {**own.__globals__, "requests": SimpleNamespace(post=post)}
+    method = FunctionType(own.__code__, known, own.__name__, own.__defaults__, own.__closure__)
+    return type("BoundedClient", (ClipClient,), {_SENDS: method})
 
 
 class ServerPool:
@@ -113,14 +128,13 @@ class ServerPool:
             MissingError: clip-retrieval is not installed.
             BenchError: the server does not answer, or is something else.
         """
-        client = client_class(knn.pool)
+        self.client = bounded_client(knn.pool, self._post)
         self.knn, self.scratch = knn, scratch
         self.name = f"pool={knn.pool}"
         self.size: int | None = None
         self.downloader = downloader_of(knn, scratch)
         self.base = knn.pool.rstrip("/").removesuffix(SERVICE)
         self.address = self.base + SERVICE
-        self.client = bounded(client, self._post)
         self.indices = self._listing()
         self.indice_name = self._chosen(knn.indice_name)
         self.patient = self.downloader.is_public(self.address)
@@ -237,28 +251,6 @@ class ServerPool:
         """Return the file for a picture that the server itself sends."""
         name = hashlib.sha256(f"{self.address} {self.indice_name} {hit.key}".encode()).hexdigest()
         return self.scratch / f"{name}.served"
-
-
-def bounded(client: Any, send: Callable[[str], Any]) -> Any:
-    """Return a subclass of ``ClipClient`` whose sending method posts through ``send``.
-
-    The method's own code runs, with another ``requests`` among its globals: the module itself stays as it is for
-    whoever else uses it.
-
-    Args:
-        client: the class.
-        send: takes the body that the client posts, and returns the parsed answer.
-    """
-
-    def post(url: str, data: str, **_: Any) -> SimpleNamespace:
-        parsed = send(data)
-        return SimpleNamespace(json=lambda: parsed)
-
-    own = vars(client)[_SENDS]
-    known = {**own.__globals__, "requests": SimpleNamespace(post=post)}
-    method = FunctionType(own.__code__, known, own.__name__, own.__defaults__, own.__closure__)
-    method.__kwdefaults__ = own.__kwdefaults__
-    return type("BoundedClient", (client,), {_SENDS: method})
 
 
 def _text(value: Any) -> str | None:

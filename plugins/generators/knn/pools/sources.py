@@ -19,11 +19,10 @@ from benchbench.errors import BenchError, UsageError
 
 from ....datasets._listing import EXTENSIONS
 from . import MOST_BYTES
+from .layout import FACTS, METADATA
 
 #: Columns of a parquet file that hold encoded pictures: img2dataset names the column by the format.
 BYTES_COLUMNS = ("jpg", "png", "webp", "jpeg", "image")
-#: What lies in an index folder and is no part of a pool.
-OWN_FILES = ("metadata.parquet",)
 #: Bytes of encoded pictures that a reader keeps.
 MOST_KEPT = 64 * 2**20
 
@@ -80,10 +79,9 @@ def list_pool(root: Path, subject: str) -> Listing:
     Raises:
         UsageError: no such folder, no pictures in it, or a shard that cannot be read; names it.
     """
-    if root.is_file():
-        raise UsageError(f"{subject}: is a file; give a folder of pictures, WebDataset tars or parquet files")
     if not root.is_dir():
-        raise UsageError(f"{subject}: no such folder; give a folder of pictures, WebDataset tars or parquet files")
+        what = "is a file" if root.is_file() else "no such folder"
+        raise UsageError(f"{subject}: {what}; give a folder of pictures, WebDataset tars or parquet files")
     listing = _parquet(root, subject) or _webdataset(root, subject) or _tree(root)
     if not listing.entries:
         raise UsageError(
@@ -108,7 +106,7 @@ def _tree(root: Path) -> Listing:
     texts: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=False):
         here = Path(folder)
-        if here != root and (here / "index.json").is_file() and (here / "metadata.parquet").is_file():
+        if here != root and (here / FACTS).is_file() and (here / METADATA).is_file():
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -171,7 +169,7 @@ def _members(shard: str, tar: tarfile.TarFile) -> Iterator[Entry]:
 
 def _parquet(root: Path, subject: str) -> Listing | None:
     """List the rows of parquet files that hold the bytes; files of metadata alone are passed over."""
-    shards = sorted(path.name for path in root.glob("*.parquet") if not path.name.startswith((".", *OWN_FILES)))
+    shards = sorted(path.name for path in root.glob("*.parquet") if not path.name.startswith((".", METADATA)))
     if not shards:
         return None
     import pyarrow.parquet as pq
