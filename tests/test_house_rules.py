@@ -13,13 +13,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HARNESS = sorted((ROOT / "benchbench").rglob("*.py"))
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
-#: Modules that are imported only once a step runs or a table is drawn, and may import what they work with.
+#: Modules that are imported only once a step runs, a table is drawn or an augmentation is checked, and may import what
+#: they work with.
 LATE = (
     "benchbench/training/",
     "benchbench/statistics/",
     "benchbench/models/",
     "benchbench/results/rows.py",
     "benchbench/pictures/augmented.py",
+    "benchbench/testing/augmentation.py",
 )
 HEAVY = {"torch", "torchvision", "diffusers", "transformers", "timm", "sklearn", "pandas", "torch_fidelity"}
 HEAVY |= {"matplotlib", "medmnist"}

@@ -19,7 +19,7 @@ import dataclasses
 import importlib
 import inspect
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +31,7 @@ from ..planning.resolved import check_needs, check_paths, resolve
 from ..planning.spec import Spec, parse_spec
 from ..planning.subsets import balanced_sample
 from ..plugins import DatasetInfo
-from ..plugins.catalog import KINDS
+from ..plugins.catalog import KINDS, catalog, load
 from ..plugins.context import Context, derive_seed
 from ..plugins.images import ImageSet
 from ..plugins.parameters import build
@@ -168,7 +168,6 @@ def check_plugin(
             info=info or tiny_info(train),
             n_syn=n_syn,
             arch=arch,
-            more=_more_like(train),
         )
         for check, essential in _checks_of(subject):
             result = judge(check, subject)
@@ -211,8 +210,6 @@ def conformance(cls: type, *, strict: bool = False, **options: Any) -> list[Chec
 
 def some_foundation() -> str:
     """Return the name of an installed text-to-image foundation, ``""`` for none."""
-    from ..plugins.catalog import catalog, load
-
     for entry in catalog().entries("foundation"):
         try:
             if getattr(load(entry), "format", "") == "diffusers":
@@ -226,8 +223,8 @@ def _checks_of(subject: Subject) -> list[tuple[Check, bool]]:
     """Return the checks for a subject's kind, in order; the flag says that all that follow depend on it.
 
     There is a module for each kind, and one for what all share. A check takes a :class:`Subject` and raises
-    ``AssertionError`` with one sentence when the promise is broken, or ``Skip`` when it cannot be judged here. Its
-    name, read as words, is the promise.
+    ``AssertionError`` with one sentence when the promise is broken, or ``MissingError`` when it cannot be judged here.
+    Its name, read as words, is the promise.
     """
     from . import common, dataset, foundation
 
@@ -246,15 +243,3 @@ def _functions(module: ModuleType) -> list[Check]:
     """Return the public functions that a module defines, in its order: they are its checks."""
     named = ((name, item) for name, item in vars(module).items() if not name.startswith("_"))
     return [item for _, item in named if inspect.isfunction(item) and item.__module__ == module.__name__]
-
-
-def _more_like(train: ImageSet) -> Callable[[int], ImageSet]:
-    """Return a maker of further images that resemble ``train`` and are not in it: its images with noise."""
-
-    def more(seed: int) -> ImageSet:
-        rng = np.random.default_rng(derive_seed("more like train", seed))
-        noise = rng.normal(0, 12, train.images.shape)
-        images = np.clip(np.rint(np.asarray(train.images) + noise), 0, 255).astype(np.uint8)
-        return ImageSet(images, train.labels, train.classes)
-
-    return more

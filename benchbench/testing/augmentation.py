@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
 
 import numpy as np
+import torch
 
-from ..plugins import Augmentation
+from ..plugins import Augmentation, ImageChange
 from .subject import NotApplicable, Subject, global_randomness, require
-
-if TYPE_CHECKING:
-    import torch
-
-    from ..plugins import ImageChange
 
 #: What an augmentation may do; ``phases`` goes with ``grow``.
 _METHODS = ("apply", "imagewise", "loss", "grow")
@@ -25,8 +21,6 @@ def changes_something(subject: Subject) -> None:
     require(bool(own), f"changes nothing: it has none of {', '.join(_METHODS)}")
     if own != {"imagewise"}:
         return
-    import torch
-
     images, _ = _batch(subject)
     change = subject.plugin.imagewise(images.shape, torch.Generator().manual_seed(3), subject.info)
     require(change is not None, "changes nothing: imagewise returned None and there is no other method")
@@ -34,34 +28,27 @@ def changes_something(subject: Subject) -> None:
 
 def returns_batches_of_the_same_size(subject: Subject) -> None:
     """Images stay ``(B, 3, H, W)`` in [0, 255]; targets stay hard, or are soft with rows that sum to 1."""
-    images, labels = _batch(subject)
-    _judge(subject, images, labels, *_apply(subject, images, labels))
+    _judge(subject, *_batch(subject))
 
 
 def takes_a_batch_of_one(subject: Subject) -> None:
     """The last batch of a set may hold a single image."""
     images, labels = _batch(subject)
-    _judge(subject, images[:1], labels[:1], *_apply(subject, images[:1], labels[:1]))
+    _judge(subject, images[:1], labels[:1])
 
 
 def takes_a_batch_of_one_class(subject: Subject) -> None:
     """A batch need not hold every class."""
     images, labels = _batch(subject)
     for label in range(len(subject.info.classes)):
-        same = labels.new_full(labels.shape, label)
-        _judge(subject, images, same, *_apply(subject, images, same))
+        _judge(subject, images, labels.new_full(labels.shape, label))
 
 
 def takes_soft_targets(subject: Subject) -> None:
     """An augmentation earlier in the chain may have mixed the labels."""
-    import torch
-
     images, labels = _batch(subject)
     hard = torch.nn.functional.one_hot(labels, len(subject.info.classes)).float()
-    soft = 0.7 * hard + 0.3 * hard.roll(1, 0)
-    changed, targets = _apply(subject, images, soft)
-    require(targets.is_floating_point(), "soft targets came back hard; the labels that were mixed before are lost")
-    _judge(subject, images, soft, changed, targets)
+    _judge(subject, images, 0.7 * hard + 0.3 * hard.roll(1, 0))
 
 
 def depends_on_rng_alone(subject: Subject) -> None:
@@ -78,8 +65,6 @@ def depends_on_rng_alone(subject: Subject) -> None:
 
 def does_not_change_its_input(subject: Subject) -> None:
     """Batches lie in buffers that are used again, and a picture may show the same images twice: work on a copy."""
-    import torch
-
     images, labels = _batch(subject)
     kept = images.clone(), labels.clone()
     for seed in range(3):
@@ -92,8 +77,6 @@ def does_not_change_its_input(subject: Subject) -> None:
 
 def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
     """What ``imagewise`` returns does to a part of a batch what it does to the whole, in any order of the parts."""
-    import torch
-
     _imagewise_is_asked(type(subject.plugin))
     images, _ = _batch(subject)
 
@@ -114,8 +97,6 @@ def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors agree; that a number is not finite is another check's complaint."""
-    import torch
-
     same_kind = one.shape == other.shape and one.dtype == other.dtype
     return same_kind and torch.equal(one.nan_to_num(), other.nan_to_num())
 
@@ -134,8 +115,6 @@ def _imagewise_is_asked(cls: type) -> None:
 
 def a_loss_is_a_finite_scalar(subject: Subject) -> None:
     """``loss`` is ``None`` for cross-entropy, or a scalar that has a gradient."""
-    import torch
-
     images, labels = _batch(subject)
     _, targets = _apply(subject, images, labels)
     logits = torch.linspace(-1, 1, len(labels) * len(subject.info.classes)).reshape(len(labels), -1).requires_grad_()
@@ -158,8 +137,6 @@ def phases_ascend_within_the_run(subject: Subject) -> None:
 
 def grows_the_set_with_valid_images(subject: Subject) -> None:
     """What ``grow`` adds are uint8 images of the same size with labels of known classes."""
-    import torch
-
     if not subject.plugin.phases(1000):
         raise NotApplicable
     images, labels = _batch(subject)
@@ -173,8 +150,6 @@ def grows_the_set_with_valid_images(subject: Subject) -> None:
 
 
 def _batch(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
     pixels = np.ascontiguousarray(np.asarray(subject.given.images[:10]).transpose(0, 3, 1, 2))
     return torch.from_numpy(pixels), torch.from_numpy(np.array(subject.given.labels[:10]))
 
@@ -182,18 +157,16 @@ def _batch(subject: Subject) -> tuple[torch.Tensor, torch.Tensor]:
 def _apply(
     subject: Subject, images: torch.Tensor, targets: torch.Tensor, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    import torch
-
     result = subject.plugin.apply(images, targets, torch.Generator().manual_seed(seed), subject.info)
     require(isinstance(result, tuple) and len(result) == 2, "apply must return (images, targets)")
     return result
 
 
-def _judge(
-    subject: Subject, images: torch.Tensor, targets: torch.Tensor, changed: torch.Tensor, soft: torch.Tensor
-) -> None:
-    import torch
-
+def _judge(subject: Subject, images: torch.Tensor, targets: torch.Tensor) -> None:
+    """Apply the augmentation to a batch and require of what comes back what every batch must be."""
+    changed, soft = _apply(subject, images, targets)
+    lost = targets.is_floating_point() and not soft.is_floating_point()
+    require(not lost, "soft targets came back hard; the labels that were mixed before are lost")
     require(changed.shape == images.shape, f"images of shape {tuple(images.shape)} came back as {tuple(changed.shape)}")
     right = changed.dtype == torch.uint8 or changed.is_floating_point()
     require(right, f"images must be uint8, or float in [0, 255]; got {changed.dtype}")
@@ -202,7 +175,7 @@ def _judge(
     require(len(soft) == len(images), f"{len(images)} images but {len(soft)} targets")
     if soft.ndim == 1:
         require(soft.dtype == torch.int64, f"hard targets must be int64; got {soft.dtype}")
-        require(targets.ndim == 1 and int(soft.min()) >= 0, "hard targets must be labels")
+        require(int(soft.min()) >= 0, "hard targets must be labels")
         require(
             int(soft.max()) < len(subject.info.classes), f"a target is no label of {len(subject.info.classes)} classes"
         )
@@ -214,22 +187,11 @@ def _judge(
     require(close, "rows of soft targets must not be negative and must sum to 1")
 
 
-def _model(subject: Subject) -> Any:
+def _model(subject: Subject) -> torch.nn.Module:
     """Return the smallest thing that has what ``grow`` is promised of a model."""
-    import torch
-
-    class Small(torch.nn.Module):
-        def __init__(self, width: int, classes: int) -> None:
-            super().__init__()
-            self.body = torch.nn.Linear(width, 8)
-            self.head = torch.nn.Linear(8, classes)
-
-        def features(self, images: torch.Tensor) -> torch.Tensor:
-            return torch.tanh(self.body(images.flatten(1)))
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return self.head(self.features(images))
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Small(3 * subject.info.resolution**2, len(subject.info.classes)).eval()
+        body = torch.nn.Linear(3 * subject.info.resolution**2, 8)
+        features = torch.nn.Sequential(torch.nn.Flatten(), body, torch.nn.Tanh())
+        head = torch.nn.Linear(8, len(subject.info.classes))
+    return torch.nn.Sequential(OrderedDict(features=features, head=head)).eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import math
 import os
 import site
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..errors import MissingError
 from ..files import cache_root, data_root
 from ..keys.imports import CodeSource
 from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
@@ -21,7 +21,7 @@ from ..plugins.executor import Executor
 from ..plugins.locate import locate
 from ..plugins.parameters import PRESETS, build, format_value, parameters
 from ..reporting.report import Report
-from .subject import Check, NotApplicable, Skip, Subject, require
+from .subject import Check, NotApplicable, Subject, require
 
 BASES = (Dataset, Generator, Augmentation, Learner, Metric, Foundation, Executor, Report)
 #: Libraries that take seconds to import; a plugin imports them inside its methods.
@@ -100,7 +100,8 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     cls = subject.cls
     if "<locals>" in cls.__qualname__:
         raise NotApplicable  # defined inside a function: its module cannot be imported apart
-    module, path = _importable(cls)
+    source = CodeSource.from_class(cls)
+    module, path = (cls.__module__, "") if source.package else (source.path.stem, str(source.path.resolve()))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     command = [sys.executable, "-c", _IMPORT, module, path, *HEAVY]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
@@ -132,27 +133,9 @@ def says_what_it_needs(subject: Subject) -> None:
     missing = [*(f"package {name}" for name in needs.packages if importlib.util.find_spec(name.split(".")[0]) is None)]
     missing += [f"{need.what} at {need.path} (from {need.source})" for need in needs.files if not need.path.exists()]
     if missing:
-        raise Skip(f"missing here: {'; '.join(missing)}")
+        raise MissingError(f"missing here: {'; '.join(missing)}")
     for name in needs.foundations:
         locate(name)
-
-
-def _importable(cls: type) -> tuple[str, str]:
-    """Return the module's name, and its file where the name alone does not lead there."""
-    file = str(Path(inspect.getfile(cls)).resolve())
-    try:
-        spec = importlib.util.find_spec(cls.__module__)
-    except (ImportError, ValueError):
-        spec = None
-    main = sys.modules.get(cls.__module__)
-    if (
-        spec is not None
-        and spec.origin
-        and Path(spec.origin).resolve() == Path(file)
-        and getattr(main, "__package__", None)
-    ):
-        return cls.__module__, ""
-    return Path(file).stem, file
 
 
 def opens_only_files_that_enter_its_key(subject: Subject) -> None:
@@ -166,10 +149,11 @@ def opens_only_files_that_enter_its_key(subject: Subject) -> None:
         "make it a parameter annotated Path, or name it in input_paths() or, where it comes with the code, data_files"
     )
     for item in parameters(subject.cls):
-        if _holds(getattr(subject.plugin, item.name), stray[0]):
+        value = getattr(subject.plugin, item.name)
+        if isinstance(value, str) and value and _below(stray[0], _forms(Path(value))):
             remedy = f"annotate its parameter {item.name} with Path"
     more = f" (and {len(stray) - 1} more)" if len(stray) > 1 else ""
-    require(False, f"it opens {stray[0]}{more}, whose content is not part of its key; {remedy}")
+    raise AssertionError(f"it opens {stray[0]}{more}, whose content is not part of its key; {remedy}")
 
 
 def _hashed(subject: Subject) -> Iterator[Path]:
@@ -233,10 +217,6 @@ def _below(path: str, known: Iterable[str]) -> bool:
     return any(
         form == place or form.startswith(place.rstrip("/") + "/") for form in _forms(Path(path)) for place in places
     )
-
-
-def _holds(value: Any, path: str) -> bool:
-    return isinstance(value, str) and bool(value) and _below(path, _forms(Path(value)))
 
 
 #: Where one of these is broken or cannot be judged, nothing that follows could be.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,9 @@ def shards_are_consecutive_ranges(subject: Subject) -> None:
 def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> None:
     """Each shard writes its own folder and depends on nothing that another shard or a global state did."""
     _needs_fit(subject)
-    first = [folder_digest(folder) for folder in _fitted(subject)]
+    first = [folder_digest(context.folder) for context in _fits(subject)]
     require(all(first), "fit wrote nothing into context.folder; what sample reads has to be there")
-    shards = list(_shards(subject))
+    shards = _shards(subject)
     with global_randomness(2):
         again = {shard: folder_digest(_fit(subject, shard).folder) for shard in reversed(shards)}
     for shard, digest in zip(shards, first, strict=True):
@@ -40,9 +39,7 @@ def fit_gives_the_same_bytes_whatever_the_order_of_shards(subject: Subject) -> N
 def fit_survives_a_kill(subject: Subject) -> str:
     """Killed half way and started again with the same scratch folder, ``fit`` ends with the same bytes."""
     _needs_fit(subject)
-    shard = next(iter(_shards(subject)))
-    _fitted(subject)
-    whole: Probe = subject.shared["fits"][0]
+    shard, whole = _shards(subject)[0], _fits(subject)[0]
     if whole.ticks < 2:
         return "not tried: fit reports no progress through context.progress, where it could be stopped"
     scratch = subject.new_folder("killed-scratch")
@@ -70,7 +67,11 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
         )
         require(item.classes == subject.train.classes, f"classes must be the training images'; got {item.classes}")
     total = sum(len(item) for item in sets)
-    _require_count(subject, total, _count(subject, subject.n_syn))
+    expected = _count(subject, subject.n_syn)
+    if subject.plugin.may_yield_fewer:
+        require(1 <= total <= expected, f"sample made {total} images in all; it has to make 1 to {expected}")
+    else:
+        require(total == expected, f"sample made {total} images in all; it has to make {expected}")
     _, context = subject.once("sample", lambda: _sample(subject))
     counted = context.handed in (0, len(sets))
     require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
@@ -149,13 +150,6 @@ def real_is_the_training_subset_itself(subject: Subject) -> None:
     require(same, "is_real generators yield the training images unchanged")
 
 
-def _require_count(subject: Subject, total: int, expected: int) -> None:
-    if subject.plugin.may_yield_fewer:
-        require(1 <= total <= expected, f"sample made {total} images in all; it has to make 1 to {expected}")
-    else:
-        require(total == expected, f"sample made {total} images in all; it has to make {expected}")
-
-
 def _count(subject: Subject, asked: int) -> int:
     """Return how many images a run would plan when it is asked for some."""
     return int(subject.plugin.output_count(len(subject.train), asked, asked))
@@ -171,24 +165,24 @@ def _needs_fit(subject: Subject) -> None:
         raise NotApplicable
 
 
-def _fit(subject: Subject, shard: range, *, scratch: Path | None = None, kill_after: int | None = None) -> Probe:
-    changes: dict[str, Any] = {**_upstream(subject), "scratch": scratch, "kill_after": kill_after}
-    context = subject.context("fit", shard=shard, **changes)
+def _fit(subject: Subject, shard: range, **changes: Any) -> Probe:
+    context = subject.context("fit", shard=shard, **_upstream(subject) | changes)
     subject.plugin.fit(subject.train, context)
     return context
 
 
-def _fitted(subject: Subject) -> tuple[Path, ...]:
-    """Run ``fit`` once for every check: the folders of its shards, none for a generator without ``fit``."""
+def _fits(subject: Subject) -> list[Probe]:
+    """Run ``fit`` once for every check: the context of each shard, none for a generator without ``fit``."""
     if not subject.plugin.has_fit:
-        return ()
-    fits = subject.once("fits", lambda: [_fit(subject, shard) for shard in _shards(subject)])
-    return tuple(context.folder for context in fits)
+        return []
+    return subject.once("fits", lambda: [_fit(subject, shard) for shard in _shards(subject)])
 
 
-def _sample(subject: Subject, **changes: Any) -> tuple[list[ImageSet], Probe]:
-    changes.setdefault("n_syn", _count(subject, subject.n_syn))
-    context = subject.context("sample", fitted=_fitted(subject), **_upstream(subject), **changes)
+def _sample(subject: Subject, fits: list[Probe] | None = None, **changes: Any) -> tuple[list[ImageSet], Probe]:
+    """Sample from what ``fits`` left, by default those of every check; returns the sets and the context."""
+    fitted = tuple(context.folder for context in (_fits(subject) if fits is None else fits))
+    asked = {"n_syn": _count(subject, subject.n_syn), **_upstream(subject), **changes}
+    context = subject.context("sample", fitted=fitted, **asked)
     return list(subject.plugin.sample(subject.train, context)), context
 
 
@@ -198,22 +192,17 @@ def _sample_few(subject: Subject, n_syn: int) -> list[ImageSet]:
     if not plugin.needs_upstream:
         return _sample(subject, n_syn=n_syn)[0]
     given = subject.more(0).subset(range(min(plugin.upstream_count(n_syn), len(subject.train))))
-    fits = [
-        subject.context("fit", shard=shard, upstream=given)
-        for shard in (plugin.shards(len(given)) if plugin.has_fit else ())
-    ]
-    for context in fits:
-        plugin.fit(subject.train, context)
-    fitted = tuple(context.folder for context in fits)
-    return list(plugin.sample(subject.train, subject.context("sample", fitted=fitted, upstream=given, n_syn=n_syn)))
+    shards = plugin.shards(len(given)) if plugin.has_fit else ()
+    fits = [_fit(subject, shard, upstream=given) for shard in shards]
+    return _sample(subject, fits, upstream=given, n_syn=n_syn)[0]
 
 
 def _sampled(subject: Subject) -> list[ImageSet]:
     """Run ``sample`` once for every check."""
-    return list(subject.once("sample", lambda: _sample(subject))[0])
+    return subject.once("sample", lambda: _sample(subject))[0]
 
 
-def _upstream(subject: Subject) -> dict[str, ImageSet]:
+def _upstream(subject: Subject) -> dict[str, Any]:
     """What the link before would have made, for a generator that filters or changes it."""
     if not subject.plugin.needs_upstream:
         return {}

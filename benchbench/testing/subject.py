@@ -20,18 +20,14 @@ import numpy as np
 
 from ..errors import BenchError, MissingError
 from ..plugins import DatasetInfo
-from ..plugins.context import Context
+from ..plugins.context import Context, derive_seed
 from ..plugins.images import ImageSet
 from ..plugins.parameters import build
 
 T = TypeVar("T")
 
 
-class Skip(Exception):  # noqa: N818 - control flow, like pytest's
-    """A check that cannot be judged here, with what is missing."""
-
-
-class NotApplicable(Exception):  # noqa: N818
+class NotApplicable(Exception):  # noqa: N818 - control flow, like pytest's
     """A check of something that this plugin does not have, such as ``fit``; it leaves no result."""
 
 
@@ -101,7 +97,6 @@ class Subject:
         info: the dataset that they belong to.
         n_syn: how many images a generator makes.
         arch: the architecture to train, or ``None`` for the learner's first.
-        more: makes further images of the same classes from a seed.
         began: when the checks began, in seconds since the epoch.
         opened: the files that were opened for reading since, whoever did.
     """
@@ -114,7 +109,6 @@ class Subject:
     info: DatasetInfo
     n_syn: int
     arch: str | None
-    more: Callable[[int], ImageSet]
     seed: int = 7
     shared: dict[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.time)
@@ -135,6 +129,13 @@ class Subject:
         opened = ImageSet.load(folder)
         opened.labels.flags.writeable = False
         return opened
+
+    def more(self, seed: int) -> ImageSet:
+        """Return further images that resemble the training images and are not among them: those with noise."""
+        rng = np.random.default_rng(derive_seed("more like train", seed))
+        noise = rng.normal(0, 12, self.given.images.shape)
+        images = np.clip(np.rint(np.asarray(self.given.images) + noise), 0, 255).astype(np.uint8)
+        return ImageSet(images, self.given.labels, self.given.classes)
 
     def once(self, what: str, make: Callable[[], T]) -> T:
         """Return what ``make`` gives, called once for every check, under one state of the global random numbers."""
@@ -169,8 +170,8 @@ def judge(check: Check, subject: Subject) -> CheckResult | None:
             return CheckResult(name, True, check(subject) or "")
     except NotApplicable:
         return None
-    except (Skip, MissingError) as reason:
-        return CheckResult(name, True, str(reason), skipped=True)
+    except MissingError as missing:
+        return CheckResult(name, True, str(missing), skipped=True)
     except AssertionError as broken:
         return CheckResult(name, False, str(broken) or f"an assertion failed{_place(broken)}")
     except BenchError as error:
