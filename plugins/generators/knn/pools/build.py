@@ -25,6 +25,7 @@ from benchbench.files import atomic_file, cache_root, write_atomic
 from benchbench.keys.content import content_hash
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
+from benchbench.plugins.images import batches
 
 from ....datasets._images import in_threads
 from . import layout
@@ -138,17 +139,37 @@ def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: st
 def _embed(
     listing: Listing, work: Path, clip: tuple[Path, str, str], batch: int, captions: bool, on_progress: OnProgress
 ) -> None:
-    """Write the parts that a killed build has not; the CLIP, of a folder, name and device, is opened for the first."""
+    """Write the parts that a killed build has not: the vectors, then the rows, whose file says that the part is whole.
+
+    The CLIP, of a folder, name and device, is opened for the first of them.
+    """
     from benchbench.models.clip.model import open_clip_model
 
+    reader = Reader(listing.root, listing.kind, listing.column)
     total, model = len(listing.entries), None
     for start in range(0, total, PART):
-        part = work / f"part-{start:09d}.json"
+        part, entries = work / f"part-{start:09d}.json", listing.entries[start : start + PART]
         if part.is_file():
             continue
         model = model or open_clip_model(clip[0], clip[1], device=clip[2])
-        for done in _embed_part(listing, listing.entries[start : start + PART], part, model, batch, captions):
-            on_progress(start + done, total)
+        rows: list[list[Any]] = []
+        broken: list[list[str]] = []
+        vectors: list[NDArray[np.float32]] = []
+        for chunk in batches(len(entries), batch):
+            on_progress(start + chunk.start, total)
+            several, pictures = entries[chunk.start : chunk.stop], []
+            for entry, answer in zip(several, _decoded(reader, several), strict=True):
+                if isinstance(answer, str):
+                    broken.append([entry.key, answer])
+                    continue
+                pixels, size, digest = answer
+                pictures.append(pixels)
+                text = reader.caption(entry) if captions else None
+                rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])
+            vectors.append(embed_pictures(model, pictures, batch))
+        with atomic_file(part.with_suffix(".npy")) as stream:
+            np.save(stream, np.concatenate(vectors), allow_pickle=False)
+        write_atomic(part, json.dumps({"rows": rows, "broken": broken}))
     on_progress(total, total)
 
 
@@ -183,31 +204,6 @@ def _begin(work: Path, plan: list[Any]) -> None:
     for part in work.glob("part-*"):
         part.unlink()
     write_atomic(path, text)
-
-
-def _embed_part(
-    listing: Listing, entries: Sequence[Entry], part: Path, model: Any, batch: int, captions: bool
-) -> Iterator[int]:
-    """Write the vectors of a part, then its rows, whose file says that the part is whole; yield how many are done."""
-    reader = Reader(listing.root, listing.kind, listing.column)
-    rows: list[list[Any]] = []
-    broken: list[list[str]] = []
-    vectors: list[NDArray[np.float32]] = []
-    for place in range(0, len(entries), batch):
-        yield place
-        several, pictures = entries[place : place + batch], []
-        for entry, answer in zip(several, _decoded(reader, several), strict=True):
-            if isinstance(answer, str):
-                broken.append([entry.key, answer])
-                continue
-            pixels, size, digest = answer
-            pictures.append(pixels)
-            text = reader.caption(entry) if captions else None
-            rows.append([entry.key, entry.file, entry.at, size, digest, text, entry.url])
-        vectors.append(embed_pictures(model, pictures, batch))
-    with atomic_file(part.with_suffix(".npy")) as stream:
-        np.save(stream, np.concatenate(vectors), allow_pickle=False)
-    write_atomic(part, json.dumps({"rows": rows, "broken": broken}))
 
 
 def _decoded(reader: Reader, entries: Sequence[Entry]) -> Iterator[tuple[NDArray[np.uint8], int, str] | str]:

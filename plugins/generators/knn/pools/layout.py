@@ -164,6 +164,6 @@ def read_vectors(path: Path, subject: str, flag: str = "") -> Any:
     if not path.is_file():
         raise BenchError(f"{subject}: {path.name} is not there; build the index again")
     try:
-        return faiss.read_index(str(path), getattr(faiss, flag)) if flag else faiss.read_index(str(path))
+        return faiss.read_index(str(path), getattr(faiss, flag) if flag else 0)
     except Exception:  # with faiss' whole call stack, which is of no use to a user
         raise BenchError(f"{subject}: {path.name} is damaged; build the index again") from None

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any
 from benchbench.errors import BenchError, UsageError
 
 from ....datasets._listing import EXTENSIONS
-from . import MOST_BYTES
-from .layout import FACTS, METADATA
+from . import MOST_BYTES, kind_of
+from .layout import METADATA
 
 #: Columns of a parquet file that hold encoded pictures: img2dataset names the column by the format.
 BYTES_COLUMNS = ("jpg", "png", "webp", "jpeg", "image")
@@ -106,7 +107,7 @@ def _tree(root: Path) -> Listing:
     texts: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=False):
         here = Path(folder)
-        if here != root and (here / FACTS).is_file() and (here / METADATA).is_file():
+        if here != root and kind_of(here) == "index":
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -145,7 +146,7 @@ def _webdataset(root: Path, subject: str) -> Listing | None:
 
 def _members(shard: str, tar: tarfile.TarFile) -> Iterator[Entry]:
     """Yield the pictures of one tar; only regular members count, so that links and devices lead nowhere."""
-    pictures: list[tuple[str, str, int, int]] = []
+    pictures: list[tuple[str, int, int]] = []
     captions: dict[tuple[str, str], tuple[int, int]] = {}
     for member in tar:
         if not member.isreg():
@@ -156,12 +157,12 @@ def _members(shard: str, tar: tarfile.TarFile) -> Iterator[Entry]:
         if base.startswith("."):
             continue
         if f".{ending.lower()}" in EXTENSIONS:
-            pictures.append((key, ending, member.offset_data, member.size))
+            pictures.append((key, member.offset_data, member.size))
         elif ending.lower() in ("txt", "json"):
             captions[key, ending.lower()] = (member.offset_data, member.size)
-    seen: dict[str, int] = {}
-    for key, _, at, size in pictures:
-        seen[key] = seen.get(key, 0) + 1
+    seen: Counter[str] = Counter()
+    for key, at, size in pictures:
+        seen[key] += 1
         name = f"{shard}/{key}" if seen[key] == 1 else f"{shard}/{key}#{seen[key]}"
         text = captions.get((key, "txt")) or captions.get((key, "json"))
         yield Entry(name, shard, at, size, caption_at=(shard, *text) if text else None)
