@@ -10,7 +10,7 @@ A shard leaves one safetensors file for each checkpoint and a small JSON file.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +81,7 @@ class Unit:
 
     def step(self, batch: range, gradient: torch.Tensor) -> None:
         """Apply one AdamW step given the gradient of the rows in ``batch``, ``(len(batch), K, D)``."""
-        if self.embeddings.grad is None:
-            self.embeddings.grad = torch.zeros_like(self.embeddings)
-        else:
-            self.embeddings.grad.zero_()
+        self.embeddings.grad = torch.zeros_like(self.embeddings)
         self.embeddings.grad[batch.start : batch.stop] = gradient
         self.optimizer.step()
 
@@ -128,7 +125,7 @@ class _Learner:
         self.finished: list[tuple[torch.Tensor, dict[int, torch.Tensor]]] = []
         self._unit: Unit | None = None
         self._prompt: torch.Tensor | None = None
-        self._draws: tuple[int, Draws] | None = None
+        self._draws: Draws | None = None  # of the window of visits at hand
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the finished units left, and the state of the one at hand."""
@@ -158,8 +155,18 @@ class _Learner:
     def visit(self) -> None:
         """Take one optimiser step for each mini-batch of the unit at hand, so that its images are visited once."""
         unit = self._unit = self._unit or self._start()
-        draws = self._window(unit)
-        at = unit.visits % WINDOW
+        window, at = divmod(unit.visits, WINDOW)
+        if at == 0 or self._draws is None:
+            self._draws = draw_window(
+                self.context.seed,
+                unit.images,
+                window,
+                shape=self.shape,
+                num_train_timesteps=self.objective.num_train_timesteps,
+                stratified=self.plugin.timestep_sampling == "stratified",
+                device=self.parts.device,
+            )
+        draws = self._draws
         mean, std = self._posterior
         total = torch.zeros((), device=self.parts.device)
         for batch in unit.batches:
@@ -173,26 +180,11 @@ class _Learner:
             (gradient,) = torch.autograd.grad(losses.sum() / scale, tokens)
             unit.step(batch, gradient)
             total += losses.detach().sum()
-        unit.losses[unit.visits // WINDOW] += total / len(unit.images)
+        unit.losses[window] += total / len(unit.images)
         unit.end_visit()
         if unit.visits == self.plugin.checkpoints[-1]:
             self.finished.append((unit.losses.cpu(), unit.kept))
             self._unit = None
-
-    def _window(self, unit: Unit) -> Draws:
-        window = unit.visits // WINDOW
-        if self._draws is None or self._draws[0] != window:
-            drawn = draw_window(
-                self.context.seed,
-                unit.images,
-                window,
-                shape=self.shape,
-                num_train_timesteps=self.objective.num_train_timesteps,
-                stratified=self.plugin.timestep_sampling == "stratified",
-                device=self.parts.device,
-            )
-            self._draws = window, drawn
-        return self._draws[1]
 
     def _initial(self, images: range) -> torch.Tensor:
         tokens, width = self.plugin.num_tokens, self.parts.layout.token_width
@@ -211,7 +203,11 @@ class _Learner:
 
 
 def _publish(context: Context, plugin: DiffusionInversion, parts: Parts, learner: _Learner) -> None:
-    """Join the units of the shard; refuse embeddings that are not finite."""
+    """Join the units of the shard and write them; refuse embeddings that are not finite.
+
+    The file of a checkpoint holds ``embeddings``, float32 ``(n, K, D)``, and ``index``, int64 ``(n,)``, the training
+    image that each row belongs to.
+    """
     index = np.array(context.shard, np.int64)
     tables = {
         visits: np.concatenate([kept[visits].numpy() for _, kept in learner.finished]) for visits in plugin.checkpoints
@@ -236,31 +232,14 @@ def _publish(context: Context, plugin: DiffusionInversion, parts: Parts, learner
         "loss_window": WINDOW,
         "loss": [round(float(value), 6) for value in np.atleast_1d(curve)],
     }
-    write_embeddings(context.folder, index, tables, facts)
+    for visits, table in tables.items():
+        (context.folder / embeddings_file(visits)).write_bytes(save({"embeddings": table, "index": index}))
+    (context.folder / "inversion.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def embeddings_file(visits: int) -> str:
     """Return the name of the file that holds the embeddings after ``visits`` visits per image."""
     return f"embeddings-{visits:06d}.safetensors"
-
-
-def write_embeddings(
-    folder: Path,
-    index: NDArray[np.int64],
-    tables: Mapping[int, NDArray[np.float32]],
-    facts: Mapping[str, Any],
-) -> None:
-    """Write one shard.
-
-    Args:
-        folder: where to.
-        index: int64 ``(n,)``, the training image that each row belongs to.
-        tables: per checkpoint (visits per image), float32 ``(n, K, D)``.
-        facts: settings and loss curve, JSON values.
-    """
-    for visits, table in tables.items():
-        (folder / embeddings_file(visits)).write_bytes(save({"embeddings": table, "index": index}))
-    (folder / "inversion.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray[np.float32]:
