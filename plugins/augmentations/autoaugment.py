@@ -23,24 +23,14 @@ if TYPE_CHECKING:
 BINS = 10
 
 
-@dataclass(frozen=True)
-class SubPolicies:
-    """A policy as arrays, one row per sub-policy.
-
-    Attributes:
-        which: int64 ``(25, 2)``, positions in the ``names`` it was read with.
-        probabilities: float64 ``(25, 2)``, of each operator being applied.
-        bins: int64 ``(25, 2)``, magnitude bins, 0 where an operator has none.
-    """
-
-    which: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    bins: NDArray[np.int64]
-
-
 @lru_cache(maxsize=8)
-def subpolicies(policy: str, names: tuple[str, ...]) -> SubPolicies:
-    """Return a published policy, its operators as positions in ``names``.
+def subpolicies(
+    policy: str, names: tuple[str, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return a published policy as three arrays ``(25, 2)``, one row per sub-policy.
+
+    They are the operators as positions in ``names``, the probability of each being applied, and magnitude bins, 0 where
+    an operator has none.
 
     Args:
         policy: ``"imagenet"``, ``"cifar10"`` or ``"svhn"``.
@@ -50,10 +40,10 @@ def subpolicies(policy: str, names: tuple[str, ...]) -> SubPolicies:
     from torchvision.transforms import autoaugment
 
     rows = autoaugment.AutoAugment(autoaugment.AutoAugmentPolicy(policy)).policies
-    return SubPolicies(
-        which=np.array([[names.index(name) for name, _, _ in row] for row in rows]),
-        probabilities=np.array([[probability for _, probability, _ in row] for row in rows]),
-        bins=np.array([[magnitude or 0 for _, _, magnitude in row] for row in rows]),
+    return (
+        np.array([[names.index(name) for name, _, _ in row] for row in rows]),
+        np.array([[probability for _, probability, _ in row] for row in rows]),
+        np.array([[magnitude or 0 for _, _, magnitude in row] for row in rows]),
     )
 
 
@@ -87,9 +77,9 @@ class AutoAugment(Augmentation):
 
         from ._plan import AUTOAUGMENT, IDENTITY, Plan, autoaugment_space
 
-        policy = subpolicies(self.policy, AUTOAUGMENT)
+        which, probabilities, bins = subpolicies(self.policy, AUTOAUGMENT)
         space = autoaugment_space(AUTOAUGMENT, BINS, height, width)
-        chosen = rng.integers(len(policy.which), size=count)
-        operators, magnitudes = space.draw(policy.which[chosen], policy.bins[chosen], rng)
-        applied = rng.random(operators.shape) < policy.probabilities[chosen]
+        chosen = rng.integers(len(which), size=count)
+        operators, magnitudes = space.draw(which[chosen], bins[chosen], rng)
+        applied = rng.random(operators.shape) < probabilities[chosen]
         return Plan(np.where(applied, operators, IDENTITY), np.where(applied, magnitudes, 0.0))

@@ -15,6 +15,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from .fidelity import Fidelity
 
 Features = NDArray[np.float32]
+#: Of the features of real images and of generated ones.
+Distance = Callable[[Features, Features], float]
 
 GLYPHCNN = "glyphcnn-v1"
 #: The weights that the id ``glyphcnn-v1`` stands for. Other weights need another id.
@@ -202,22 +205,34 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
     warnings = _warnings_of_sets(real, synthetic)
     scored = _capped(metric.images, synthetic, context, warnings)
 
-    extractor = _open(metric, context)
+    if metric.extractor == INCEPTION:
+        extractor = inception(weights_path(metric.weights), context.device)
+        size = min(KID_SUBSET_SIZE, len(real), len(scored))
+        frechet: Distance = fid
+        kernel: Distance = partial(kid, size=size)
+        estimators = (
+            "torch-fidelity frechet_inception_distance",
+            f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}",
+        )
+    else:
+        extractor = glyphcnn(context.foundation("glyph-cnn"), context.device)
+        frechet, kernel, estimators = frechet_distance, kernel_distance, ("gaussian-w2", "poly3-U")
     real_features = extract(extractor, real.images, context, "features of real images")
     synthetic_features = extract(extractor, scored.images, context, "features of generated images")
     try:
         # torch-fidelity looks at nothing, so both routes pass here first.
         check_pair(real_features, synthetic_features, minimum=max(2, k + 1))
-        distances = _distances(extractor, real_features, synthetic_features)
+        fd = frechet(real_features, synthetic_features)
+        kd = kernel(real_features, synthetic_features)
         shares = compute_prdc(real_features, synthetic_features, nearest_k=k)
-        floor = _distance_of_real(extractor, real, real_features, len(scored), context)
+        floor = _distance_of_real(frechet, real, real_features, len(scored), context)
     except (ValueError, ArithmeticError) as error:
         raise BenchError(f"fidelity: {error}") from None
     expected = expected_coverage(len(real), len(scored), k)
     warnings += _warnings_of_numbers(extractor, shares, expected)
     return {
-        "fd": distances["fd"],
-        "kd": distances["kd"],
+        "fd": fd,
+        "kd": kd,
         "fd_real": floor,
         "precision": shares.precision,
         "recall": shares.recall,
@@ -233,8 +248,8 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
                 **{name: getattr(extractor, name) for name in ("id", "sha256", "layer", "width", "preprocess")},
                 "dtype": "float32",
             },
-            "fd_estimator": distances["fd_estimator"],
-            "kd_estimator": distances["kd_estimator"],
+            "fd_estimator": estimators[0],
+            "kd_estimator": estimators[1],
             "statistics_dtype": "float64",
             "nearest_k": k,
             "zero_radius_real": shares.zero_radius_real,
@@ -245,35 +260,8 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, context: Contex
     }
 
 
-def _open(metric: Fidelity, context: Context) -> Extractor:
-    if metric.extractor == INCEPTION:
-        return inception(weights_path(metric.weights), context.device)
-    return glyphcnn(context.foundation("glyph-cnn"), context.device)
-
-
-def _frechet(extractor: Extractor, real: Features, synthetic: Features) -> float:
-    return fid(real, synthetic) if extractor.id == INCEPTION else frechet_distance(real, synthetic)
-
-
-def _distances(extractor: Extractor, real: Features, synthetic: Features) -> dict[str, Any]:
-    if extractor.id == INCEPTION:
-        size = min(KID_SUBSET_SIZE, len(real), len(synthetic))
-        return {
-            "fd": _frechet(extractor, real, synthetic),
-            "kd": kid(real, synthetic, size),
-            "fd_estimator": "torch-fidelity frechet_inception_distance",
-            "kd_estimator": (f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"),
-        }
-    return {
-        "fd": _frechet(extractor, real, synthetic),
-        "kd": kernel_distance(real, synthetic),
-        "fd_estimator": "gaussian-w2",
-        "kd_estimator": "poly3-U",
-    }
-
-
 def _distance_of_real(
-    extractor: Extractor, real: ImageSet, features: Features, count: int, context: Context
+    frechet: Distance, real: ImageSet, features: Features, count: int, context: Context
 ) -> float | None:
     """Return the Fréchet distance of ``count`` real images to the others; ``None`` where that leaves too few.
 
@@ -282,7 +270,7 @@ def _distance_of_real(
     if not 2 <= count <= len(real) // 2:
         return None
     chosen, rest = disjoint_halves(real.labels, count, derive_seed(context.seed, "real at this count"))
-    return _frechet(extractor, features[rest], features[chosen])
+    return frechet(features[rest], features[chosen])
 
 
 def _capped(cap: int, synthetic: ImageSet, context: Context, warnings: list[str]) -> ImageSet:
@@ -300,8 +288,7 @@ def _warnings_of_sets(real: ImageSet, synthetic: ImageSet) -> list[str]:
         sizes = ["x".join(str(side) for side in part.images.shape[2:0:-1]) for part in (real, synthetic)]
         warnings.append(f"real images are {sizes[0]} px, generated ones {sizes[1]} px; each is resized on its own")
     absent = [synthetic.classes[i] for i in np.flatnonzero((synthetic.counts == 0) & (real.counts > 0))]
-    for name in absent[:5]:
-        warnings.append(f"class {name!r} has 0 generated images")
+    warnings += [f"class {name!r} has 0 generated images" for name in absent[:5]]
     if len(absent) > 5:
         warnings.append(f"{len(absent) - 5} more classes have 0 generated images")
     return warnings

@@ -93,13 +93,11 @@ class BigGAN(Generator):
         from .layout import check_features, read_biggan_layout
 
         try:
-            layout = read_biggan_layout(self._folder("model"), f"biggan:model={self.model}")
-            psi = self._folder("features") if self.needs().foundations[1:] else None
+            read_biggan_layout(self._folder("model"), f"biggan:model={self.model}").class_indices(info)
+            if self.needs().foundations[1:]:
+                check_features(self._folder("features"), f"biggan:features={self.features}")
         except MissingError:
-            return self  # the preflight says what is missing
-        layout.class_indices(info)
-        if psi is not None:
-            check_features(psi, f"biggan:features={self.features}")
+            pass  # the preflight says what is missing
         return self
 
     def _folder(self, parameter: str) -> Path:

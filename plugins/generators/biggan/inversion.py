@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from benchbench.errors import BenchError
@@ -134,11 +134,18 @@ class _Inverter:
         return feature, (made - self._targets).square().mean((1, 2, 3))
 
     def _features(self) -> Features:
+        """Open the embedded classifier as psi, its penultimate features, or train a ConvNet on the real subset."""
         plugin, context = self.plugin, self.context
         if plugin.features != "train":
-            subject = f"biggan:features={plugin.features}"
-            folder = context.foundation(plugin.features)
-            return open_features(folder, subject, lambda x: x * self._std + self._mean, context.device)
+            try:
+                model = open_glyph_cnn(load_file(context.foundation(plugin.features) / "model.safetensors"))
+            except (OSError, KeyError, SafetensorError, RuntimeError) as error:
+                raise BenchError(
+                    f"biggan:features={plugin.features}: model.safetensors cannot be read "
+                    f"({str(error).splitlines()[0][:120]})"
+                ) from None
+            model.to(context.device)
+            return lambda x: model.features(at_its_side(x * self._std + self._mean))
         images = resized(np.asarray(self.train.images), self.generator.config.resolution, "bicubic")
         net, loss = train_features(images, self.train.labels, context, plugin, self._normalise)
         context.report(psi_loss=round(loss, 6))
@@ -309,19 +316,3 @@ def train_features(
         if step >= steps - max(1, steps // 10):
             losses.append(loss.item())
     return net.requires_grad_(False), float(np.mean(losses))
-
-
-def open_features(folder: Path, subject: str, denormalise: Callable[[Tensor], Tensor], device: str) -> Features:
-    """Open the classifier in ``folder`` as psi: its penultimate features.
-
-    Raises:
-        BenchError: its weights cannot be read.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        model = open_glyph_cnn(load_file(folder / "model.safetensors")).to(device)
-    except (OSError, KeyError, SafetensorError, RuntimeError) as error:
-        raise BenchError(f"{subject}: model.safetensors cannot be read ({str(error).splitlines()[0][:120]})") from None
-    return lambda x: model.features(at_its_side(denormalise(x)))

@@ -5,12 +5,18 @@ same distribution as encoding anew each time. Work is cut into units whose rows 
 (``per-image``) or a group (``dense-adamw``), see :class:`Unit`. Units finish one after the other.
 
 A shard leaves one safetensors file for each checkpoint and a small JSON file.
+
+The denoising loss is that of every prediction type and weighting. There is one random stream per image and window of
+visits, whatever the batch or the shard: an image's timesteps and noises come from generators seeded by (seed, image,
+window) alone. Drawing a window of visits at a time keeps that affordable (four kernels per image and 50 visits) and
+needs no state in a checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +29,9 @@ from benchbench.errors import BenchError
 from benchbench.models.autoencoder import signed
 from benchbench.models.diffusion.parts import Parts, encode_prompts, load_parts
 from benchbench.models.resize import resized
-from benchbench.plugins.context import Context
+from benchbench.plugins.context import Context, derive_seed
 from benchbench.plugins.images import ImageSet, batches
 from benchbench.plugins.parameters import values_of
-
-from .objective import WINDOW, Draws, Objective, draw_window
 
 if TYPE_CHECKING:
     from . import DiffusionInversion
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
 #: The per-image loss is divided by this, the authors' batch size, so that Adam's eps weighs the same at any
 #: batch.
 REFERENCE_BATCH = 50
+#: Visits per window; also the number of strata of stratified timesteps.
+WINDOW = 50
 
 
 def invert(train: ImageSet, context: Context, plugin: DiffusionInversion) -> None:
@@ -81,10 +87,7 @@ class Unit:
 
     def step(self, batch: range, gradient: torch.Tensor) -> None:
         """Apply one AdamW step given the gradient of the rows in ``batch``, ``(len(batch), K, D)``."""
-        if self.embeddings.grad is None:
-            self.embeddings.grad = torch.zeros_like(self.embeddings)
-        else:
-            self.embeddings.grad.zero_()
+        self.embeddings.grad = torch.zeros_like(self.embeddings)
         self.embeddings.grad[batch.start : batch.stop] = gradient
         self.optimizer.step()
 
@@ -128,7 +131,7 @@ class _Learner:
         self.finished: list[tuple[torch.Tensor, dict[int, torch.Tensor]]] = []
         self._unit: Unit | None = None
         self._prompt: torch.Tensor | None = None
-        self._draws: tuple[int, Draws] | None = None
+        self._draws: Draws | None = None  # of the window of visits at hand
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the finished units left, and the state of the one at hand."""
@@ -158,8 +161,18 @@ class _Learner:
     def visit(self) -> None:
         """Take one optimiser step for each mini-batch of the unit at hand, so that its images are visited once."""
         unit = self._unit = self._unit or self._start()
-        draws = self._window(unit)
-        at = unit.visits % WINDOW
+        window, at = divmod(unit.visits, WINDOW)
+        if at == 0 or self._draws is None:
+            self._draws = draw_window(
+                self.context.seed,
+                unit.images,
+                window,
+                shape=self.shape,
+                num_train_timesteps=self.objective.num_train_timesteps,
+                stratified=self.plugin.timestep_sampling == "stratified",
+                device=self.parts.device,
+            )
+        draws = self._draws
         mean, std = self._posterior
         total = torch.zeros((), device=self.parts.device)
         for batch in unit.batches:
@@ -173,26 +186,11 @@ class _Learner:
             (gradient,) = torch.autograd.grad(losses.sum() / scale, tokens)
             unit.step(batch, gradient)
             total += losses.detach().sum()
-        unit.losses[unit.visits // WINDOW] += total / len(unit.images)
+        unit.losses[window] += total / len(unit.images)
         unit.end_visit()
         if unit.visits == self.plugin.checkpoints[-1]:
             self.finished.append((unit.losses.cpu(), unit.kept))
             self._unit = None
-
-    def _window(self, unit: Unit) -> Draws:
-        window = unit.visits // WINDOW
-        if self._draws is None or self._draws[0] != window:
-            drawn = draw_window(
-                self.context.seed,
-                unit.images,
-                window,
-                shape=self.shape,
-                num_train_timesteps=self.objective.num_train_timesteps,
-                stratified=self.plugin.timestep_sampling == "stratified",
-                device=self.parts.device,
-            )
-            self._draws = window, drawn
-        return self._draws[1]
 
     def _initial(self, images: range) -> torch.Tensor:
         tokens, width = self.plugin.num_tokens, self.parts.layout.token_width
@@ -211,7 +209,11 @@ class _Learner:
 
 
 def _publish(context: Context, plugin: DiffusionInversion, parts: Parts, learner: _Learner) -> None:
-    """Join the units of the shard; refuse embeddings that are not finite."""
+    """Join the units of the shard and write them; refuse embeddings that are not finite.
+
+    The file of a checkpoint holds ``embeddings``, float32 ``(n, K, D)``, and ``index``, int64 ``(n,)``, the training
+    image that each row belongs to.
+    """
     index = np.array(context.shard, np.int64)
     tables = {
         visits: np.concatenate([kept[visits].numpy() for _, kept in learner.finished]) for visits in plugin.checkpoints
@@ -236,31 +238,14 @@ def _publish(context: Context, plugin: DiffusionInversion, parts: Parts, learner
         "loss_window": WINDOW,
         "loss": [round(float(value), 6) for value in np.atleast_1d(curve)],
     }
-    write_embeddings(context.folder, index, tables, facts)
+    for visits, table in tables.items():
+        (context.folder / embeddings_file(visits)).write_bytes(save({"embeddings": table, "index": index}))
+    (context.folder / "inversion.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def embeddings_file(visits: int) -> str:
     """Return the name of the file that holds the embeddings after ``visits`` visits per image."""
     return f"embeddings-{visits:06d}.safetensors"
-
-
-def write_embeddings(
-    folder: Path,
-    index: NDArray[np.int64],
-    tables: Mapping[int, NDArray[np.float32]],
-    facts: Mapping[str, Any],
-) -> None:
-    """Write one shard.
-
-    Args:
-        folder: where to.
-        index: int64 ``(n,)``, the training image that each row belongs to.
-        tables: per checkpoint (visits per image), float32 ``(n, K, D)``.
-        facts: settings and loss curve, JSON values.
-    """
-    for visits, table in tables.items():
-        (folder / embeddings_file(visits)).write_bytes(save({"embeddings": table, "index": index}))
-    (folder / "inversion.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray[np.float32]:
@@ -277,3 +262,115 @@ def read_embeddings(folders: Sequence[Path], visits: int, count: int) -> NDArray
             "remove them with `bench cache gc` and fit again"
         )
     return np.concatenate([part["embeddings"] for part in parts])[np.argsort(index)]
+
+
+class Objective:
+    """Noising, target and per-sample loss under a foundation's own noise schedule.
+
+    Args:
+        scheduler: the foundation's scheduler configuration; its ``prediction_type`` and betas are honoured.
+        weighting: ``"none"``, the plain mean squared error of what the network predicts (the paper's);
+            ``"velocity"``, the error of v whatever is predicted, which stresses high noise for epsilon models
+            (Salimans and Ho 2022); ``"min-snr"``, the error of the clean latent times min(SNR, 5) (Hang et
+            al. 2023).
+        device: where timesteps will be.
+    """
+
+    def __init__(self, scheduler: Mapping[str, Any], weighting: str, device: torch.device) -> None:
+        from diffusers import DDPMScheduler
+
+        schedule = DDPMScheduler.from_config(dict(scheduler))
+        self.prediction_type: str = schedule.config.prediction_type
+        self.num_train_timesteps: int = schedule.config.num_train_timesteps
+        kept = schedule.alphas_cumprod.double()
+        self._signal = kept.sqrt().float().to(device)
+        self._noise = (1 - kept).sqrt().float().to(device)
+        self._weights = _weights(kept, self.prediction_type, weighting).float().to(device)
+
+    def noisy(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return z_t = sqrt(abar_t) z + sqrt(1 - abar_t) eps, ``(B, C, h, w)``, for timesteps ``(B,)``."""
+        return _wide(self._signal, timesteps) * latents + _wide(self._noise, timesteps) * noise
+
+    def target(self, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return what the network should predict: eps, v = sqrt(abar_t) eps - sqrt(1 - abar_t) z, or z."""
+        if self.prediction_type == "epsilon":
+            return noise
+        if self.prediction_type == "v_prediction":
+            return _wide(self._signal, timesteps) * noise - _wide(self._noise, timesteps) * latents
+        return latents
+
+    def losses(self, predicted: torch.Tensor, target: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        """Return the weighted mean squared error of each sample, ``(B,)``."""
+        return (predicted - target).square().mean(dim=(1, 2, 3)) * self._weights[timesteps]
+
+
+def _wide(table: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    return table[timesteps].view(-1, 1, 1, 1)
+
+
+def _weights(kept: torch.Tensor, prediction_type: str, weighting: str) -> torch.Tensor:
+    """Return w(t) on the error of the predicted quantity.
+
+    An error of the clean latent x counts SNR times in eps and SNR + 1 times in v, so a weight on x is divided
+    by that.
+    """
+    if weighting == "none":
+        return torch.ones_like(kept)
+    snr = kept / (1 - kept)
+    on_clean = snr + 1 if weighting == "velocity" else snr.clamp(max=5.0)
+    as_predicted = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[prediction_type]
+    return on_clean / as_predicted.clamp(min=1e-8)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What one window of visits consumes, for n images.
+
+    Attributes:
+        timesteps: int64 ``(WINDOW, n)``.
+        posterior: standard normal ``(WINDOW, n, C, h, w)``, for sampling the VAE's posterior.
+        noise: standard normal ``(WINDOW, n, C, h, w)``, added to the latents.
+    """
+
+    timesteps: torch.Tensor
+    posterior: torch.Tensor
+    noise: torch.Tensor
+
+
+def draw_window(
+    seed: int,
+    images: Sequence[int],
+    window: int,
+    *,
+    shape: tuple[int, int, int],
+    num_train_timesteps: int,
+    stratified: bool,
+    device: torch.device,
+) -> Draws:
+    """Draw one window for the images of a batch.
+
+    Args:
+        seed: the step's seed.
+        images: indices of the images in the training set.
+        window: number of the window, visits ``window * WINDOW`` onwards.
+        shape: ``(C, h, w)`` of a latent.
+        num_train_timesteps: T; timesteps lie in 0..T-1.
+        stratified: whether each window has one timestep in each of WINDOW equal parts of 0..T-1, in random
+            order (lower gradient variance), instead of independent uniform ones (the paper's).
+        device: where the generators live; streams differ between kinds of device.
+    """
+    count = len(images)
+    timesteps = torch.empty(WINDOW, count, dtype=torch.int64, device=device)
+    posterior = torch.empty(WINDOW, count, *shape, device=device)
+    noise = torch.empty(WINDOW, count, *shape, device=device)
+    rng = torch.Generator(device=device)
+    for column, image in enumerate(images):
+        rng.manual_seed(derive_seed(seed, "inversion", image, window))
+        share = torch.rand(WINDOW, generator=rng, device=device, dtype=torch.float64)
+        if stratified:
+            order = torch.randperm(WINDOW, generator=rng, device=device)
+            share = (order + share) / WINDOW
+        timesteps[:, column] = (share * num_train_timesteps).long().clamp_(max=num_train_timesteps - 1)
+        posterior[:, column] = torch.randn(WINDOW, *shape, generator=rng, device=device)
+        noise[:, column] = torch.randn(WINDOW, *shape, generator=rng, device=device)
+    return Draws(timesteps, posterior, noise)

