@@ -45,9 +45,6 @@ BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lz
 #: What other damage makes it raise.
 DAMAGED = (ValueError, RuntimeError, NotImplementedError, OverflowError, UnicodeError)
 
-#: Whether a member of this name is wanted; it is checked in any case.
-Only = Callable[[str], bool]
-
 
 def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
     """Download ``url`` to ``target``, unless it is there with the right checksum.
@@ -139,8 +136,10 @@ def unpacked(path: Path, digest: str, limit: int) -> Path:
     return target
 
 
-def extract(path: Path, folder: Path, limit: int, only: Only | None = None) -> None:
+def extract(path: Path, folder: Path, limit: int, only: Callable[[str], bool] | None = None) -> None:
     """Unpack a tar (plain, gz, bz2, xz) or zip archive into an empty folder, after every member was checked.
+
+    With ``only``, the members whose names it wants are unpacked.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive.

@@ -203,17 +203,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(_high_bytes(np.asarray(image)))
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image, before = Image.new("RGB", image.size), image
-        for number, strip in enumerate(_strips(before)):
-            clear = strip.convert("RGBA")
+        for top in range(0, image.height, STRIP):  # what is made of 64 megapixels may be large
+            clear = before.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
             solid = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
-            image.paste(solid.convert("RGB"), (0, number * STRIP))
+            image.paste(solid.convert("RGB"), (0, top))
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _strips(image: Image.Image) -> Iterator[Image.Image]:
-    """Yield an image from top to bottom, ``STRIP`` rows at a time: what is made of 64 megapixels may be large."""
-    for top in range(0, image.height, STRIP):
-        yield image.crop((0, top, image.width, min(top + STRIP, image.height)))
 
 
 def _high_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -106,11 +106,6 @@ def entries(folder: Path, prefix: str) -> tuple[list[str], list[str]]:
     return folders, images
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, hidden ones and litter left out."""
-    return entries(folder, "")[0]
-
-
 def cut(
     classes: Mapping[str, list[str]], seed: int, sizes: Callable[[int], Mapping[str, int]]
 ) -> dict[str, tuple[Item, ...]]:

@@ -187,9 +187,10 @@ class PublishedImages(Published):
         images, content = self._unpacked(), None
         if images is None:
             if archive is None:
+                folders = ", ".join(map(str, self._image_folders()))
                 raise MissingError(
-                    f"{release.title} are not here; looked for {self._looked_for()} and "
-                    f"{self._wanted}; {self._source()}"
+                    f"{release.title} are not here; looked for {folders}, {release.held_text} in "
+                    f"{self._base} and {self._wanted}; {self._source()}"
                 )
             self._verify(archive)
             images = unpacked(archive, release.md5, release.limit) / release.folder
@@ -208,10 +209,6 @@ class PublishedImages(Published):
     def _listing(self, root: Path) -> Listing:
         """Return which images of a folder belong to which class and part."""
         raise NotImplementedError
-
-    def _looked_for(self) -> str:
-        """Return the folders that were looked for, in words."""
-        return f"{', '.join(map(str, self._image_folders()))}, {self.release.held_text} in {self._base}"
 
     @property
     def _place(self) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import PublishedArrays, blocks, problem_of_labels
+from ._arrays import PublishedArrays, problem_of_labels
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SIDE = 96
 #: Bytes of one image: three channels, each column after column.
 IMAGE = 3 * SIDE * SIDE
+#: Images that are converted at a time.
+BLOCK = 1000
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
 
@@ -92,4 +94,5 @@ def _part(folder: Path, name: str) -> Source:
     if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
         raise UsageError(f"{folder / f'{name}_y.bin'}: {problem}; remove it and fetch it again")
     images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
-    return Source(labels.astype(np.int64) - 1, SIDE, blocks(images))
+    blocks = (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
+    return Source(labels.astype(np.int64) - 1, SIDE, blocks)
