@@ -4,7 +4,7 @@ Nothing is unpacked before every member was looked at. An archive may hold regul
 names below the folder it is unpacked into, and nothing else: no absolute names, no ``..``, no links (none of the
 published archives has one, and a link is the usual way out of a folder), no devices, no more bytes than a limit.
 
-Two ways to use one that :func:`verify` has passed: :func:`unpacked` keeps it unpacked below the cache, for trees of
+Two ways to use one with the published checksum: :func:`unpacked` keeps it unpacked below the cache, for trees of
 images; :func:`extract` unpacks members into a folder of the caller's own.
 """
 
@@ -84,27 +84,6 @@ def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
         raise
     except Exception as error:  # the downloader passes on whatever its libraries raise
         raise MissingError(f"the download failed: {_reason(error)}; {by_hand}") from None
-
-
-def verify(path: Path, expected: str, remedy: str) -> None:
-    """Compare an archive with its published checksum.
-
-    What was computed is remembered by the file's size, times and inode, so that the second time takes milliseconds.
-
-    Args:
-        path: the archive.
-        expected: the published MD5 in hex.
-        remedy: what to do when they differ, such as ``"remove it and fetch it again: URL"``.
-
-    Raises:
-        UsageError: the checksum differs, or the file cannot be read.
-    """
-    digest = digest_of(path)
-    if digest != expected.lower():
-        raise UsageError(
-            f"{path}: wrong checksum: md5 {expected.lower()} is published, this file "
-            f"({path.stat().st_size:,} bytes) has {digest}; {remedy}"
-        )
 
 
 def unpacked(path: Path, digest: str, limit: int) -> Path:

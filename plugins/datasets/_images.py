@@ -162,14 +162,6 @@ def _bits(image: Image.Image) -> int:
     return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
-def _decode(image: Image.Image) -> Image.Image:
-    try:
-        image.load()
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise ImageError("truncated" if "truncated" in str(error) else "damaged") from None
-    return image
-
-
 def _turn(image: Image.Image) -> AbstractContextManager[object]:
     """Return a context manager for decoding: a global lock for large images, so that one is decoded at a time."""
     return _large if image.width * image.height > LARGE_PIXELS else nullcontext()
@@ -181,7 +173,10 @@ def upright(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: it cannot be used.
     """
-    image = _decode(image)
+    try:
+        image.load()
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError("truncated" if "truncated" in str(error) else "damaged") from None
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))  # after decoding: Pillow itself turns a TIFF then
     except Exception:  # damaged EXIF data says nothing about the pixels

@@ -189,14 +189,13 @@ def _problem_of_batch(held: Any, classes: int) -> str:
     return problem_of_labels(labels, 0, classes - 1)
 
 
-class _ForeignError(Exception):
-    """The pickle asks for something else than numbers and text."""
-
-
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise _ForeignError(f"{module}.{name}")
+            raise UsageError(
+                f"refused: this pickle asks for {module}.{name}, which no array needs and which may run foreign code; "
+                "remove it and fetch the published file"
+            )
         return super().find_class(module, name)
 
 
@@ -211,11 +210,8 @@ def plain(path: Path) -> Any:
     """
     try:
         return _Plain(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except _ForeignError as error:
-        raise UsageError(
-            f"{path}: refused: this pickle asks for {error}, which no array needs and which may run "
-            "foreign code; remove it and fetch the published file"
-        ) from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: damaged ({reason}); remove it and fetch it again") from None
