@@ -88,7 +88,7 @@ def class_folders(root: Path, names: list[str], prefix: str) -> dict[str, list[s
     """
     by_class = {}
     for name in sorted(names):
-        files = sorted(_files(root, prefix + name, {_identity(root)}))
+        files = sorted(_files(root, prefix + name, {os.path.realpath(root)}))
         if not files:
             raise UsageError(f"class folder '{prefix + name}' has no images (looked for {' '.join(EXTENSIONS)})")
         by_class[name] = files
@@ -145,9 +145,9 @@ def cut(
     return {part: tuple(items) for part, items in parts.items()}
 
 
-def _files(root: Path, folder: str, above: set[tuple[int, int]]) -> list[str]:
+def _files(root: Path, folder: str, above: set[str]) -> list[str]:
     """Return the image files below a class folder; ``above`` are the folders that lead to it."""
-    here = _identity(root / folder)
+    here = os.path.realpath(root / folder)
     if here in above:
         raise UsageError(f"'{folder}' is a link to a folder that holds it; remove the link")
     folders, images, others = entries(root / folder, f"{folder}/")
@@ -163,8 +163,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself; reading it as a file says what is wrong
         return False
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino

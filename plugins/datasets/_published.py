@@ -8,7 +8,7 @@ Nothing here imports an array or a library.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -76,8 +76,14 @@ class Published(Dataset):
             UsageError: a folder, or whatever else is no file, has the archive's name, and nothing else is there.
         """
         here = self._here()
-        if here is None:
-            self._refuse_folder()
+        named = (self._base,) if self._base.name == self.release.archive else ()
+        for place in (*named, *self._archive_places()):
+            if here is None and os.path.exists(place):
+                what = "a folder" if os.path.isdir(place) else "no regular file"
+                raise UsageError(
+                    f"{place} is {what}, not the archive; move it away and fetch {self.release.url}, or give path= of "
+                    "another folder"
+                )
         return Requirements(files=(RequiredFile(here or self._place, self.release.title, self._source()),))
 
     @subject_first
@@ -154,20 +160,8 @@ class Published(Dataset):
         """Return the archive, or ``None``; of a file that ``path=`` names the content is not looked at."""
         return next((place for place in (self._base, *self._archive_places()) if os.path.isfile(place)), None)
 
-    def _archive_places(self) -> Iterator[Path]:
-        for folder in self.release.inside:
-            yield self._base / folder / self.release.archive
-
-    def _refuse_folder(self) -> None:
-        """Refuse a folder, or whatever else is no file, that has the archive's name where the archive is nowhere."""
-        named = (self._base,) if self._base.name == self.release.archive else ()
-        for place in (*named, *self._archive_places()):
-            if os.path.exists(place):
-                what = "a folder" if os.path.isdir(place) else "no regular file"
-                raise UsageError(
-                    f"{place} is {what}, not the archive; move it away and fetch {self.release.url}, "
-                    "or give path= of another folder"
-                )
+    def _archive_places(self) -> list[Path]:
+        return [self._base / folder / self.release.archive for folder in self.release.inside]
 
 
 def with_article(name: str) -> str:
