@@ -4,7 +4,7 @@ Nothing is unpacked before every member was looked at. An archive may hold regul
 names below the folder it is unpacked into, and nothing else: no absolute names, no ``..``, no links (none of the
 published archives has one, and a link is the usual way out of a folder), no devices, no more bytes than a limit.
 
-Two ways to use one that :func:`verify` has passed: :func:`unpacked` keeps it unpacked below the cache, for trees of
+Two ways to use one with the published checksum: :func:`unpacked` keeps it unpacked below the cache, for trees of
 images; :func:`extract` unpacks members into a folder of the caller's own.
 """
 
@@ -44,9 +44,6 @@ MOST_MEMBERS = 2_000_000
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, lzma.LZMAError, EOFError)
 #: What other damage makes it raise.
 DAMAGED = (ValueError, RuntimeError, NotImplementedError, OverflowError, UnicodeError)
-
-#: Whether a member of this name is wanted; it is checked in any case.
-Only = Callable[[str], bool]
 
 
 def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
@@ -89,27 +86,6 @@ def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
         raise MissingError(f"the download failed: {_reason(error)}; {by_hand}") from None
 
 
-def verify(path: Path, expected: str, remedy: str) -> None:
-    """Compare an archive with its published checksum.
-
-    What was computed is remembered by the file's size, times and inode, so that the second time takes milliseconds.
-
-    Args:
-        path: the archive.
-        expected: the published MD5 in hex.
-        remedy: what to do when they differ, such as ``"remove it and fetch it again: URL"``.
-
-    Raises:
-        UsageError: the checksum differs, or the file cannot be read.
-    """
-    digest = digest_of(path)
-    if digest != expected.lower():
-        raise UsageError(
-            f"{path}: wrong checksum: md5 {expected.lower()} is published, this file "
-            f"({path.stat().st_size:,} bytes) has {digest}; {remedy}"
-        )
-
-
 def unpacked(path: Path, digest: str, limit: int) -> Path:
     """Return the folder below the cache that holds an archive's content, unpacked the first time.
 
@@ -139,8 +115,10 @@ def unpacked(path: Path, digest: str, limit: int) -> Path:
     return target
 
 
-def extract(path: Path, folder: Path, limit: int, only: Only | None = None) -> None:
+def extract(path: Path, folder: Path, limit: int, only: Callable[[str], bool] | None = None) -> None:
     """Unpack a tar (plain, gz, bz2, xz) or zip archive into an empty folder, after every member was checked.
+
+    With ``only``, the members whose names it wants are unpacked.
 
     Raises:
         UsageError: a member that must not be there (named), or a damaged archive.

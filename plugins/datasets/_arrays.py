@@ -7,7 +7,7 @@ published counts is in the notes. Nothing here imports an array or a library bef
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +19,8 @@ from ._listing import listed, subject_first
 from ._published import Published
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ._cache import Part, Source
 
-#: Images that are converted at a time.
-BLOCK = 1000
 #: Changes whenever the pixels or the labels made of the same files do.
 VERSION = 2
 
@@ -164,12 +159,6 @@ class PublishedArrays(Published):
 
     def _source(self) -> str:
         return f"`bench fetch {self._subject}` gets it, or by hand {self.release.url}"
-
-
-def blocks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """Yield consecutive pieces of at most 1,000 images."""
-    for start in range(0, len(images), BLOCK):
-        yield images[start : start + BLOCK]
 
 
 def problem_of_labels(labels: Sequence[int], first: int, last: int) -> str:

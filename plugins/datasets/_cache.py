@@ -100,7 +100,10 @@ def decoded(question: Sequence[Any], read: Reader, spill: Path | None = None) ->
     if spill is not None:
         return _make(spill / name, read)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
-        return {part: _in_memory(source) for part, source in read(Path(scratch)).items()}
+        for part, source in read(Path(scratch)).items():
+            images = np.concatenate([np.empty((0, *source.shape[1:]), np.uint8), *_blocks(source)])
+            parts[part] = Part(images, source.labels.astype(np.int64))
+    return parts
 
 
 @contextlib.contextmanager
@@ -149,11 +152,6 @@ def _write(file: Path, source: Source) -> None:
         write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": source.shape})
         for block in _blocks(source):
             out.write(np.ascontiguousarray(block).data)
-
-
-def _in_memory(source: Source) -> Part:
-    images = np.concatenate([np.empty((0, *source.shape[1:]), np.uint8), *_blocks(source)])
-    return Part(images, source.labels.astype(np.int64))
 
 
 def _blocks(source: Source) -> Iterator[NDArray[np.uint8]]:

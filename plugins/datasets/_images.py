@@ -15,6 +15,7 @@ Of images above 16 megapixels one is decoded at a time, so that threads do not m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -23,14 +24,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin
 
 #: Pillow's decoders that may see the content; JPEG includes MPO, which some cameras write into ``.jpg``.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -44,21 +44,10 @@ LARGE_PIXELS = 4096 * 4096
 STRIP = 512
 #: Shorter side in px from which on :func:`inspect` decodes a JPEG at an eighth of its size.
 DRAFT_SIDE = 256
-#: The tags BitsPerSample and Orientation.
-TIFF_BITS, ORIENTATION = 258, 274
+#: The tag BitsPerSample.
+TIFF_BITS = 258
 #: The colour that shows through transparent pixels.
 BACKGROUND = (255, 255, 255)
-#: What makes each EXIF orientation upright; from 5 on, width and height change places.
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 _large = threading.Lock()
 
 In = TypeVar("In")
@@ -162,17 +151,9 @@ def _bits(image: Image.Image) -> int:
     return max(bits) if isinstance(bits, tuple) else int(bits)
 
 
-def _decode(image: Image.Image) -> Image.Image:
-    try:
-        image.load()
-    except Exception as error:  # a decoder may raise anything on damaged bytes
-        raise ImageError("truncated" if "truncated" in str(error) else "damaged") from None
-    return image
-
-
-def _turn(image: Image.Image) -> AbstractContextManager[object]:
+def _turn(image: Image.Image) -> contextlib.AbstractContextManager[object]:
     """Return a context manager for decoding: a global lock for large images, so that one is decoded at a time."""
-    return _large if image.width * image.height > LARGE_PIXELS else nullcontext()
+    return _large if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext()
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -181,13 +162,12 @@ def upright(image: Image.Image) -> Image.Image:
     Raises:
         ImageError: it cannot be used.
     """
-    image = _decode(image)
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))  # after decoding: Pillow itself turns a TIFF then
-    except Exception:  # damaged EXIF data says nothing about the pixels
-        turn = None
-    if turn is not None:
-        image = image.transpose(turn)
+        image.load()
+    except Exception as error:  # a decoder may raise anything on damaged bytes
+        raise ImageError("truncated" if "truncated" in str(error) else "damaged") from None
+    with contextlib.suppress(Exception):  # damaged EXIF data says nothing about the pixels
+        ImageOps.exif_transpose(image, in_place=True)  # after decoding: Pillow itself turns a TIFF then
     try:
         return _to_rgb(image)
     except ImageError:
@@ -203,17 +183,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(_high_bytes(np.asarray(image)))
     elif image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image, before = Image.new("RGB", image.size), image
-        for number, strip in enumerate(_strips(before)):
-            clear = strip.convert("RGBA")
+        for top in range(0, image.height, STRIP):  # what is made of 64 megapixels may be large
+            clear = before.crop((0, top, image.width, min(top + STRIP, image.height))).convert("RGBA")
             solid = Image.alpha_composite(Image.new("RGBA", clear.size, (*BACKGROUND, 255)), clear)
-            image.paste(solid.convert("RGB"), (0, number * STRIP))
+            image.paste(solid.convert("RGB"), (0, top))
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _strips(image: Image.Image) -> Iterator[Image.Image]:
-    """Yield an image from top to bottom, ``STRIP`` rows at a time: what is made of 64 megapixels may be large."""
-    for top in range(0, image.height, STRIP):
-        yield image.crop((0, top, image.width, min(top + STRIP, image.height)))
 
 
 def _high_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

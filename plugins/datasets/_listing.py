@@ -88,27 +88,36 @@ def class_folders(root: Path, names: list[str], prefix: str) -> dict[str, list[s
     """
     by_class = {}
     for name in sorted(names):
-        files = sorted(_files(root, prefix + name, {_identity(root)}))
+        files = sorted(_files(root, prefix + name, {os.path.realpath(root)}))
         if not files:
             raise UsageError(f"class folder '{prefix + name}' has no images (looked for {' '.join(EXTENSIONS)})")
         by_class[name] = files
     return by_class
 
 
-def entries(folder: Path, prefix: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and the prefixed names of the image files in a folder, both sorted."""
-    folders, images = [], []
-    for entry in _scandir(folder, prefix.rstrip("/") or "."):
+def entries(folder: Path, prefix: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the folders in a folder, and the prefixed names of the image and of the other files, sorted.
+
+    Raises:
+        UsageError: the folder cannot be listed, or a name is not plain text.
+    """
+    shown = prefix.rstrip("/") or "."
+    try:
+        with os.scandir(folder) as listing:
+            kept = [e for e in listing if not e.name.startswith(".") and e.name.lower() not in LITTER]
+    except OSError as error:
+        raise UsageError(f"cannot list '{shown}': {error.strerror}") from None
+    folders, images, others = [], [], []
+    for entry in sorted(kept, key=lambda entry: entry.name):
+        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", entry.name):  # a line break, or bytes that are not UTF-8
+            raise UsageError(f"the name {entry.name!a} in '{shown}' is not plain text; rename it")
         if _is_folder(entry):
             folders.append(entry.name)
         elif entry.name.lower().endswith(EXTENSIONS):
             images.append(prefix + entry.name)
-    return folders, images
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, hidden ones and litter left out."""
-    return entries(folder, "")[0]
+        else:
+            others.append(prefix + entry.name)
+    return folders, images, others
 
 
 def cut(
@@ -136,35 +145,17 @@ def cut(
     return {part: tuple(items) for part, items in parts.items()}
 
 
-def _files(root: Path, folder: str, above: set[tuple[int, int]]) -> list[str]:
+def _files(root: Path, folder: str, above: set[str]) -> list[str]:
     """Return the image files below a class folder; ``above`` are the folders that lead to it."""
-    here = _identity(root / folder)
+    here = os.path.realpath(root / folder)
     if here in above:
         raise UsageError(f"'{folder}' is a link to a folder that holds it; remove the link")
-    images, others = [], []
-    for entry in _scandir(root / folder, folder):
-        name = f"{folder}/{entry.name}"
-        if _is_folder(entry):
-            images += _files(root, name, above | {here})
-        elif entry.name.lower().endswith(EXTENSIONS):
-            images.append(name)
-        else:
-            others.append(name)
+    folders, images, others = entries(root / folder, f"{folder}/")
     if others:
         raise UsageError(f"not an image file: {listed(others)}; a class folder holds {' '.join(EXTENSIONS)}")
+    for name in folders:
+        images += _files(root, f"{folder}/{name}", above | {here})
     return images
-
-
-def _scandir(folder: Path, shown: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            kept = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in LITTER]
-    except OSError as error:
-        raise UsageError(f"cannot list '{shown}': {error.strerror}") from None
-    for entry in kept:
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", entry.name):  # a line break, or bytes that are not UTF-8
-            raise UsageError(f"the name {entry.name!a} in '{shown}' is not plain text; rename it")
-    return sorted(kept, key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -172,8 +163,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself; reading it as a file says what is wrong
         return False
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino

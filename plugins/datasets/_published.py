@@ -8,7 +8,7 @@ Nothing here imports an array or a library.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -76,8 +76,14 @@ class Published(Dataset):
             UsageError: a folder, or whatever else is no file, has the archive's name, and nothing else is there.
         """
         here = self._here()
-        if here is None:
-            self._refuse_folder()
+        named = (self._base,) if self._base.name == self.release.archive else ()
+        for place in (*named, *self._archive_places()):
+            if here is None and os.path.exists(place):
+                what = "a folder" if os.path.isdir(place) else "no regular file"
+                raise UsageError(
+                    f"{place} is {what}, not the archive; move it away and fetch {self.release.url}, or give path= of "
+                    "another folder"
+                )
         return Requirements(files=(RequiredFile(here or self._place, self.release.title, self._source()),))
 
     @subject_first
@@ -102,10 +108,21 @@ class Published(Dataset):
         raise NotImplementedError
 
     def _verify(self, archive: Path) -> None:
-        """Raise ``UsageError`` where an archive is not the published one."""
-        from ._archives import verify
+        """Compare an archive with its published checksum.
 
-        verify(archive, self.release.md5, self._remedy)
+        What was computed is remembered by the file's size, times and inode, so that the second time takes milliseconds.
+
+        Raises:
+            UsageError: the checksum differs, or the file cannot be read.
+        """
+        from ._cache import digest_of
+
+        digest = digest_of(archive)
+        if digest != self.release.md5:
+            raise UsageError(
+                f"{archive}: wrong checksum: md5 {self.release.md5} is published, this file "
+                f"({archive.stat().st_size:,} bytes) has {digest}; {self._remedy}"
+            )
 
     @property
     def _remedy(self) -> str:
@@ -143,20 +160,8 @@ class Published(Dataset):
         """Return the archive, or ``None``; of a file that ``path=`` names the content is not looked at."""
         return next((place for place in (self._base, *self._archive_places()) if os.path.isfile(place)), None)
 
-    def _archive_places(self) -> Iterator[Path]:
-        for folder in self.release.inside:
-            yield self._base / folder / self.release.archive
-
-    def _refuse_folder(self) -> None:
-        """Refuse a folder, or whatever else is no file, that has the archive's name where the archive is nowhere."""
-        named = (self._base,) if self._base.name == self.release.archive else ()
-        for place in (*named, *self._archive_places()):
-            if os.path.exists(place):
-                what = "a folder" if os.path.isdir(place) else "no regular file"
-                raise UsageError(
-                    f"{place} is {what}, not the archive; move it away and fetch {self.release.url}, "
-                    "or give path= of another folder"
-                )
+    def _archive_places(self) -> list[Path]:
+        return [self._base / folder / self.release.archive for folder in self.release.inside]
 
 
 def with_article(name: str) -> str:
@@ -187,9 +192,10 @@ class PublishedImages(Published):
         images, content = self._unpacked(), None
         if images is None:
             if archive is None:
+                folders = ", ".join(map(str, self._image_folders()))
                 raise MissingError(
-                    f"{release.title} are not here; looked for {self._looked_for()} and "
-                    f"{self._wanted}; {self._source()}"
+                    f"{release.title} are not here; looked for {folders}, {release.held_text} in "
+                    f"{self._base} and {self._wanted}; {self._source()}"
                 )
             self._verify(archive)
             images = unpacked(archive, release.md5, release.limit) / release.folder
@@ -208,10 +214,6 @@ class PublishedImages(Published):
     def _listing(self, root: Path) -> Listing:
         """Return which images of a folder belong to which class and part."""
         raise NotImplementedError
-
-    def _looked_for(self) -> str:
-        """Return the folders that were looked for, in words."""
-        return f"{', '.join(map(str, self._image_folders()))}, {self.release.held_text} in {self._base}"
 
     @property
     def _place(self) -> Path:

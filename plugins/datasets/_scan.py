@@ -202,7 +202,7 @@ def _content(root: Path, names: Sequence[str]) -> str:
     try:
         return hash_of([f"{root}/{name}" for name in names], "contents", read)
     except OSError as error:
-        name = os.path.relpath(error.filename, root)
+        name = os.path.relpath(error.filename or root, root)  # a disk's read error names no file
         if isinstance(error, FileNotFoundError):
             raise UsageError(f"{listed([name])} is no longer there; run again") from None
         raise UsageError(f"{listed([name])} cannot be read: {error.strerror}") from None

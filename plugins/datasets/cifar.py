@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,8 +52,6 @@ ALLOWED = frozenset(
         ("_codecs", "encode"),
     }
 )
-#: Bytes of the largest file that is read; the published ones have at most 155 MB.
-LARGEST = 2**30
 
 
 def _release(
@@ -95,26 +93,14 @@ class _CIFAR(PublishedArrays):
 
     def _read(self, place: Path) -> dict[str, Source]:
         *train, test, names = self.release.files
-        self._checked(place / names, lambda held: _problem_of_names(held, self.release.info.classes))
-        return {"train": self._part(place, train), "test": self._part(place, [test])}
-
-    def _part(self, place: Path, names: Iterable[str]) -> Source:
-        import numpy as np
-
-        from ._cache import Source
-
-        classes = len(self.release.info.classes)
-        batches = [self._checked(place / name, lambda held: _problem_of_batch(held, classes)) for name in names]
-        labels = np.array([label for batch in batches for label in _labels(batch)], dtype=np.int64)
-        return Source(
-            labels, SIDE, [batch["data"].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1) for batch in batches]
-        )
-
-    def _checked(self, path: Path, problem_of: Callable[[Any], str]) -> Any:
-        held = plain(path)
-        if problem := problem_of(held):
-            raise UsageError(f"{path}: {problem}; remove it and fetch it again")
-        return held
+        classes, held = list(self.release.info.classes), plain(place / names)
+        if not (isinstance(held, dict) and classes in (held.get("label_names"), held.get("fine_label_names"))):
+            raise UsageError(
+                f"{place / names}: does not name the {len(classes)} published classes in their order; remove it and "
+                "fetch it again"
+            )
+        parts = {"train": train, "test": [test]}
+        return {part: _part([place / name for name in names], len(classes)) for part, names in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -171,6 +157,21 @@ class CIFAR100(_CIFAR):
     )
 
 
+def _part(files: Iterable[Path], classes: int) -> Source:
+    import numpy as np
+
+    from ._cache import Source
+
+    blocks, labels = [], []
+    for file in files:
+        held = plain(file)
+        if problem := _problem_of_batch(held, classes):
+            raise UsageError(f"{file}: {problem}; remove it and fetch it again")
+        blocks.append(held["data"].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
+        labels += held.get("labels", held.get("fine_labels"))
+    return Source(np.array(labels, dtype=np.int64), SIDE, blocks)
+
+
 def _problem_of_batch(held: Any, classes: int) -> str:
     import numpy as np
 
@@ -180,7 +181,7 @@ def _problem_of_batch(held: Any, classes: int) -> str:
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == 3072):
         got = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else type(data).__name__
         return f"the pixels must be uint8 (N, 3072); got {got}"
-    labels = _labels(held)
+    labels = held.get("labels", held.get("fine_labels"))
     if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
         return "has no list of labels"
     if len(labels) != len(data):
@@ -188,25 +189,13 @@ def _problem_of_batch(held: Any, classes: int) -> str:
     return problem_of_labels(labels, 0, classes - 1)
 
 
-def _labels(batch: Mapping[str, Any]) -> Any:
-    return batch.get("labels", batch.get("fine_labels"))
-
-
-def _problem_of_names(held: Any, classes: tuple[str, ...]) -> str:
-    names = held.get("label_names", held.get("fine_label_names")) if isinstance(held, dict) else None
-    if not isinstance(names, list) or tuple(names) != classes:
-        return f"does not name the {len(classes)} published classes in their order"
-    return ""
-
-
-class _ForeignError(Exception):
-    """The pickle asks for something else than numbers and text."""
-
-
 class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise _ForeignError(f"{module}.{name}")
+            raise UsageError(
+                f"refused: this pickle asks for {module}.{name}, which no array needs and which may run foreign code; "
+                "remove it and fetch the published file"
+            )
         return super().find_class(module, name)
 
 
@@ -220,16 +209,9 @@ def plain(path: Path) -> Any:
         UsageError: the pickle names anything but what arrays are made of (the name is in the message), or is damaged.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise UsageError(f"{path}: larger than {LARGEST:,} bytes; fetch it again")
         return _Plain(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except UsageError:
-        raise
-    except _ForeignError as error:
-        raise UsageError(
-            f"{path}: refused: this pickle asks for {error}, which no array needs and which may run "
-            "foreign code; remove it and fetch the published file"
-        ) from None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: damaged ({reason}); remove it and fetch it again") from None

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, cut, listed, subfolders, subject_first
+from ._listing import Item, Listing, class_folders, cut, entries, listed, subject_first
 from ._published import PublishedImages, Release, check_folders
 
 #: Class folders, sorted, and the names that the published split gives the classes.
@@ -34,8 +34,6 @@ SPLIT_FILE = "split_zhou_EuroSAT.json"
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 #: What the record says of a split that is not the published one.
 REGENERATED = f"split regenerated, differs from {SPLIT_FILE}"
-#: Images of the complete dataset.
-COMPLETE = 27000
 #: The parts of the complete dataset, published or drawn again.
 COUNTS = {"train": 13500, "validation": 5400, "test": 8100}
 #: Where torchvision's EuroSAT fetches the archive.
@@ -124,9 +122,23 @@ class EuroSAT(PublishedImages):
         return replace(published, counts=listing.counts, class_counts=per_class, notes=tuple(notes))
 
     def _listing(self, root: Path) -> Listing:
-        """Return what is here, by names alone; ``root`` is the folder ``2750``, or the archive that holds it."""
-        files = (names_in_folder if root.is_dir() else names_in_archive)(root)
-        return list_eurosat(root, files, self._split_file())
+        """List the three parts by names alone; ``root`` is the folder ``2750``, or the archive that holds it.
+
+        Raises:
+            UsageError: other class folders, a damaged split file, a class without images to train on or to test with.
+        """
+        files, split_file = (names_in_folder if root.is_dir() else names_in_archive)(root), self._split_file()
+        if split_file is None:
+            parts, notes = cut(files, 0, shares), [REGENERATED]
+        else:
+            parts, notes = _published(files, split_file)
+        total, complete = sum(map(len, files.values())), sum(COUNTS.values())
+        if total != complete:
+            notes.append(f"{total:,} images here; the complete dataset has {complete:,}")
+        other = [f"{part} {len(parts[part]):,} of {n:,}" for part, n in COUNTS.items() if len(parts[part]) != n]
+        if split_file is not None and other:
+            notes.append(f"parts of {SPLIT_FILE} that differ from the published ones: {', '.join(other)}")
+        return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
 
     def _split_file(self) -> Path | None:
         here = self._here()
@@ -141,37 +153,13 @@ class EuroSAT(PublishedImages):
         )
 
 
-def list_eurosat(root: Path, files: Mapping[str, list[str]], split_file: Path | None) -> Listing:
-    """List the three parts.
-
-    Args:
-        root: the folder that names are relative to: ``2750``, or the archive that holds it.
-        files: sorted names ``Class/file`` of each class folder, in the order of ``CLASSES``.
-        split_file: the published split, ``None`` to draw one with the same counts.
-
-    Raises:
-        UsageError: a damaged split file, a class that has no image to train on or to test with.
-    """
-    if split_file is None:
-        parts, notes = cut(files, 0, shares), [REGENERATED]
-    else:
-        parts, notes = _published(files, split_file)
-    total = sum(len(members) for members in files.values())
-    if total != COMPLETE:
-        notes.append(f"{total:,} images here; the complete dataset has {COMPLETE:,}")
-    other = [f"{part} {len(parts[part]):,} of {count:,}" for part, count in COUNTS.items() if len(parts[part]) != count]
-    if split_file is not None and other:
-        notes.append(f"parts of {split_file.name} that differ from the published ones: {', '.join(other)}")
-    return Listing(root, tuple(CLASSES.values()), parts, tuple(notes))
-
-
 def names_in_folder(images: Path) -> dict[str, list[str]]:
     """Return the names ``Class/file`` of each class folder below ``images``.
 
     Raises:
         UsageError: other folders than the ten classes, one without images, the multispectral edition.
     """
-    check_folders(subfolders(images), {name: name for name in CLASSES}, images.name, "EuroSAT")
+    check_folders(entries(images, "")[0], {name: name for name in CLASSES}, images.name, "EuroSAT")
     files = class_folders(images, list(CLASSES), "")
     if all(name.lower().endswith((".tif", ".tiff")) for members in files.values() for name in members):
         raise UsageError(
@@ -213,19 +201,19 @@ def _published(files: Mapping[str, list[str]], split_file: Path) -> tuple[dict[s
     for part, paths in _read(split_file).items():
         for path in paths:
             if path in seen:
-                raise UsageError(f"{split_file.name} names '{path}' twice ({seen[path]} and {part})")
+                raise UsageError(f"{SPLIT_FILE} names '{path}' twice ({seen[path]} and {part})")
             seen[path] = part
         parts[part] = tuple(item for item in here if seen.get(item[0]) == part)
     for part in ("train", "test"):
         held = {label for _, label in parts[part]}
         if lacking := [name for label, name in enumerate(files) if label not in held]:
-            raise UsageError(f"{split_file.name} gives no {part} images here to {listed(lacking)}")
-    notes = [f"split of {split_file.name}"]
+            raise UsageError(f"{SPLIT_FILE} gives no {part} images here to {listed(lacking)}")
+    notes = [f"split of {SPLIT_FILE}"]
     used = sum(map(len, parts.values()))
     if absent := len(seen) - used:
-        notes.append(f"images that {split_file.name} names and that are not here: {absent:,} of {len(seen):,}")
+        notes.append(f"images that {SPLIT_FILE} names and that are not here: {absent:,} of {len(seen):,}")
     if unused := len(here) - used:
-        notes.append(f"images here that {split_file.name} does not name, not used: {unused:,}")
+        notes.append(f"images here that {SPLIT_FILE} does not name, not used: {unused:,}")
     return parts, notes
 
 
@@ -237,9 +225,9 @@ def _read(split_file: Path) -> dict[str, list[str]]:
         content: Any = json.loads(split_file.read_text("utf-8"))
         return {part: [str(row[0]).removeprefix("2750/") for row in content[name]] for part, name in PARTS.items()}
     except OSError as error:
-        raise UsageError(f"cannot read {split_file.name}: {error.strerror}") from None
+        raise UsageError(f"cannot read {SPLIT_FILE}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, IndexError):
         raise UsageError(
-            f"{split_file.name} is damaged: expected JSON with lists of [path, label, name] under "
+            f"{SPLIT_FILE} is damaged: expected JSON with lists of [path, label, name] under "
             "train, val and test; fetch it again, or remove it to have a split drawn"
         ) from None

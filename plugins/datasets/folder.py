@@ -125,12 +125,13 @@ class Folder(Dataset):
         short_side = statistics.median_low(min(item.width, item.height) for item in facts)
         return 28 if short_side == 28 else min(max(short_side // 16 * 16, 16), 256)
 
-    def _root(self) -> Path:
-        """Return the folder, which exists.
+    def _listing(self) -> Listing:
+        """Find the layout of the folder and list its files.
 
         Raises:
-            MissingError: it does not.
-            UsageError: ``path`` is missing or no folder.
+            MissingError: the folder is not there.
+            UsageError: there is no path or no folder, no layout is found, fewer than two classes, a class without
+                images, a test class that train lacks.
         """
         if not self.path:
             raise UsageError(f"path is missing: folder:path=FOLDER; {LAYOUT}")
@@ -143,19 +144,8 @@ class Folder(Dataset):
             raise MissingError(f"no such folder{nearest(root.name, siblings)}; {LAYOUT}")
         if not os.path.isdir(root):
             raise UsageError(f"not a folder; {LAYOUT}")
-        return root
-
-    def _listing(self) -> Listing:
-        """Find the layout of the folder and list its files.
-
-        Raises:
-            MissingError: the folder is not there.
-            UsageError: no layout is found, fewer than two classes, a class without images, a test class that train
-                lacks.
-        """
-        root = self._root()
-        folders, images = entries(root, "")
-        if not folders and not images and not any(root.iterdir()):
+        folders, images, others = entries(root, "")
+        if not (folders or images or others or any(root.iterdir())):
             raise UsageError(f"the folder is empty; {LAYOUT}")
         _check_folders(folders, images, "no class folders")
         if places := _parts(root, folders):
@@ -182,7 +172,7 @@ def _parts(root: Path, folders: list[str]) -> dict[str, str]:
         if part in places:
             raise UsageError(f"both '{places[part]}' and '{name}' could be the {part} part; rename one")
         places[part] = name
-        inner, images = entries(root / name, name + "/")
+        inner, images, _ = entries(root / name, name + "/")
         sure = sure or bool(inner) or not images
     # A class may be called "train": it holds images, and no other part is there.
     if not sure and not ("train" in places and len(places) > 1):
@@ -205,7 +195,7 @@ def _from_parts(root: Path, places: dict[str, str], extra: list[str]) -> Listing
         if part not in places:
             continue
         name = places[part]
-        folders, images = entries(root / name, name + "/")
+        folders, images, _ = entries(root / name, name + "/")
         _check_folders(folders, images, f"'{name}' has no class folders")
         if part == "train":
             _check_two(folders)

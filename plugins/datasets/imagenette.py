@@ -9,7 +9,7 @@ from typing import ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo, param
 
-from ._listing import Item, Listing, class_folders, listed, subfolders, subject_first
+from ._listing import Item, Listing, class_folders, entries, listed, subject_first
 from ._published import PublishedImages, Release, check_folders, with_article
 
 #: Class folders (WordNet IDs), sorted, and the first of the names that torchvision gives each.
@@ -130,7 +130,7 @@ class Imagenette(PublishedImages):
         for part, folder in PARTS.items():
             if not (root / folder).is_dir():
                 raise UsageError(f"{root} has no folder '{folder}'; ImageNette has train/ and val/")
-            check_folders(subfolders(root / folder), expected, folder, "ImageNette")
+            check_folders(entries(root / folder, f"{folder}/")[0], expected, folder, "ImageNette")
             files = class_folders(root, list(CLASSES), f"{folder}/")
             items = [(name, label) for label, wnid in enumerate(CLASSES) for name in files[wnid]]
             parts[part] = tuple(item for item in items if item[0].lower().endswith(".jpeg"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import PublishedArrays, blocks
+from ._arrays import PublishedArrays
 from ._published import Release
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class _MedMNIST(PublishedArrays):
 
         with np.load(place, allow_pickle=False) as arrays:
             return {
-                ours: Source(arrays[f"{theirs}_labels"][:, 0], SIDE, blocks(arrays[f"{theirs}_images"]))
+                ours: Source(arrays[f"{theirs}_labels"][:, 0], SIDE, [arrays[f"{theirs}_images"]])
                 for theirs, ours in PARTS.items()
             }
 

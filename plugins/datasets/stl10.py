@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, ClassVar
 from benchbench.errors import UsageError
 from benchbench.plugins import DatasetInfo
 
-from ._arrays import PublishedArrays, blocks, problem_of_labels
+from ._arrays import PublishedArrays, problem_of_labels
 from ._published import Release, with_article
 
 if TYPE_CHECKING:
     from ._cache import Source
 
 SIDE = 96
-#: Bytes of one image: three channels, each column after column.
+#: Bytes of one image.
 IMAGE = 3 * SIDE * SIDE
 CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 
@@ -67,29 +67,31 @@ class STL10(PublishedArrays):
     )
 
     def _read(self, place: Path) -> dict[str, Source]:
+        import numpy as np
+
+        from ._cache import Source
+
         names = place / self.release.optional[0]
         if names.is_file() and tuple(names.read_text("utf-8", "replace").split()) != CLASSES:
             raise UsageError(f"{names}: does not name the 10 published classes in their order; fetch it again")
-        return {name: _part(place, name) for name in ("train", "test")}
-
-
-def _part(folder: Path, name: str) -> Source:
-    import numpy as np
-
-    from ._cache import Source
-
-    pixels, labels = (np.fromfile(folder / f"{name}_{axis}.bin", dtype=np.uint8) for axis in "Xy")
-    if len(pixels) % IMAGE:
-        raise UsageError(
-            f"{folder / f'{name}_X.bin'}: {len(pixels):,} bytes are not a whole number of 96 x 96 images "
-            f"({IMAGE:,} bytes each): truncated; remove it and fetch it again"
-        )
-    if len(pixels) // IMAGE != len(labels):
-        raise UsageError(
-            f"{folder}: {name}_y.bin has {len(labels):,} labels for the {len(pixels) // IMAGE:,} images in "
-            f"{name}_X.bin; remove both and fetch them again"
-        )
-    if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
-        raise UsageError(f"{folder / f'{name}_y.bin'}: {problem}; remove it and fetch it again")
-    images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
-    return Source(labels.astype(np.int64) - 1, SIDE, blocks(images))
+        parts = {}
+        for part in ("train", "test"):
+            image_file, label_file = (place / f"{part}_{axis}.bin" for axis in "Xy")
+            pixels, labels = (np.fromfile(file, dtype=np.uint8) for file in (image_file, label_file))
+            if len(pixels) % IMAGE:
+                raise UsageError(
+                    f"{image_file}: {len(pixels):,} bytes are not a whole number of 96 x 96 images ({IMAGE:,} bytes "
+                    "each): truncated; remove it and fetch it again"
+                )
+            if len(pixels) // IMAGE != len(labels):
+                raise UsageError(
+                    f"{place}: {label_file.name} has {len(labels):,} labels for the {len(pixels) // IMAGE:,} images in "
+                    f"{image_file.name}; remove both and fetch them again"
+                )
+            if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
+                raise UsageError(f"{label_file}: {problem}; remove it and fetch it again")
+            # Channel after channel, column after column; a thousand images are turned at a time.
+            images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
+            blocks = np.array_split(images, range(1000, len(images), 1000))
+            parts[part] = Source(labels.astype(np.int64) - 1, SIDE, blocks)
+        return parts

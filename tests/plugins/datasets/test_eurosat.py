@@ -180,7 +180,7 @@ def test_a_split_file_that_fits_in_part(root):
     )
 
 
-def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
+def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path, monkeypatch):
     files = {
         name: [f"{name}/{name}_{number}.jpg" for number in range(count)]
         for name, count in zip(FOLDERS, PER_CLASS, strict=True)
@@ -191,7 +191,10 @@ def test_a_complete_dataset_with_a_split_file_that_lost_its_end(tmp_path):
 
     def notes():
         place.write_text(json.dumps(content))
-        return eurosat.list_eurosat(tmp_path, files, place).notes
+        return EuroSAT(path=str(tmp_path))._listing(tmp_path / "2750").notes
+
+    (tmp_path / "2750").mkdir()
+    monkeypatch.setattr(eurosat, "names_in_folder", lambda root: files)
 
     assert notes() == ("split of split_zhou_EuroSAT.json",)
     content["test"] = content["test"][:-100]

@@ -297,16 +297,16 @@ def test_large_images_wait_for_one_another(tmp_path, draw, monkeypatch):
     """So that memory is that of one, whatever the number of threads."""
     paths = [draw(tmp_path / f"{number}.png", (20, 20), seed=number) for number in range(8)]
     inside, most = [], []
-    decode = _images._decode
+    upright = _images.upright
 
     def slowly(image):
         inside.append(image)
         most.append(len(inside))
         time.sleep(0.01)
         inside.pop()
-        return decode(image)
+        return upright(image)
 
-    monkeypatch.setattr(_images, "_decode", slowly)
+    monkeypatch.setattr(_images, "upright", slowly)
     monkeypatch.setattr(_images.os, "cpu_count", lambda: 4)
     list(in_threads(inspect, paths))
     assert max(most) > 1
