@@ -18,7 +18,7 @@ from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet, batches
 
-from .pools import Backend, Hit, is_address, kind_of, open_backend
+from .pools import Backend, is_address, kind_of, open_backend
 from .pools.build import index_of
 from .pools.pictures import embed_pictures, fit_into, pixel_digest
 
@@ -84,10 +84,7 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
         seen = {item["key"] for other in earlier for name in (PICTURES, BROKEN) for item in read_lines(other / name)}
         queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
         answers = backend.search(queries, knn.k + knn.spare)
-        wanted: dict[str, Hit] = {}
-        for hit in (hit for hits in answers for hit in hits):
-            if hit.key not in seen:
-                wanted.setdefault(hit.key, hit)
+        wanted = {hit.key: hit for hits in answers for hit in hits if hit.key not in seen}
         images, pictures, broken = [], [], []
         for hit, pixels in zip(wanted.values(), backend.pictures(list(wanted.values())), strict=True):
             if isinstance(pixels, str):
@@ -103,8 +100,7 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
         write_lines(folder / BROKEN, broken)
         write_lines(folder / HITS, [[[hit.key, hit.similarity] for hit in hits] for hits in answers])
 
-    start, count = context.shard.start, len(context.shard)
-    parts = [range(start + part.start, start + part.stop) for part in batches(count, PART)]
+    parts = [context.shard[part.start : part.stop] for part in batches(len(context.shard), PART)]
     _merge(context.resume_parts(parts, fetch, label="retrieving"), context.folder, side)
     merged = Retrieved.load(context.folder)
     context.report(
@@ -128,14 +124,11 @@ def _open(knn: KNN, context: Context, clip_folder: Path, identity: dict[str, str
 
 def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
     """Join the parts of a shard; the images are copied from file to file, never all in memory."""
-    pictures = [item for part in parts for item in read_lines(part / PICTURES)]
-    broken = [item for part in parts for item in read_lines(part / BROKEN)]
+    pictures, rows, broken = (
+        [item for part in parts for item in read_lines(part / name)] for name in (PICTURES, HITS, BROKEN)
+    )
     place = {item["key"]: number for number, item in enumerate(pictures)}
-    hits = [
-        [[rank, place[key], value] for rank, (key, value) in enumerate(row) if key in place]
-        for part in parts
-        for row in read_lines(part / HITS)
-    ]
+    hits = [[[rank, place[key], value] for rank, (key, value) in enumerate(row) if key in place] for row in rows]
     if not pictures:
         why = f" ({broken[0]['key']}: {broken[0]['reason']})" if broken else ""
         raise BenchError(f"knn: not one of {len(broken)} pictures found for these images could be had{why}")

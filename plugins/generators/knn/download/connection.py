@@ -32,10 +32,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-Networks = tuple[IPv4Network | IPv6Network, ...]
 
-
-def _networks(*texts: str) -> Networks:
+def _networks(*texts: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 

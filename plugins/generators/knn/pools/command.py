@@ -49,7 +49,6 @@ def build(
     from .build import build_index
 
     began = time.monotonic()
-    subject = f"bench index build {pool}"
     facts = build_index(
         pool.expanduser(),
         out.expanduser(),
@@ -58,7 +57,7 @@ def build(
         batch=batch,
         device=_device(device),
         captions=captions,
-        subject=subject,
+        subject=f"bench index build {pool}",
         on_progress=_Progress(),
     )
     if not facts["built"]:

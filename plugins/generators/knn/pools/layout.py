@@ -56,21 +56,17 @@ def check_files(folder: Path, facts: dict[str, Any], subject: str) -> None:
     Raises:
         BenchError: one is gone, shorter than its pictures take, or no file of its kind.
     """
-    for name in (VECTORS, METADATA):
-        path, why = folder / name, ""
+    for name, least in ((VECTORS, _FAISS_HEADER + 4 * facts["count"] * facts["width"]), (METADATA, 8)):
         try:
-            with path.open("rb") as stream:
+            with (folder / name).open("rb") as stream:
                 size = stream.seek(0, os.SEEK_END)
                 stream.seek(max(0, size - 4))
-                end = stream.read()
+                cut = size < least or (name == METADATA and stream.read() != b"PAR1")
+                why = "is cut short or no longer what was written" if cut else ""
         except FileNotFoundError:
             why = "is not there"
         except OSError as error:
             why = f"cannot be read ({error.strerror})"
-        else:
-            least = _FAISS_HEADER + 4 * facts["count"] * facts["width"] if name == VECTORS else 8
-            if size < least or (name == METADATA and end != b"PAR1"):
-                why = "is cut short or no longer what was written"
         if why:
             raise BenchError(f"{subject}: the index is damaged: {name} {why}; build it again with `bench index build`")
 

@@ -23,11 +23,6 @@ from . import MOST_BYTES
 if TYPE_CHECKING:
     from benchbench.models.clip.model import Clip
 
-#: Why bytes cannot be used as a picture: a few words.
-PictureError = _images.ImageError
-#: Ways to bring a picture of any shape into a square.
-RULES = ("crop", "pad", "squash")
-
 
 def decoded(content: bytes, before: str = "") -> NDArray[np.uint8] | str:
     """Return the bytes of a whole file as uint8 RGB ``(H, W, 3)``, or why they cannot be used as a picture.
@@ -36,11 +31,11 @@ def decoded(content: bytes, before: str = "") -> NDArray[np.uint8] | str:
     """
     try:
         if not content:
-            raise PictureError("an empty file")
+            raise _images.ImageError("an empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters becomes an error
             return np.array(_images.upright(_images._open(content)), dtype=np.uint8)
-    except PictureError as problem:
+    except _images.ImageError as problem:
         return f"{before}{problem}"
     except Exception:  # a conversion may raise anything on damaged palettes and profiles
         return f"{before}damaged"
