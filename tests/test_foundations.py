@@ -39,7 +39,6 @@ def message(name: str) -> str:
 def test_embedded_models_are_here():
     for name in ("glyph-sd", "glyph-cnn"):
         found = locate(name)
-        assert found.embedded
         assert found.folder.is_dir()
     assert (locate("glyph-sd").folder / "model_index.json").is_file()
 
@@ -47,7 +46,7 @@ def test_embedded_models_are_here():
 def test_a_folder_by_its_path(tmp_path):
     (tmp_path / "model").mkdir()
     found = download_foundation(str(tmp_path / "model"))
-    assert (found.folder, found.embedded) == (tmp_path / "model", False)
+    assert found.folder == tmp_path / "model"
 
 
 def test_the_content_of_a_folder_is_what_counts(tmp_path):
@@ -73,7 +72,7 @@ def test_a_hub_id_that_was_downloaded_before(empty_hub):
     (root / "refs").mkdir()
     (root / "refs" / "main").write_text("abc123\n")
     found = download_foundation("CompVis/stable-diffusion-v1-4")
-    assert (found.folder, found.embedded) == (snapshot, False)
+    assert found.folder == snapshot
     assert len(foundation_hash("CompVis/stable-diffusion-v1-4")) == 64
 
 

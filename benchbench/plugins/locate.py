@@ -21,14 +21,13 @@ _ANSWER_TIMEOUT_S = 3.0
 
 @dataclass(frozen=True)
 class Located:
-    """A foundation on this machine: the name it was asked for by, its folder, and whether it ships with a plugin.
+    """A foundation on this machine: the name it was asked for by, and its folder.
 
     A checkpoint that is a single file, as some are published, is its own folder.
     """
 
     name: str
     folder: Path
-    embedded: bool
 
 
 @cache
@@ -46,16 +45,16 @@ def locate(name: str) -> Located:
             raise MissingError(
                 f"{name}: its files are not in this installation ({folder.name}/ is missing); reinstall it"
             )
-        return Located(name, folder, embedded=True)
+        return Located(name, folder)
     path = Path(name).expanduser()
     if path.is_dir() or path.is_file():
-        return Located(name, path.resolve(), embedded=False)
+        return Located(name, path.resolve())
     if name.startswith((".", "/", "~")) or path.exists():
         raise UsageError(f"{name}: no such file or folder; give a model's folder, in the format of its kind")
     if _HUB_ID.fullmatch(name):
         cached = _hub_snapshot(name)
         if cached is not None:
-            return Located(name, cached, embedded=False)
+            return Located(name, cached)
         raise MissingError(_hub_message(name, "it is not in the local hub cache"))
     names = known.names("foundation")
     hint = nearest(name, names) or f" (embedded: {', '.join(names)})"

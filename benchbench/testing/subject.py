@@ -156,7 +156,7 @@ class Subject:
         places = {
             place: changes.pop(place, None) or self.new_folder(f"{label}-{place}") for place in ("folder", "scratch")
         }
-        return Probe(seed=self.seed, info=self.info, **{**places, "n_syn": self.n_syn, **changes})
+        return Probe(**{"seed": self.seed, "info": self.info, "n_syn": self.n_syn, **places, **changes})
 
 
 Check = Callable[[Subject], str | None]
