@@ -46,7 +46,7 @@ if path:
     spec.loader.exec_module(module)
 else:
     importlib.import_module(name)
-print(",".join(item for item in sys.argv[3:] if item in sys.modules))
+print("", ",".join(item for item in sys.argv[3:] if item in sys.modules), sep="\\n")
 """
 #: Where the system keeps its files.
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/var/cache")
@@ -118,7 +118,7 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
-    found = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    found = done.stdout.splitlines()[-1]  # what the module prints itself comes before
     require(
         not found,
         f"importing {module} imports {found.replace(',', ', ')}; import it inside the methods that use it",
