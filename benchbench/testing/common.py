@@ -218,17 +218,15 @@ def _counts(path: str, began: float) -> bool:
         return False
 
 
-def _forms(path: Path) -> Iterator[str]:
+def _forms(path: Path) -> Iterator[Path]:
     """Yield a place as it is written and without links."""
     place = os.path.abspath(path.expanduser())
-    yield from (place, os.path.realpath(place))
+    yield from (Path(place), Path(os.path.realpath(place)))
 
 
-def _below(path: str, known: Iterable[str]) -> bool:
-    places = tuple(known)
-    return any(
-        form == place or form.startswith(place.rstrip("/") + "/") for form in _forms(Path(path)) for place in places
-    )
+def _below(path: str, known: Iterable[Path]) -> bool:
+    places = set(known)
+    return any(not places.isdisjoint((form, *form.parents)) for form in _forms(Path(path)))
 
 
 #: Where one of these is broken or cannot be judged, nothing that follows could be.

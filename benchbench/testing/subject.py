@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import sys
@@ -221,6 +222,14 @@ def require(kept: bool, message: str) -> None:
     """Raise ``AssertionError`` with ``message`` unless ``kept``; works under ``python -O`` too."""
     if not kept:
         raise AssertionError(message)
+
+
+def require_json(value: Any, complaint: str, context: str = "") -> None:
+    """Require plain JSON values, no NumPy scalars and no NaN; the error stands between complaint and context."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{complaint}: {error}{context}") from None
 
 
 @contextmanager
