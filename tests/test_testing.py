@@ -12,6 +12,7 @@ import pytest
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Foundation, Generator, RequiredFile, Requirements, param
+from benchbench.plugins.catalog import catalog, load
 from benchbench.testing import conformance, make_context, run_checks, tiny_images, tiny_info
 
 
@@ -76,8 +77,6 @@ def test_every_check_is_broken_by_some_plugin():
 
 
 def test_a_heavy_import_at_the_top_of_a_file_is_found(tmp_path):
-    from benchbench.plugins.catalog import catalog, load
-
     path = tmp_path / "slowstart.py"
     path.write_text(
         '"""A plugin file."""\n'
@@ -95,6 +94,22 @@ def test_a_heavy_import_at_the_top_of_a_file_is_found(tmp_path):
     found = results["imports nothing heavy with its module"]
     assert found.message == "importing slowstart imports pandas; import it inside the methods that use it"
     assert [name for name, item in results.items() if not item.ok] == [found.name]
+
+
+def test_what_a_module_prints_is_no_heavy_library(tmp_path):
+    path = tmp_path / "talkative.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from benchbench import Generator\n"
+        "print('hello', end='')\n"
+        "@dataclass(frozen=True)\n"
+        "class Talkative(Generator):\n"
+        '    """Greets whoever imports it."""\n'
+        "    def sample(self, train, context):\n"
+        "        yield train.subset(range(context.n_syn))\n",
+        "utf-8",
+    )
+    conformance(load(catalog().get("generator", str(path))))
 
 
 def test_a_foundation_with_a_pickle_is_refused(tmp_path):

@@ -12,12 +12,14 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+import traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
 from ..errors import UsageError, nearest
+from .base import Plugin
 from .parameters import parameters
 
 KINDS = ("dataset", "generator", "augmentation", "learner", "metric", "foundation", "executor", "report")
@@ -109,8 +111,6 @@ def load(entry: Entry) -> type:
     Raises:
         UsageError: the plugin is broken; the message names it, its file and line, and the reason.
     """
-    from . import Plugin
-
     if entry.problem:
         raise UsageError(f"{entry.name}: broken {entry.kind}: {entry.problem}")
     try:
@@ -136,8 +136,6 @@ def load(entry: Entry) -> type:
 
 def reason(error: BaseException) -> str:
     """Return an exception as one line with the file and line of the code that raised it."""
-    import traceback
-
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -206,8 +204,6 @@ def _article(kind: str) -> str:
 
 
 def _file_entry(kind: str, name: str) -> Entry:
-    from . import Plugin
-
     path = Path(name).expanduser()
     article = _article(kind)
     if path.is_dir():

@@ -218,9 +218,7 @@ def _restore(file: Path, state: Sequence[Any]) -> int:
     try:
         kept = torch.load(file, map_location="cpu", weights_only=True)
         done, parts = int(kept["done"]), list(kept["state"])
-    except FileNotFoundError:
-        return 0
-    except Exception:  # a damaged file costs the items in it, not the run, whatever the reader trips over
+    except Exception:  # no file yet; a damaged one costs the items in it, not the run, whatever the reader trips over
         return 0
     for part, saved in zip(state, parts, strict=True):
         if isinstance(part, torch.Tensor):

@@ -122,10 +122,8 @@ class ImageSet:
         opened = Images.load(folder)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         listed = folder / "origins.jsonl"
-        origins: Sequence[Origin] = ()
-        if listed.exists():
-            origins = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
-        return ImageSet(opened.images, labels, opened.classes, origins)
+        lines = listed.read_text("utf-8").splitlines() if listed.exists() else ()
+        return ImageSet(opened.images, labels, opened.classes, [json.loads(line) for line in lines])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UsageError, nearest
 
@@ -71,7 +71,7 @@ def param(
         choices=tuple(choices or ()),
         stage=stage,
         affects_result=affects_result,
-        paper="<same>" if paper is dataclasses.MISSING else paper,
+        paper=default if paper is dataclasses.MISSING else paper,
         is_path=path,
         must_exist=must_exist,
     )
@@ -94,7 +94,7 @@ class Parameter:
     choices: tuple[str, ...]
     stage: str | None
     affects_result: bool
-    paper: Value | Literal["<same>"]
+    paper: Value
     is_path: bool
     must_exist: bool
     name: str = ""
@@ -108,9 +108,7 @@ class Parameter:
 
     def preset(self, preset: str) -> Value:
         """Return the value under a preset."""
-        if preset == "paper" and self.paper != "<same>":
-            return self.paper
-        return self.default
+        return self.paper if preset == "paper" else self.default
 
     def parse(self, text: str) -> Value:
         """Read a value from its text on the command line; raises ``ValueError`` with what would be right."""
@@ -249,10 +247,7 @@ def build(cls: type, values: Mapping[str, Any], *, subject: str, preset: str = "
             # An unset variable of a script leaves this; to take the default silently would be another experiment.
             if raw == "" and item.type in (str, Path) and "" not in map(item.preset, PRESETS):
                 raise ValueError("must not be empty; leave it out for the default")
-            value = item.parse(raw) if isinstance(raw, str) and (item.type is not str or item.is_list) else raw
-            if isinstance(raw, str) and item.optional and raw.lower() == "none":
-                value = None
-            ready[name] = item.check(value)
+            ready[name] = item.check(item.parse(raw) if isinstance(raw, str) else raw)
         except ValueError as error:
             raise UsageError(f"{subject}:{name}={format_value(raw)}: {error}") from None
     try:

@@ -126,7 +126,6 @@ def small_part(data: str, count: int = 20) -> tuple[DatasetInfo, ImageSet]:
         whole: ImageSet = bound.plugin.load("train", make_context(Path(folder), info=info))
         size = min(len(whole), max(count, 2 * len(info.classes)))
         part = whole.subset(balanced_sample(whole.labels, size, derive_seed("small part", info.name)))
-        part = dataclasses.replace(part, images=np.array(part.images))
     counts = {**info.counts, "train": len(part)}
     return dataclasses.replace(info, counts=counts, class_counts=tuple(int(item) for item in part.counts)), part
 

@@ -77,7 +77,14 @@ def does_not_change_its_input(subject: Subject) -> None:
 
 def parts_of_a_batch_make_the_whole(subject: Subject) -> None:
     """What ``imagewise`` returns does to a part of a batch what it does to the whole, in any order of the parts."""
-    _imagewise_is_asked(type(subject.plugin))
+    mro = type(subject.plugin).__mro__
+    nearest = {name: next(base for base in mro if name in vars(base)) for name in ("apply", "imagewise")}
+    if nearest["apply"] is not Augmentation:  # a nearer apply replaces imagewise, or nothing asks it
+        require(
+            not issubclass(nearest["imagewise"], nearest["apply"]),
+            "imagewise is not asked where there is an own apply; leave one of the two out",
+        )
+        raise NotApplicable
     images, _ = _batch(subject)
 
     def drawn() -> ImageChange:
@@ -99,18 +106,6 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Return whether two tensors agree; that a number is not finite is another check's complaint."""
     same_kind = one.shape == other.shape and one.dtype == other.dtype
     return same_kind and torch.equal(one.nan_to_num(), other.nan_to_num())
-
-
-def _imagewise_is_asked(cls: type) -> None:
-    """Refuse an ``imagewise`` that nothing asks; pass over one that a nearer ``apply`` replaces."""
-    nearest = {name: next(base for base in cls.__mro__ if name in vars(base)) for name in ("apply", "imagewise")}
-    if nearest["apply"] is Augmentation:
-        return
-    require(
-        not issubclass(nearest["imagewise"], nearest["apply"]),
-        "imagewise is not asked where there is an own apply; leave one of the two out",
-    )
-    raise NotApplicable
 
 
 def a_loss_is_a_finite_scalar(subject: Subject) -> None:

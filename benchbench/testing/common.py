@@ -36,7 +36,7 @@ if path:
     spec.loader.exec_module(module)
 else:
     importlib.import_module(name)
-print(",".join(item for item in sys.argv[3:] if item in sys.modules))
+print("", ",".join(item for item in sys.argv[3:] if item in sys.modules), sep="\\n")
 """
 #: Where the system keeps its files.
 _SYSTEM = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/var/cache")
@@ -107,7 +107,7 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
-    imported = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    imported = done.stdout.splitlines()[-1]  # what the module prints itself comes before
     require(
         not imported,
         f"importing {module} imports {imported.replace(',', ', ')}; import it inside the methods that use it",
@@ -206,17 +206,15 @@ def _counts(path: str, began: float) -> bool:
         return False
 
 
-def _forms(path: Path) -> Iterator[str]:
+def _forms(path: Path) -> Iterator[Path]:
     """Yield a place as it is written and without links."""
     place = os.path.abspath(path.expanduser())
-    yield from (place, os.path.realpath(place))
+    yield from (Path(place), Path(os.path.realpath(place)))
 
 
-def _below(path: str, known: Iterable[str]) -> bool:
-    places = tuple(known)
-    return any(
-        form == place or form.startswith(place.rstrip("/") + "/") for form in _forms(Path(path)) for place in places
-    )
+def _below(path: str, known: Iterable[Path]) -> bool:
+    places = set(known)
+    return any(not places.isdisjoint((form, *form.parents)) for form in _forms(Path(path)))
 
 
 #: Where one of these is broken or cannot be judged, nothing that follows could be.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-from ..plugins import DatasetInfo
+from ..plugins import Context, DatasetInfo
 from ..plugins.images import ImageSet
 from .subject import Subject, global_randomness, require, same_images
 
@@ -94,8 +93,8 @@ def keeps_test_images_out_of_training(subject: Subject) -> str:
         require(
             not shared, f"{len(shared)} files are in both {one} and {other}, {shared[0] if shared else ''} among them"
         )
-    seen = _digests(_load(subject, "train"))
-    copies = sum(digest in seen for digest in _digests(_load(subject, "test"), every=True))
+    seen = set(_digests(_load(subject, "train")))
+    copies = sum(digest in seen for digest in _digests(_load(subject, "test")))
     return f"{copies} test images equal a training image in every pixel" if copies else ""
 
 
@@ -114,10 +113,8 @@ def _info(subject: Subject) -> DatasetInfo:
     return info
 
 
-def _context(subject: Subject) -> Any:
-    context = subject.context("load")
-    context.info = _info(subject)
-    return context
+def _context(subject: Subject) -> Context:
+    return subject.context("load", info=_info(subject))
 
 
 def _load(subject: Subject, split: str) -> ImageSet:
@@ -132,6 +129,5 @@ def _sources(images: ImageSet) -> set[str]:
     return {source for source in sources if isinstance(source, str)}
 
 
-def _digests(images: ImageSet, every: bool = False) -> list[bytes] | set[bytes]:
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in images.images]
-    return digests if every else set(digests)
+def _digests(images: ImageSet) -> list[bytes]:
+    return [hashlib.sha256(image.tobytes()).digest() for image in images.images]

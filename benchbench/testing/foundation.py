@@ -35,7 +35,6 @@ def says_format_licence_and_source(subject: Subject) -> str:
 
 
 def _folder(subject: Subject) -> Path:
-    folder = subject.plugin.folder()
+    folder: Path = subject.plugin.folder()
     require(isinstance(folder, Path), f"folder() must return a pathlib.Path; got {type(folder).__name__}")
-    assert isinstance(folder, Path)
     return folder

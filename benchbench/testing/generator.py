@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 
 from ..plugins.images import ImageSet
-from .subject import Killed, NotApplicable, Probe, Subject, folder_digest, global_randomness, require, same_images
+from .subject import (
+    Killed,
+    NotApplicable,
+    Probe,
+    Subject,
+    folder_digest,
+    global_randomness,
+    require,
+    require_json,
+    same_images,
+)
 
 
 def shards_are_consecutive_ranges(subject: Subject) -> None:
@@ -105,10 +114,7 @@ def origins_are_json(subject: Subject) -> None:
     """What is said of an image's origin goes into a file: plain JSON values, no NumPy scalars, no NaN."""
     for item in _sampled(subject):
         for origin in item.origins:
-            try:
-                json.dumps(dict(origin), allow_nan=False)
-            except (TypeError, ValueError) as error:
-                raise AssertionError(f"an origin is not JSON: {error} in {dict(origin)!r}") from None
+            require_json(dict(origin), "an origin is not JSON", f" in {dict(origin)!r}")
 
 
 def sample_gives_the_same_bytes_again(subject: Subject) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import numpy as np
@@ -12,7 +11,7 @@ from ..errors import UsageError
 from ..plugins import Learner, Task, TrainResult
 from ..plugins.images import Images
 from ..running.scoring import flaw
-from .subject import NotApplicable, Subject, global_randomness, require
+from .subject import NotApplicable, Subject, global_randomness, require, require_json
 
 AXES = frozenset({"arch", "aug", "mix"})
 #: Probabilities of an image in another batch may differ by rounding.
@@ -56,10 +55,7 @@ def reports_probabilities_for_each_test_image(subject: Subject) -> None:
         )
     late = [at for at in task.answers if isinstance(at, int) and not 0 <= at <= outcome.steps]
     require(not late, f"task.evaluate was called for step {late[:1]} in a run of {outcome.steps} steps")
-    try:
-        json.dumps(dict(outcome.details), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"details are not JSON: {error}") from None
+    require_json(dict(outcome.details), "details are not JSON")
 
 
 def gives_the_same_probabilities_again(subject: Subject) -> None:

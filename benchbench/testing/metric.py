@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -10,17 +9,14 @@ import numpy as np
 
 from ..errors import BenchError
 from ..plugins.images import ImageSet
-from .subject import Subject, global_randomness, require
+from .subject import Subject, global_randomness, require, require_json
 
 
 def returns_finite_json_values(subject: Subject) -> None:
     """Every value is JSON, every number finite; ``None`` stands for what cannot be had."""
     scores = _scores(subject)
     require(bool(scores), "score returned nothing")
-    try:
-        json.dumps(scores, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"score must return plain JSON values: {error}; got {scores!r}") from None
+    require_json(scores, "score must return plain JSON values", f"; got {scores!r}")
     numbers = [value for value in scores.values() if isinstance(value, (int, float))]
     require(any(math.isfinite(value) for value in numbers), "score returned no number")
 

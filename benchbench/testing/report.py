@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,9 @@ def takes_a_table_without_rows(subject: Subject) -> None:
 
 def _table() -> Table:
     """Return the table of two generators and the baseline by two architectures; one training failed."""
-    records = [_record(number, gen, arch) for number, (gen, arch) in enumerate(_SETTINGS)]
+    settings = itertools.product(("real", "made", "made:factor=2"), ("net-a", "net-b"))
+    records = [_record(number, gen, arch) for number, (gen, arch) in enumerate(settings)]
     return build_table([*records, _record(len(records), "made", "net-b", error="out of memory", mix="1:1")])
-
-
-_SETTINGS = [(gen, arch) for gen in ("real", "made", "made:factor=2") for arch in ("net-a", "net-b")]
 
 
 def _record(number: int, gen: str, arch: str, error: str | None = None, mix: str | None = None) -> Record:
@@ -77,11 +76,8 @@ def _record(number: int, gen: str, arch: str, error: str | None = None, mix: str
     result = {"accuracy": 0.5 + number / 20, "best_on_test": None, "n_test": 8, "hits": "8A=="}
     provenance = {"environment": "e", "bench_version": "0", "created": "2026-01-02T03:04:05+00:00"}
     scores = {"fd": 3.0 + number, "extractor": "pixels", "n_score": 40, "n_reference": 80}
-    fields: dict[str, Any] = {"key": f"{number:064x}", "spec_id": f"{number:012x}", "schema": _SCHEMA, "error": error}
+    # Layout 3 is an older one, which is read for ever.
+    fields: dict[str, Any] = {"key": f"{number:064x}", "spec_id": f"{number:012x}", "schema": 3, "error": error}
     fields |= {"status": "failed" if error else "done", "result": None if error else result, "cell": cell}
     fields |= {"metrics": {"distance": scores}, "cost": {"train_s": 2.0}, "code": {}, "steps": {}}
     return Record.from_json(fields | {"provenance": provenance})
-
-
-#: The layout of the records above; older ones are read for ever.
-_SCHEMA = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import sys
@@ -156,7 +157,7 @@ class Subject:
         places = {
             place: changes.pop(place, None) or self.new_folder(f"{label}-{place}") for place in ("folder", "scratch")
         }
-        return Probe(seed=self.seed, info=self.info, **{**places, "n_syn": self.n_syn, **changes})
+        return Probe(**{"seed": self.seed, "info": self.info, "n_syn": self.n_syn, **places, **changes})
 
 
 Check = Callable[[Subject], str | None]
@@ -221,6 +222,14 @@ def require(kept: bool, message: str) -> None:
     """Raise ``AssertionError`` with ``message`` unless ``kept``; works under ``python -O`` too."""
     if not kept:
         raise AssertionError(message)
+
+
+def require_json(value: Any, complaint: str, context: str = "") -> None:
+    """Require plain JSON values, no NumPy scalars and no NaN; the error stands between complaint and context."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"{complaint}: {error}{context}") from None
 
 
 @contextmanager
