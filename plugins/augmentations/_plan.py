@@ -145,7 +145,10 @@ def _change(
 ) -> None:
     """Put each image through one operator, in place; ``operators`` ascend."""
     start, stop = np.searchsorted(operators, (_GEOMETRY_AT, _COLOUR_AT)).tolist()
-    maps = _matrices(operators[start:stop], magnitudes[start:stop], *images.shape[-2:])
+    maps = _operators.identities(stop - start)
+    for operator, matrices in enumerate(_MATRICES.values(), _GEOMETRY_AT):
+        chosen = operators[start:stop] == operator
+        maps[chosen] = matrices(magnitudes[start:stop][chosen], *images.shape[-2:])
     for piece in pieces(images, start, stop):
         inner = slice(piece.start - start, piece.stop - start)
         images[piece] = _operators.resample(images[piece], maps[inner], interpolation)
@@ -153,17 +156,6 @@ def _change(
         start, stop = np.searchsorted(operators, (operator, operator + 1)).tolist()
         for piece in pieces(images, start, stop):
             images[piece] = function(images[piece], magnitudes[piece])
-
-
-def _matrices(
-    operators: NDArray[np.int64], magnitudes: NDArray[np.float64], height: int, width: int
-) -> NDArray[np.float64]:
-    """Return the affine map of each image, ``(n, 2, 3)``."""
-    maps = _operators.identities(len(operators))
-    for operator, matrices in enumerate(_MATRICES.values(), _GEOMETRY_AT):
-        chosen = operators == operator
-        maps[chosen] = matrices(magnitudes[chosen], height, width)
-    return maps
 
 
 @dataclass(frozen=True)

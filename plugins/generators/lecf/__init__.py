@@ -105,30 +105,25 @@ class LECF(TextToImageGenerator):
             UsageError: fewer candidates than classes, or a model on this machine that cannot be used, or not at
                 this resolution, or does not know the words of a class.
         """
-        from .candidates import class_frames
+        from benchbench.plugins.locate import locate
+
+        from .candidates import check_concepts, check_language_folder, class_frames
 
         if self.candidates is not None and self.candidates < len(info.classes):
             raise UsageError(
                 f"lecf:candidates={self.candidates}: fewer than the {len(info.classes)} classes of {info.name}"
             )
         ready = replace(super().resolve(info), template=self.template)  # None frames sentences by the dataset's
-        ready._check_language_model([frame.concept for frame in class_frames(info, self.template)])
-        return ready
-
-    def _check_language_model(self, concepts: list[str]) -> None:
-        from benchbench.plugins.locate import locate
-
-        from .candidates import check_concepts, check_language_folder
-
         if self.language_model is None:
-            return
+            return ready
         try:
             folder = locate(self.language_model)
         except UsageError:
-            return
+            return ready  # the preflight says what is missing
         name = f"lecf:language_model={self.language_model}"
         check_language_folder(folder, name)
-        check_concepts(folder, name, concepts)
+        check_concepts(folder, name, [frame.concept for frame in class_frames(info, self.template)])
+        return ready
 
     def total(self, train_count: int) -> int:
         """Return how many candidates there are for ``train_count`` training images."""
