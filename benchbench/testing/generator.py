@@ -66,7 +66,7 @@ def fit_survives_a_kill(subject: Subject) -> str:
 
 def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
     """Each set has the dataset's resolution and class names; together they are as many as ``output_count`` says."""
-    sets = _sampled(subject)
+    sets, context = subject.once("sample", lambda: _sample(subject))
     for item in sets:
         require(isinstance(item, ImageSet), f"sample must yield ImageSet objects; got {type(item).__name__}")
         require(len(item) > 0, "sample yielded an empty set")
@@ -81,7 +81,6 @@ def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:
         require(1 <= total <= expected, f"sample made {total} images in all; it has to make 1 to {expected}")
     else:
         require(total == expected, f"sample made {total} images in all; it has to make {expected}")
-    _, context = subject.once("sample", lambda: _sample(subject))
     counted = context.handed in (0, len(sets))
     require(counted, f"sample yielded {len(sets)} sets for {context.handed} chunks; yield one set for each chunk")
 
