@@ -94,7 +94,8 @@ class _CIFAR(PublishedArrays):
     def _read(self, place: Path) -> dict[str, Source]:
         *train, test, names = self.release.files
         classes, held = list(self.release.info.classes), plain(place / names)
-        if not (isinstance(held, dict) and classes in (held.get("label_names"), held.get("fine_label_names"))):
+        named = held.get("label_names", held.get("fine_label_names")) if isinstance(held, dict) else None
+        if not isinstance(named, list) or named != classes:
             raise UsageError(
                 f"{place / names}: does not name the {len(classes)} published classes in their order; remove it and "
                 "fetch it again"
@@ -108,10 +109,10 @@ class CIFAR10(_CIFAR):
     """Photos of ten kinds of animals and vehicles, 32x32 RGB; 50,000 train, 10,000 test, balanced.
 
     Read from ``cifar-10-python.tar.gz``, whose checksum is verified, or from ``cifar-10-batches-py``, whose files are
-    compared with the published ones; a difference is noted. The pickles in it are read as plain numbers: one that
-    asks for more than arrays is refused. There is no validation part. Images are in the published order, batch after
-    batch. Normalisation and the resolution of generation (128 px) are those of
-    Diffusion Inversion, Zhou et al. 2023; prompts are "a photo of an airplane.".
+    compared with the published ones; a difference is noted. The pickles in it are read as plain numbers: one that asks
+    for more than arrays is refused. There is no validation part. Images are in the published order, batch after batch.
+    Normalisation and the resolution of generation (128 px) are those of Diffusion Inversion, Zhou et al. 2023; prompts
+    are "a photo of an airplane.".
     """
 
     release: ClassVar[Release] = _release(

@@ -80,10 +80,10 @@ class _MedMNIST(PublishedArrays):
 class PathMNIST(_MedMNIST):
     """Histology of colorectal cancer in nine kinds of tissue, 28x28 RGB; 89,996 train, 10,004 validation, 7,180 test.
 
-    Read from ``pathmnist.npz``, whose checksum is verified. The test images come from another
-    clinical centre than the others. Classes are unbalanced. Under the paper preset at most 500 training images of
-    each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the authors' code takes the first 500
-    of each class for its embeddings, here the seed draws them.
+    Read from ``pathmnist.npz``, whose checksum is verified. The test images come from another clinical centre than the
+    others. Classes are unbalanced. Under the paper preset at most 500 training images of each class are used, and
+    AdamW, as in Diffusion Inversion, Zhou et al. 2023; the authors' code takes the first 500 of each class for its
+    embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(
@@ -113,10 +113,10 @@ class PathMNIST(_MedMNIST):
 class DermaMNIST(_MedMNIST):
     """Dermatoscopic images of seven kinds of skin lesions, 28x28 RGB; 7,007 train, 1,003 validation, 2,005 test.
 
-    Read from ``dermamnist.npz``, whose checksum is verified. Classes are very unbalanced: two
-    thirds of the images are melanocytic nevi, and the smallest class has 80 training images. Under the paper preset
-    at most 500 training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the
-    authors' code takes the first 500 of each class for its embeddings, here the seed draws them.
+    Read from ``dermamnist.npz``, whose checksum is verified. Classes are very unbalanced: two thirds of the images are
+    melanocytic nevi, and the smallest class has 80 training images. Under the paper preset at most 500 training images
+    of each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the authors' code takes the first
+    500 of each class for its embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(
@@ -144,9 +144,9 @@ class DermaMNIST(_MedMNIST):
 class BloodMNIST(_MedMNIST):
     """Microscope images of eight kinds of blood cells, 28x28 RGB; 11,959 train, 1,712 validation, 3,421 test.
 
-    Read from ``bloodmnist.npz``, whose checksum is verified. Classes are unbalanced. Under
-    the paper preset at most 500 training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou
-    et al. 2023; the authors' code takes the first 500 of each class for its embeddings, here the seed draws them.
+    Read from ``bloodmnist.npz``, whose checksum is verified. Classes are unbalanced. Under the paper preset at most 500
+    training images of each class are used, and AdamW, as in Diffusion Inversion, Zhou et al. 2023; the authors' code
+    takes the first 500 of each class for its embeddings, here the seed draws them.
     """
 
     release: ClassVar[Release] = _release(
