@@ -67,7 +67,7 @@ def fetch_file(url: str, md5: str, target: Path, archive: str) -> None:
     if _there(target, md5):
         return
     if os.path.lexists(target) and (target.name != archive or target.is_dir()):
-        raise UsageError(f"{target} is there and is not the published archive; remove it or give a folder")
+        raise UsageError(f"{target} is there and is not the published archive; move it away or give a folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(target.parent, os.W_OK):

@@ -155,7 +155,7 @@ class PublishedArrays(Published):
 
     @property
     def _remedy(self) -> str:
-        return f"remove it and run `bench fetch {self._subject}`, or fetch {self.release.url} by hand"
+        return f"move it away and run `bench fetch {self._subject}`, or fetch {self.release.url} by hand"
 
     def _source(self) -> str:
         return f"`bench fetch {self._subject}` gets it, or by hand {self.release.url}"

@@ -149,7 +149,7 @@ def _files(root: Path, folder: str, above: set[str]) -> list[str]:
     """Return the image files below a class folder; ``above`` are the folders that lead to it."""
     here = os.path.realpath(root / folder)
     if here in above:
-        raise UsageError(f"'{folder}' is a link to a folder that holds it; remove the link")
+        raise UsageError(f"'{folder}' is a link to a folder that holds it; move the link away")
     folders, images, others = entries(root / folder, f"{folder}/")
     if others:
         raise UsageError(f"not an image file: {listed(others)}; a class folder holds {' '.join(EXTENSIONS)}")

@@ -78,7 +78,8 @@ def scan(listing: Listing) -> dict[str, ImageFacts]:
         few = ", ".join(f"'{name}' ({why})" for name, why in list(problems.items())[:3])
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         what = "1 image cannot be used" if len(problems) == 1 else f"{len(problems)} images cannot be used"
-        raise UsageError(f"{what}: {few}{more}; repair or remove {'it' if len(problems) == 1 else 'them'}")
+        it = "it" if len(problems) == 1 else "them"
+        raise UsageError(f"{what}: {few}{more}; repair {it} or move {it} away")
     return facts
 
 
@@ -120,7 +121,7 @@ def load_files(root: Path, names: Sequence[str], side: int) -> Iterator[NDArray[
         try:
             return read(root / name, side)
         except ImageError as problem:
-            raise UsageError(f"{listed([name])} cannot be used ({problem}); repair or remove it") from None
+            raise UsageError(f"{listed([name])} cannot be used ({problem}); repair it or move it away") from None
 
     return in_threads(one, list(names))
 

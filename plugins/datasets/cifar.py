@@ -97,7 +97,7 @@ class _CIFAR(PublishedArrays):
         named = held.get("label_names", held.get("fine_label_names")) if isinstance(held, dict) else None
         if not isinstance(named, list) or named != classes:
             raise UsageError(
-                f"{place / names}: does not name the {len(classes)} published classes in their order; remove it and "
+                f"{place / names}: does not name the {len(classes)} published classes in their order; move it away and "
                 "fetch it again"
             )
         parts = {"train": train, "test": [test]}
@@ -167,7 +167,7 @@ def _part(files: Iterable[Path], classes: int) -> Source:
     for file in files:
         held = plain(file)
         if problem := _problem_of_batch(held, classes):
-            raise UsageError(f"{file}: {problem}; remove it and fetch it again")
+            raise UsageError(f"{file}: {problem}; move it away and fetch it again")
         blocks.append(held["data"].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
         labels += held.get("labels", held.get("fine_labels"))
     return Source(np.array(labels, dtype=np.int64), SIDE, blocks)
@@ -195,7 +195,7 @@ class _Plain(pickle.Unpickler):
         if (module, name) not in ALLOWED:
             raise UsageError(
                 f"refused: this pickle asks for {module}.{name}, which no array needs and which may run foreign code; "
-                "remove it and fetch the published file"
+                "move it away and fetch the published file"
             )
         return super().find_class(module, name)
 
@@ -215,4 +215,4 @@ def plain(path: Path) -> Any:
         raise UsageError(f"{path}: {error}") from None
     except Exception as error:  # damaged bytes make the unpickler raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: damaged ({reason}); remove it and fetch it again") from None
+        raise UsageError(f"{path}: damaged ({reason}); move it away and fetch it again") from None

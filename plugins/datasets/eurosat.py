@@ -229,5 +229,5 @@ def _read(split_file: Path) -> dict[str, list[str]]:
     except (ValueError, TypeError, KeyError, IndexError):
         raise UsageError(
             f"{SPLIT_FILE} is damaged: expected JSON with lists of [path, label, name] under "
-            "train, val and test; fetch it again, or remove it to have a split drawn"
+            "train, val and test; fetch it again, or move it away to have a split drawn"
         ) from None

@@ -203,7 +203,7 @@ def _from_parts(root: Path, places: dict[str, str], extra: list[str]) -> Listing
             what = "a class" if len(lacking) == 1 else f"{len(lacking)} classes"
             raise UsageError(
                 f"'{name}' has {what} that '{places['train']}' lacks: {listed(lacking)}; "
-                f"add training images or remove {'it' if len(lacking) == 1 else 'them'}"
+                f"add training images or move {'it' if len(lacking) == 1 else 'them'} away"
             )
         held[part] = class_folders(root, folders, name + "/")
     classes = tuple(held["train"])

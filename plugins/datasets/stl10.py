@@ -81,7 +81,7 @@ class STL10(PublishedArrays):
             if len(pixels) % IMAGE:
                 raise UsageError(
                     f"{image_file}: {len(pixels):,} bytes are not a whole number of 96 x 96 images ({IMAGE:,} bytes "
-                    "each): truncated; remove it and fetch it again"
+                    "each): truncated; move it away and fetch it again"
                 )
             if len(pixels) // IMAGE != len(labels):
                 raise UsageError(
@@ -89,7 +89,7 @@ class STL10(PublishedArrays):
                     f"{image_file.name}; remove both and fetch them again"
                 )
             if problem := problem_of_labels(labels.tolist(), 1, len(CLASSES)):
-                raise UsageError(f"{label_file}: {problem}; remove it and fetch it again")
+                raise UsageError(f"{label_file}: {problem}; move it away and fetch it again")
             # Channel after channel, column after column; a thousand images are turned at a time.
             images = pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 3, 2, 1)
             blocks = np.array_split(images, range(1000, len(images), 1000))

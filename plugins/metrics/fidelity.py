@@ -79,7 +79,7 @@ def _require(digest: str, path: Path) -> str:
     if digest != SHA256:
         raise UsageError(
             f"fidelity:weights={path}: not the {WHAT} (SHA-256 {digest[:8]}..., expected {SHA256[:8]}...); "
-            f"replace or remove it; the right file is {SOURCE}"
+            f"replace it; the right file is {SOURCE}"
         )
     return digest
 

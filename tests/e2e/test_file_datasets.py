@@ -155,7 +155,7 @@ def test_odd_files_of_ones_own_are_named_before_any_work(bench):
     (bench.folder / "pets/test/dog/0.png").write_bytes(b"P6 100000 100000 255\n")
     assert refused(bench, "plan", "--data", "folder:path=pets", *RUN[:-2]) == (
         "bench: folder:path=pets: 2 images cannot be used: 'train/cat/0.png' (not a regular file), 'test/dog/0.png' "
-        "(more than 64 megapixels); repair or remove them\n"
+        "(more than 64 megapixels); repair them or move them away\n"
     )
     (bench.folder / "pets/train/cat/0.png").unlink()
     Image.new("RGB", (1, 1), (1, 1, 1)).save(bench.folder / "pets/test/dog/0.bmp")

@@ -124,7 +124,8 @@ def test_an_archive_with_another_checksum_is_refused(root, archive, monkeypatch)
     monkeypatch.undo()
     assert said(root) == (
         f"{archive}: wrong checksum: md5 c58f30108f718f92721af3b95e74349a is published, this file "
-        f"({archive.stat().st_size:,} bytes) has {md5(archive)}; remove it and run `bench fetch cifar10:path={root}`, "
+        f"({archive.stat().st_size:,} bytes) has {md5(archive)}; move it away and run "
+        f"`bench fetch cifar10:path={root}`, "
         "or fetch https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz by hand"
     )
 
@@ -227,7 +228,7 @@ def test_a_pickle_that_runs_code_is_refused_before_it_runs(root, tmp_path, where
     path.write_bytes(pickle.dumps({"data": Evil(os.mkdir, str(mark))}, protocol=2))
     assert said(root) == (
         f"{path}: refused: this pickle asks for posix.mkdir, which no array needs and which may run foreign code; "
-        "remove it and fetch the published file"
+        "move it away and fetch the published file"
     )
     assert not mark.exists()
 
@@ -265,7 +266,7 @@ DAMAGE = {
     "more": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "has 1 label for 2 images"),
     "low": (
         {"data": np.zeros((1, 3072), np.uint8), "labels": [-1]},
-        "data_batch_3: 1 label is out of range, the first is -1 of image 0; they go from 0 to 9; remove it and fetch",
+        "data_batch_3: 1 label is out of range, the first is -1 of image 0; they go from 0 to 9; move it away and",
     ),
     "high": (
         {"data": np.zeros((2, 3072), np.uint8), "labels": [10, 11]},

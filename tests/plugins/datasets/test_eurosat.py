@@ -366,7 +366,7 @@ def test_other_class_folders(root):
 def test_a_damaged_image_is_named(root):
     path = root / "eurosat/2750/SeaLake/SeaLake_4.jpg"
     path.write_bytes(path.read_bytes()[:-600])
-    assert said(root) == "1 image cannot be used: 'SeaLake/SeaLake_4.jpg' (truncated); repair or remove it"
+    assert said(root) == "1 image cannot be used: 'SeaLake/SeaLake_4.jpg' (truncated); repair it or move it away"
 
 
 def test_a_class_of_one_image(root):
@@ -383,7 +383,7 @@ def test_keeps_the_promises_of_a_dataset(root):
 def test_damaged_split_files(root):
     damaged = (
         "split_zhou_EuroSAT.json is damaged: expected JSON with lists of [path, label, name] under train, "
-        "val and test; fetch it again, or remove it to have a split drawn"
+        "val and test; fetch it again, or move it away to have a split drawn"
     )
     for content in (
         "",

@@ -130,7 +130,7 @@ def test_what_is_not_the_archive_is_left_alone(server, tmp_path, monkeypatch, na
     with pytest.raises(UsageError) as raised:
         BloodMNIST(path=str(given)).fetch()
     assert str(raised.value) == (
-        f"bloodmnist:path={given}: {own} is there and is not the published archive; remove it or give a folder"
+        f"bloodmnist:path={given}: {own} is there and is not the published archive; move it away or give a folder"
     )
     assert own.is_dir() or own.read_bytes() == b"my notes"
     assert asked == []
@@ -333,7 +333,7 @@ def test_a_file_of_ones_own_is_left_alone(tmp_path, monkeypatch, kind):
     own = tmp_path / "notes.txt"
     own.write_bytes(b"my notes")
     assert refusal(kind(path=str(own)).fetch) == (
-        f"{kind.release.info.name}:path={own}: {own} is there and is not the published archive; remove it or give a "
+        f"{kind.release.info.name}:path={own}: {own} is there and is not the published archive; move it away or give a "
         "folder"
     )
     (tmp_path / archive).write_bytes(b"a part of it")

@@ -288,11 +288,11 @@ def said(dataset, kind=UsageError):
         ),
         (
             PETS | {"test/fox": 1},
-            "'test' has a class that 'train' lacks: 'fox'; add training images or remove it",
+            "'test' has a class that 'train' lacks: 'fox'; add training images or move it away",
         ),
         (
             PETS | {f"val/{name}": 1 for name in "abcd"},
-            "'val' has 4 classes that 'train' lacks: 'a', 'b', 'c' and 1 more; add training images or remove them",
+            "'val' has 4 classes that 'train' lacks: 'a', 'b', 'c' and 1 more; add training images or move them away",
         ),
         ({"cat": 3, "dog": 1}, "class 'dog' has 1 image; a split into train and test needs at least 2"),
         ({"test/cat": 1, "test/dog": 1}, f"has 'test' but no train/; {LAYOUT}"),
@@ -374,7 +374,7 @@ def test_an_image_that_is_too_large_is_named(tree):
     (root / "train/cat/vast.ppm").write_bytes(b"P6 10000 7000 255\n")
     assert said(Folder(path=str(root))) == (
         f"folder:path={root}: 1 image cannot be used: 'train/cat/vast.ppm' (10000 x 7000 px, more than 64 megapixels); "
-        "repair or remove it"
+        "repair it or move it away"
     )
 
 
@@ -384,14 +384,16 @@ def test_unusable_images_are_named_and_counted(tree):
     first.write_bytes(first.read_bytes()[:-500])
     dataset = Folder(path=str(root))
     subject = f"folder:path={root}"
-    assert said(dataset) == f"{subject}: 1 image cannot be used: 'train/cat/1.png' (truncated); repair or remove it"
+    assert (
+        said(dataset) == f"{subject}: 1 image cannot be used: 'train/cat/1.png' (truncated); repair it or move it away"
+    )
     (root / "train/cat/2.png").write_bytes(b"")
     (root / "train/dog/1.png").write_text("no image")
     (root / "test/cat/1.png").unlink()
     (root / "test/cat/1.png").symlink_to("nowhere")
     assert said(dataset) == (
         f"{subject}: 4 images cannot be used: 'train/cat/1.png' (truncated), 'train/cat/2.png' (an empty "
-        "file), 'train/dog/1.png' (not an image, or damaged) and 1 more; repair or remove them"
+        "file), 'train/dog/1.png' (not an image, or damaged) and 1 more; repair them or move them away"
     )
 
 
@@ -403,7 +405,7 @@ def test_an_image_that_breaks_after_the_scan_is_named(tree, context_of):
     with pytest.raises(UsageError) as raised:
         dataset.load("train", context)
     assert str(raised.value) == (
-        f"folder:path={root}: 'train/dog/2.png' cannot be used (not an image, or damaged); repair or remove it"
+        f"folder:path={root}: 'train/dog/2.png' cannot be used (not an image, or damaged); repair it or move it away"
     )
 
 
@@ -427,7 +429,7 @@ def test_keeps_the_promises_of_a_dataset(tree):
 def test_links_in_a_circle(tree):
     root = tree(PETS)
     (root / "train/cat/again").symlink_to(root / "train/cat")
-    message = "is a link to a folder that holds it; remove the link"
+    message = "is a link to a folder that holds it; move the link away"
     assert said(Folder(path=str(root))) == f"folder:path={root}: 'train/cat/again' {message}"
     (root / "train/cat/again").unlink()
     (root / "train/cat/again").symlink_to(root)

@@ -270,7 +270,7 @@ def test_a_damaged_image_is_named_and_nothing_is_kept(root, small, context_of):
     with pytest.raises(UsageError) as raised:
         dataset.load("test", context)
     assert str(raised.value) == (
-        f"imagenette:path={root}: 'val/{WNIDS[9]}/{path.name}' cannot be used (truncated); repair or remove it"
+        f"imagenette:path={root}: 'val/{WNIDS[9]}/{path.name}' cannot be used (truncated); repair it or move it away"
     )
     path.write_bytes(whole)
     assert len(dataset.load("test", context)) == 20

@@ -114,7 +114,7 @@ def test_another_checksum_is_refused(publish, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(path.parent / "cache"))
     assert said(BloodMNIST, path) == (
         f"{path}: wrong checksum: md5 7053d0359d879ad8a5505303e11de1dc is published, this file "
-        f"({path.stat().st_size:,} bytes) has {md5(path)}; remove it and run `bench fetch bloodmnist:path={path}`, "
+        f"({path.stat().st_size:,} bytes) has {md5(path)}; move it away and run `bench fetch bloodmnist:path={path}`, "
         "or fetch https://zenodo.org/records/10519652/files/bloodmnist.npz?download=1 by hand"
     )
 

@@ -90,7 +90,7 @@ def test_random_weights_under_the_right_name_are_refused(torch_home: Path, tmp_p
             attempt()
         assert str(caught.value) == (
             f"fidelity:weights={path}: not the Inception weights of FID (SHA-256 {found[:8]}..., "
-            f"expected 6726825d...); replace or remove it; the right file is {FOUND_ELSEWHERE}"
+            f"expected 6726825d...); replace it; the right file is {FOUND_ELSEWHERE}"
         )
         assert not isinstance(caught.value, MissingError)
 

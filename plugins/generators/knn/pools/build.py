@@ -132,7 +132,7 @@ def _refuse_other_index(out: Path, pool: Path, clip: dict[str, str], content: st
         return
     raise UsageError(
         f"{out}: holds an index of {there or 'another pool'} by {known['clip'].get('name')} "
-        f"({known['count']:,} pictures); give another --out or remove it"
+        f"({known['count']:,} pictures); give another --out"
     )
 
 

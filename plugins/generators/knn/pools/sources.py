@@ -140,7 +140,7 @@ def _webdataset(root: Path, subject: str) -> Listing | None:
             with tarfile.open(root / shard, "r:") as tar:
                 entries += _members(shard, tar)
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-            raise UsageError(f"{subject}: {shard} is no readable tar ({error}); fetch it again or remove it") from None
+            raise UsageError(f"{subject}: {shard} is no readable tar ({error}); fetch it again") from None
     return Listing(root, "webdataset", entries, [_stat(root, shard) for shard in shards])
 
 

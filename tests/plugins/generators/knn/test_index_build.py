@@ -410,7 +410,7 @@ def test_an_index_of_another_pool_or_by_another_clip_is_not_replaced(built, inde
     for pool, by in ((other, clip), (same_names, clip), (built / "pool", other_clip), (other, other_clip)):
         with pytest.raises(UsageError) as caught:
             build(pool, index, by)
-        said = f"{index}: holds an index of {built / 'pool'} by mine (6 pictures); give another --out or remove it"
+        said = f"{index}: holds an index of {built / 'pool'} by mine (6 pictures); give another --out"
         assert str(caught.value) == said
         assert contents(index) == before
         assert not (index / ".building").exists()
