@@ -295,8 +295,7 @@ def _connected(link: Link, limits: Limits) -> Iterator[http.client.HTTPConnectio
     except socket.gaierror as error:
         raise RequestError("unknown host", again=error.errno == socket.EAI_AGAIN) from None
     for address in addresses:
-        refused = limits.judge(address) if limits.judge is not None else None
-        if refused:
+        if limits.judge is not None and (refused := limits.judge(address)):
             raise RequestError(f"refused address ({refused})")
     for address in addresses[:4]:
         wait = limits.wait()

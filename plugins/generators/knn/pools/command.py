@@ -13,9 +13,7 @@ import typer
 
 from benchbench.errors import UsageError
 from benchbench.files import cache_root
-from benchbench.machine import choose_device
 from benchbench.planning.estimates import duration
-from benchbench.planning.options import one_of
 from benchbench.planning.spec import Spec
 from benchbench.plugins.catalog import catalog
 from benchbench.plugins.locate import download_foundation, locate
@@ -81,12 +79,12 @@ def show(index: _Index, as_json: _Json = False) -> None:
         raise unfinished(index, folder)
     if kind == "clip-retrieval":
         facts = _open(index, folder).describe()
-        lines = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
-        typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else lines)
-        return
-    facts = read_facts(folder, index)
-    check_files(folder, facts, index)
-    typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else _summary(facts))
+        text = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
+    else:
+        facts = read_facts(folder, index)
+        check_files(folder, facts, index)
+        text = _summary(facts)
+    typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else text)
 
 
 @app.command("search")
@@ -138,7 +136,17 @@ def _open(index: str, folder: Path, clip: dict[str, str] | None = None) -> Backe
 
 
 def _device(asked: str) -> str:
-    return choose_device(one_of("auto", "cpu", "cuda")(asked, "--device"))
+    if asked not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"--device {asked}: must be auto, cpu or cuda")
+    if asked == "cpu":
+        return asked
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if asked == "cuda":
+        raise UsageError("--device cuda: torch sees no GPU; use --device cpu")
+    return "cpu"
 
 
 def _summary(facts: dict[str, Any]) -> str:

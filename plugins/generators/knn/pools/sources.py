@@ -216,15 +216,8 @@ def _rows(shard: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Entry]:
         key = str(row["key"]) if row.get("key") is not None else str(place)
         key = key if key not in seen else f"{key}#{place}"
         seen.add(key)
-        caption = row.get("caption", row.get("text"))
-        yield Entry(
-            f"{shard}/{key}",
-            shard,
-            place,
-            0,
-            caption=str(caption) if caption else None,
-            url=str(row["url"]) if row.get("url") else None,
-        )
+        caption, url = row.get("caption", row.get("text")), row.get("url")
+        yield Entry(f"{shard}/{key}", shard, place, 0, str(caption) if caption else None, str(url) if url else None)
 
 
 class Reader:
