@@ -62,7 +62,7 @@ class LocalIndex:
         from pyarrow.parquet import read_table
 
         try:
-            table = read_table(self.folder / layout.METADATA)
+            table = read_table(self.folder / layout.METADATA, columns=list(layout.COLUMNS))
         except (ArrowException, OSError) as error:
             why = f"cannot be read ({str(error).splitlines()[0]}); build the index again"
             raise BenchError(f"{self.subject}: {layout.METADATA} {why}") from None
