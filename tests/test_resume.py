@@ -72,6 +72,15 @@ def test_killed_anywhere_and_started_again_the_state_is_the_same(tmp_path, die_a
     assert resumed == whole
 
 
+@pytest.mark.parametrize("changed", [{"seed": 5}, {"device": "cuda"}, {"precision": "bf16"}])
+def test_what_was_computed_otherwise_is_not_continued(tmp_path, changed):
+    trained(make_context(tmp_path, save_every=0, **changed))
+    _, taken = trained(make_context(tmp_path, save_every=0))
+    assert taken == list(range(6))
+    _, taken = trained(make_context(tmp_path, save_every=0))
+    assert taken == []
+
+
 def test_a_loop_between_two_savings_is_repeated_from_the_last_one(tmp_path):
     """Nothing was saved in the first 30 seconds, so that all is done anew, with the same result."""
     whole, _ = trained(make_context(tmp_path / "whole"))

@@ -160,13 +160,15 @@ class Context:
         file = self.scratch / f"{safe_name(label)}.resume"
         if total is None:
             total = len(items)  # type: ignore[arg-type]
-        done, saved_at = _restore(file, state), time.monotonic()
+        # What was computed on another device or in another precision is not continued: its bytes would be neither's.
+        identity = [self.seed, self.device, self.precision, total]
+        done, saved_at = _restore(file, state, identity), time.monotonic()
         for place, item in enumerate(self.progress(items, total=total, label=label, unit=unit)):
             if place < done:
                 continue
             yield item
             if place + 1 == total or time.monotonic() - saved_at >= self.save_every:
-                _save(file, place + 1, state)
+                _save(file, place + 1, state, identity)
                 saved_at = time.monotonic()
 
     def resume_parts(
@@ -201,17 +203,17 @@ class Context:
         self._labels.add(label)
 
 
-def _save(file: Path, done: int, state: Sequence[Any]) -> None:
+def _save(file: Path, done: int, state: Sequence[Any], identity: list[Any]) -> None:
     """Write the number of finished items and the state at once: a kill leaves the old file or the new one."""
     import torch
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as stream:
-        torch.save({"done": done, "state": [_saved(part) for part in state]}, stream)
+        torch.save({"identity": identity, "done": done, "state": [_saved(part) for part in state]}, stream)
 
 
-def _restore(file: Path, state: Sequence[Any]) -> int:
-    """Set ``state`` to what :func:`_save` wrote and return the number of finished items, 0 without a file."""
+def _restore(file: Path, state: Sequence[Any], identity: list[Any]) -> int:
+    """Set ``state`` to what :func:`_save` wrote and return how many items are finished, 0 without a file of its own."""
     import numpy as np
     import torch
 
@@ -219,6 +221,8 @@ def _restore(file: Path, state: Sequence[Any]) -> int:
         kept = torch.load(file, map_location="cpu", weights_only=True)
         done, parts = int(kept["done"]), list(kept["state"])
     except Exception:  # no file yet; a damaged one costs the items in it, not the run, whatever the reader trips over
+        return 0
+    if kept.get("identity") != identity:
         return 0
     for part, saved in zip(state, parts, strict=True):
         if isinstance(part, torch.Tensor):

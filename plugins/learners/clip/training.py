@@ -213,8 +213,9 @@ class Setting:
         """
         self.task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
         reported = {"template": self.template, "precision": self.context.precision, **details}
-        sets = [images for images in (self.task.real, self.task.synthetic) if images is not None]
-        counts = np.sum([images.counts for images in sets], axis=0)
+        counts = np.zeros(len(self.task.info.classes), np.int64)
+        for images in (self.task.real, self.task.synthetic):
+            counts += images.counts if images is not None else 0
         # A filter may leave a class out.
         absent = [name for name, count in zip(self.task.info.classes, counts, strict=True) if not count]
         if self._trains and absent:

@@ -67,6 +67,14 @@ def test_reads_the_digits_it_is_trained_on(name, tmp_path):
         assert all(accuracy is None for _, _, accuracy in result.curve[:-1])
 
 
+def test_zero_shot_needs_no_training_image(tmp_path):
+    task = few_shot.task()
+    asked = make("clip-zeroshot").train(task, few_shot.context(tmp_path / "with"))
+    alone = make("clip-zeroshot").train(dataclasses.replace(task, real=None), few_shot.context(tmp_path / "without"))
+    np.testing.assert_array_equal(asked.probabilities, alone.probabilities)
+    assert "classes_without_images" not in alone.details
+
+
 @EACH
 def test_the_test_part_changes_nothing_but_its_probabilities(name, tmp_path):
     """Neither its images nor its size; labels it has none."""
