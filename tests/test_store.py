@@ -112,7 +112,6 @@ DAMAGE = {
     "images.npy: checksum ": lambda path: flip(path / "images.npy"),
     "images.npy: 4 bytes, 10 expected": lambda path: (path / "images.npy").write_bytes(b"0123"),
     "deep/table.jsonl: missing": lambda path: (path / "deep" / "table.jsonl").unlink(),
-    "extra.npy: not part of the artifact": lambda path: (path / "extra.npy").write_bytes(b""),
     "done.json: missing": lambda path: (path / "done.json").unlink(),
     "done.json: unreadable: ": lambda path: (path / "done.json").write_bytes(b"\x00"),
     "done.json: its own checksum differs": lambda path: (path / "done.json").write_text(
@@ -136,6 +135,17 @@ def test_each_kind_of_damage_is_named(store, monkeypatch, problem):
     assert store.check(KEY) is None
     assert store.check(OTHER) is None
     assert whole.exists()
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "deep/._table.jsonl", ".nfs000000ab", "Thumbs.db"])
+def test_strangers_do_not_make_an_artifact_corrupt(store, name):
+    path = put(store, files={"images.npy": b"0123456789", "deep/table.jsonl": b"{}\n", name: b"left by the system"})
+    assert name not in store.meta(KEY)["store"]["files"]
+    assert store.check(KEY) is None
+    (path / name).unlink()
+    (path / "deep" / ".nfs01").write_text("left by the system")
+    assert store.check(KEY) is None
+    assert damage(store) == []
 
 
 def test_an_artifact_of_another_key_is_not_taken_for_this_one(store):
