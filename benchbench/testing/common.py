@@ -103,7 +103,7 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     source = CodeSource.from_class(cls)
     module, path = (cls.__module__, "") if source.package else (source.path.stem, str(source.path.resolve()))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    command = [sys.executable, "-c", _IMPORT, module, path, *HEAVY]
+    command = [sys.executable, "-P", "-c", _IMPORT, module, path, *HEAVY]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
