@@ -317,9 +317,8 @@ def _registered_suite(name: str) -> Path:
     points = importlib.metadata.entry_points(group="benchbench.suites")
     named = [point for point in points if point.name == name]
     ours = [point for point in named if point.dist and point.dist.name == __name__.partition(".")[0]]
-    if (
-        len({point.value for point in ours or named}) > 1
-    ):  # what this distribution registers is nobody else's to replace
+    # What this distribution registers is nobody else's to replace.
+    if len({point.value for point in ours or named}) > 1:
         owners = " and ".join(sorted({point.dist.name if point.dist else point.value for point in named}))
         raise UsageError(f"{name}: two distributions register this suite: {owners}; name its file")
     for point in ours or named:
