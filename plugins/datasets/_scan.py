@@ -159,7 +159,8 @@ def load_items(listing: Listing, split: str, side: int, context: Context, conten
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
     rule = [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]
     question = ["image files", rule, before, order, side]
-    images = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch)[split].images
+    parts = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch, checked=True)
+    images = parts[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 
