@@ -7,6 +7,7 @@ create it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "flush",
     "flush_folder",
     "hash_file",
     "is_settled",
@@ -67,7 +69,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             yield stream
             if durable:
                 stream.flush()
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
         os.replace(draft, path)
     finally:
         with contextlib.suppress(OSError):
@@ -165,7 +167,7 @@ def _flush_below(folder: Path) -> None:
     for path in paths:
         if path.is_file():
             with path.open("rb") as stream:
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
     for path in (*(path for path in paths if path.is_dir()), folder):
         flush_folder(path)
 
@@ -177,9 +179,22 @@ def flush_folder(folder: Path) -> None:
     except (PermissionError, IsADirectoryError):
         return
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush(descriptor: int) -> None:
+    """Write an open file or folder to the disk; nothing is done on a file system that cannot, as some networked ones.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF):
+            raise
 
 
 def safe_name(text: str, limit: int = 60) -> str:

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -313,6 +314,38 @@ def test_an_empty_store_reads_as_empty(store):
     assert store.size(KEY) == 0
     assert store.check(KEY) == "done.json: missing"
     assert not store.root.exists()
+
+
+def test_a_disk_that_cannot_flush_folders_is_done_without(store, monkeypatch):
+    real = os.fsync
+
+    def refuses(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    put(store)
+    assert store.check(KEY) is None
+
+
+def test_a_full_disk_that_shows_in_flushing_is_no_success(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BenchError, match="Input/output error"):
+        put(store)
+    assert not store.has(KEY)
+
+
+def test_a_disk_without_locks_is_found_before_the_work(store, monkeypatch):
+    def none(self, *given, **more):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", none)
+    with pytest.raises(UsageError, match=r"cannot be locked: No locks available; put --results on a local disk$"):
+        store.writable()
 
 
 def publish_in_a_race(root, barrier, content):

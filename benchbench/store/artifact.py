@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptError
-from ..files import atomic_file, flush_folder, hash_file, is_settled, signature
+from ..files import atomic_file, flush, flush_folder, hash_file, is_settled, signature
 
 DONE = "done.json"
 VERIFIED = ".verified.json"
@@ -54,7 +54,7 @@ def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is a reserved name")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
+            flush(stream.fileno())
         files[name] = {"size": path.stat().st_size, "sha256": digest}
     for item in reversed(folders):
         flush_folder(item)
