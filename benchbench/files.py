@@ -25,6 +25,7 @@ __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "expanded",
     "flush",
     "flush_folder",
     "hash_file",
@@ -255,6 +256,11 @@ def data_root() -> Path:
     if chosen := os.environ.get("BENCH_DATA"):
         return _expand(chosen)
     return cache_root() / "data"
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` spelled out; one of a user whom the system does not know stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def _expand(text: str) -> Path:

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -345,6 +346,14 @@ def test_a_disk_without_locks_is_found_before_the_work(store, monkeypatch):
 
     monkeypatch.setattr("filelock.FileLock.acquire", none)
     with pytest.raises(UsageError, match=r"cannot be locked: No locks available; put --results on a local disk$"):
+        store.writable()
+
+
+@pytest.mark.parametrize("name", [".locks", ".partial", ".plans"])
+def test_a_file_in_the_place_of_an_inner_folder_is_found_before_the_work(store, name):
+    store.root.mkdir()
+    (store.root / name).write_text("in the way")
+    with pytest.raises(UsageError, match=rf"{re.escape(name)} is not a folder; move it away$"):
         store.writable()
 
 

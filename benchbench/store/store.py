@@ -108,6 +108,9 @@ class Store:
                 reason = f"{blocking} is not a folder"
             message = f"results folder {self.root} cannot be written: {reason}; choose another with --results"
             raise UsageError(message) from None
+        for inner in (self.root / name for name in (".locks", ".partial", ".plans")):
+            if os.path.lexists(inner) and not inner.is_dir():
+                raise UsageError(f"results folder {self.root} cannot be written: {inner} is not a folder; move it away")
         try:
             with Lock(self.root / ".probe").try_hold():
                 pass

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingError
-from ..files import cache_root, data_root
+from ..files import cache_root, data_root, expanded
 from ..keys.imports import CodeSource
 from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
 from ..plugins.executor import Executor
@@ -186,7 +186,7 @@ def _installed(subject: Subject) -> Iterator[Path]:
         if "." not in name and os.path.basename(file) == "__init__.py":
             places.append(os.path.dirname(file))
     yield from (Path(place) for place in places if place)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    caches = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     yield from (caches / name for name in _CACHES)
     source = CodeSource.from_class(subject.cls)
     if source.package:
@@ -208,7 +208,7 @@ def _counts(path: str, began: float) -> bool:
 
 def _forms(path: Path) -> Iterator[Path]:
     """Yield a place as it is written and without links."""
-    place = os.path.abspath(path.expanduser())
+    place = os.path.abspath(expanded(path))
     yield from (Path(place), Path(os.path.realpath(place)))
 
 
