@@ -7,7 +7,9 @@ create it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -23,9 +25,12 @@ __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "expanded",
+    "flush",
     "flush_folder",
     "hash_file",
     "is_settled",
+    "is_whole",
     "one_step_folder",
     "put",
     "safe_name",
@@ -35,6 +40,8 @@ __all__ = [
 
 #: A file must have been left alone for this long before its signature stands for its content.
 SETTLED_NS = 2_000_000_000
+#: Files beyond which flushing the whole system takes less time than flushing each.
+MANY_FILES = 64
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 # Writing
@@ -63,7 +70,7 @@ def atomic_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
             yield stream
             if durable:
                 stream.flush()
-                os.fsync(stream.fileno())
+                flush(stream.fileno())
         os.replace(draft, path)
     finally:
         with contextlib.suppress(OSError):
@@ -92,15 +99,16 @@ def put(path: Path, content: bytes) -> Path:
 
 
 @contextlib.contextmanager
-def one_step_folder(final: Path) -> Iterator[Path]:
+def one_step_folder(final: Path, *, sealed: bool = True) -> Iterator[Path]:
     """Fill a folder that appears under its name in one step, when the block ends without an error.
 
-    A kill leaves the old folder, the new one or none, never a part. One writer at a time: whoever may write
-    ``final`` (it holds a lock, or works in a private folder) also owns the draft next to it, and removes what a
-    killed one left. Nothing is flushed to the disk.
+    A kill or a power cut leaves the old folder, the new one or none, never a part: everything is flushed to the disk
+    before. One writer at a time: whoever may write ``final`` (it holds a lock, or works in a private folder) also owns
+    the draft next to it, and removes what a killed one left.
 
     Args:
         final: the folder to make; an existing one is replaced.
+        sealed: whether a file next to it notes size and sha256 of each file, for :func:`is_whole`.
 
     Yields:
         An empty folder next to ``final``, removed again if the block fails.
@@ -114,12 +122,55 @@ def one_step_folder(final: Path) -> Iterator[Path]:
     try:
         draft.mkdir(parents=True)
         yield draft
+        _flush_below(draft)
+        if sealed:
+            with atomic_file(_seal(final)) as stream:
+                stream.write(json.dumps({name: _sum(draft / name) for name in _names(draft)}).encode())
         with contextlib.suppress(FileNotFoundError):
             os.rename(final, old)
         os.rename(draft, final)
+        flush_folder(final.parent)
     finally:
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder of :func:`one_step_folder` is there and each of its files is as it was written.
+
+    A file that was not in it then does not count.
+    """
+    try:
+        sums = json.loads(_seal(folder).read_bytes())
+        return all(_sum(folder / name) == noted for name, noted in sums.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _seal(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.sums")
+
+
+def _sum(file: Path) -> list[int | str]:
+    return [file.stat().st_size, hash_file(file)]
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _flush_below(folder: Path) -> None:
+    """Flush all files and folders below a folder, and itself; of many files, all that the system has to write."""
+    paths = list(folder.rglob("*"))
+    if len(paths) > MANY_FILES and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        if path.is_file():
+            with path.open("rb") as stream:
+                flush(stream.fileno())
+    for path in (*(path for path in paths if path.is_dir()), folder):
+        flush_folder(path)
 
 
 def flush_folder(folder: Path) -> None:
@@ -129,9 +180,22 @@ def flush_folder(folder: Path) -> None:
     except (PermissionError, IsADirectoryError):
         return
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush(descriptor: int) -> None:
+    """Write an open file or folder to the disk; nothing is done on a file system that cannot, as some networked ones.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF):
+            raise
 
 
 def safe_name(text: str, limit: int = 60) -> str:
@@ -192,6 +256,11 @@ def data_root() -> Path:
     if chosen := os.environ.get("BENCH_DATA"):
         return _expand(chosen)
     return cache_root() / "data"
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` spelled out; one of a user whom the system does not know stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def _expand(text: str) -> Path:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchbench.planning import estimates
-from benchbench.planning.estimates import Timings, Total, by_stage, duration, prior
+from benchbench.planning.estimates import Backlog, Timings, Total, by_stage, duration, prior
 from benchbench.planning.resolved import resolve
 from benchbench.planning.spec import parse_spec
 from benchbench.planning.steps import Step
@@ -34,6 +36,30 @@ def test_a_plugin_guesses_until_a_step_was_measured(tmp_path):
     assert timings.estimate(small) == 5.0
     assert timings.estimate(large) == pytest.approx(20.0)
     assert timings.estimate(step("other", timing="u")) is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 9), st.none() | st.floats(0, 9)), max_size=30), st.data()
+)
+def test_a_backlog_is_the_sum_of_its_steps(rows, data):
+    steps = [step(f"{n}", timing=timing, units=units, guess=guess) for n, (timing, units, guess) in enumerate(rows)]
+    timings = Timings(Path("nowhere"))
+    timings.known = {"a": 2.0}
+    backlog, left = Backlog(steps, timings), list(steps)
+    for place in data.draw(st.sets(st.sampled_from(range(len(steps)))) if steps else st.just(set())):
+        backlog.remove(steps[place])
+        left.remove(steps[place])
+    expected = [timings.estimate(item) for item in left]
+    assert len(backlog) == len(left)
+    assert backlog.total().unknown == expected.count(None)
+    assert backlog.total().seconds == pytest.approx(sum(value or 0.0 for value in expected), abs=1e-9)
+
+
+def test_the_last_step_takes_its_time_however_many_workers_there_are(tmp_path):
+    backlog = Backlog([step("a", guess=10.0), step("b", guess=10.0)], Timings(tmp_path))
+    assert backlog.total(4).seconds == 10.0
+    backlog.remove(step("b", guess=10.0))
+    assert backlog.total(4).seconds == 10.0
 
 
 def test_the_newest_measurement_counts_half(tmp_path):

@@ -79,6 +79,23 @@ def test_a_plugin_that_exits_or_eats_all_memory_fails_its_step(world, kind):
     assert re.fullmatch(r"ValueError: boom as asked \(toylearner.py:\d+\)", errors["boom"])
 
 
+def test_a_worker_imports_no_module_of_the_present_folder(world, tmp_path, monkeypatch):
+    here = tmp_path / "here"
+    (here / "benchbench").mkdir(parents=True)
+    for name in ("numpy.py", "queue.py", "benchbench/__init__.py"):
+        (here / name).write_text(f"open({str(tmp_path / 'taken')!r}, 'w').close()\nraise SystemExit('taken')\n")
+    monkeypatch.chdir(here)
+    (record,) = world.run(executor="processes", workers=1, gen="real", arch="a", metric="none")
+    assert (record.status, record.error) == ("done", None)
+    assert not (tmp_path / "taken").exists()
+
+
+def test_a_worker_with_other_code_of_the_harness_fails_its_steps(world, monkeypatch):
+    monkeypatch.setattr("benchbench.running.executors.harness_digest", lambda: "0" * 64)
+    (record,) = world.run(executor="processes", workers=1, gen="real", arch="a", metric="none")
+    assert "this worker has other code of benchbench than the run" in record.error
+
+
 def test_a_worker_that_died_at_rest_is_replaced(world):
     """Else the next step would be failed by the death of a process that never had it."""
     plan = world.plan(gen="real", metric="none", arch=["a", "b"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchbench.errors import BenchError
-from benchbench.files import atomic_file, cache_root, data_root, one_step_folder, write_atomic
+from benchbench.files import atomic_file, cache_root, data_root, is_whole, one_step_folder, write_atomic
 
 
 @pytest.fixture(autouse=True)
@@ -79,4 +79,31 @@ def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
     with pytest.raises(KeyError), one_step_folder(final) as draft:
         raise KeyError
     assert (final / "file").read_text() == "two"
-    assert [item.name for item in final.parent.iterdir()] == ["folder"]
+    assert sorted(item.name for item in final.parent.iterdir()) == [".folder.sums", "folder"]
+
+
+@pytest.mark.parametrize("files", [3, 100])
+def test_a_folder_that_is_not_as_it_was_written_is_not_whole(tmp_path, files):
+    final = tmp_path / "folder"
+    assert not is_whole(final)
+    with one_step_folder(final) as draft:
+        (draft / "deep").mkdir()
+        for number in range(files):
+            (draft / "deep" / f"{number}.npy").write_bytes(b"content")
+    (final / ".DS_Store").write_text("left by the system")
+    assert is_whole(final)
+    damaged = final / "deep" / "1.npy"
+    for content in (b"", b"zeroed\0", b"content, longer"):
+        damaged.write_bytes(content)
+        assert not is_whole(final)
+    damaged.write_bytes(b"content")
+    assert is_whole(final)
+    damaged.unlink()
+    assert not is_whole(final)
+
+
+def test_a_folder_may_go_without_its_sums(tmp_path):
+    with one_step_folder(tmp_path / "folder", sealed=False) as draft:
+        (draft / "file").write_text("x")
+    assert [item.name for item in tmp_path.iterdir()] == ["folder"]
+    assert not is_whole(tmp_path / "folder")

@@ -60,6 +60,11 @@ def test_inputs_stand_before_what_needs_them(world):
         assert {key for every in cell.steps.values() for key in every} <= seen
 
 
+def test_a_plan_of_nothing_is_refused():
+    with pytest.raises(UsageError, match=r"^--aug: names nothing to train; the default suite has none$"):
+        make_plan(replace(make_request({"data": "digits", "gen": "real", "arch": "resnet18"}), aug=()))
+
+
 def test_shards_of_a_fit_are_steps_that_share_a_sample(world):
     plan = world.plan(gen="toygen:parts=3", baseline=False)
     shards = [step for step in plan.steps.values() if step.stage == "fit"]

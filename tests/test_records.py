@@ -245,6 +245,15 @@ def test_a_column_that_cannot_be_read(column, why):
     assert str(caught.value).endswith(why)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX alone has pipes")
+def test_a_pipe_in_the_place_of_a_record_stops_nothing(tmp_path):
+    write_record(tmp_path, record())
+    os.mkfifo(tmp_path / "records" / "pipe.json")
+    loaded = read_records(tmp_path)
+    assert loaded.records == [record()]
+    assert loaded.problems == ["records/pipe.json: is no file; move it away"]
+
+
 @given(st.text(max_size=300))
 def test_names_are_safe_and_short(text):
     name = safe_name(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -195,6 +197,33 @@ def test_suites_that_cannot_be_read(tmp_path):
         read_suite(str(tmp_path / "none.toml"))
     with pytest.raises(UsageError, match=r"^defalt: no such suite \(did you mean 'default'\?\)$"):
         read_suite("defalt")
+
+
+def registered(monkeypatch, *owners):
+    """Register a suite of the package ``theirs`` as the distributions given, each as ``(name, suite, value)``."""
+    real = importlib.metadata.entry_points
+
+    def points(**wanted):
+        if wanted != {"group": "benchbench.suites"}:
+            return real(**wanted)
+        made = [
+            SimpleNamespace(name=suite, value=value, dist=SimpleNamespace(name=owner)) for owner, suite, value in owners
+        ]
+        return [*made, *real(**wanted)]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", points)
+
+
+def test_a_stranger_does_not_replace_the_default_suite(monkeypatch):
+    before = read_suite("default")
+    registered(monkeypatch, ("theirs", "default", "xml.dom:theirs"))
+    assert read_suite("default") == before
+
+
+def test_a_suite_that_two_distributions_register_is_refused(monkeypatch):
+    registered(monkeypatch, ("one", "mine", "xml.dom:mine"), ("two", "mine", "xml.sax:mine"))
+    with pytest.raises(UsageError, match=r"^mine: two distributions register this suite: one and two; name its file$"):
+        read_suite("mine")
 
 
 def test_what_the_default_suite_says_besides_is_no_option():

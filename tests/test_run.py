@@ -368,6 +368,26 @@ def test_killed_while_sampling_it_continues_and_ends_with_the_same_bytes(world, 
     assert bytes_of_artifacts(world) == ended
 
 
+@pytest.mark.parametrize("damage", ["zeroed", "cut", "gone"])
+def test_a_chunk_that_a_power_cut_damaged_is_made_again(world, tmp_path, damage):
+    killed = world.process({"TOY_KILL": "20"})
+    killed.communicate(timeout=120)
+    assert killed.returncode == -9
+    world.executed()
+    (images,) = (world.results / "artifacts" / ".partial").glob("*/chunk-000001/images.npy")
+    content = images.read_bytes()
+    if damage == "gone":
+        images.unlink()
+    else:
+        images.write_bytes(content[:200] if damage == "cut" else content[:128] + bytes(len(content) - 128))
+    world.run()
+    assert [line for line in world.executed() if line.startswith("chunk")] == ["chunk 10", "chunk 20", "chunk 30"]
+    ended = bytes_of_artifacts(world)
+    world.results = tmp_path / "undisturbed"
+    world.run()
+    assert bytes_of_artifacts(world) == ended
+
+
 def test_two_runs_at_once_share_the_work(world):
     """Each step is executed once, whoever comes first, and both end well."""
     options = {"arch": ["a", "b", "c"], "seeds": 2, "gen": ["toygen", "toygen+toyfilter"]}

@@ -132,6 +132,24 @@ def test_the_first_of_two_causes_is_told():
     assert errors == {"data": "gone", "fit": "data: gone", "both": "data: gone"}
 
 
+def test_an_event_looks_at_the_steps_that_wait_for_it_alone(monkeypatch):
+    """The time per step must not grow with the plan: counted are the keys of inputs that are looked at."""
+    looked = []
+
+    class Watched(tuple):
+        def __iter__(self):
+            looked.append(1)
+            return super().__iter__()
+
+    for count in (100, 1000):
+        looked.clear()
+        steps = [DATA, *(step("train", f"t{number}", DATA) for number in range(count))]
+        for item in steps:
+            object.__setattr__(item, "inputs", Watched(item.inputs))
+        go(steps, FakeExecutor(capacity=2))
+        assert len(looked) <= 3 * len(steps)
+
+
 def test_a_failed_leaf_stops_nothing():
     errors, listener = go(CHAIN, FakeExecutor(capacity=2, fail={"score": "no score"}))
     assert errors == {"score": "no score"}

@@ -6,7 +6,9 @@ import errno
 import json
 import multiprocessing
 import os
+import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -112,7 +114,6 @@ DAMAGE = {
     "images.npy: checksum ": lambda path: flip(path / "images.npy"),
     "images.npy: 4 bytes, 10 expected": lambda path: (path / "images.npy").write_bytes(b"0123"),
     "deep/table.jsonl: missing": lambda path: (path / "deep" / "table.jsonl").unlink(),
-    "extra.npy: not part of the artifact": lambda path: (path / "extra.npy").write_bytes(b""),
     "done.json: missing": lambda path: (path / "done.json").unlink(),
     "done.json: unreadable: ": lambda path: (path / "done.json").write_bytes(b"\x00"),
     "done.json: its own checksum differs": lambda path: (path / "done.json").write_text(
@@ -136,6 +137,17 @@ def test_each_kind_of_damage_is_named(store, monkeypatch, problem):
     assert store.check(KEY) is None
     assert store.check(OTHER) is None
     assert whole.exists()
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "deep/._table.jsonl", ".nfs000000ab", "Thumbs.db"])
+def test_strangers_do_not_make_an_artifact_corrupt(store, name):
+    path = put(store, files={"images.npy": b"0123456789", "deep/table.jsonl": b"{}\n", name: b"left by the system"})
+    assert name not in store.meta(KEY)["store"]["files"]
+    assert store.check(KEY) is None
+    (path / name).unlink()
+    (path / "deep" / ".nfs01").write_text("left by the system")
+    assert store.check(KEY) is None
+    assert damage(store) == []
 
 
 def test_an_artifact_of_another_key_is_not_taken_for_this_one(store):
@@ -303,6 +315,46 @@ def test_an_empty_store_reads_as_empty(store):
     assert store.size(KEY) == 0
     assert store.check(KEY) == "done.json: missing"
     assert not store.root.exists()
+
+
+def test_a_disk_that_cannot_flush_folders_is_done_without(store, monkeypatch):
+    real = os.fsync
+
+    def refuses(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuses)
+    put(store)
+    assert store.check(KEY) is None
+
+
+def test_a_full_disk_that_shows_in_flushing_is_no_success(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BenchError, match="Input/output error"):
+        put(store)
+    assert not store.has(KEY)
+
+
+def test_a_disk_without_locks_is_found_before_the_work(store, monkeypatch):
+    def none(self, *given, **more):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", none)
+    with pytest.raises(UsageError, match=r"cannot be locked: No locks available; put --results on a local disk$"):
+        store.writable()
+
+
+@pytest.mark.parametrize("name", [".locks", ".partial", ".plans"])
+def test_a_file_in_the_place_of_an_inner_folder_is_found_before_the_work(store, name):
+    store.root.mkdir()
+    (store.root / name).write_text("in the way")
+    with pytest.raises(UsageError, match=rf"{re.escape(name)} is not a folder; move it away$"):
+        store.writable()
 
 
 def publish_in_a_race(root, barrier, content):

@@ -9,9 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import UsageError
 from ..planning.options import Option, Request, options_of, read_suite
 
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Where records, tables and the cache go.")]
+
+def _folder(text: str | Path) -> Path:
+    if not str(text):
+        raise UsageError("--results: must not be empty; leave it out for ./results")
+    return Path(text)
+
+
+Results = Annotated[
+    Path,
+    typer.Option("--results", metavar="DIR", parser=_folder, help="Where records, tables and the cache go."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Suite = Annotated[str | None, typer.Argument(metavar="SUITE", help="A TOML file with the same names; options win.")]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from ..planning.estimates import Timings, duration
+from ..planning.estimates import Backlog, Timings, duration
 from ..planning.steps import Step
 from ..running.executors import Event
 from ..running.schedule import Listener
@@ -28,9 +28,10 @@ class PlainDisplay(Listener):
     """One line when a step starts and ends, and now and then in between; also keeps the overall estimate."""
 
     def __init__(self, todo: Mapping[str, Step], timings: Timings, workers: int, out: TextIO | None = None) -> None:
-        self.left = dict(todo)
+        self.left = Backlog(todo.values(), timings)
         self.count, self.timings, self.workers = len(todo), timings, workers
         self.out = out or sys.stderr
+        self.running: dict[str, Step] = {}
         self.share: dict[str, float] = {}
         self.since: dict[str, float] = {}
         self.said: dict[str, float] = {}
@@ -42,6 +43,7 @@ class PlainDisplay(Listener):
 
     def started(self, step: Step) -> None:
         """A step begins."""
+        self.running[step.key] = step
         self.since[step.key] = self.said[step.key] = time.monotonic()
         self.line(f"{self._place()} {step.label}")
 
@@ -55,7 +57,7 @@ class PlainDisplay(Listener):
 
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """A step is published."""
-        self.left.pop(step.key, None)
+        self._ended(step)
         if outcome["status"] == "done":
             self.timings.learn(step, float(outcome["seconds"]))  # its like are estimated by it from now on
         how = (
@@ -65,8 +67,13 @@ class PlainDisplay(Listener):
 
     def failed(self, step: Step, error: str) -> None:
         """A step failed."""
-        self.left.pop(step.key, None)
+        self._ended(step)
         self.line(f"{self._place()} {step.label}: failed: {error}")
+
+    def _ended(self, step: Step) -> None:
+        self.left.remove(step)
+        self.running.pop(step.key, None)
+        self.share.pop(step.key, None)
 
     # -- how it is shown -----------------------------------------------------------------------------------------------
 
@@ -89,18 +96,17 @@ class PlainDisplay(Listener):
 
     def remaining(self) -> str:
         """Return the estimate for everything that is left."""
-        if not self.left:
+        if not len(self.left):
             return "all steps done"
-        total = self.timings.total(self.left.values(), self.workers)
+        total = self.left.total(self.workers)
         if total.unknown == len(self.left):
             return f"{total.unknown} steps left, time unknown"
         # A step that is well under way tells its own speed, whatever was expected of it.
         correction = 0.0
-        for key, step in self.left.items():
-            done = self.share.get(key, 0.0)
+        for key, done in self.share.items():
             if done > 0.05:
                 spent = time.monotonic() - self.since[key]
-                correction += spent / done - spent - (self.timings.estimate(step) or 0.0)
+                correction += spent / done - spent - (self.timings.estimate(self.running[key]) or 0.0)
         unknown = f" and {total.unknown} steps of unknown length" if total.unknown else ""
         return f"about {duration(max(total.seconds + correction / self.workers, 0))} left in all{unknown}"
 
@@ -134,6 +140,7 @@ class BarDisplay(PlainDisplay):
 
     def started(self, step: Step) -> None:
         """Add a bar."""
+        self.running[step.key] = step
         self.since[step.key] = time.monotonic()
         self.tasks[step.key] = self.bars.add_task(step.label, total=None, note="")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import BenchError, MissingError, UsageError, nearest
+from ..files import expanded
 from ..planning.spec import parse_spec
 from ..plugins.catalog import KINDS, catalog, is_file_name, load
 from ..plugins.parameters import build, format_value, parameters
@@ -187,7 +187,7 @@ def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
 
 
 def _file_entry(name: str) -> Any:
-    if not Path(name).expanduser().is_file():
+    if not expanded(name).is_file():
         raise UsageError(f"{name}: no such file; a plugin is a registered name or a Python file")
     for kind in KINDS:
         try:

@@ -73,6 +73,49 @@ class Timings:
         return Total(max(seconds / max(workers, 1), max(finish.values(), default=0.0)), unknown)
 
 
+class Backlog:
+    """What is left to do, summed by timing class: its estimate costs the same for a hundred steps and for 20,000."""
+
+    def __init__(self, steps: Iterable[Step], timings: Timings) -> None:
+        self.timings = timings
+        #: By timing class: steps, their units, the sum of their guesses, and how many have none.
+        self._sums: dict[str, tuple[int, float, float, int]] = {}
+        for step in steps:
+            self._count(step, 1)
+
+    def __len__(self) -> int:
+        return sum(count for count, *_ in self._sums.values())
+
+    def remove(self, step: Step) -> None:
+        """Leave a step out."""
+        self._count(step, -1)
+
+    def _count(self, step: Step, sign: int) -> None:
+        count, units, guesses, unknown = self._sums.get(step.timing, (0, 0.0, 0.0, 0))
+        guess = (0.0, 1) if step.guess is None else (step.guess, 0)
+        counted = (
+            count + sign,
+            units + sign * max(step.units, 1.0),
+            guesses + sign * guess[0],
+            unknown + sign * guess[1],
+        )
+        if counted[0]:
+            self._sums[step.timing] = counted
+        else:
+            del self._sums[step.timing]
+
+    def total(self, workers: int = 1) -> Total:
+        """Return the expected wall seconds of all that is left, which ``workers`` share: one step's at least."""
+        seconds, longest, unknown = 0.0, 0.0, 0
+        for timing, (count, units, guesses, without) in self._sums.items():
+            rate = self.timings.known.get(timing)
+            expected = guesses if rate is None else rate * units
+            unknown += without if rate is None else 0
+            seconds += expected
+            longest = max(longest, expected / count)
+        return Total(max(seconds / max(workers, 1), longest), unknown)
+
+
 def prior(
     resolved: ResolvedPlugin, stage: str, images: int, info: DatasetInfo, arch: str | None = None
 ) -> float | None:

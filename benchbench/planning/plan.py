@@ -83,6 +83,9 @@ class _Planner:
             # A dataset says what is wrong with its files better than the hashing of its folder would.
             info: DatasetInfo = data.plugin.info()
             self._plan_dataset(with_hashed_paths(data), info)
+        if not self.cells:
+            empty = [f"--{name}" for name in ("learner", "arch", "aug") if not getattr(self.request, name)]
+            raise UsageError(f"{', '.join(empty) or 'the request'}: names nothing to train; the default suite has none")
         return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
 
     def _asked_metrics(self, specs: Iterable[Spec]) -> list[ResolvedPlugin]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingError, UsageError
-from ..files import cache_root
+from ..files import cache_root, expanded
 from ..keys.code import CodeSource, fingerprint
 from ..keys.content import content_hash
 from ..machine import has_cuda, memory_gib
@@ -171,7 +171,7 @@ def check_paths(plugin: Plugin, spec: Spec) -> None:
 def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
     """Read the content of every path among the values, so that keys and records name content and not places."""
     places: dict[str, tuple[str, str]] = {}
-    outside = [path.expanduser().resolve() for path in resolved.plugin.input_paths()]
+    outside = [expanded(path).resolve() for path in resolved.plugin.input_paths()]
     models = set(resolved.needs.foundations)
     for item in parameters(type(resolved.plugin)):
         value = getattr(resolved.plugin, item.name)
@@ -179,7 +179,7 @@ def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
             places[str(declared)] = declared.name, hash_of(declared) if os.path.exists(declared) else "absent"
         if item.is_path or not isinstance(value, str) or not value:
             continue
-        path = Path(value).expanduser().resolve()
+        path = expanded(value).resolve()
         below = [other for other in outside if other == path or path in other.parents]
         if value in models:
             if download_foundation(value) == path:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import UsageError, nearest
+from ..files import expanded
 from .base import Plugin
 from .parameters import parameters
 
@@ -204,7 +205,7 @@ def _article(kind: str) -> str:
 
 
 def _file_entry(kind: str, name: str) -> Entry:
-    path = Path(name).expanduser()
+    path = expanded(name)
     article = _article(kind)
     if path.is_dir():
         hint = f"; give it to a dataset that takes a path, as NAME:path={name}" if kind == "dataset" else ""

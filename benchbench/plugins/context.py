@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..files import atomic_file, one_step_folder, safe_name
+from ..files import atomic_file, is_whole, one_step_folder, safe_name
 from .images import batches
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Context:
         folders = []
         for place, item in enumerate(self.progress(items, label=label, unit=unit)):
             folders.append(self.scratch / safe_name(label) / f"part-{place:06d}")
-            if not folders[-1].is_dir():
+            if not is_whole(folders[-1]):
                 with one_step_folder(folders[-1]) as draft:
                     make(item, draft)
         return folders

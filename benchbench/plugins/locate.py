@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MissingError, UsageError, nearest
+from ..files import expanded
 from .catalog import catalog, load
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -36,7 +37,7 @@ def locate(name: str) -> Path:
                 f"{name}: its files are not in this installation ({folder.name}/ is missing); reinstall it"
             )
         return folder
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir() or path.is_file():
         return path.resolve()
     if name.startswith((".", "/", "~")) or path.exists():
@@ -84,7 +85,7 @@ def download_foundation(name: str) -> Path:
 
 def _hub_cache() -> Path:
     home = Path(os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
-    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    return expanded(os.environ.get("HF_HUB_CACHE") or home / "hub")
 
 
 def _hub_snapshot(name: str) -> Path | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, nearest
+from ..files import expanded
 
 PRESETS = ("quick", "paper")
 
@@ -174,7 +175,7 @@ class Parameter:
 
     def absolute(self, value: Value) -> Value:
         """Return a value whose relative paths are below the working directory now, and whose ``~`` is spelled out."""
-        paths = [self._path(os.path.abspath(path.expanduser())) for path in self.paths(value)]
+        paths = [self._path(os.path.abspath(expanded(path))) for path in self.paths(value)]
         if isinstance(value, tuple) and self.is_path:
             return tuple(paths)
         return paths[0] if paths else value

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,8 @@ def _read(path: Path) -> Record:
     """Return the record of a file, parsed once for each state of the file."""
     try:
         status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+            raise RecordError("is no file; move it away")
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         known = _PARSED.get(path)
         if known is None or known[0] != stamp:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BenchError
-from ..files import one_step_folder
+from ..files import is_whole, one_step_folder
 from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import instantiate
@@ -230,7 +230,7 @@ def _transform(job: _Job) -> dict[str, Any]:
 
 def _finished_chunks(scratch: Path) -> list[Path]:
     chunks: list[Path] = []
-    while (folder := scratch / f"chunk-{len(chunks):06d}").is_dir():
+    while is_whole(folder := scratch / f"chunk-{len(chunks):06d}"):  # one that a power cut damaged is made again
         chunks.append(folder)
     return chunks
 

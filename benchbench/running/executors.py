@@ -20,7 +20,7 @@ from ..planning.resolved import check_needs, resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, load, reason
 from ..plugins.executor import Event, Executor, Listen, Running, fitting_workers
-from .work import run_step
+from .work import harness_digest, run_step
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class _Worker:
     def __init__(self, store: str, events: queue.Queue[Event]) -> None:
         self.key: str | None = None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchbench.running.work", store],
+            [sys.executable, "-P", "-m", "benchbench.running.work", store],  # no module of the present folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -213,7 +213,7 @@ class _Processes(Running):
         self.idle = [worker for worker in self.idle if worker.process.poll() is None]  # one may have died at rest
         worker = self.idle.pop() if self.idle else _Worker(self.store, self.events)
         self.busy.append(worker)
-        worker.send(step)
+        worker.send({**step, "harness": harness_digest()})
 
     def wait(self) -> list[Event]:
         events: list[Event] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..errors import BenchError
@@ -48,14 +50,16 @@ def run_steps(
     Raises:
         BenchError: the executor failed, or gave something that is no event.
     """
-    order = sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0)))
-    waiting = {step.key: step for step in order}
+    waiting = _Waiting(sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0))))
     running: dict[str, Step] = {}
     errors: dict[str, str] = {}
-    while waiting or running:
-        _submit_ready(waiting, running, executor, listener)
+    while True:
+        while len(running) < executor.capacity and (ready := waiting.pop()):
+            running[ready.key] = ready
+            listener.started(ready)
+            asked(executor.submit, ready.to_json())
         if not running:
-            break
+            return errors
         for event in asked(executor.wait) or _lost(running):
             if not isinstance(event, dict) or not {"key", "what"} <= event.keys():
                 raise BenchError(f"the executor gave {event!r}, which is no event; `bench check` names what is wrong")
@@ -64,6 +68,7 @@ def run_steps(
                 continue
             if event["what"] == "done":
                 del running[step.key]
+                waiting.done(step.key)
                 # Without run_step's measurement nothing is learned from it, as from a step of another run.
                 listener.finished(
                     step, {"status": "done", **event} if "seconds" in event else {**event, "status": "cached"}
@@ -72,10 +77,12 @@ def run_steps(
                 del running[step.key]
                 errors[step.key] = str(event.get("error") or "failed, and its executor does not say why")
                 listener.failed(step, errors[step.key])
-                _fail_dependents(step, waiting, errors, listener)
+                cause = f"{step.label}: {errors[step.key]}"  # the first one: what a user can act on
+                for doomed in waiting.drop(step.key):
+                    errors[doomed.key] = cause
+                    listener.failed(doomed, cause)
             else:
                 listener.event(step, event)
-    return errors
 
 
 def asked(method: Callable[..., T], *given: Any) -> T:
@@ -93,26 +100,42 @@ def _lost(running: Mapping[str, Step]) -> list[Event]:
     return [{"key": key, "what": "failed", "error": "its executor lost it"} for key in running]
 
 
-def _submit_ready(waiting: dict[str, Step], running: dict[str, Step], executor: Running, listener: Listener) -> None:
-    for step in list(waiting.values()):
-        if len(running) >= executor.capacity:
-            return
-        if any(key in waiting or key in running for key in step.inputs):
-            continue
-        del waiting[step.key]
-        running[step.key] = step
-        listener.started(step)
-        asked(executor.submit, step.to_json())
+class _Waiting:
+    """Steps that have not begun, most urgent first; an event costs the same among a hundred and among 20,000."""
 
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._place = {step.key: place for place, step in enumerate(steps)}
+        self._steps = steps
+        #: How many inputs of a waiting step are still to come, and which steps wait for a key.
+        self._missing = {step.key: len(self._place.keys() & set(step.inputs)) for step in steps}
+        self._waiters: dict[str, list[str]] = defaultdict(list)
+        for step in steps:
+            for key in self._place.keys() & set(step.inputs):
+                self._waiters[key].append(step.key)
+        self._ready = [place for place, step in enumerate(steps) if not self._missing[step.key]]
 
-def _fail_dependents(failed: Step, waiting: dict[str, Step], errors: dict[str, str], listener: Listener) -> None:
-    """Fail what waits for a failed step, naming the first cause: the one thing that a user can act on."""
-    cause = f"{failed.label}: {errors[failed.key]}"
-    doomed = {failed.key}
-    # Again until nothing is found: in a chain, a fit waits for a sample that comes after it.
-    while found := [step for step in waiting.values() if doomed.intersection(step.inputs)]:
-        for step in found:
-            doomed.add(step.key)
-            errors[step.key] = cause
-            del waiting[step.key]
-            listener.failed(step, cause)
+    def pop(self) -> Step | None:
+        """Take out the most urgent step whose inputs are all there, if there is one."""
+        if not self._ready:
+            return None
+        step = self._steps[heapq.heappop(self._ready)]
+        del self._missing[step.key]
+        return step
+
+    def done(self, key: str) -> None:
+        """Count an input as there."""
+        for waiter in self._waiters.pop(key, ()):
+            if waiter in self._missing:
+                self._missing[waiter] -= 1
+                if not self._missing[waiter]:
+                    heapq.heappush(self._ready, self._place[waiter])
+
+    def drop(self, key: str) -> list[Step]:
+        """Take out all that waits for a step that failed, also by way of others; returns them, most urgent first."""
+        doomed, failed = set(), [key]
+        while failed:
+            for waiter in self._waiters.pop(failed.pop(), ()):
+                if self._missing.pop(waiter, None) is not None:
+                    doomed.add(self._place[waiter])
+                    failed.append(waiter)
+        return [self._steps[place] for place in sorted(doomed)]

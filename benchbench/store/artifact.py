@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -18,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptError
-from ..files import atomic_file, flush_folder, hash_file, is_settled, signature
+from ..files import atomic_file, flush, flush_folder, hash_file, is_settled, signature
 
 DONE = "done.json"
 VERIFIED = ".verified.json"
 _SCHEMA = 1
+#: Files that desktops and network file systems leave in any folder.
+_STRANGERS = re.compile(r"\.DS_Store|\._.*|\.nfs.*|Thumbs\.db|desktop\.ini")
 
 
 def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
@@ -43,13 +46,15 @@ def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
         if stat.S_ISDIR(mode):
             folders.append(path)
             continue
+        if _STRANGERS.fullmatch(path.name):  # it may be gone tomorrow
+            continue
         if not stat.S_ISREG(mode):
             raise ValueError(f"{path} is neither a file nor a folder")
         if name == DONE or name.startswith(VERIFIED):
             raise ValueError(f"{name} is a reserved name")
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
+            flush(stream.fileno())
         files[name] = {"size": path.stat().st_size, "sha256": digest}
     for item in reversed(folders):
         flush_folder(item)
@@ -101,16 +106,12 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
     expected = done["store"]["files"]
     read_ns = time.time_ns()
     try:
-        marks = {
-            name: signature(path.lstat())
-            for name, path in _walk(folder)
-            if name != DONE and not name.startswith(VERIFIED) and not stat.S_ISDIR(path.lstat().st_mode)
-        }
-        for name in sorted(expected.keys() | marks.keys()):
-            if name not in marks:
+        marks = {}  # of what was published: what a desktop or a network file system leaves beside it does not count
+        for name in sorted(expected):
+            try:
+                marks[name] = signature((folder / name).lstat())
+            except (FileNotFoundError, NotADirectoryError):
                 return f"{name}: missing"
-            if name not in expected:
-                return f"{name}: not part of the artifact"
             if marks[name][0] != expected[name]["size"]:
                 return f"{name}: {marks[name][0]:,} bytes, {expected[name]['size']:,} expected"
         stamp = {

@@ -108,6 +108,14 @@ class Store:
                 reason = f"{blocking} is not a folder"
             message = f"results folder {self.root} cannot be written: {reason}; choose another with --results"
             raise UsageError(message) from None
+        for inner in (self.root / name for name in (".locks", ".partial", ".plans")):
+            if os.path.lexists(inner) and not inner.is_dir():
+                raise UsageError(f"results folder {self.root} cannot be written: {inner} is not a folder; move it away")
+        try:
+            with Lock(self.root / ".probe").try_hold():
+                pass
+        except BenchError as error:
+            raise UsageError(f"results folder {self.root}: {error}; put --results on a local disk") from None
 
     def temporary(self, key: str) -> Path:
         """Return a new empty folder on the store's file system, to be filled and published; hold the key's lock.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingError
-from ..files import cache_root, data_root
+from ..files import cache_root, data_root, expanded
 from ..keys.imports import CodeSource
 from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
 from ..plugins.executor import Executor
@@ -103,7 +103,7 @@ def imports_nothing_heavy_with_its_module(subject: Subject) -> None:
     source = CodeSource.from_class(cls)
     module, path = (cls.__module__, "") if source.package else (source.path.stem, str(source.path.resolve()))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    command = [sys.executable, "-c", _IMPORT, module, path, *HEAVY]
+    command = [sys.executable, "-P", "-c", _IMPORT, module, path, *HEAVY]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     require(done.returncode == 0, f"importing {module} in a fresh Python fails: {last}")
@@ -186,7 +186,7 @@ def _installed(subject: Subject) -> Iterator[Path]:
         if "." not in name and os.path.basename(file) == "__init__.py":
             places.append(os.path.dirname(file))
     yield from (Path(place) for place in places if place)
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    caches = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     yield from (caches / name for name in _CACHES)
     source = CodeSource.from_class(subject.cls)
     if source.package:
@@ -208,7 +208,7 @@ def _counts(path: str, began: float) -> bool:
 
 def _forms(path: Path) -> Iterator[Path]:
     """Yield a place as it is written and without links."""
-    place = os.path.abspath(path.expanduser())
+    place = os.path.abspath(expanded(path))
     yield from (Path(place), Path(os.path.realpath(place)))
 
 

@@ -108,7 +108,7 @@ def unpacked(path: Path, digest: str, limit: int) -> Path:
         if target.is_dir():  # another process was faster
             return target
         try:
-            with one_step_folder(target) as draft:
+            with one_step_folder(target, sealed=False) as draft:  # its files are checked when they are decoded
                 extract(path, draft, limit)
         except OSError as error:
             raise BenchError(f"cannot unpack {path.name} into {root}: {error.strerror or error}") from None

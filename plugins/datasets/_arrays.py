@@ -74,7 +74,7 @@ class PublishedArrays(Published):
         here = self._here()
         if here is None:
             raise MissingError(f"not found: {self.release.title}; looked for {self._wanted}; {self._source()}")
-        part = self._decoded(here)[split]
+        part = self._decoded(here, checked=True)[split]
         origins = [{"source": index} for index in range(len(part.labels))]
         return ImageSet(part.images, part.labels, self.release.info.classes, origins)
 
@@ -95,7 +95,7 @@ class PublishedArrays(Published):
 
         return {file.name: digest_of(file) for file in self.input_paths()}
 
-    def _decoded(self, here: Path) -> dict[str, Part]:
+    def _decoded(self, here: Path, *, checked: bool = False) -> dict[str, Part]:
         """Return what the files hold, from the cache when they were decoded before."""
         import numpy as np
 
@@ -122,7 +122,7 @@ class PublishedArrays(Published):
                     raise UsageError(f"no {name} images of {listed(lacking)}; every class needs at least one")
             return parts
 
-        return decoded([self.release.info.name, VERSION, list(self._digests().items())], read)
+        return decoded([self.release.info.name, VERSION, list(self._digests().items())], read, checked=checked)
 
     def _extracted(self, archive: Path, scratch: Path) -> Path:
         """Unpack what is read of a verified archive to ``scratch``, and return the folder.

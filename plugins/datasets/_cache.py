@@ -35,7 +35,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root, is_settled, one_step_folder, signature, write_atomic
+from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, signature, write_atomic
 from benchbench.store.lock import Lock
 
 log = logging.getLogger("benchbench.datasets")
@@ -73,7 +73,9 @@ class Part:
 Reader = Callable[[Path], Mapping[str, Source]]
 
 
-def decoded(question: Sequence[Any], read: Reader, spill: Path | None = None) -> dict[str, Part]:
+def decoded(
+    question: Sequence[Any], read: Reader, spill: Path | None = None, *, checked: bool = False
+) -> dict[str, Part]:
     """Return the decoded parts of a dataset, or of one part of it, by name; the reader is called the first time only.
 
     Args:
@@ -81,13 +83,14 @@ def decoded(question: Sequence[Any], read: Reader, spill: Path | None = None) ->
             modification times) of the files.
         read: the reader. What it or the blocks of its parts raise is passed on, and nothing is kept.
         spill: a folder of the caller's own for parts that the cache cannot keep; without it they are held in memory.
+        checked: whether to compare an entry with its checksums, and make a damaged one anew, before results rest on it.
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
     root = cache_root() / "decoded"
-    if parts := _open(root / name):
+    if parts := _open(root / name, checked):
         return parts
     with locked(root / f".lock-{name}") as alone:
-        parts = _open(root / name)  # another process may have been faster
+        parts = _open(root / name, checked)  # another process may have been faster
         if not parts and alone:
             try:
                 parts = _make(root / name, read)
@@ -131,9 +134,11 @@ def _make(folder: Path, read: Reader) -> dict[str, Part]:
     return _open(folder)
 
 
-def _open(folder: Path) -> dict[str, Part]:
+def _open(folder: Path, checked: bool = False) -> dict[str, Part]:
     """Return the parts of an entry, none when it is not there or somebody damaged it."""
-    parts = {}
+    parts: dict[str, Part] = {}
+    if checked and not is_whole(folder):
+        return parts
     try:
         for part in sorted(item for item in folder.iterdir() if item.is_dir()):
             labels = np.load(part / "labels.npy", allow_pickle=False)

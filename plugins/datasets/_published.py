@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.files import data_root
+from benchbench.files import data_root, expanded
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, RequiredFile, Requirements, param
 
 from ._listing import Listing, listed, subject_first
@@ -142,7 +142,7 @@ class Published(Dataset):
     @property
     def _base(self) -> Path:
         """What ``path=`` says, or its default, absolute: ``"."`` has no parent to look for anything in."""
-        given = Path(self.path).expanduser() if self.path else data_root() / self.release.info.name
+        given = expanded(self.path) if self.path else data_root() / self.release.info.name
         return Path(os.path.abspath(given))
 
     @property

@@ -1,7 +1,7 @@
 """Reads the image files of a dataset: every one once before any work begins, and a part at a time as an array.
 
 What :func:`scan` returns is remembered below :func:`benchbench.files.cache_root`, one JSON file for each folder, and
-holds for a file as long as its size and modification time do. Files that could not be used are not remembered. A cache
+holds for a file as long as its size, times and inode stay. Files that could not be used are not remembered. A cache
 that cannot be read or written costs time only.
 """
 
@@ -20,7 +20,7 @@ import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root, hash_file
+from benchbench.files import cache_root, hash_file, signature
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
@@ -30,7 +30,7 @@ from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
 #: Changes whenever what is remembered, or the rule that makes it, does.
-VERSION = 5
+VERSION = 6
 #: Images whose mean and standard deviation stand for the whole training part.
 SAMPLE = 500
 
@@ -159,7 +159,8 @@ def load_items(listing: Listing, split: str, side: int, context: Context, conten
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
     rule = [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]
     question = ["image files", rule, before, order, side]
-    images = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch)[split].images
+    parts = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch, checked=True)
+    images = parts[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
 
@@ -171,11 +172,11 @@ def _try(path: Path) -> ImageFacts | ImageError:
 
 
 def _stamp(path: str) -> list[int]:
+    """Return what changes when a file does, also one of equal size whose times were set back: see :func:`signature`."""
     try:
-        status = os.stat(path)
-    except OSError:  # said when it is read
-        return [-1, -1]
-    return [status.st_size, status.st_mtime_ns]
+        return list(signature(os.stat(path)))
+    except OSError:
+        return []
 
 
 def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
@@ -186,7 +187,7 @@ def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
     try:
         content = json.loads(memory.read_bytes())
         rows = content["files"].items() if content["version"] == VERSION else ()
-        return {name: (row[:2], ImageFacts(*row[2:])) for name, row in rows}
+        return {name: (row[:4], ImageFacts(*row[4:])) for name, row in rows}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

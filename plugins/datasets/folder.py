@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError, UsageError, nearest
+from benchbench.files import expanded
 from benchbench.plugins import Context, Dataset, DatasetInfo, ImageSet, param
 
 from ._listing import PARTS, Listing, class_folders, cut, entries, listed, subject_first
@@ -67,7 +68,7 @@ class Folder(Dataset):
 
     def input_paths(self) -> tuple[Path, ...]:
         """Return the folder: its content, not its place, decides results."""
-        return (Path(self.path).expanduser(),) if self.path else ()
+        return (expanded(self.path),) if self.path else ()
 
     @subject_first
     def info(self) -> DatasetInfo:
@@ -135,7 +136,7 @@ class Folder(Dataset):
         """
         if not self.path:
             raise UsageError(f"path is missing: folder:path=FOLDER; {LAYOUT}")
-        root = Path(self.path).expanduser()
+        root = expanded(self.path)
         if not os.path.lexists(root):
             try:
                 siblings = sorted(os.listdir(root.parent))

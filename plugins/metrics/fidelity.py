@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchbench.errors import MissingError, UsageError
-from benchbench.files import hash_file
+from benchbench.files import expanded, hash_file
 from benchbench.plugins import Column, Context, ImageSet, Metric, RequiredFile, Requirements, param
 from benchbench.statistics.labels import heading, kernel_heading
 
@@ -36,13 +36,13 @@ def hub_path() -> Path:
     """Return where torch-fidelity keeps the file, ``$TORCH_HOME/hub/checkpoints``, without torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / FILE_NAME
+    return expanded(home) / "hub" / "checkpoints" / FILE_NAME
 
 
 def weights_path(weights: str | None) -> Path:
     """Return the one file that counts: the parameter's, else the variable's, else torch-fidelity's."""
     chosen = weights or os.environ.get(VARIABLE)
-    return Path(chosen).expanduser() if chosen else hub_path()
+    return expanded(chosen) if chosen else hub_path()
 
 
 def check_file(path: Path) -> str:

@@ -129,6 +129,7 @@ OPTIONS = [
     (("--device", "tpu"), "--device tpu: must be one of auto, cpu, cuda (did you mean 'cpu'?)"),
     (("--precision", "fp16"), "--precision fp16: must be one of auto, fp32, bf16 (did you mean 'bf16' or 'fp32'?)"),
     (("--executor", "rey"), "--executor rey: unknown executor (did you mean 'ray'?); `bench list executor` shows all"),
+    (("--results", ""), "--results: must not be empty; leave it out for ./results"),
     (("--workers", "0"), "--workers 0: must be at least 1"),
     (("--workers", "all"), "--workers all: must be a whole number"),
     (

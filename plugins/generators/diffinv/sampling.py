@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
+#: Images of a class beyond which the partners that are used are drawn without ordering the others.
+MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Assignment:
         self._rounds, rest = divmod(n_syn, len(labels))
         self._last = _balanced_choice(labels, rest, seed)
         self._members = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+        self._used = -(-(self._rounds + (rest > 0)) // len(self.mixed)) if self.interpolate else 0
         self._partners = lru_cache(maxsize=len(labels))(self._partners_of)
 
     def __getitem__(self, number: int) -> Variant:
@@ -91,10 +94,17 @@ class Assignment:
         return Variant(source, partner, scale, checkpoint, derive_seed(self.seed, "variant", source, turn))
 
     def _partners_of(self, source: int) -> tuple[int, ...]:
+        """Return the partners that an image's variants use, in order: all others of its class if that is not many."""
         members = self._members[int(self.labels[source])]
-        others = members[members != source]
-        order = np.random.default_rng(derive_seed(self.seed, "partners", source)).permutation(others)
-        return tuple(int(item) for item in order)
+        rng = np.random.default_rng(derive_seed(self.seed, "partners", source))
+        if len(members) <= MANY:
+            return tuple(rng.permutation(members[members != source]).tolist())
+        # Work and memory that grow with what is used: of 5,000 images in a class, 5 are. More begin with the fewer.
+        drawn: dict[int, None] = {}
+        while len(drawn) < min(self._used, len(members) - 1):
+            drawn[int(members[rng.integers(len(members))])] = None
+            drawn.pop(source, None)
+        return tuple(drawn)
 
 
 def _balanced_choice(labels: NDArray[np.int64], count: int, seed: int) -> list[int]:

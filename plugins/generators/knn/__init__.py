@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.errors import UsageError, nearest
+from benchbench.files import expanded
 from benchbench.plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 from benchbench.plugins.images import batches
 
@@ -134,7 +135,7 @@ class KNN(Generator):
             return ()
         folder = self._locate()
         if self.pictures:
-            return (Path(self.pictures).expanduser(),)
+            return (expanded(self.pictures),)
         from .pools.layout import find_pictures, read_facts
 
         if kind_of(folder) != "index":
@@ -191,7 +192,7 @@ class KNN(Generator):
         from benchbench.plugins.locate import locate
 
         names = catalog().names("foundation")
-        path = Path(self.pool).expanduser()
+        path = expanded(self.pool)
         if self.pool not in names and not path.is_dir():
             what = "not a folder" if path.exists() else "no such folder"
             if os.sep not in self.pool and not self.pool.startswith((".", "~")):

@@ -80,7 +80,7 @@ def retrieve(knn: KNN, train: ImageSet, context: Context) -> None:
 
     def fetch(part: range, folder: Path) -> None:
         """Write the neighbours of the training images ``part``; what an earlier part has or misses is left out."""
-        earlier = [item for item in folder.parent.iterdir() if item != folder]
+        earlier = list(folder.parent.glob("part-*"))
         seen = {item["key"] for other in earlier for name in (PICTURES, BROKEN) for item in read_lines(other / name)}
         queries = embed_pictures(clip, [np.asarray(train.images[place]) for place in part], PART)
         answers = backend.search(queries, knn.k + knn.spare)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.files import expanded
 
 if TYPE_CHECKING:
     from .networks import TimmNetwork
@@ -155,7 +156,7 @@ def describe(folder: Path, name: str, arch: str) -> Checkpoint:
         inner = config.get("pretrained_cfg", config)
         architecture = str(config["architecture"])
         checkpoint = Checkpoint(
-            name=folder.name if Path(name).expanduser().exists() else name,
+            name=folder.name if expanded(name).exists() else name,
             weights=weights,
             architecture=architecture,
             classes=int(config.get("num_classes", inner.get("num_classes", 1000))),

@@ -43,7 +43,7 @@ def test_the_second_open_reads_nothing(cache):
         assert isinstance(found["train"].images, np.memmap)
         assert not found["train"].images.flags.writeable
         assert found["validation"].images.shape == (0, 4, 4, 3)
-    (entry,) = (cache / "decoded").iterdir()
+    (entry,) = entries(cache)
     assert sorted(str(item.relative_to(entry)) for item in entry.rglob("*.*")) == [
         "train/images.npy",
         "train/labels.npy",
@@ -83,6 +83,11 @@ def test_a_kill_or_a_refusal_leaves_nothing(cache):
     assert decoded(["q"], reader)["train"].labels.tolist() == LABELS.tolist()
 
 
+def entries(cache):
+    """Return what lies in the cache but the sums of its entries."""
+    return [item for item in (cache / "decoded").iterdir() if item.suffix != ".sums"]
+
+
 KILLED = """
 import os, signal
 import numpy as np
@@ -100,23 +105,23 @@ def test_a_killed_process_leaves_no_entry_and_the_next_one_no_rest(cache):
     assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -signal.SIGKILL
     assert any(item.name.startswith(".tmp-") for item in (cache / "decoded").iterdir())
     np.testing.assert_array_equal(decoded(["q"], reader)["train"].images, IMAGES)
-    (entry,) = (cache / "decoded").iterdir()
+    (entry,) = entries(cache)
     assert len(entry.name) == 64
 
 
 def test_what_a_kill_left_is_cleared_by_the_next_attempt(cache):
     decoded(["q"], reader)
-    (entry,) = (cache / "decoded").iterdir()
+    (entry,) = entries(cache)
     os.rename(entry, entry.with_name(f".tmp-{entry.name}"))  # killed before the last step
     (cache / "decoded" / f".tmp-{entry.name}" / "train" / "images.npy").write_bytes(b"half")
     np.testing.assert_array_equal(decoded(["q"], reader)["train"].images, IMAGES)
-    assert [item.name for item in (cache / "decoded").iterdir()] == [entry.name]
+    assert entries(cache) == [entry]
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "labels"])
 def test_a_damaged_entry_is_made_again(cache, damage):
     decoded(["q"], reader)
-    (entry,) = (cache / "decoded").iterdir()
+    (entry,) = entries(cache)
     images = entry / "train" / "images.npy"
     if damage == "cut":
         os.truncate(images, 200)
@@ -126,6 +131,18 @@ def test_a_damaged_entry_is_made_again(cache, damage):
         np.save(entry / "train" / "labels.npy", LABELS[:5])
     np.testing.assert_array_equal(decoded(["q"], reader)["train"].images, IMAGES)
     decoded(["q"], never)
+
+
+def test_a_flipped_bit_is_found_before_results_rest_on_it(cache):
+    """The store links the array: damage of one is damage of both, and making the step again must not link it again."""
+    decoded(["q"], reader)
+    (entry,) = entries(cache)
+    images = entry / "train" / "images.npy"
+    content = bytearray(images.read_bytes())
+    content[-1] ^= 1
+    images.write_bytes(bytes(content))
+    np.testing.assert_array_equal(decoded(["q"], reader, checked=True)["train"].images, IMAGES)
+    decoded(["q"], never, checked=True)
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(cache, monkeypatch):

@@ -448,3 +448,7 @@ def test_a_folder_that_cannot_be_listed(tree, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert said(Folder(path=str(root))) == f"folder:path={root}: cannot list 'train/cat': Permission denied"
+
+
+def test_the_home_of_nobody_is_no_folder():
+    assert said(Folder(path="~nobody-of-that-name")).startswith("folder:path=~nobody-of-that-name: no such folder")

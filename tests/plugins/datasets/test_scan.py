@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from PIL import Image
 
 from benchbench.errors import UsageError
 from benchbench_plugins.datasets import _scan
@@ -55,6 +56,24 @@ def test_a_file_of_the_same_size_with_a_new_time_is_read_again(tree, reads):
     os.utime(root / "train/cat/1.png", ns=(1, 1))
     dataset.info()
     assert reads == ["1.png"]
+
+
+def test_other_images_of_equal_size_and_times_are_seen(tmp_path):
+    """As BMP files are, and files from an archive with fixed times."""
+    root = tmp_path / "pets"
+    for kind, shade in (("cat", 10), ("dog", 20)):
+        for part in ("train", "test"):
+            (root / part / kind).mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (16, 16), (shade,) * 3).save(root / part / kind / f"{number}.bmp")
+    dataset = Folder(path=str(root))
+    before = dataset.info()
+    for path in root.rglob("*.bmp"):
+        status = path.stat()
+        Image.new("RGB", (16, 16), (200,) * 3).save(path)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert path.stat().st_size == status.st_size
+    assert dataset.info().mean != before.mean
 
 
 def test_damage_is_not_remembered_and_what_was_good_is(tree, reads):

@@ -76,5 +76,21 @@ def test_every_variant_has_a_seed_of_its_own_and_runs_repeat():
     assert first != assigned([0, 0, 1, 1], 50, seed=1)
 
 
+def test_partners_in_a_large_class_are_drawn_as_they_are_used(monkeypatch):
+    """At CIFAR-10's size the partners of all images would be a list of 250 million numbers."""
+    labels = np.repeat(np.arange(2), 3000)
+    settings = {"guidance_scale": (2.0, 3.0), "checkpoints": (600,), "mixed_checkpoints": (600,)}
+    plugin = DiffusionInversion(**settings, interpolation_strength=0.1)
+    plan, more = (Assignment(labels, count * len(labels), plugin, 0) for count in (5, 10))
+    assert len(plan.mixed) == 2
+    for source in (0, 2999, 3000, 5999):
+        few, many = plan._partners(source), more._partners(source)
+        assert (len(few), len(many)) == (3, 5)
+        assert many[: len(few)] == few
+        assert len(set(many) - {source}) == len(many)
+        assert set(labels[list(many)]) == {labels[source]}
+    assert len({plan._partners(source) for source in range(3000)}) > 1000
+
+
 def test_without_interpolation_nobody_has_a_partner():
     assert {item.partner for item in assigned([0, 0, 1, 1], 10, interpolate=False)} == {None}

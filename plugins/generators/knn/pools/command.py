@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root
+from benchbench.files import cache_root, expanded
 from benchbench.planning.estimates import duration
 from benchbench.planning.spec import Spec
 from benchbench.plugins.catalog import catalog
@@ -48,8 +48,8 @@ def build(
 
     began = time.monotonic()
     facts = build_index(
-        pool.expanduser(),
-        out.expanduser(),
+        expanded(pool),
+        expanded(out),
         download_foundation(clip),
         clip,
         batch=batch,
@@ -107,7 +107,7 @@ def search(
         raise UsageError("bench index search: give either --image FILE or --text TEXT")
     folder = locate(clip)
     backend = _open(index, _index(index), {"name": clip, "identity": clip_identity(folder)})
-    pixels = read_picture(image.expanduser()) if image is not None else None
+    pixels = read_picture(expanded(image)) if image is not None else None
     if isinstance(pixels, str):
         raise UsageError(f"--image {image}: {pixels}")
     model = open_clip_model(folder, clip, device=_device(device))
@@ -122,7 +122,7 @@ def search(
 
 def _index(name: str) -> Path:
     """Return the folder of an embedded pool or of an index."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name not in catalog().names("foundation"):
         if not path.exists():
             raise UsageError(f"no such index: {name}")

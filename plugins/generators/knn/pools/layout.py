@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, MissingError, UsageError
-from benchbench.files import atomic_file
+from benchbench.files import atomic_file, expanded
 
 FORMAT = "benchbench picture index"
 VERSION = 1
@@ -112,7 +112,7 @@ def find_pictures(folder: Path, facts: dict[str, Any], elsewhere: str | None, su
     Raises:
         MissingError: it is not there; says what to do.
     """
-    pictures = Path(elsewhere).expanduser() if elsewhere else pool_of(folder, facts)
+    pictures = expanded(elsewhere) if elsewhere else pool_of(folder, facts)
     if pictures is None:
         raise MissingError(f"{subject}: the index does not know where its pictures are; give pictures=FOLDER")
     if not pictures.is_dir():

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.files import expanded
 
 from . import Hit, layout
 from .pictures import decoded, digest_of
@@ -239,7 +240,7 @@ class ClipRetrievalFolder:
             return "neither file nor url"
         written = Path(image)
         options = [written] if written.is_absolute() else []
-        elsewhere = [Path(self.knn.pictures).expanduser()] if self.knn.pictures else []
+        elsewhere = [expanded(self.knn.pictures)] if self.knn.pictures else []
         for base in (*elsewhere, self.folder, self.folder.parent):
             options.append(base / (written.relative_to(written.anchor) if written.is_absolute() else written))
         options += [base / written.name for base in elsewhere]
