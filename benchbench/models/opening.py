@@ -6,14 +6,18 @@ The module imports no torch, so that plans can read configuration files with :fu
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import BenchError, UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def open_part(load: Callable[..., Any], folder: Path, part: str, name: str, **options: Any) -> Any:
@@ -138,6 +142,26 @@ def local_folder(name: str) -> Path | None:
         return locate(name)
     except UsageError:
         return None
+
+
+def refuses_odd_values(read: Callable[Concatenate[Path, str, P], T]) -> Callable[Concatenate[Path, str, P], T]:
+    """Decorate a reader of a model's folder, ``read(folder, name, ...)``, whose JSON may hold anything.
+
+    Raises:
+        UsageError: besides what the reader raises, a value of another kind than a configuration has there.
+    """
+
+    @functools.wraps(read)
+    def careful(folder: Path, name: str, *given: P.args, **more: P.kwargs) -> T:
+        try:
+            return read(folder, name, *given, **more)
+        except BenchError:
+            raise
+        except (TypeError, AttributeError, KeyError, IndexError, ValueError, ArithmeticError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise UsageError(f"{name}: its configuration has an odd value ({why}); fetch the folder again") from error
+
+    return careful
 
 
 def read_configuration(folder: Path, name: str, part: str, expected: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import UsageError
 from ...files import cache_root
 from ...keys.content import content_hash
-from ..opening import local_folder, read_configuration
+from ..opening import local_folder, read_configuration, refuses_odd_values
 
 #: Mean and standard deviation per channel that OpenAI's models were trained with (Radford et al. 2021, its code).
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -80,6 +80,7 @@ class ClipLayout:
     config: Mapping[str, Any]
 
 
+@refuses_odd_values
 def check_clip(folder: Path, name: str) -> ClipLayout:
     """Check that a folder holds a CLIP, from its JSON files and the names of the others; cheap enough for planning.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UsageError, nearest
-from ..opening import local_folder, read_configuration
+from ..opening import local_folder, read_configuration, refuses_odd_values
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 _EXPECTED = "expected the diffusers layout of Stable Diffusion: unet, vae, scheduler, text_encoder, tokenizer"
@@ -68,6 +68,7 @@ class Layout(VAELayout):
     scheduler: Mapping[str, Any]
 
 
+@refuses_odd_values
 def read_vae_layout(folder: Path, name: str) -> VAELayout:
     """Check the autoencoder of a diffusers folder, or a folder that is one, and return its facts.
 
@@ -86,6 +87,7 @@ def read_vae_layout(folder: Path, name: str) -> VAELayout:
     return VAELayout(name, inside, config["latent_channels"], _reduction(config))
 
 
+@refuses_odd_values
 def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
     """Check a folder in the diffusers layout of Stable Diffusion and return its facts.
 

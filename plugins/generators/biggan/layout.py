@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchbench.errors import UsageError, nearest
+from benchbench.models.opening import refuses_odd_values
 from benchbench.plugins import DatasetInfo
 
 PICKLED = (".pth", ".pt")
@@ -113,6 +114,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])}, ... {names[-1]}"
 
 
+@refuses_odd_values
 def read_biggan_layout(place: Path, name: str) -> BigGANLayout:
     """Find the checkpoint at ``place`` and check what can be known without loading weights.
 

@@ -24,6 +24,7 @@ import numpy as np
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import write_atomic
 from benchbench.models.clip.model import Clip, class_probabilities, open_clip_model
+from benchbench.models.opening import refuses_odd_values
 from benchbench.models.prompts import class_prompts
 from benchbench.models.resize import resized
 from benchbench.plugins.context import Context, derive_seed
@@ -273,6 +274,7 @@ def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> Lang
     return LanguageModel(model.float().requires_grad_(False).eval().to(device), tokenizer, folder, name)
 
 
+@refuses_odd_values
 def check_language_folder(folder: Path, name: str) -> None:
     """Check configuration, tokenizer and weights of a language model's folder by their names and JSON.
 
@@ -301,6 +303,7 @@ def check_language_folder(folder: Path, name: str) -> None:
         raise UsageError(f"{name}: has no weights (model.safetensors); fetch the folder again")
 
 
+@refuses_odd_values
 def check_concepts(folder: Path, name: str, concepts: Iterable[str]) -> None:
     """Refuse concepts with a word that the tokenizer has no token for; only a word-level one can lack any.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import expanded
+from benchbench.models.opening import refuses_odd_values
 
 if TYPE_CHECKING:
     from .networks import TimmNetwork
@@ -127,6 +128,7 @@ def check_size(arch: str, resolution: int, classes: int) -> None:
         )
 
 
+@refuses_odd_values
 def describe(folder: Path, name: str, arch: str) -> Checkpoint:
     """Read the configuration of weights in timm's hub format; cheap, no weight is read.
 
