@@ -142,7 +142,7 @@ def is_whole(folder: Path) -> bool:
     """
     try:
         sums = json.loads(_seal(folder).read_bytes())
-        return all(_sum(folder / name) == noted for name, noted in sums.items())
+        return folder.is_dir() and all(_sum(folder / name) == noted for name, noted in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
 

@@ -102,6 +102,14 @@ def test_a_folder_that_is_not_as_it_was_written_is_not_whole(tmp_path, files):
     assert not is_whole(final)
 
 
+def test_an_empty_folder_is_whole_while_it_is_there(tmp_path):
+    with one_step_folder(tmp_path / "folder"):
+        pass
+    assert is_whole(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()  # as a kill between its sums and its name leaves it
+    assert not is_whole(tmp_path / "folder")
+
+
 def test_a_folder_may_go_without_its_sums(tmp_path):
     with one_step_folder(tmp_path / "folder", sealed=False) as draft:
         (draft / "file").write_text("x")
