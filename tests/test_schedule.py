@@ -141,12 +141,21 @@ def test_an_event_looks_at_the_steps_that_wait_for_it_alone(monkeypatch):
             looked.append(1)
             return super().__iter__()
 
-    for count in (100, 1000):
+    class LastFirst(FakeExecutor):
+        """Finishes what was submitted last, so that the first step is under way until nothing else is."""
+
+        def wait(self) -> list[dict[str, Any]]:
+            return [{"key": self.under_way.pop()["key"], "what": "done", "seconds": 1.0}]
+
+    for count in (100, 400):
         looked.clear()
-        steps = [DATA, *(step("train", f"t{number}", DATA) for number in range(count))]
+        slow = step("data", "slow")
+        blocked = [step("train", f"blocked {number}", slow, guess=9.0) for number in range(count)]
+        steps = [slow, *blocked, *(step("train", f"free {number}", guess=1.0) for number in range(count))]
         for item in steps:
             object.__setattr__(item, "inputs", Watched(item.inputs))
-        go(steps, FakeExecutor(capacity=2))
+        errors, _ = go(steps, LastFirst(capacity=2), estimate=lambda item: item.guess)
+        assert errors == {}
         assert len(looked) <= 3 * len(steps)
 
 
