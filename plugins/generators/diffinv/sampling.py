@@ -99,7 +99,8 @@ class Assignment:
         rng = np.random.default_rng(derive_seed(self.seed, "partners", source))
         if len(members) <= MANY:
             return tuple(rng.permutation(members[members != source]).tolist())
-        # Work and memory that grow with what is used: of 5,000 images in a class, 5 are. More begin with the fewer.
+        # Work and memory that grow with what is used: of 5,000 images in a class, 5 are.
+        # With more variants further partners follow, and the first stay.
         drawn: dict[int, None] = {}
         while len(drawn) < min(self._used, len(members) - 1):
             drawn[int(members[rng.integers(len(members))])] = None

@@ -37,7 +37,7 @@ def _networks(*texts: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-#: What no link may lead to, in a word or two; the first that fits is said.
+#: What no link may lead to, in a word or two; the message names the first that fits.
 REFUSED = {
     # Where clouds answer with credentials; nobody has pictures there.
     "metadata service": _networks(
