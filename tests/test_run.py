@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ from benchbench.results.table import build_table
 from benchbench.running.executors import choose_executor
 from benchbench.running.run import _Keeper, inspect
 from benchbench.running.schedule import Listener
+from benchbench.store.artifact import checksums
 from benchbench.store.store import Store
 
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
@@ -368,20 +370,37 @@ def test_killed_while_sampling_it_continues_and_ends_with_the_same_bytes(world, 
     assert bytes_of_artifacts(world) == ended
 
 
-@pytest.mark.parametrize("damage", ["zeroed", "cut", "gone"])
+def test_seconds_of_a_step_hold_its_checksums(world, monkeypatch):
+    def slow(self, key, folder, report):
+        time.sleep(0.4)
+        return checksums(folder, report)
+
+    monkeypatch.setattr(Store, "flushed", slow)
+    (record,) = world.run(gen="real")
+    assert record.cost.train_s > 0.4
+    assert record.cost.data_s > 0.4
+
+
+@pytest.mark.parametrize("damage", ["zeroed pixels", "fewer pixels", "no pixels", "zeroed file", "cut file", "no file"])
 def test_a_chunk_that_a_power_cut_damaged_is_made_again(world, tmp_path, damage):
     killed = world.process({"TOY_KILL": "20"})
     killed.communicate(timeout=120)
     assert killed.returncode == -9
     world.executed()
-    (images,) = (world.results / "artifacts" / ".partial").glob("*/chunk-000001/images.npy")
-    content = images.read_bytes()
-    if damage == "gone":
-        images.unlink()
+    (scratch,) = (world.results / "artifacts" / ".partial").iterdir()
+    (chunk,) = scratch.glob("chunk-000001-*")
+    damaged = scratch / "images.npy" if "pixels" in damage else chunk
+    content = damaged.read_bytes()
+    half = 128 + (len(content) - 128) // 2
+    if damage.startswith("no "):
+        damaged.unlink()
     else:
-        images.write_bytes(content[:200] if damage == "cut" else content[:128] + bytes(len(content) - 128))
+        damaged.write_bytes(content[:half] + (bytes(len(content) - half) if "zeroed" in damage else b""))
     world.run()
-    assert [line for line in world.executed() if line.startswith("chunk")] == ["chunk 10", "chunk 20", "chunk 30"]
+    again = ["chunk 10", "chunk 20", "chunk 30"]
+    assert [line for line in world.executed() if line.startswith("chunk")] == ["chunk 0"] * (
+        damage == "no pixels"
+    ) + again
     ended = bytes_of_artifacts(world)
     world.results = tmp_path / "undisturbed"
     world.run()

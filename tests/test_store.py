@@ -54,6 +54,17 @@ def test_published_artifact_is_found_and_nothing_else_is_left(store):
     assert [item.name for item in store.root.iterdir() if item.name.startswith(".tmp")] == []
 
 
+def test_checksums_show_how_far_they_are_and_are_made_once(store, monkeypatch):
+    folder, seen = store.temporary(KEY), []
+    (folder / "images.npy").write_bytes(b"0123456789" * 300)
+    monkeypatch.setattr("benchbench.store.artifact._BLOCK", 1000)
+    files = store.flushed(KEY, folder, lambda done, total: seen.append((done, total)))
+    assert seen == [(1000, 3000), (2000, 3000), (3000, 3000)]
+    monkeypatch.setattr("benchbench.store.store.checksums", None)
+    store.publish(KEY, folder, {}, files)
+    assert store.verify(KEY) is None
+
+
 def test_scratch_survives_until_its_key_is_published(store):
     (store.scratch(KEY) / "checkpoint").write_bytes(b"x")
     assert (Store(store.root).scratch(KEY) / "checkpoint").read_bytes() == b"x"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import put, safe_name
+from ..plugins.origins import Origins
 from .canvas import LETTER, STYLE, drawable, fitting, png, tile, tile_size
 
 if TYPE_CHECKING:
@@ -214,16 +215,21 @@ def variants(real: ImageSet, synthetic: ImageSet) -> tuple[list[Variants], bool]
     A row is a real image with what was generated from it. Unless every origin has a valid ``source``, which the second
     value says, a row is the first real image of a class with all generated images of it; classes without one are last.
     """
-    sources: list[Any] = [origin.get("source") for origin in synthetic.origins]
+    import numpy as np
+
+    known = Origins.of(synthetic.origins)
+    sources = known.column("source") if known else []
     sourced = bool(sources) and all(type(source) is int and 0 <= source < len(real) for source in sources)
     if sourced:
-        keys = [(int(real.labels[source]), source) for source in sources]
+        real_of = np.array(sources)
+        labels = real.labels[real_of]
     else:
-        firsts = {label: len(real) - 1 - back for back, label in enumerate(reversed(real.labels.tolist()))}
-        keys = [(label, firsts.get(label, -1)) for label in synthetic.labels.tolist()]
-    members: dict[tuple[int, int], list[int]] = {}
-    for index, key in enumerate(keys):
-        members.setdefault(key, []).append(index)
+        firsts = np.full(len(real.classes), -1)
+        firsts[real.labels[::-1]] = np.arange(len(real))[::-1]  # the first one of a class is written last
+        labels, real_of = synthetic.labels, firsts[synthetic.labels]
+    order = np.lexsort((real_of, labels))
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1) | np.diff(real_of[order], prepend=-2))
+    members = {(int(labels[group[0]]), int(real_of[group[0]])): group.tolist() for group in np.split(order, starts[1:])}
     turns: Counter[int] = Counter()
     rows = []
     for label, source in sorted(members):

@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import OldFormError
+from . import origins as tables
+from .origins import Origin, Origins
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Origin = Mapping[str, Any]
 #: What a learner of an earlier version has to do instead of comparing with labels.
 NEW_FORM = "return probabilities=..., float32 (N, classes), and the harness counts the hits"
 
@@ -33,7 +34,8 @@ class ImageSet:
         labels: int64 ``(N,)``, indices into ``classes``.
         classes: class names, in the order of the labels.
         origins: per image, where it came from (``source``: index of the real image, ``prompt``, ``guidance_scale``,
-            ``seed``, ...), JSON values only; empty when nothing is known.
+            ``seed``, ...), JSON values only; empty when nothing is known. Given as a sequence of mappings, or as a
+            table: a mapping of columns, or one of PyArrow, pandas or Polars.
     """
 
     images: NDArray[np.uint8]
@@ -45,6 +47,8 @@ class ImageSet:
         import numpy as np
 
         images, labels = self.images, self.labels
+        if not isinstance(self.origins, Sequence):
+            object.__setattr__(self, "origins", Origins.of(self.origins))
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise ValueError(f"images must be uint8 (N, H, W, 3); got {images.dtype} {tuple(images.shape)}")
         if labels.dtype != np.int64 or labels.shape != (len(images),):
@@ -77,8 +81,12 @@ class ImageSet:
         import numpy as np
 
         chosen = np.asarray(indices, dtype=np.int64)
-        origins = [self.origins[int(i)] for i in chosen] if self.origins else ()
-        return ImageSet(np.asarray(self.images[chosen]), self.labels[chosen], self.classes, origins)
+        known: Sequence[Origin] = ()
+        if isinstance(self.origins, Origins):
+            known = self.origins.take(chosen)
+        elif self.origins:
+            known = [self.origins[int(i)] for i in chosen]
+        return ImageSet(np.asarray(self.images[chosen]), self.labels[chosen], self.classes, known)
 
     @staticmethod
     def concatenate(parts: Sequence[ImageSet]) -> ImageSet:
@@ -87,18 +95,15 @@ class ImageSet:
 
         if not parts:
             raise ValueError("nothing to concatenate")
-        origins: list[Origin] = []
-        for part in parts:
-            origins.extend(part.origins or [{} for _ in range(len(part))])
         return ImageSet(
             np.concatenate([part.images for part in parts]),
             np.concatenate([part.labels for part in parts]),
             parts[0].classes,
-            origins if any(origins) else (),
+            Origins.joined((part.origins, len(part)) for part in parts),
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.jsonl`` into ``folder``.
+        """Write ``images.npy``, ``labels.npy``, ``classes.json`` and ``origins.parquet`` into ``folder``.
 
         Images that are the whole of a read-only memory-mapped ``.npy`` file are linked where the file system allows
         it, so that a large dataset takes its space once: such a file must never be changed in place.
@@ -108,22 +113,18 @@ class ImageSet:
         folder.mkdir(parents=True, exist_ok=True)
         if not _linked(self.images, folder / "images.npy"):
             np.save(folder / "images.npy", self.images, allow_pickle=False)
-        np.save(folder / "labels.npy", self.labels, allow_pickle=False)
-        (folder / "classes.json").write_text(json.dumps(list(self.classes)) + "\n", "utf-8")
-        if self.origins:
-            lines = (json.dumps(dict(origin), sort_keys=True) + "\n" for origin in self.origins)
-            (folder / "origins.jsonl").write_text("".join(lines), "utf-8")
+        save_facts(folder, self.labels, self.classes)
+        if known := Origins.of(self.origins):
+            tables.save(folder / tables.PARQUET, [known.table], known.table.schema)
 
     @staticmethod
     def load(folder: Path) -> ImageSet:
-        """Open a folder that ``save`` wrote; images stay on disk until they are read."""
+        """Open a folder that ``save`` wrote; images and origins stay on disk until they are read."""
         import numpy as np
 
         opened = Images.load(folder)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        listed = folder / "origins.jsonl"
-        lines = listed.read_text("utf-8").splitlines() if listed.exists() else ()
-        return ImageSet(opened.images, labels, opened.classes, [json.loads(line) for line in lines])
+        return ImageSet(opened.images, labels, opened.classes, Origins.load(folder, len(labels)))
 
 
 @dataclass(frozen=True)
@@ -174,32 +175,45 @@ def _linked(images: NDArray[np.uint8], target: Path) -> bool:
     return False
 
 
-def merge_shards(folders: Iterable[Path], target: Path) -> int:
-    """Join saved sets into one at ``target`` without holding them all in memory; returns the number of images."""
+def save_facts(folder: Path, labels: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Write what a set of images has besides its images and origins."""
     import numpy as np
-    from numpy.lib.format import open_memmap
 
-    parts = list(folders)
-    sizes = [np.load(part / "images.npy", mmap_mode="r", allow_pickle=False).shape for part in parts]
-    if not sizes:
-        raise ValueError("a generator must yield at least one set of images")
-    total = sum(size[0] for size in sizes)
+    np.save(folder / "labels.npy", labels, allow_pickle=False)
+    (folder / "classes.json").write_text(json.dumps(list(classes)) + "\n", "utf-8")
+
+
+def npy_header(shape: Sequence[int]) -> bytes:
+    """Return how an ``.npy`` file of uint8 images of this shape begins; its length does not depend on their number."""
+    from io import BytesIO
+
+    from numpy.lib.format import write_array_header_1_0
+
+    begun = BytesIO()
+    write_array_header_1_0(begun, {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)})
+    return begun.getvalue()
+
+
+def merge_shards(folders: Iterable[Path], target: Path) -> int:
+    """Join saved sets into one at ``target``, one after the other; returns the number of images.
+
+    Raises:
+        ValueError: there is none.
+    """
+    import numpy as np
+
+    parts = [ImageSet.load(folder) for folder in folders]
+    if not parts:
+        raise ValueError("nothing to merge")
+    total = sum(map(len, parts))
     target.mkdir(parents=True, exist_ok=True)
-    merged = open_memmap(target / "images.npy", mode="w+", dtype=np.uint8, shape=(total, *sizes[0][1:]))
-    labels, at = [], 0
-    classes = (parts[0] / "classes.json").read_text("utf-8")
-    with (target / "origins.jsonl").open("w", encoding="utf-8") as origins:
+    with (target / "images.npy").open("wb") as stream:  # not a memory map, which a full disk turns into a crash
+        stream.write(npy_header((total, *parts[0].images.shape[1:])))
         for part in parts:
-            shard = ImageSet.load(part)
-            merged[at : at + len(shard)] = shard.images
-            labels.append(shard.labels)
-            at += len(shard)
-            origins.writelines(
-                json.dumps(dict(item), sort_keys=True) + "\n" for item in (shard.origins or [{}] * len(shard))
-            )
-    merged.flush()
-    np.save(target / "labels.npy", np.concatenate(labels), allow_pickle=False)
-    (target / "classes.json").write_text(classes, "utf-8")
+            stream.write(np.ascontiguousarray(part.images).data)
+    save_facts(target, np.concatenate([part.labels for part in parts]), parts[0].classes)
+    if known := Origins.joined((part.origins, len(part)) for part in parts):
+        tables.save(target / tables.PARQUET, [known.table], known.table.schema)
     return total
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import shutil
@@ -19,19 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BenchError
-from ..files import is_whole, one_step_folder
 from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
-from ..plugins.images import Images, ImageSet, merge_shards
+from ..plugins.images import Images, ImageSet
 from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.store import Store
+from .chunks import GrowingSet
 from .scoring import answer, score
 
 SPLITS = ("train", "validation", "test")
@@ -76,6 +78,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             facts = _STAGES[step["stage"]](job)
             if job.context.facts:
                 facts["facts"] = plain(job.context.facts)
+            files = store.flushed(key, folder, _progress_of(tell))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -93,8 +96,21 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             "environment": step["run"].get("environment", ""),
             **facts,
         }
-        store.publish(key, folder, meta)
+        store.publish(key, folder, meta, files)
         return {"key": key, "status": "done", "seconds": meta["seconds"], "peak_memory_mib": meta["peak_memory_mib"]}
+
+
+def _progress_of(emit: Emit) -> Callable[[int, int], None]:
+    """Return what shows how many bytes of an artifact have their checksum: of 84 GB that takes minutes."""
+    begun = last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        if (now := time.monotonic()) - begun > 1 and (now - last > 0.2 or done == total):
+            last = now
+            emit({"what": "progress", "label": "checksums", "done": done >> 20, "total": total >> 20, "unit": "MiB"})
+
+    return report
 
 
 class _Job:
@@ -142,13 +158,18 @@ class _Job:
         """Return a part of the dataset."""
         return ImageSet.load(self.store.path(self.inputs["data"]) / split)
 
-    def subset(self) -> ImageSet:
-        """Return the real training images that this step may use."""
-        train = self.real("train")
+    def rows(self) -> NDArray[np.int64] | None:
+        """Return which real training images this step may use, ``None`` for all."""
         wanted = self.body.get("subset")
         if not wanted:
-            return train
-        return train.subset(subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted))
+            return None
+        train = self.real("train")
+        return subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted)
+
+    def subset(self) -> ImageSet:
+        """Return the real training images that this step may use."""
+        train, rows = self.real("train"), self.rows()
+        return train if rows is None else train.subset(rows)
 
     def test_folder(self) -> Path:
         """Return the folder of the test images, transformed where the cell says so."""
@@ -168,11 +189,11 @@ def _data(job: _Job) -> dict[str, Any]:
         part = plugin.load(split, job.context)
         part.save(job.folder / split)
         counts[split], hashed[split] = len(part), digests(part)
+        np.save(job.folder / split / DIGESTS, hashed[split], allow_pickle=False)
     if counts["train"] == 0 or counts["test"] == 0:
         raise BenchError(
             f"{job.info.name}: has {counts['train']} training and {counts['test']} test images; both are needed"
         )
-    np.save(job.folder / DIGESTS, hashed["test"], allow_pickle=False)
     shared = shared_with_test(hashed)
     job.context.report(**shared)
     if shared_note := shared_text(shared["test_in_train"], shared["test_in_validation"]):
@@ -190,22 +211,29 @@ def _fit(job: _Job) -> dict[str, Any]:
 
 def _sample(job: _Job) -> dict[str, Any]:
     plugin: Generator = job.plugin
-    done = _finished_chunks(job.context.scratch)
-    job.context.completed = len(done)
-    parts: list[Path] = []
-    for place, part in enumerate(plugin.sample(job.subset(), job.context)):
-        # A plugin that does not skip what is done starts from the beginning, and its chunks replace the old ones.
-        place += job.context.skipped
-        parts.append(_save_chunk(part, job.context.scratch, place))
-    parts = done[: job.context.skipped] + parts
-    total = merge_shards(parts, job.folder)
+    made = _growing(job)
+    job.context.completed = made.finished
+    parts = iter(plugin.sample(job.subset(), job.context))
+    first = next(parts, None)
+    # A plugin that does not skip what is done starts from the beginning, and its chunks replace the old ones.
+    made.cut(job.context.skipped)
+    for part in itertools.chain(() if first is None else (first,), parts):
+        made.add(part)
+    total = len(made)
     enough = 1 <= total <= job.context.n_syn if plugin.may_yield_fewer else total == job.context.n_syn
     if not enough:
         shutil.rmtree(job.context.scratch)  # the chunks cannot be continued, so the next run starts without them
         wanted = f"1 to {job.context.n_syn}" if plugin.may_yield_fewer else str(job.context.n_syn)
         raise BenchError(f"{job.body['name']}: made {total} images where {wanted} were asked for (n_syn)")
+    made.finish(job.folder)
     _check_side(job)
-    return {"images": total, "sampled_before_kill": sum(1 for _ in done[: job.context.skipped])}
+    return {"images": total, "sampled_before_kill": job.context.skipped}
+
+
+def _growing(job: _Job) -> GrowingSet:
+    """Return the images of this step, with what a killed run left of them."""
+    progress = job.context.progress
+    return GrowingSet(job.context.scratch, lambda files: progress(files, label="checking chunks", unit="chunk"))
 
 
 def _check_side(job: _Job) -> None:
@@ -219,27 +247,15 @@ def _check_side(job: _Job) -> None:
 def _transform(job: _Job) -> dict[str, Any]:
     plugin: Generator = job.plugin
     given = job.real(job.body["split"])
-    parts = [_save_chunk(part, job.context.scratch, i) for i, part in enumerate(plugin.transform(given, job.context))]
-    total = merge_shards(parts, job.folder)
-    made = ImageSet.load(job.folder)
-    if total != len(given) or (made.labels != given.labels).any():
+    made = _growing(job)
+    made.cut(0)
+    for part in plugin.transform(given, job.context):
+        made.add(part)
+    total = made.finish(job.folder)
+    if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
         raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
     _check_side(job)
     return {"images": total}
-
-
-def _finished_chunks(scratch: Path) -> list[Path]:
-    chunks: list[Path] = []
-    while is_whole(folder := scratch / f"chunk-{len(chunks):06d}"):  # one that a power cut damaged is made again
-        chunks.append(folder)
-    return chunks
-
-
-def _save_chunk(part: ImageSet, scratch: Path, place: int) -> Path:
-    final = scratch / f"chunk-{place:06d}"
-    with one_step_folder(final) as draft:
-        part.save(draft)
-    return final
 
 
 def _train(job: _Job) -> dict[str, Any]:
@@ -270,11 +286,14 @@ def _train(job: _Job) -> dict[str, Any]:
 
 
 def _copies(job: _Job, task: Task) -> int:
-    """Count training images that equal a test image; a real part that is known to share none is not read again."""
-    facts = job.store.meta(job.inputs["data"]).get("facts", {})
-    real = None if facts.get("test_in_train") == 0 else task.real
-    known = known_digests(job.store.path(job.inputs["data"]), job.real("test"))
-    return copies_of(known, (real, task.synthetic))
+    """Count training images that equal a test image; a real part that is known to share none is not looked at."""
+    data, parts = job.store.path(job.inputs["data"]), []
+    if task.real is not None and job.store.meta(job.inputs["data"]).get("facts", {}).get("test_in_train") != 0:
+        rows = job.rows()
+        parts.append(known_digests(data / "train")[slice(None) if rows is None else rows])
+    if task.synthetic is not None:
+        parts.append(known_digests(job.store.path(job.inputs["synthetic"])))
+    return copies_of(known_digests(data / "test"), parts) if parts else 0
 
 
 def _score(job: _Job) -> dict[str, Any]:

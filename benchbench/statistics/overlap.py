@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ..plugins.images import ImageSet
 
-#: Beside the parts of a dataset: the hashes of its test images, so that no training has to make them again.
-DIGESTS = "test-digests.npy"
+#: In the folder of a set of images: their hashes, so that no training has to make them again.
+DIGESTS = "digests.npy"
 
 
 def digests(images: ImageSet) -> NDArray[np.uint64]:
@@ -51,20 +51,17 @@ def shared_text(in_train: int, in_validation: int) -> str:
     return f"Test images that equal another in every pixel: {pairs}." if pairs else ""
 
 
-def known_digests(data: Path, test: ImageSet) -> NDArray[np.uint64]:
-    """Return the digests of a dataset's test images: those that lie next to it, else made from the images.
-
-    Args:
-        data: folder of the dataset's artifact.
-        test: its test images.
-    """
+def known_digests(folder: Path) -> NDArray[np.uint64]:
+    """Return the digests of a saved set of images: those that lie next to it, else made from the images."""
     import numpy as np
 
-    path = data / DIGESTS
-    return np.load(path, allow_pickle=False) if path.exists() else digests(test)  # an older store lacks the file
+    from ..plugins.images import ImageSet
+
+    path = folder / DIGESTS
+    return np.load(path, allow_pickle=False) if path.exists() else digests(ImageSet.load(folder))
 
 
-def copies_of(known: NDArray[np.uint64], parts: Iterable[ImageSet | None]) -> int:
+def copies_of(known: NDArray[np.uint64], parts: Iterable[NDArray[np.uint64]]) -> int:
     """Return how many images of ``parts`` equal a test image in every pixel.
 
     A pool that holds the test images, or a split that overlaps, makes an accuracy worthless; a generator never sees
@@ -72,8 +69,8 @@ def copies_of(known: NDArray[np.uint64], parts: Iterable[ImageSet | None]) -> in
 
     Args:
         known: the :func:`digests` of the test images.
-        parts: what is trained on.
+        parts: those of what is trained on.
     """
     import numpy as np
 
-    return sum(int(np.isin(digests(part), known).sum()) for part in parts if part is not None)
+    return sum(int(np.isin(part, known).sum()) for part in parts)

@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,24 @@ from ..files import atomic_file, flush, flush_folder, hash_file, is_settled, sig
 DONE = "done.json"
 VERIFIED = ".verified.json"
 _SCHEMA = 1
+#: Bytes that are read at once.
+_BLOCK = 1 << 22
 #: Files that desktops and network file systems leave in any folder.
 _STRANGERS = re.compile(r"\.DS_Store|\._.*|\.nfs.*|Thumbs\.db|desktop\.ini")
 
 
-def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
-    """Flush every file of a folder to the disk and return the ``done.json`` that describes it.
+def checksums(folder: Path, report: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Flush every file of a folder to the disk and return ``{"size", "sha256"}`` by name.
+
+    Args:
+        folder: what is to be published.
+        report: called with bytes done and bytes in all.
 
     Raises:
         OSError: a file cannot be read or flushed.
-        TypeError, ValueError: ``meta`` is no JSON or uses the name ``store``; a file has a reserved name;
-            something is neither a file nor a folder.
+        ValueError: a file has a reserved name; something is neither a file nor a folder.
     """
-    if "store" in meta:
-        raise ValueError("'store' in meta is the store's own")
-    meta = json.loads(json.dumps(meta, allow_nan=False))  # as it will be read: names are text
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, Path] = {}
     folders = [folder]
     for name, path in _walk(folder):
         mode = path.lstat().st_mode
@@ -52,12 +54,32 @@ def describe(folder: Path, key: str, meta: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{path} is neither a file nor a folder")
         if name == DONE or name.startswith(VERIFIED):
             raise ValueError(f"{name} is a reserved name")
+        files[name] = path
+    done, total = 0, sum(path.stat().st_size for path in files.values())
+    facts = {}
+    for name, path in files.items():
+        digest = hashlib.sha256()
         with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+                done += len(block)
+                report(done, total)
             flush(stream.fileno())
-        files[name] = {"size": path.stat().st_size, "sha256": digest}
+        facts[name] = {"size": path.stat().st_size, "sha256": digest.hexdigest()}
     for item in reversed(folders):
         flush_folder(item)
+    return facts
+
+
+def describe(files: dict[str, Any], key: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``done.json`` of files with these :func:`checksums`.
+
+    Raises:
+        TypeError, ValueError: ``meta`` is no JSON or uses the name ``store``.
+    """
+    if "store" in meta:
+        raise ValueError("'store' in meta is the store's own")
+    meta = json.loads(json.dumps(meta, allow_nan=False))  # as it will be read: names are text
     done = {**meta, "store": {"schema": _SCHEMA, "key": key, "files": files}}
     done["store"]["checksum"] = _checksum(done)
     return done

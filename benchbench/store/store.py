@@ -25,13 +25,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError, UsageError
 from ..files import flush_folder, write_atomic
-from .artifact import DONE, describe, find_problem, read_done, seal
+from .artifact import DONE, checksums, describe, find_problem, read_done, seal
 from .lock import OWNER, Lock
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -149,7 +149,22 @@ class Store:
             if self.begun(key) and self.has(key):
                 self._drop_scratch(key)
 
-    def publish(self, key: str, folder: Path, meta: dict[str, Any]) -> Path:
+    def flushed(self, key: str, folder: Path, report: Callable[[int, int], None]) -> dict[str, Any]:
+        """Flush a folder from :meth:`temporary` to the disk and return its checksums, for :meth:`publish`.
+
+        Args:
+            key: the artifact's key.
+            folder: filled; regular files and folders only.
+            report: called with bytes done and bytes in all.
+
+        Raises:
+            BenchError: the disk is full or refuses.
+            ValueError: ``folder`` holds a reserved name or something that is not a file.
+        """
+        with self._explained("publish", key, folder):
+            return checksums(folder, report)
+
+    def publish(self, key: str, folder: Path, meta: dict[str, Any], files: dict[str, Any] | None = None) -> Path:
         """Move a finished folder into place in one step and return its new path; hold the key's lock.
 
         If an intact artifact of the key is there already, ``folder`` is removed and nothing else changes; a
@@ -159,6 +174,7 @@ class Store:
             key: the artifact's key.
             folder: from :meth:`temporary`, filled; regular files and folders only.
             meta: JSON facts to be returned by :meth:`meta`; the name ``store`` is taken.
+            files: what :meth:`flushed` returned; made here if left out.
 
         Raises:
             BenchError: the disk is full or refuses; nothing was published and what was there is unharmed.
@@ -171,7 +187,7 @@ class Store:
             self._drop_scratch(key)
             return target
         with self._explained("publish", key, folder):
-            seal(folder, describe(folder, key, meta))
+            seal(folder, describe(checksums(folder) if files is None else files, key, meta))
             target.parent.mkdir(parents=True, exist_ok=True)
             self._remove(key)  # a damaged one
             os.rename(folder, target)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, ImageSet
+from benchbench.plugins.origins import Origins
 
 from ._listing import listed, subject_first
 from ._published import Published
@@ -75,7 +76,7 @@ class PublishedArrays(Published):
         if here is None:
             raise MissingError(f"not found: {self.release.title}; looked for {self._wanted}; {self._source()}")
         part = self._decoded(here, checked=True)[split]
-        origins = [{"source": index} for index in range(len(part.labels))]
+        origins = Origins.of({"source": range(len(part.labels))})
         return ImageSet(part.images, part.labels, self.release.info.classes, origins)
 
     def _read(self, place: Path) -> dict[str, Source]:

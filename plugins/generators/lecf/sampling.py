@@ -34,8 +34,9 @@ def sample_candidates(context: Context, plugin: LECF) -> Iterator[ImageSet]:
 
     def taken(rows: NDArray[np.int64]) -> ImageSet:
         places = np.searchsorted(starts, rows, side="right") - 1
-        pairs = zip(rows, places, strict=True)
-        return ImageSet.concatenate([shards[place].subset([int(row - starts[place])]) for row, place in pairs])
+        order = np.argsort(places, kind="stable")
+        parts = [shards[place].subset(rows[places == place] - starts[place]) for place in np.unique(places)]
+        return ImageSet.concatenate(parts).subset(np.argsort(order))
 
     yield from filtered(
         context,
