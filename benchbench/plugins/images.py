@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+#: Bytes of images that are read at once where all of a set are.
+PIECE_BYTES = 1 << 24
 #: What a learner of an earlier version has to do instead of comparing with labels.
 NEW_FORM = "return probabilities=..., float32 (N, classes), and the harness counts the hits"
 
@@ -209,12 +212,30 @@ def merge_shards(folders: Iterable[Path], target: Path) -> int:
     target.mkdir(parents=True, exist_ok=True)
     with (target / "images.npy").open("wb") as stream:  # not a memory map, which a full disk turns into a crash
         stream.write(npy_header((total, *parts[0].images.shape[1:])))
-        for part in parts:
-            stream.write(np.ascontiguousarray(part.images).data)
+        for piece in (piece for part in parts for piece in pieces(part.images)):
+            stream.write(np.ascontiguousarray(piece).data)
     save_facts(target, np.concatenate([part.labels for part in parts]), parts[0].classes)
     if known := Origins.joined((part.origins, len(part)) for part in parts):
         tables.save(target / tables.PARQUET, [known.table], known.table.schema)
     return total
+
+
+def pieces(
+    images: NDArray[np.uint8], shown: Callable[[list[range]], Iterable[range]] = iter
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield images in order, some megabytes at once; of a memory map no more than that stays in memory.
+
+    Args:
+        images: uint8 ``(N, H, W, 3)``.
+        shown: yields the ranges of images that it is given, and shows how far that is.
+    """
+    import numpy as np
+
+    plain = np.asarray(images)  # every item of a memory map is one too, which costs more than most uses of it
+    for part in shown(list(batches(len(plain), max(1, PIECE_BYTES // max(1, plain[:1].nbytes))))):
+        yield plain[part.start : part.stop]
+        if isinstance(images, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+            images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # pages count as memory of ours
 
 
 def batches(count: int, size: int) -> Iterator[range]:

@@ -7,6 +7,7 @@ another process in the meantime, is not run again.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import itertools
 import json
@@ -188,7 +189,8 @@ def _data(job: _Job) -> dict[str, Any]:
     for split in SPLITS:
         part = plugin.load(split, job.context)
         part.save(job.folder / split)
-        counts[split], hashed[split] = len(part), digests(part)
+        hashing = functools.partial(job.context.progress, label=f"looking for copies in {split}", unit="part")
+        counts[split], hashed[split] = len(part), digests(part, hashing)
         np.save(job.folder / split / DIGESTS, hashed[split], allow_pickle=False)
     if counts["train"] == 0 or counts["test"] == 0:
         raise BenchError(

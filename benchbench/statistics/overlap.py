@@ -7,7 +7,7 @@ images meet by chance once in a hundred million times.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 DIGESTS = "digests.npy"
 
 
-def digests(images: ImageSet) -> NDArray[np.uint64]:
-    """Return a hash of each image's pixels, uint64 ``(N,)``; images are read one by one."""
+def digests(images: ImageSet, shown: Callable[[list[range]], Iterable[range]] = iter) -> NDArray[np.uint64]:
+    """Return a hash of each image's pixels, uint64 ``(N,)``.
+
+    Args:
+        images: may be on disk; little of it is in memory at once.
+        shown: yields the ranges of images that it is given, and shows how far that is.
+    """
     import numpy as np
 
-    plain = np.asarray(images.images)  # every item of a memory map is one too, which costs more than its hash
-    hashes = (int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big") for image in plain)
+    from ..plugins.images import pieces
+
+    hashes = (
+        int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "big")
+        for piece in pieces(images.images, shown)
+        for image in piece
+    )
     return np.fromiter(hashes, dtype=np.uint64, count=len(images))
 
 
