@@ -41,7 +41,7 @@ def cell(world):
 
 def record(world, cell, *gone, errors=None) -> Record:
     store = Without(world.results / "artifacts", *gone)
-    return make_record(cell, store, errors or {}, "e" * 16, {"toygen": "toys==1"})
+    return make_record(cell, store, errors or {}, "e" * 16, {"toygen": "toys==1"}, store.meta)
 
 
 def test_a_finished_cell(world, cell):

@@ -498,7 +498,9 @@ def test_a_finished_step_touches_its_own_cells_alone(world, monkeypatch):
     monkeypatch.setattr("benchbench.running.run.write_record", lambda results, record: written.append(record.train))
     counted = Counting(cells)
     plan.cells = counted
-    keeper = _Keeper(plan, world.results, None, "e", Listener(), SimpleNamespace(learn=lambda *_: None), set(steps))
+    keeper = _Keeper(
+        plan, world.results, store(world), "e", Listener(), SimpleNamespace(learn=lambda *_: None), set(steps)
+    )
     looked = counted.looked
     assert looked == 10_000
     keeper.finished(shared, {"status": "done", "seconds": 1.0})

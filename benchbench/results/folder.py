@@ -6,13 +6,12 @@ people; the key alone identifies a record, so two results folders merge by copyi
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..files import safe_name, write_atomic
 from ..planning.setting import hide_paths
@@ -108,6 +107,6 @@ def write_record(results: Path, record: Record, *, refresh: bool = False) -> Pat
     return path
 
 
-def _timeless(record: Record) -> str:
-    epoch = dataclasses.replace(record.provenance, created="1970-01-01T00:00:00+00:00")
-    return dataclasses.replace(record, provenance=epoch).text()
+def _timeless(record: Record) -> dict[str, Any]:
+    data = record.to_json()
+    return {**data, "provenance": {**data["provenance"], "created": None}}

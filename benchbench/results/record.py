@@ -344,6 +344,8 @@ def _value(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON has it: dataclasses by field, arrays as lists, what is not finite as ``None``."""
+    if value is None or type(value) in (str, int, bool):  # most values; a run asks tens of millions of times
+        return value
     if dataclasses.is_dataclass(value):
         return {item.name: plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
     if isinstance(value, Mapping):

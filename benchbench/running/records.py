@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from ..planning.cells import PlannedCell
@@ -14,7 +15,12 @@ from ..store.store import Store
 
 
 def make_record(
-    cell: PlannedCell, store: Store, errors: Mapping[str, str], environment: str, plugins: Mapping[str, str]
+    cell: PlannedCell,
+    store: Store,
+    errors: Mapping[str, str],
+    environment: str,
+    plugins: Mapping[str, str],
+    meta: Callable[[str], Mapping[str, Any]],
 ) -> Record:
     """Return the record of a cell whose steps have all been tried.
 
@@ -24,8 +30,9 @@ def make_record(
         errors: error by key of the steps that failed in this run.
         environment: hash of this environment; a cached training keeps that of its run.
         plugins: distribution and version of each plugin.
+        meta: what was published with an artifact, by its key; remembers those that thousands of cells share.
     """
-    metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
+    metas = {key: meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
     # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
     failed = errors.get(cell.train)
     if failed is None and cell.train not in metas:
@@ -123,6 +130,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")  # a tiny run takes less than a second
 
 
+@cache
 def _version() -> str:
     from importlib.metadata import version
 

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -163,6 +164,7 @@ class _Keeper(Listener):
         self.records: dict[int, Record] = {}
         self.errors: dict[str, str] = {}
         self.plugins = _distributions(plan)
+        self.meta = lru_cache(maxsize=1000)(store.meta)
         #: The cells that wait for each step, and how many steps each cell waits for: a step touches its cells alone.
         self.waiting: dict[str, list[int]] = defaultdict(list)
         self.missing: dict[int, int] = {}
@@ -175,7 +177,8 @@ class _Keeper(Listener):
                 self._keep(place)
 
     def _keep(self, place: int) -> None:
-        record = make_record(self.plan.cells[place], self.store, self.errors, self.environment, self.plugins)
+        cell = self.plan.cells[place]
+        record = make_record(cell, self.store, self.errors, self.environment, self.plugins, self.meta)
         record = keep_known(record, read_record(record_path(self.results, record)))
         write_record(self.results, record)
         self.records[place] = record

@@ -1,0 +1,230 @@
+"""What the harness itself costs where a run is large: millions of generated images, tens of thousands of cells.
+
+Generator and learner do next to nothing, so that what is measured is the way from a folder to a leaderboard. Each row is
+measured at two sizes; ``growth`` is how much more the larger one took, divided by how much larger it is::
+
+    python benchmarks/scale.py --out results/benchmarks/scale.json      # about an hour; 12 GB of disk
+    python benchmarks/scale.py --images 20000 --cells 200               # a look; no figures to quote
+
+Commands run as a user's, each in a process of its own that notes its CPU seconds and its peak memory (``getrusage``,
+mapped pages included) and those of its workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+#: What a target says, by row and figure: at most so much.
+TARGETS = {
+    ("images", "driver MiB"): 3072,
+    ("images", "worker MiB"): 3072,
+    ("images", "CPU s per million"): 60,
+    ("plan", "CPU s"): 5,
+    ("run", "driver ms per step"): 2,
+    ("run from cache", "CPU s"): 20,
+    ("report", "CPU s"): 15,
+    ("report", "driver MiB"): 400,
+}
+GROWTH = 1.2
+
+NOISE = '''
+"""Noise, as fast as it can be drawn."""
+import time
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Generator, ImageSet, param
+
+@dataclass(frozen=True)
+class Noise(Generator):
+    """Uniform noise with the origins that a real generator writes."""
+    level: int = param(0, help="Another set of images.")
+
+    def sample(self, train, context):
+        spent = 0.0
+        for chunk in context.chunks(context.n_syn, 10_000):
+            begun = time.process_time()
+            side = context.info.resolution
+            pixels = context.rng(chunk.start).integers(0, 256, (len(chunk), side, side, 3), np.uint8)
+            spent += time.process_time() - begun
+            sources = np.arange(chunk.start, chunk.stop) % len(train)
+            origins = [{"source": int(source), "prompt": "a photo of noise", "seed": seed, "guidance_scale": 2.0}
+                       for seed, source in zip(chunk, sources)]
+            yield ImageSet(pixels, train.labels[sources], train.classes, origins)
+        context.report(noise_s=round(spent, 2))
+'''
+
+STILL = '''
+"""A learner that answers without training."""
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Learner, TrainResult
+
+@dataclass(frozen=True)
+class Still(Learner):
+    """Every class alike, but for noise that differs by training."""
+    axes = frozenset({"arch"})
+
+    def architectures(self, names, info):
+        return tuple(names)
+
+    def train(self, task, context):
+        answers = context.rng("answer").random((len(task.test), len(task.info.classes)), np.float32)
+        return TrainResult(answers / answers.sum(axis=1, keepdims=True), 1, 1, 1, [(1, 1.0)])
+'''
+
+COMMAND = """
+import atexit, json, resource, sys
+place = sys.argv.pop()
+def note():
+    usages = {name: resource.getrusage(who) for name, who in
+              (("driver", resource.RUSAGE_SELF), ("worker", resource.RUSAGE_CHILDREN))}
+    figures = {name: [usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024] for name, usage in usages.items()}
+    open(place, "w").write(json.dumps(figures))
+from benchbench.cli import main
+atexit.register(note)
+main()
+"""
+
+
+def main() -> None:
+    """Measure, print the table, and write it next to the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=2_250_000, help="Generated images; half of it is measured too.")
+    parser.add_argument("--cells", type=int, default=20_000, help="Cells; a quarter of it is measured too.")
+    parser.add_argument("--only", choices=("images", "cells"), help="One part.")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="Where there is room.")
+    parser.add_argument("--out", type=Path, help="A JSON file; the table goes next to it.")
+    given = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="bench-scale-", dir=given.folder) as name:
+        folder = Path(name)
+        (folder / "noise.py").write_text(NOISE, "utf-8")
+        (folder / "still.py").write_text(STILL, "utf-8")
+        if given.only != "cells":
+            _photos(folder / "photos")
+            for count in (given.images // 2, given.images):
+                rows.append(_images(folder, count))
+                print(json.dumps(rows[-1]), file=sys.stderr)
+        if given.only != "images":
+            for count in (given.cells // 4, given.cells):
+                for row in _cells(folder, count):
+                    rows.append(row)
+                    print(json.dumps(row), file=sys.stderr)
+    text = table(rows)
+    print(text)
+    if given.out:
+        from train_report import machine  # imports torch: a process that is started counts the memory of its parent
+
+        given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", "utf-8")
+        given.out.with_suffix(".md").write_text(text, "utf-8")
+
+
+def _photos(folder: Path) -> None:
+    """Write a small folder dataset of 32 px."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 50), ("test", 20)):
+        for label in range(10):
+            place = folder / split / f"class{label}"
+            place.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(place / f"{number:03d}.png")
+
+
+def _bench(folder: Path, *arguments: str) -> dict[str, Any]:
+    """Run a command; return CPU seconds and peak MiB of it and its workers, and wall seconds."""
+    figures = folder / "figures.json"
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *arguments, str(figures)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"bench {' '.join(arguments)}: {done.stderr[-2000:]}")
+    return {"wall s": time.perf_counter() - begun, **json.loads(figures.read_text("utf-8"))}
+
+
+def _images(folder: Path, count: int) -> dict[str, Any]:
+    """From a folder of photos to a leaderboard over ``count`` generated images, and a training that looks at few."""
+    results = folder / f"images-{count}"
+    used = _bench(
+        folder,
+        *("run", "--gen", str(folder / "noise.py"), "--data", f"folder:path={folder / 'photos'},resolution=32"),
+        *("--n-syn", str(count), "--learner", "timm:steps=20", "--arch", "shufflenetv2", "--metric", "none"),
+        *("--no-baseline", "--executor", "processes", "--workers", "1", "--results", str(results)),
+    )
+    noise = 0.0
+    for done in results.glob("artifacts/??/*/done.json"):
+        noise += json.loads(done.read_text("utf-8")).get("facts", {}).get("noise_s", 0.0)
+    cpu = used["driver"][0] + used["worker"][0] - noise
+    return {
+        "row": "images",
+        "size": count,
+        "CPU s": cpu,
+        "CPU s per million": cpu / count * 1e6,
+        "wall s": used["wall s"],
+        "driver MiB": used["driver"][1],
+        "worker MiB": used["worker"][1],
+    }
+
+
+def _cells(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Plan, run, run again and report ``count`` cells of trainings that take no time: 500 settings, seeds of each."""
+    seeds, results = max(1, count // 500), folder / f"cells-{count}"
+    names = ",".join(f"arch{number}" for number in range(min(50, count // (10 * seeds))))
+    request = [
+        *("--gen", str(folder / "noise.py"), "--sweep", "gen.level=" + ",".join(map(str, range(10)))),
+        *("--no-baseline", "--data", "digits", "--n-syn", "20", "--learner", str(folder / "still.py")),
+        *("--arch", names, "--seeds", str(seeds), "--metric", "none", "--results", str(results)),
+    ]
+    size = 10 * len(names.split(",")) * seeds
+    for row, command in (
+        ("plan", ["plan", *request]),
+        ("run", ["run", *request, "--executor", "processes"]),
+        ("run from cache", ["run", *request]),
+        ("report", ["report", "--results", str(results)]),
+    ):
+        used = _bench(folder, *command)
+        figures = {"CPU s": used["driver"][0], "driver MiB": used["driver"][1], "wall s": used["wall s"]}
+        if row == "run":
+            figures["driver ms per step"] = 1000 * used["driver"][0] / size
+        yield {"row": row, "size": size, **figures}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as Markdown, with growth from the smaller to the larger size and each target."""
+    lines = ["| what | size | figure | value | at most | growth |", "|---|---|---|---|---|---|"]
+    smaller: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        for figure, value in row.items():
+            if figure in ("row", "size"):
+                continue
+            place = (row["row"], figure)
+            first = smaller.setdefault(place, row)
+            growth = ""
+            if first is not row and figure == "CPU s":
+                ratio = value / first[figure] / (row["size"] / first["size"])
+                growth = f"{ratio:.2f}" + (" **over**" if ratio > GROWTH else "")
+            target = (
+                TARGETS.get(place)
+                if row["size"] == max(other["size"] for other in rows if other["row"] == place[0])
+                else None
+            )
+            over = " **over**" if target is not None and value > target else ""
+            lines.append(
+                f"| {row['row']} | {row['size']:,} | {figure} | {value:,.1f}{over} | {target or ''} | {growth} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
