@@ -1,7 +1,7 @@
 """What the harness itself costs where a run is large: millions of generated images, tens of thousands of cells.
 
-Generator and learner do next to nothing, so that what is measured is the way from a folder to a leaderboard. Each row is
-measured at two sizes; ``growth`` is how much more the larger one took, divided by how much larger it is::
+Generator and learner do next to nothing, so that what is measured is the way from a folder to a leaderboard. Each row
+is measured at two sizes; ``growth`` is how much more the larger one took, divided by how much larger it is::
 
     python benchmarks/scale.py --out results/benchmarks/scale.json      # about an hour; 12 GB of disk
     python benchmarks/scale.py --images 20000 --cells 200               # a look; no figures to quote
