@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..files import atomic_file, flush, flush_folder
+from ..files import flush, flush_folder, write_atomic
 from ..plugins import origins as tables
-from ..plugins.images import ImageSet, npy_header, save_facts
+from ..plugins.images import ImageSet, npy_header, pieces, save_facts
 from ..plugins.origins import Origins
 from ..statistics.overlap import DIGESTS, digests
 
@@ -92,20 +92,21 @@ class GrowingSet:
         side, classes = tuple(part.images.shape[1:]), list(part.classes)
         if self._chunks and (self._chunks[0].side, self._chunks[0].classes) != (side, classes):
             raise ValueError(f"chunk {self.finished} has images {side} of {len(classes)} classes, unlike the first")
-        start = len(self)
-        pixels = np.ascontiguousarray(part.images).data
+        start, pixels = len(self), hashlib.sha256()
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.pixels.open("r+b" if self.pixels.exists() else "w+b") as stream:
             stream.seek(_offset(start, side))
             stream.truncate()
-            stream.write(pixels)
+            for piece in pieces(part.images):
+                content = np.ascontiguousarray(piece).data
+                stream.write(content)
+                pixels.update(content)
             stream.flush()
             flush(stream.fileno())
-        facts = {"start": start, "side": side, "classes": classes, "sha256": hashlib.sha256(pixels).hexdigest()}
-        content = _packed(part, facts)
-        name = f"chunk-{self.finished:06d}-{hashlib.sha256(content).hexdigest()[:32]}{_SUFFIX}"
-        with atomic_file(self.folder / name) as stream:
-            stream.write(content)
+        facts = {"start": start, "side": side, "classes": classes, "sha256": pixels.hexdigest()}
+        packed = _packed(part, facts)
+        name = f"chunk-{self.finished:06d}-{hashlib.sha256(packed).hexdigest()[:32]}{_SUFFIX}"
+        write_atomic(self.folder / name, packed)
         flush_folder(self.folder)
         self._chunks.append(_Chunk(self.folder / name, start, start + len(part), side, classes))
 
