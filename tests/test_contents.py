@@ -242,6 +242,28 @@ def test_a_file_by_itself_is_looked_at_as_a_folder_is(tmp_path):
     assert contents.may_have_been_swapped(before, contents.look(file))
 
 
+def test_what_was_read_of_another_folder_in_its_place_is_not_remembered(tree, tmp_path, monkeypatch):
+    """No signature of a file shows that the folder was away while it was read."""
+    monkeypatch.setattr(contents, "is_settled", lambda mark, read_ns: True)
+    other, memory, expected = shutil.copytree(tree, tmp_path / "other"), tmp_path / "memory.json", content_hash(tree)
+    (other / "notes.txt").write_bytes(b"other")
+    wrong = content_hash(other)
+
+    def swapped(path):
+        tree.rename(tmp_path / "right")
+        other.rename(tree)
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        finally:
+            tree.rename(other)
+            (tmp_path / "right").rename(tree)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(contents, "hash_file", swapped)
+        assert content_hash(tree, memory) == wrong != expected
+    assert content_hash(tree, memory) == expected
+
+
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"schema": 1, "known": [1]}', "\x00" * 100, "[" * 100_000])
 def test_a_damaged_memory_is_begun_anew(tree, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(contents, "is_settled", lambda mark, read_ns: True)

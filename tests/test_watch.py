@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import World
 
+from benchbench.keys import content as contents
 from benchbench.plugins.images import ImageSet
 from benchbench.running import watch
 from benchbench.running.work import run_step
@@ -337,6 +339,19 @@ def test_a_permission_or_a_hard_link_costs_nobodys_work(world, model, monkeypatc
     *_, sample, _train = chain(world, gen=f"painter:model={model}", metric="none")
     events(monkeypatch, chunk_10=touch.format(str(model / "shade.txt"), str(model.with_name("linked"))))
     assert ended(world, sample)["what"] == "done"
+
+
+def test_files_that_did_not_change_are_not_read_again(world, model, monkeypatch):
+    """The hashes that the plan remembered serve the steps, whichever process takes them."""
+    later = time.time_ns() + 3_000_000_000  # the change times are those of a moment ago
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    monkeypatch.setattr(watch, "REST", 0)
+    options = {"gen": [f"painter:model={model}", f"painter:foundation={model}"], "metric": "none"}
+    steps = world.plan(**options).steps.values()
+    read, whole = [], contents.hash_file
+    monkeypatch.setattr(contents, "hash_file", lambda path: read.append(path) or whole(path))
+    assert [ended(world, step)["what"] for step in steps] == ["done"] * len(steps)
+    assert [path for path in read if model in path.parents] == []
 
 
 @pytest.mark.parametrize("put_back", [True, False])

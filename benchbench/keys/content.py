@@ -55,8 +55,10 @@ def content_hash(path: Path, memory: Path | None = None) -> str:
     entry = known.get(place)
     if isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp and _is_hash(entry[1]):
         return str(entry[1])
+    before = look(path)
     digest = _combined(path, files)
     unchanged = all(mark == signature(_status(file)) for _, file, mark in files)
+    unchanged = unchanged and not may_have_been_swapped(before, look(path))
     if unchanged and all(is_settled(mark, read_ns) for _, mark in marks):
         _save(memory, _load(memory) | {place: [stamp, digest]})
     return digest

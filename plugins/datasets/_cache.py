@@ -261,5 +261,5 @@ def digest_of(path: Path) -> str:
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
+    with unchanged([path]), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

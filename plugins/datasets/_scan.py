@@ -235,8 +235,9 @@ def _content(root: Path, names: Sequence[str]) -> str:
 
     def read() -> str:
         tree = hashlib.sha256()
-        for name in names:
-            tree.update(bytes.fromhex(hash_file(root / name)))
+        with unchanged([root]):
+            for name in names:
+                tree.update(bytes.fromhex(hash_file(root / name)))
         return tree.hexdigest()
 
     try:
