@@ -40,6 +40,8 @@ __all__ = [
 
 #: A file must have been left alone for this long before its signature stands for its content.
 SETTLED_NS = 2_000_000_000
+#: How far the clock of a file server may be ahead.
+SKEW_NS = 60_000_000_000
 #: Files beyond which flushing the whole system takes less time than flushing each.
 MANY_FILES = 64
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -226,9 +228,10 @@ def is_settled(mark: tuple[int, ...], read_ns: int) -> bool:
     """Return whether a file with signature ``mark`` was old enough when it was read at ``read_ns``.
 
     The signature of a file that was changed less than two seconds before it was read proves nothing on a file system
-    with a coarse clock.
+    with a coarse clock. A time up to a minute in the future may be that of a file server whose clock is ahead. One
+    further ahead was set by hand, or by a clock that was wrong: whoever changes the file now leaves another one.
     """
-    return read_ns - max(mark[1], mark[2]) > SETTLED_NS
+    return all(not -SKEW_NS <= read_ns - at <= SETTLED_NS for at in mark[1:3])
 
 
 # Places

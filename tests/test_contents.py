@@ -140,6 +140,128 @@ def test_settled_files_are_those_older_than_two_seconds():
     assert contents.is_settled((1, now - 2_000_000_001, now - 2_000_000_001, 7), now)
     assert not contents.is_settled((1, now - 5_000_000_000, now - 1_000_000_000, 7), now)
     assert not contents.is_settled((1, now + 5_000_000_000, 0, 7), now)
+    assert not contents.is_settled((1, 0, now + 5_000_000_000, 7), now)
+
+
+def test_a_file_dated_in_the_future_is_remembered_too(tree, tmp_path, hashed, monkeypatch):
+    for path in [*tree.rglob("*"), tree]:
+        os.utime(path, (4_000_000_000, 4_000_000_000))
+    later = time.time_ns() + 3_000_000_000  # the change times are those of a moment ago
+    monkeypatch.setattr(contents.time, "time_ns", lambda: later)
+    memory = tmp_path / "memory.json"
+    before = content_hash(tree, memory)
+    hashed.clear()
+    assert content_hash(tree, memory) == before
+    assert hashed == []
+
+
+# What was there between two looks
+
+
+def age(root: Path) -> None:
+    """Give every file and folder times of an hour ago, so that a change shows whatever the clock's grain."""
+    for path in [*root.rglob("*"), root, root.parent]:
+        os.utime(path, (time.time() - 3600,) * 2)
+    time.sleep(0.02)  # a tick of the file system's clock
+
+
+def rename_away_and_back(path: Path) -> None:
+    away = path.with_name("away")
+    path.rename(away)
+    away.rename(path)
+
+
+def write_again(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(b"another content")
+    path.write_bytes(content)
+
+
+def replace_by_copy(root: Path) -> None:
+    copy = shutil.copytree(root, root.parent / "copy", symlinks=True)
+    shutil.rmtree(root)
+    copy.rename(root)
+
+
+def link_elsewhere_and_back(link: Path) -> None:
+    there = os.readlink(link)
+    link.unlink()
+    link.symlink_to("/")
+    link.unlink()
+    link.symlink_to(there)
+
+
+@pytest.mark.parametrize(
+    ("touch", "swapped"),
+    [
+        (lambda root: None, False),
+        (lambda root: (root / "notes.txt").chmod(0o600), False),
+        (lambda root: (root / "train/cat").chmod(0o700), False),
+        (lambda root: os.link(root / "train/cat/1.png", root.parent / "hard"), False),
+        (lambda root: (root / "train/.DS_Store").write_bytes(b"x"), False),
+        (lambda root: (root.parent / "another").write_bytes(b"x"), False),
+        (lambda root: write_again(root / "train/cat/1.png"), True),
+        (lambda root: os.utime(root / "notes.txt"), True),
+        (lambda root: rename_away_and_back(root / "train/cat/1.png"), True),
+        (lambda root: rename_away_and_back(root / "train/cat"), True),
+        (lambda root: rename_away_and_back(root), True),
+        (lambda root: link_elsewhere_and_back(root / "linked.txt"), True),
+        (lambda root: link_elsewhere_and_back(root / "linked"), True),
+        (lambda root: replace_by_copy(root), True),
+    ],
+)  # fmt: skip
+def test_what_can_hide_another_content_is_told_from_what_cannot(tmp_path, touch, swapped):
+    root = tmp_path / "outer" / "images"
+    for name in ("train/cat/1.png", "train/dog/1.png", "notes.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "far.txt").write_bytes(b"far")
+    (root / "linked.txt").symlink_to(elsewhere / "far.txt")
+    (root / "linked").symlink_to(elsewhere)
+    age(root)
+    before, content = contents.look(root), content_hash(root)
+    assert contents.look(root) == before
+    touch(root)
+    assert content_hash(root) == content
+    after = contents.look(root)
+    assert contents.may_have_been_swapped(before, after) == swapped
+
+
+def test_a_file_by_itself_is_looked_at_as_a_folder_is(tmp_path):
+    file = tmp_path / "inner" / "weights"
+    file.parent.mkdir()
+    file.write_bytes(b"abc")
+    age(file.parent)
+    before = contents.look(file)
+    file.chmod(0o600)
+    assert contents.look(file) != before
+    assert not contents.may_have_been_swapped(before, contents.look(file))
+    rename_away_and_back(file)
+    assert contents.may_have_been_swapped(before, contents.look(file))
+
+
+def test_what_was_read_of_another_folder_in_its_place_is_not_remembered(tree, tmp_path, monkeypatch):
+    """No signature of a file shows that the folder was away while it was read."""
+    monkeypatch.setattr(contents, "is_settled", lambda mark, read_ns: True)
+    other, memory, expected = shutil.copytree(tree, tmp_path / "other"), tmp_path / "memory.json", content_hash(tree)
+    (other / "notes.txt").write_bytes(b"other")
+    wrong = content_hash(other)
+
+    def swapped(path):
+        tree.rename(tmp_path / "right")
+        other.rename(tree)
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        finally:
+            tree.rename(other)
+            (tmp_path / "right").rename(tree)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(contents, "hash_file", swapped)
+        assert content_hash(tree, memory) == wrong != expected
+    assert content_hash(tree, memory) == expected
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", '{"schema": 1, "known": [1]}', "\x00" * 100, "[" * 100_000])

@@ -261,11 +261,9 @@ class _Planner:
         body: dict[str, Any] = {
             "kind": stage,
             "name": link.name,
-            "values": link.values(stage),
             "code": {"plugin": link.code(stage), "subsets": self.subset_code},
             "protocol": PROTOCOL,
-            "external": link.input_hashes,
-            "foundations": link.foundations,
+            **link.content(stage),
         }
         if subset is not None:
             body |= {"data": self.data_key, "subset": subset.body(), "dataset_values": self.data.values(stage)}
@@ -377,7 +375,8 @@ class _Planner:
         body = self._base(learner, "train", cell.subset) | {
             "arch": cell.arch,
             "augs": [
-                {"name": a.name, "values": a.values("train"), "code": a.code("train"), "external": a.input_hashes}
+                {"name": a.name, "code": a.code("train")}
+                | {part: content for part, content in a.content("train").items() if content or part != "foundations"}
                 for a in cell.aug
             ],
             "mix": list(cell.mix),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,33 @@ class ResolvedPlugin:
             "values": {name: _json(self._content(value)) for name, value in sorted(values.items())},
         }
 
+    def content(self, stage: str) -> dict[str, Any]:
+        """Return what files and folders put into the key of a stage, as a worker finds it again (:meth:`changes`)."""
+        return {"values": self.values(stage), "external": self.input_hashes, "foundations": self.foundations}
+
+    def changes(self, planned: Mapping[str, Any], stage: str, models: Iterable[str] = ()) -> Iterator[str]:
+        """Yield what has no longer the content that a plan found, each as the user knows it; reads what is there now.
+
+        Args:
+            planned: what :meth:`content` gave then, foundations of ``models`` by name among them.
+            stage: the stage that it was given for.
+            models: pretrained models beside those that the plugin needs whatever it does.
+
+        Raises:
+            UsageError, MissingError: something is not there, or cannot be read.
+        """
+        values = self.values(stage)
+        for name in sorted(values.keys() | planned["values"].keys()):
+            if values.get(name) != planned["values"].get(name):
+                yield f"{name}={format_value(getattr(self.plugin, name))}"
+        for path, now, before in zip_longest(self.plugin.input_paths(), self.input_hashes, planned["external"]):
+            if now != before:
+                yield f"'{path}'" if path else "a file that it read"
+        known = planned.get("foundations", {})
+        for name in (*self.needs.foundations, *models):
+            if foundation_hash(name) not in (known.get(self._content(name)), known.get(name)):
+                yield f"the model '{name}'"
+
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code of a stage, as it was when it was first asked for: one per plan."""
         if stage not in self._codes:
@@ -194,9 +222,32 @@ def with_hashed_paths(resolved: ResolvedPlugin) -> ResolvedPlugin:
 
 def instantiate(location: Mapping[str, Any]) -> Any:
     """Make the plugin instance that :meth:`ResolvedPlugin.location` describes; the worker's half."""
+    return build(load(_entry(location)), location["values"], subject=location["name"])
+
+
+def _entry(location: Mapping[str, Any]) -> Entry:
     file = Path(location["file"]) if location["file"] else None
-    entry = Entry(location["kind"], location["name"], location["target"], file=file)
-    return build(load(entry), location["values"], subject=location["name"])
+    return Entry(location["kind"], location["name"], location["target"], file=file)
+
+
+def reopened(location: Mapping[str, Any], preset: str) -> ResolvedPlugin:
+    """Return a plugin that :meth:`ResolvedPlugin.location` describes, with the content of its paths as it is now."""
+    return with_hashed_paths(ResolvedPlugin(_entry(location), instantiate(location), preset, {}, ()))
+
+
+def paths_in_key(plugin: Plugin, models: Iterable[str]) -> Iterator[Path]:
+    """Yield the files and folders whose content enters a plugin's keys, and those of ``models``, there or not.
+
+    Raises:
+        UsageError, MissingError: a model is not on this machine.
+    """
+    for item in parameters(type(plugin)):
+        yield from item.paths(getattr(plugin, item.name))
+    yield from plugin.input_paths()
+    if plugin.data_files:
+        declares = next(base for base in type(plugin).__mro__ if "data_files" in vars(base))
+        yield from (CodeSource.from_class(declares).path.parent / name for name in plugin.data_files)
+    yield from (locate(name) for name in models)
 
 
 def hash_of(path: Path) -> str:

@@ -53,6 +53,9 @@ class Context:
         emit: where events go.
         foundations: folder of each foundation that the plugin declared, by the name it used.
         save_every: seconds after which ``resume`` saves again; 0 to save after every item.
+        before_keeping: called with a path below ``scratch`` before anything appears there that a next run builds on;
+            raises when it must not, because a file that the step reads changed. ``resume``, ``resume_parts`` and the
+            training loop call it; so does a plugin that keeps work in ``scratch`` by itself.
     """
 
     seed: int
@@ -72,6 +75,7 @@ class Context:
     emit: Emit = lambda event: None
     foundations: dict[str, Path] = field(default_factory=dict)
     save_every: float = 30.0
+    before_keeping: Callable[[Path], None] = lambda path: None
     _labels: set[str] = field(default_factory=set, init=False, repr=False)
 
     def foundation(self, name: str) -> Path:
@@ -168,6 +172,7 @@ class Context:
                 continue
             yield item
             if place + 1 == total or time.monotonic() - saved_at >= self.save_every:
+                self.before_keeping(file)
                 _save(file, place + 1, state, identity)
                 saved_at = time.monotonic()
 
@@ -195,6 +200,7 @@ class Context:
             if not is_whole(folders[-1]):
                 with one_step_folder(folders[-1]) as draft:
                     make(item, draft)
+                    self.before_keeping(folders[-1])
         return folders
 
     def _once(self, label: str) -> None:

@@ -82,8 +82,12 @@ class GrowingSet:
                 file.unlink()
         del self._chunks[count:]
 
-    def add(self, part: ImageSet) -> None:
+    def add(self, part: ImageSet, before_keeping: Callable[[Path], None] = lambda path: None) -> None:
         """Append a chunk.
+
+        Args:
+            part: its images.
+            before_keeping: called with the chunk's file before it appears; raises when it must not.
 
         Raises:
             ValueError: its images have another size, or its classes differ from those of the first one.
@@ -106,6 +110,7 @@ class GrowingSet:
         facts = {"start": start, "side": side, "classes": classes, "sha256": pixels.hexdigest()}
         packed = _packed(part, facts)
         name = f"chunk-{self.finished:06d}-{hashlib.sha256(packed).hexdigest()[:32]}{_SUFFIX}"
+        before_keeping(self.folder / name)
         write_atomic(self.folder / name, packed)
         flush_folder(self.folder)
         self._chunks.append(_Chunk(self.folder / name, start, start + len(part), side, classes))

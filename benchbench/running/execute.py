@@ -27,7 +27,7 @@ from ..errors import BenchError
 from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import instantiate
-from ..planning.steps import PROTOCOL, info_from_json
+from ..planning.steps import PROTOCOL, info_from_json, info_to_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
@@ -36,6 +36,7 @@ from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, sha
 from ..store.store import Store
 from .chunks import GrowingSet
 from .scoring import answer, score
+from .watch import Reader, Watch
 
 SPLITS = ("train", "validation", "test")
 
@@ -76,7 +77,12 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             emit({"what": "log", "text": "continues from what an earlier run left"})
         try:
             job = _Job(step, store, folder, tell)
-            facts = _STAGES[step["stage"]](job)
+            try:
+                facts = _STAGES[step["stage"]](job)
+            except Exception:
+                job.watch.check()  # files that changed under the plugin are the better explanation
+                raise
+            job.watch.check()
             if job.context.facts:
                 facts["facts"] = plain(job.context.facts)
             files = store.flushed(key, folder, _progress_of(tell))
@@ -126,17 +132,21 @@ class _Job:
             if not store.has(key):
                 raise BenchError(f"its input {key[:12]} is no longer in the store; run again")
         self.plugin = instantiate(self.run["plugin"] if "plugin" in self.run else self.run["dataset"])
+        self.augs: list[Augmentation] = [instantiate(location) for location in self.run.get("augs", ())]
         self._refuse_other_code()
+        scratch = store.scratch(step["key"])
+        self.watch = self._watch(scratch)
         self.context = Context(
             seed=int(self.body.get("seed", 0)),
             folder=folder,
-            scratch=store.scratch(step["key"]),
+            scratch=scratch,
             info=self.info,
             device=self.run["device"],
             precision=self.run["precision"],
             preset=self.run["preset"],
             n_syn=int(self.body.get("n_syn", 0)),
             emit=emit,
+            before_keeping=self.watch.before_keeping,
             fitted=tuple(store.path(key) for key in self.inputs.get("fit", ())),
         )
         if self.inputs.get("upstream"):
@@ -154,6 +164,19 @@ class _Job:
         for name, planned in self.body["code"].items():
             if here.get(name) != planned:
                 raise BenchError(f"the code of {self.body['name']} changed since the plan; run again")
+        for aug, of_aug in zip(self.augs, self.body.get("augs", ()), strict=True):
+            if fingerprint(CodeSource.from_class(type(aug)), "train") != of_aug["code"]:
+                raise BenchError(f"the code of {of_aug['name']} changed since the plan; run again")
+
+    def _watch(self, scratch: Path) -> Watch:
+        """Compare all files that entered the key with the plan, and watch them from now on."""
+        stage = "sample" if self.step["stage"] == "transform" else self.step["stage"]
+        models = self.plugin.foundations(self.body["arch"], self.info) if stage == "train" else ()
+        location = self.run["plugin"] if "plugin" in self.run else self.run["dataset"]
+        readers = [Reader(location, self.body, stage, tuple(models))]
+        for place, of_aug in zip(self.run.get("augs", ()), self.body.get("augs", ()), strict=True):
+            readers.append(Reader(place, of_aug, stage))
+        return Watch(readers, self.run["preset"], scratch)
 
     def real(self, split: str) -> ImageSet:
         """Return a part of the dataset."""
@@ -186,6 +209,8 @@ class _Job:
 def _data(job: _Job) -> dict[str, Any]:
     plugin: Dataset = job.plugin
     counts, hashed = {}, {}
+    if json.dumps(info_to_json(plugin.info())) != json.dumps(info_to_json(job.info)):  # asked before files were hashed
+        raise BenchError(f"{job.info.name}: its files changed while the run was planned; run again")
     for split in SPLITS:
         part = plugin.load(split, job.context)
         part.save(job.folder / split)
@@ -220,7 +245,7 @@ def _sample(job: _Job) -> dict[str, Any]:
     # A plugin that does not skip what is done starts from the beginning, and its chunks replace the old ones.
     made.cut(job.context.skipped)
     for part in itertools.chain(() if first is None else (first,), parts):
-        made.add(part)
+        made.add(part, job.context.before_keeping)
     total = len(made)
     enough = 1 <= total <= job.context.n_syn if plugin.may_yield_fewer else total == job.context.n_syn
     if not enough:
@@ -252,7 +277,7 @@ def _transform(job: _Job) -> dict[str, Any]:
     made = _growing(job)
     made.cut(0)
     for part in plugin.transform(given, job.context):
-        made.add(part)
+        made.add(part, job.context.before_keeping)
     total = made.finish(job.folder)
     if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
         raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
@@ -262,10 +287,6 @@ def _transform(job: _Job) -> dict[str, Any]:
 
 def _train(job: _Job) -> dict[str, Any]:
     learner: Learner = job.plugin
-    augs: list[Augmentation] = [instantiate(location) for location in job.run["augs"]]
-    for aug, planned in zip(augs, job.body["augs"], strict=True):
-        if fingerprint(CodeSource.from_class(type(aug)), "train") != planned["code"]:
-            raise BenchError(f"the code of {planned['name']} changed since the plan; run again")
     real_share, synthetic_share = job.body["mix"]
     folder = job.test_folder()
     task = Task(
@@ -276,7 +297,7 @@ def _train(job: _Job) -> dict[str, Any]:
         test=Images.load(folder),
         info=job.info,
         arch=job.body["arch"],
-        augmentations=tuple(augs),
+        augmentations=tuple(job.augs),
         preset=job.run["preset"],
     )
     outcome = answer(learner, task, job.context, job.body["name"])

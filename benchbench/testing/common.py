@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import MissingError
 from ..files import cache_root, data_root, expanded
 from ..keys.imports import CodeSource
+from ..planning.resolved import paths_in_key
 from ..plugins import Augmentation, Dataset, Foundation, Generator, Learner, Metric, Requirements
 from ..plugins.executor import Executor
 from ..plugins.locate import locate
@@ -159,19 +160,12 @@ def opens_only_files_that_enter_its_key(subject: Subject) -> None:
 def _hashed(subject: Subject) -> Iterator[Path]:
     """Yield the files and folders whose content enters the plugin's keys."""
     plugin: Any = subject.plugin
-    for item in parameters(subject.cls):
-        yield from item.paths(getattr(plugin, item.name))
-    yield from plugin.input_paths()
-    declares = next(base for base in subject.cls.__mro__ if "data_files" in vars(base))
-    module = sys.modules.get(declares.__module__)
-    yield from (Path(getattr(module, "__file__", None) or "").parent / name for name in plugin.data_files)
     models = list(plugin.needs().foundations)
     if plugin.kind == "learner":
         asked = (subject.arch or "all",)
         architectures = plugin.architectures(asked, subject.info) if "arch" in plugin.axes else (None,)
         models += [name for arch in architectures for name in plugin.foundations(arch, subject.info)]
-    for name in models:
-        folder = locate(name)
+    for folder in paths_in_key(plugin, models):
         yield folder
         if folder.parent.name == "snapshots":  # of a model hub's cache, whose snapshots are links
             yield from (folder.parents[1] / name for name in ("refs", "blobs"))

@@ -144,6 +144,7 @@ class Training:
     def save(self) -> None:
         """Leave a checkpoint in the scratch folder: a kill meanwhile leaves the one before or this one."""
         self._settle()
+        self.context.before_keeping(self.checkpoint)
         state = {
             "identity": self._identity(),
             "step": self.step,

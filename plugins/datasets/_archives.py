@@ -30,7 +30,7 @@ from benchbench.errors import BenchError, MissingError, UsageError
 from benchbench.files import cache_root, one_step_folder
 from benchbench.store.lock import Lock
 
-from ._cache import digest_of, locked
+from ._cache import digest_of, locked, unchanged
 
 #: Seconds in which a host has to answer, its name lookup included.
 ANSWER_S = 8.0
@@ -93,11 +93,11 @@ def unpacked(path: Path, digest: str, limit: int) -> Path:
 
     Args:
         path: a verified archive.
-        digest: its digest, which names the folder.
+        digest: its MD5, which names the folder.
         limit: bytes that it may unpack to.
 
     Raises:
-        UsageError: a member that must not be there (named), or a damaged archive.
+        UsageError: a member that must not be there (named), a damaged archive, or one that changed meanwhile.
         BenchError: the cache cannot be written, or the disk is full.
     """
     root = cache_root() / "unpacked"
@@ -108,7 +108,8 @@ def unpacked(path: Path, digest: str, limit: int) -> Path:
         if target.is_dir():  # another process was faster
             return target
         try:
-            with one_step_folder(target, sealed=False) as draft:  # its files are checked when they are decoded
+            same = unchanged([path], lambda: digest_of(path), digest)
+            with one_step_folder(target, sealed=False) as draft, same:  # its files are checked when they are decoded
                 extract(path, draft, limit)
         except OSError as error:
             raise BenchError(f"cannot unpack {path.name} into {root}: {error.strerror or error}") from None

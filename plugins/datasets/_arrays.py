@@ -100,7 +100,7 @@ class PublishedArrays(Published):
         """Return what the files hold, from the cache when they were decoded before."""
         import numpy as np
 
-        from ._cache import Source, decoded
+        from ._cache import Source, decoded, unchanged
 
         if lacking := [file.name for file in self.input_paths() if not os.path.isfile(file)]:
             raise UsageError(
@@ -123,7 +123,10 @@ class PublishedArrays(Published):
                     raise UsageError(f"no {name} images of {listed(lacking)}; every class needs at least one")
             return parts
 
-        return decoded([self.release.info.name, VERSION, list(self._digests().items())], read, checked=checked)
+        digests = self._digests()
+        question = [self.release.info.name, VERSION, list(digests.items())]
+        files = self.input_paths()
+        return decoded(question, read, checked=checked, watched=lambda: unchanged(files, self._digests, digests))
 
     def _extracted(self, archive: Path, scratch: Path) -> Path:
         """Unpack what is read of a verified archive to ``scratch``, and return the folder.

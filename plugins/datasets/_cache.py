@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, signature, write_atomic
+from benchbench.keys.content import look, may_have_been_swapped
 from benchbench.store.lock import Lock
 
 log = logging.getLogger("benchbench.datasets")
@@ -73,8 +74,32 @@ class Part:
 Reader = Callable[[Path], Mapping[str, Source]]
 
 
+@contextlib.contextmanager
+def unchanged(paths: Iterable[Path], content: Callable[[], Any] = lambda: None, expected: Any = None) -> Iterator[None]:
+    """Make sure that files keep their content while a block reads them.
+
+    Args:
+        paths: the files, or the folders that hold them.
+        content: finds what stands for their content now, where that was asked for before the block.
+        expected: what it was then.
+
+    Raises:
+        UsageError: they changed, or were touched and may have been others meanwhile; raised when the block has ended.
+    """
+    before = [(path, look(path)) for path in paths]
+    yield
+    # The content first: what the second look finds untouched since the first one had it all the time.
+    if content() != expected or any(may_have_been_swapped(old, look(path)) for path, old in before):
+        raise UsageError("its files changed while they were read; run again when they are complete")
+
+
 def decoded(
-    question: Sequence[Any], read: Reader, spill: Path | None = None, *, checked: bool = False
+    question: Sequence[Any],
+    read: Reader,
+    spill: Path | None = None,
+    *,
+    checked: bool = False,
+    watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
 ) -> dict[str, Part]:
     """Return the decoded parts of a dataset, or of one part of it, by name; the reader is called the first time only.
 
@@ -84,6 +109,7 @@ def decoded(
         read: the reader. What it or the blocks of its parts raise is passed on, and nothing is kept.
         spill: a folder of the caller's own for parts that the cache cannot keep; without it they are held in memory.
         checked: whether to compare an entry with its checksums, and make a damaged one anew, before results rest on it.
+        watched: entered while the reader and its blocks are read, and left before anything is kept: :func:`unchanged`.
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
     root = cache_root() / "decoded"
@@ -93,7 +119,7 @@ def decoded(
         parts = _open(root / name, checked)  # another process may have been faster
         if not parts and alone:
             try:
-                parts = _make(root / name, read)
+                parts = _make(root / name, read, watched)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
                     raise
@@ -101,8 +127,8 @@ def decoded(
     if parts:
         return parts
     if spill is not None:
-        return _make(spill / name, read)
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        return _make(spill / name, read, watched)
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch, watched():
         for part, source in read(Path(scratch)).items():
             images = np.concatenate([np.empty((0, *source.shape[1:]), np.uint8), *_blocks(source)])
             parts[part] = Part(images, source.labels.astype(np.int64))
@@ -121,9 +147,11 @@ def locked(path: Path) -> Iterator[bool]:
         yield held
 
 
-def _make(folder: Path, read: Reader) -> dict[str, Part]:
+def _make(
+    folder: Path, read: Reader, watched: Callable[[], contextlib.AbstractContextManager[None]]
+) -> dict[str, Part]:
     """Write and open an entry, in place of a damaged one; nobody else may write it meanwhile."""
-    with one_step_folder(folder) as draft:
+    with one_step_folder(folder) as draft, watched():
         scratch = draft / ".scratch"
         scratch.mkdir()
         for part, source in read(scratch).items():
@@ -171,15 +199,16 @@ def _blocks(source: Source) -> Iterator[NDArray[np.uint8]]:
         raise ValueError(f"a reader gave {at} images for {source.shape[0]} labels")
 
 
-def recalled(topic: str, question: list[Any], answer: Callable[[], Any]) -> Any:
+def recalled(topic: str, question: list[Any], answer: Callable[[], Any], place: str | None = None) -> Any:
     """Return the answer to a question, from memory if it was asked before.
 
     Args:
         topic: folder below the cache that holds answers of this sort.
         question: JSON values that decide the answer completely.
         answer: finds it; a JSON value. What it raises is passed on and not remembered.
+        place: what the question is about, for a memory that keeps the last answer about it and no other.
     """
-    name = hashlib.sha256(json.dumps(question).encode()).hexdigest()[:32]
+    name = hashlib.sha256((place or json.dumps(question)).encode()).hexdigest()[:32]
     file = cache_root() / topic / name[:2] / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(file.read_bytes())
@@ -232,5 +261,5 @@ def digest_of(path: Path) -> str:
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
+    with unchanged([path]), path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -25,6 +25,7 @@ LITTER = ("thumbs.db", "desktop.ini", "__macosx")
 #: The parts of a dataset.
 PARTS = ("train", "validation", "test")
 Item = tuple[str, int]
+_ODD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -109,7 +110,7 @@ def entries(folder: Path, prefix: str) -> tuple[list[str], list[str], list[str]]
         raise UsageError(f"cannot list '{shown}': {error.strerror}") from None
     folders, images, others = [], [], []
     for entry in sorted(kept, key=lambda entry: entry.name):
-        if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", entry.name):  # a line break, or bytes that are not UTF-8
+        if not entry.name.isprintable() and _ODD.search(entry.name):  # a line break, or bytes that are not UTF-8
             raise UsageError(f"the name {entry.name!a} in '{shown}' is not plain text; rename it")
         if _is_folder(entry):
             folders.append(entry.name)

@@ -1,31 +1,35 @@
 """Reads the image files of a dataset: every one once before any work begins, and a part at a time as an array.
 
 What :func:`scan` returns is remembered below :func:`benchbench.files.cache_root`, one JSON file for each folder, and
-holds for a file as long as its size, times and inode stay. Files that could not be used are not remembered. A cache
-that cannot be read or written costs time only.
+holds for a file as long as its size, times and inode stay. Files that could not be used are not remembered. What a
+dataset makes of it is remembered too (:func:`surveyed`), so that a folder in which nothing changed costs a walk and one
+comparison. A cache that cannot be read or written costs time only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root, hash_file, signature
+from benchbench.files import cache_root, hash_file, is_settled, signature
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
 from . import _images
-from ._cache import Source, decoded, hash_of, recalled, remember
+from ._cache import Source, decoded, hash_of, recalled, remember, unchanged
 from ._images import ImageError, ImageFacts, in_threads, inspect, read
 from ._listing import Listing, listed
 
@@ -49,28 +53,52 @@ def leaks(listing: Listing, facts: Mapping[str, ImageFacts]) -> tuple[str, ...]:
     return (f"{what} byte for byte among the training or validation images",) if count else ()
 
 
-def scan(listing: Listing) -> dict[str, ImageFacts]:
+def surveyed(listing: Listing, question: list[Any], answer: Callable[[Mapping[str, ImageFacts]], Any]) -> Any:
+    """Return what ``answer`` makes of the facts of all files, from memory while the listing and no file has changed.
+
+    Args:
+        listing: the files of a dataset.
+        question: JSON values that decide the answer beside the files; with another one the folder has another memory.
+        answer: is given what :func:`scan` returns; gives a JSON value.
+
+    Raises:
+        UsageError: files that cannot be used, as :func:`scan` says.
+    """
+    begun = time.time_ns()
+    stamps = _stamps(listing)
+    place = json.dumps([str(listing.root.resolve()), question])
+    if not all(is_settled(stamp, begun) for stamp in stamps.values() if stamp):
+        return answer(scan(listing, stamps))
+    state = hashlib.sha256(repr([listing.parts, stamps]).encode("utf-8", "surrogateescape")).hexdigest()
+    return recalled("surveys", [VERSION, question, state], lambda: answer(scan(listing, stamps)), place)
+
+
+def scan(listing: Listing, stamps: Mapping[str, Sequence[int]]) -> dict[str, ImageFacts]:
     """Return size and hash of every listed file by its name; decode what is not remembered, and remember it.
 
     Args:
         listing: the files of a dataset.
+        stamps: their signatures.
 
     Raises:
         UsageError: files that cannot be used: how many, and the first three with the reason.
     """
     memory = cache_root() / "scans" / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:32]}.json"
     known = _remembered(memory)
-    stamps = {name: _stamp(f"{listing.root}/{name}") for name in listing.names}  # a Path for each costs more
     facts = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     fresh = [name for name in listing.names if name not in facts]
     if len(fresh) > 2000:
         log.info("%s: reading %d images, once", listing.root, len(fresh))
     problems = {}
-    for name, outcome in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
-        if isinstance(outcome, ImageFacts):
-            facts[name] = outcome
-        else:
-            problems[name] = str(outcome)
+    with contextlib.ExitStack() as watched:
+        if fresh:
+            with contextlib.suppress(UsageError):  # what cannot even be looked at is told below
+                watched.enter_context(unchanged([listing.root]))
+        for name, outcome in zip(fresh, in_threads(lambda name: _try(listing.root / name), fresh), strict=True):
+            if isinstance(outcome, ImageFacts):
+                facts[name] = outcome
+            else:
+                problems[name] = str(outcome)
     if fresh or len(known) != len(facts):
         rows = {name: [*stamps[name], *astuple(item)] for name, item in facts.items()}
         remember(memory, {"version": VERSION, "files": rows})
@@ -96,10 +124,11 @@ def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int) -> tup
     def compute() -> list[float]:
         # Whole numbers, exact in any order: the sums of 500 squares at 1024 px stay below 2**53.
         total, squares = np.zeros(3, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for pixels in load_files(listing.root, names, side):
-            flat = pixels.reshape(-1, 3).astype(np.int64)
-            total += flat.sum(axis=0)
-            squares += (flat * flat).sum(axis=0)
+        with unchanged([listing.root]):
+            for pixels in load_files(listing.root, names, side):
+                flat = pixels.reshape(-1, 3).astype(np.int64)
+                total += flat.sum(axis=0)
+                squares += (flat * flat).sum(axis=0)
         count = len(names) * side * side
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - mean * mean, 0.0))
@@ -152,14 +181,18 @@ def load_items(listing: Listing, split: str, side: int, context: Context, conten
         files = load_files(listing.root, names, side)
         for pixels in context.progress(files, total=len(items), label=f"reading {split}", unit="img"):
             yield pixels[None]
-        if content is None and _content(listing.root, names) != before:
-            raise UsageError("its files changed while they were read; run again when they are complete")
+
+    def watched() -> contextlib.AbstractContextManager[None]:
+        if content is not None:
+            return contextlib.nullcontext()
+        return unchanged([listing.root], lambda: _content(listing.root, names), before)
 
     order = hashlib.sha256(json.dumps(items).encode()).hexdigest()
     # What decides the pixels of a file: the module of the rule itself, and the version of Pillow.
     rule = [hashlib.sha256(Path(_images.__file__).read_bytes()).hexdigest(), PIL.__version__]
     question = ["image files", rule, before, order, side]
-    parts = decoded(question, lambda _: {split: Source(labels, side, blocks())}, context.scratch, checked=True)
+    source = {split: Source(labels, side, blocks())}
+    parts = decoded(question, lambda _: source, context.scratch, checked=True, watched=watched)
     images = parts[split].images
     return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
 
@@ -171,15 +204,20 @@ def _try(path: Path) -> ImageFacts | ImageError:
         return problem
 
 
-def _stamp(path: str) -> list[int]:
+def _stamps(listing: Listing) -> dict[str, tuple[int, ...]]:
     """Return what changes when a file does, also one of equal size whose times were set back: see :func:`signature`."""
+    root = f"{listing.root}/"  # a Path for each costs more
+    return {name: _stamp(root + name) for name in listing.names}
+
+
+def _stamp(path: str) -> tuple[int, ...]:
     try:
-        return list(signature(os.stat(path)))
+        return signature(os.stat(path))
     except OSError:
-        return []
+        return ()
 
 
-def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
+def _remembered(memory: Path) -> dict[str, tuple[tuple[int, ...], ImageFacts]]:
     """Return the stamp and the facts of each file that is remembered, none from a damaged memory.
 
     Two processes at once cost one of them its work, nothing else.
@@ -187,7 +225,7 @@ def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
     try:
         content = json.loads(memory.read_bytes())
         rows = content["files"].items() if content["version"] == VERSION else ()
-        return {name: (row[:4], ImageFacts(*row[4:])) for name, row in rows}
+        return {name: (tuple(row[:4]), ImageFacts(*row[4:])) for name, row in rows}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
@@ -197,8 +235,9 @@ def _content(root: Path, names: Sequence[str]) -> str:
 
     def read() -> str:
         tree = hashlib.sha256()
-        for name in names:
-            tree.update(bytes.fromhex(hash_file(root / name)))
+        with unchanged([root]):
+            for name in names:
+                tree.update(bytes.fromhex(hash_file(root / name)))
         return tree.hexdigest()
 
     try:

@@ -112,12 +112,19 @@ class EuroSAT(PublishedImages):
         listing = self._listing(here)
         notes = list(listing.notes)
         if here.is_dir():  # of an archive with the right checksum the images are known
-            from ._scan import leaks, scan
+            from ._scan import leaks, surveyed
 
-            facts = scan(listing)
-            if odd := sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()):
+            odd, leaked = surveyed(
+                listing,
+                ["eurosat"],
+                lambda facts: [
+                    sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()),
+                    leaks(listing, facts),
+                ],
+            )
+            if odd:
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")
-            notes += leaks(listing, facts)
+            notes += leaked
         per_class = listing.class_counts("train")
         return replace(published, counts=listing.counts, class_counts=per_class, notes=tuple(notes))
 

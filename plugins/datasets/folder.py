@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchbench.errors import MissingError, UsageError, nearest
 from benchbench.files import expanded
@@ -79,12 +79,15 @@ class Folder(Dataset):
             UsageError: it has no usable layout, fewer than two classes, a class without images, a class in test
                 that train lacks, or files that cannot be used as images.
         """
-        from ._scan import leaks, moments, scan
+        from ._scan import leaks, moments, surveyed
 
         listing = self._listing()
-        facts = scan(listing)
-        side = self._side([facts[name] for name, _ in listing.parts["train"]])
-        mean, std = moments(listing, facts, side)
+
+        def survey(facts: Mapping[str, ImageFacts]) -> list[Any]:
+            side = self._side([facts[name] for name, _ in listing.parts["train"]])
+            return [side, *moments(listing, facts, side), leaks(listing, facts)]
+
+        side, mean, std, leaked = surveyed(listing, ["folder", self.resolution], survey)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -93,14 +96,14 @@ class Folder(Dataset):
             resolution=side,
             classify_resolution=side,
             generate_resolution=128 if side <= 48 else 256,
-            mean=mean,
-            std=std,
+            mean=tuple(mean),
+            std=tuple(std),
             flip_keeps_class=self.flip,
             foundation="CompVis/stable-diffusion-v1-4",
             prompt=self.prompt,
             prompt_names=tuple(name.replace("_", " ") for name in listing.classes),
             source=f"the folder '{listing.root.resolve().name}'",
-            notes=(*listing.notes, *leaks(listing, facts)),
+            notes=(*listing.notes, *leaked),
         )
 
     @subject_first

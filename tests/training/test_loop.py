@@ -341,6 +341,22 @@ def test_killed_and_continued_is_bit_identical(tmp_path, monkeypatch, killed_at,
     assert list(context.scratch.iterdir()) == []
 
 
+def test_no_checkpoint_is_kept_of_a_training_whose_files_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    context, asked = tiny_context(tmp_path), []
+
+    def changed(path):
+        asked.append(path)
+        if len(asked) == 3:
+            raise BenchError("changed since the plan")
+
+    context.before_keeping = changed
+    with pytest.raises(BenchError, match="changed since the plan"):
+        train_classifier(TinyNet, tiny_task(), context, tiny_recipe(12), 8)
+    assert asked == [context.scratch / "training.pt"] * 3
+    assert torch.load(context.scratch / "training.pt", weights_only=True)["step"] == 2
+
+
 def test_checkpoint_of_another_training_or_a_damaged_one_is_ignored(tmp_path):
     context = tiny_context(tmp_path)
     training = Training(TinyNet, tiny_task(), context, tiny_recipe(), 8)

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from benchbench.errors import BenchError, UsageError
 from benchbench_plugins.datasets import _archives, _cache
 from benchbench_plugins.datasets._archives import extract, unpacked
+from benchbench_plugins.datasets._cache import digest_of
 
 #: Bytes that an archive may unpack to.
 LIMIT = 2**30
@@ -214,8 +216,9 @@ def test_a_memory_that_is_damaged_or_cannot_be_written_costs_time_only(cache):
 
 def test_unpacking_happens_once_and_in_one_step(tmp_path, cache, monkeypatch):
     path = tar(tmp_path / "x.tar.gz", "a/1", "a/2")
-    target = cache / "unpacked" / "d1"
-    (cache / "unpacked" / ".tmp-d1" / "left-by-a-kill").mkdir(parents=True)
+    digest = digest_of(path)
+    target = cache / "unpacked" / digest
+    (cache / "unpacked" / f".tmp-{digest}" / "left-by-a-kill").mkdir(parents=True)
     real = _archives.extract
 
     def dies(path, folder, *rest):
@@ -225,14 +228,31 @@ def test_unpacking_happens_once_and_in_one_step(tmp_path, cache, monkeypatch):
 
     monkeypatch.setattr(_archives, "extract", dies)
     with pytest.raises(KeyboardInterrupt):
-        unpacked(path, "d1", LIMIT)
+        unpacked(path, digest, LIMIT)
     assert not target.exists()
     monkeypatch.setattr(_archives, "extract", real)
-    assert unpacked(path, "d1", LIMIT) == target
+    assert unpacked(path, digest, LIMIT) == target
     assert sorted(item.name for item in (target / "a").iterdir()) == ["1", "2"]
     monkeypatch.setattr(_archives, "extract", None)
-    assert unpacked(path, "d1", LIMIT) == target
-    assert [item.name for item in target.parent.iterdir()] == ["d1"]
+    assert unpacked(path, digest, LIMIT) == target
+    assert [item.name for item in target.parent.iterdir()] == [digest]
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+def test_an_archive_that_is_swapped_after_it_was_verified_is_not_unpacked(tmp_path, cache, monkeypatch, put_back):
+    path, other = tar(tmp_path / "x.tar.gz", "a/1"), tar(tmp_path / "y.tar.gz", "a/1", content=b"67890")
+    digest, kept, real = digest_of(path), tmp_path / "kept", _archives.extract
+
+    def swapped(path, folder, *rest):
+        path.rename(kept)
+        shutil.copyfile(other, path)
+        real(path, folder, *rest)
+        if put_back:
+            kept.rename(path)
+
+    monkeypatch.setattr(_archives, "extract", swapped)
+    assert said(unpacked, path, digest, LIMIT).startswith("its files changed while they were read; run again")
+    assert list((cache / "unpacked").iterdir()) == []
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
@@ -240,7 +260,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, cache, monkeypatch):
         (folder / "part").write_bytes(b"x")
         raise OSError(28, "No space left on device")
 
+    path = tar(tmp_path / "x.tar.gz", "a/1")
     monkeypatch.setattr(_archives, "extract", full)
     with pytest.raises(BenchError, match=r"cannot unpack x\.tar\.gz into .*: No space left on device"):
-        unpacked(tmp_path / "x.tar.gz", "d2", LIMIT)
+        unpacked(path, digest_of(path), LIMIT)
     assert not list((cache / "unpacked").iterdir())

@@ -153,6 +153,29 @@ def test_an_archive_without_a_batch_is_refused(root, tmp_path, archive, monkeypa
     assert f"{archive}: the archive has no 'data_batch_4' in cifar-10-batches-py" in said(root)
 
 
+@pytest.mark.parametrize("put_back", [True, False])
+def test_batches_that_are_swapped_while_they_are_read_are_not_remembered(root, cache, monkeypatch, put_back):
+    """Of an entry by the name of the right files every later run would take the wrong pixels."""
+    batch, plain = root / "cifar-10-batches-py" / "data_batch_2", cifar.plain
+    kept = batch.with_name("kept")
+
+    def swapping(path, *arguments):
+        if path.name == batch.name:
+            batch.rename(kept)
+            shutil.copyfile(batch.with_name("data_batch_3"), batch)
+        found = plain(path, *arguments)
+        if path.name == batch.name and put_back:
+            kept.rename(batch)
+        return found
+
+    monkeypatch.setattr(cifar, "plain", swapping)
+    assert said(root) == "its files changed while they were read; run again when they are complete"
+    monkeypatch.setattr(cifar, "plain", plain)
+    if not put_back:
+        kept.rename(batch)
+    assert CIFAR10(path=str(root)).info().counts == {"train": 40, "validation": 0, "test": 20}
+
+
 def test_the_second_time_calls_no_reader(root, monkeypatch, context_of):
     dataset = CIFAR10(path=str(root))
     first = dataset.info()

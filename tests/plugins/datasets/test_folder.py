@@ -250,15 +250,19 @@ def test_what_the_cache_cannot_keep_goes_to_the_scratch_folder(tree, context_of,
         np.testing.assert_array_equal(found, expected)
 
 
-def test_a_folder_that_changes_while_it_is_read(tree, context_of, monkeypatch):
+@pytest.mark.parametrize("put_back", [True, False])
+def test_a_folder_that_changes_while_it_is_read(tree, context_of, cache, monkeypatch, put_back):
     root = tree(PETS)
     dataset = Folder(path=str(root))
     context = context_of(dataset)
-    files = _scan.load_files
+    files, photo = _scan.load_files, root / "train/cat/0.png"
 
     def meddle(*arguments):
+        photo.rename(root.parent / "kept.png")
+        Image.new("RGB", (32, 32)).save(photo)
         yield from files(*arguments)
-        Image.new("RGB", (32, 32)).save(root / "train/cat/0.png")
+        if put_back:
+            (root.parent / "kept.png").rename(photo)
 
     monkeypatch.setattr(_scan, "load_files", meddle)
     with pytest.raises(UsageError) as raised:
@@ -266,6 +270,7 @@ def test_a_folder_that_changes_while_it_is_read(tree, context_of, monkeypatch):
     assert str(raised.value) == (
         f"folder:path={root}: its files changed while they were read; run again when they are complete"
     )
+    assert not [path for path in (cache / "decoded").iterdir() if not path.name.startswith(".lock")]
 
 
 def said(dataset, kind=UsageError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import time
 
 import pytest
 from PIL import Image
@@ -74,6 +76,53 @@ def test_other_images_of_equal_size_and_times_are_seen(tmp_path):
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert path.stat().st_size == status.st_size
     assert dataset.info().mean != before.mean
+
+
+def test_a_folder_in_which_nothing_changed_is_compared_and_no_more(tree, reads, cache, monkeypatch):
+    """Also with a file that is dated in the future."""
+    root = tree(PETS)
+    os.utime(root / "train/cat/1.png", (4_000_000_000, 4_000_000_000))
+    later = time.time_ns() + 3_000_000_000  # the change times are those of a moment ago
+    monkeypatch.setattr(_scan.time, "time_ns", lambda: later)
+    dataset = Folder(path=str(root))
+    first = dataset.info()
+    for other in ("scans", "moments"):
+        shutil.rmtree(cache / other)
+    reads.clear()
+    assert dataset.info() == first
+    assert reads == []
+    later = time.time_ns() + 6_000_000_000
+    (root / "test/cat/0.png").chmod(0o600)
+    assert dataset.info() == first
+    assert len(reads) == 8 + 6
+    assert len(list((cache / "surveys").rglob("*.json"))) == 1
+
+
+def test_what_was_read_of_another_folder_in_its_place_is_not_remembered(tree, cache, tmp_path, monkeypatch):
+    """No signature of a file shows that the folder was away while its images were read."""
+    root = tree(PETS)
+    dataset, right = Folder(path=str(root)), tmp_path / "right"
+    first, inspect = dataset.info(), _scan.inspect
+    shutil.rmtree(cache)
+    (other := tmp_path / "other").mkdir()
+
+    def swapped(path):
+        if path.name == "0.png" and path.parent.name == "cat" and path.parent.parent.name == "train":
+            root.rename(right)
+            shutil.copytree(right, root)
+            Image.new("RGB", (16, 16)).save(path)
+            facts = inspect(path)
+            root.rename(other / "away")
+            right.rename(root)
+            return facts
+        return inspect(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_scan, "in_threads", lambda function, items: map(function, items))
+        patched.setattr(_scan, "inspect", swapped)
+        with pytest.raises(UsageError, match="its files changed while they were read; run again when they are"):
+            dataset.info()
+    assert dataset.info() == first
 
 
 def test_damage_is_not_remembered_and_what_was_good_is(tree, reads):

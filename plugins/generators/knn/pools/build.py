@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import atomic_file, cache_root, write_atomic
-from benchbench.keys.content import content_hash
+from benchbench.keys.content import content_hash, look, may_have_been_swapped
 from benchbench.models.clip.layout import clip_identity
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import batches
@@ -52,7 +52,7 @@ def build_index(
     captions: bool = True,
     subject: str = "",
     on_progress: OnProgress = lambda done, total: None,
-    cached: bool = False,
+    cached: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Embed every picture of a pool and write its index; continue where a killed build stopped.
 
@@ -66,8 +66,9 @@ def build_index(
         captions: whether to keep the texts of the pictures.
         subject: the start of messages; by default the pool's name.
         on_progress: see :data:`OnProgress`.
-        cached: whether ``out`` is named by what it is an index of: another build there is waited for, which makes the
-            same index, and a finished one is replaced, which only a damaged one calls for.
+        cached: given where ``out`` is named by what it is an index of: says whether the pool still is that, and was
+            all the time. Another build there is waited for, which makes the same index, and a finished one is replaced,
+            which only a damaged one calls for.
 
     Returns:
         What ``index.json`` says, with ``"built"``: false when it was up to date already, and ``"rebuilt"``: true when
@@ -104,6 +105,9 @@ def build_index(
                 rebuilt = (out / layout.FACTS).is_file()
                 _begin(work, [content, clip["identity"], [list(item) for item in listing.files], batch, PART])
                 _embed(listing, work, (clip_folder, clip_name, device), batch, captions, on_progress)
+                if cached and not cached():
+                    shutil.rmtree(work)
+                    raise BenchError(f"{subject}: its pictures changed while they were indexed; run again")
                 facts = {**_write(listing, out, work, clip, content, subject), "built": True, "rebuilt": rebuilt}
             shutil.rmtree(work, ignore_errors=True)
             lock.unlink(missing_ok=True)  # whoever still waits for it finds the index up to date
@@ -178,7 +182,7 @@ def _listing_digest(listing: Listing, captions: bool) -> str:
     hashed = hashlib.sha256(f"{layout.VERSION} {listing.kind} {captions}\n".encode())
     for entry in listing.entries:
         hashed.update(f"{entry.key}\0{entry.at}\0{entry.size}\n".encode("utf-8", "surrogateescape"))
-    for name, size, _ in listing.files:
+    for name, size, _, _ in listing.files:
         hashed.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
     return hashed.hexdigest()[:32]
 
@@ -193,7 +197,7 @@ def _up_to_date(listing: Listing, out: Path, clip: dict[str, str], content: str)
     if known["clip"] != clip or known["listing"] != content:
         return None
     built = (out / layout.FACTS).stat().st_mtime_ns
-    return None if any(changed > built for _, _, changed in listing.files) else {**known, "built": False}
+    return None if any(changed > built for _, _, changed, _ in listing.files) else {**known, "built": False}
 
 
 def _begin(work: Path, plan: list[Any]) -> None:
@@ -287,7 +291,8 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
     Raises:
         BenchError: see :func:`build_index`.
     """
-    content = content_hash(pool, cache_root() / "contents.json")
+    before, memory = look(pool), cache_root() / "contents.json"
+    content = content_hash(pool, memory)
     name = hashlib.sha256(f"{layout.VERSION} {content} {clip['identity']}".encode()).hexdigest()[:32]
     out = cache_root() / "indexes" / name
     try:
@@ -311,6 +316,6 @@ def index_of(pool: Path, clip_folder: Path, clip: Mapping[str, str], context: Co
         on_progress=lambda done, total: context.emit(
             {"what": "progress", "label": "indexing", "done": done, "total": total, "unit": "img"}
         ),
-        cached=True,
+        cached=lambda: content_hash(pool, memory) == content and not may_have_been_swapped(before, look(pool)),
     )
     return out

@@ -59,14 +59,14 @@ class Listing:
         root: the pool's folder.
         kind: ``"folder"``, ``"webdataset"`` or ``"parquet"``.
         entries: the pictures.
-        files: each file that was looked at with its size in bytes and modification time in ns, sorted.
+        files: each file that was looked at with its size in bytes, modification and change time in ns, sorted.
         column: the parquet column with the bytes, else ``""``.
     """
 
     root: Path
     kind: str
     entries: Sequence[Entry]
-    files: Sequence[tuple[str, int, int]]
+    files: Sequence[tuple[str, int, int, int]]
     column: str = ""
 
 
@@ -92,13 +92,13 @@ def list_pool(root: Path, subject: str) -> Listing:
     return listing
 
 
-def _stat(root: Path, name: str) -> tuple[str, int, int]:
-    """Return name, size and modification time; zeros for a link to nothing, which reading will find broken."""
+def _stat(root: Path, name: str) -> tuple[str, int, int, int]:
+    """Return name, size, modification and change time; zeros for a link to nothing, which reading will find broken."""
     try:
         status = (root / name).stat()
     except OSError:
-        return name, 0, 0
-    return name, status.st_size, status.st_mtime_ns
+        return name, 0, 0, 0
+    return name, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _tree(root: Path) -> Listing:
@@ -122,7 +122,7 @@ def _tree(root: Path) -> Listing:
     names.sort()
     known = [_stat(root, name) for name in names]
     entries = []
-    for name, size, _ in known:
+    for name, size, _, _ in known:
         sibling = f"{name.rpartition('.')[0]}.txt"
         text = (sibling, 0, _stat(root, sibling)[1]) if sibling in texts else None
         entries.append(Entry(name, name, 0, size, caption_at=text))

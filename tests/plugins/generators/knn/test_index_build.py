@@ -414,7 +414,7 @@ def test_an_index_of_another_pool_or_by_another_clip_is_not_replaced(built, inde
         assert str(caught.value) == said
         assert contents(index) == before
         assert not (index / ".building").exists()
-    assert build(other, index, clip, cached=True)["count"] == 3
+    assert build(other, index, clip, cached=lambda: True)["count"] == 3
 
 
 def test_an_index_follows_a_pool_that_moved_and_one_that_changed(clip, tmp_path):

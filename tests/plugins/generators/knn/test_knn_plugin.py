@@ -10,6 +10,7 @@ import pytest
 from pools import encoded, noise, write_clip_retrieval, write_folder, write_parquet, write_pool_clip
 
 from benchbench.errors import BenchError, UsageError
+from benchbench.files import cache_root
 from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
@@ -149,6 +150,40 @@ def test_a_plain_folder_is_indexed_on_the_way_and_once(world, tmp_path, monkeypa
     (tmp_path / "pictures" / "more.png").write_bytes(encoded(noise(1, seed=9)[0]))
     run(knn(world, pool=str(tmp_path / "pictures")), train, tmp_path / "four")
     assert len(builds) == 2
+
+
+@pytest.mark.parametrize("put_back", [True, False])
+def test_an_index_of_pictures_that_were_swapped_meanwhile_is_not_kept(world, tmp_path, monkeypatch, put_back):
+    """Every later run with the right pictures would take it for theirs."""
+    from benchbench_plugins.generators.knn.pools import build as builder
+
+    pool, other, right = (shutil.copytree(world / "pool", tmp_path / name) for name in ("pool", "other", "right"))
+    next(path for path in other.rglob("*.png")).write_bytes(encoded(noise(1, seed=9)[0]))
+    shutil.rmtree(right)
+    real = builder.embed_pictures
+
+    def swapped(*arguments):
+        if not right.exists():
+            pool.rename(right)
+            other.rename(pool)
+        return real(*arguments)
+
+    monkeypatch.setattr(builder, "embed_pictures", swapped)
+    if put_back:
+        writes = builder.write_atomic
+
+        def last_part(path, content):
+            writes(path, content)
+            if path.name.startswith("part-"):
+                pool.rename(other)
+                right.rename(pool)
+
+        monkeypatch.setattr(builder, "write_atomic", last_part)
+    with pytest.raises(BenchError, match="its pictures changed while they were indexed; run again"):
+        run(knn(world, pool=str(pool)), tiny_images(8), tmp_path / "one")
+    (index,) = (cache_root() / "indexes").iterdir()
+    assert [path.name for path in index.iterdir() if not path.name.startswith(".")] == []
+    assert not list(index.rglob("part-*"))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(world, tmp_path, monkeypatch):
