@@ -132,7 +132,7 @@ def test_a_stopped_holder_is_said_once_and_its_death_frees_the_step(data, store,
 
 
 def test_what_another_run_publishes_counts_as_done_by_it(data, store, holder):
-    """As soon as it is there: the worker that has nothing else to do waits for it."""
+    """As soon as it is there, also while its lock is held: that run tidies up, or a third one looks at the artifact."""
 
     class Told(Listener):
         statuses: list[str] = []
@@ -142,7 +142,6 @@ def test_what_another_run_publishes_counts_as_done_by_it(data, store, holder):
                 folder = store.temporary(data.key)
                 (folder / "anything").write_bytes(b"x")
                 store.publish(data.key, folder, {"seconds": 1.0, "peak_memory_mib": 1.0})
-                holder.kill()
 
         def finished(self, step, outcome):
             self.statuses.append(outcome["status"])
@@ -151,3 +150,4 @@ def test_what_another_run_publishes_counts_as_done_by_it(data, store, holder):
     running = choose_executor("inline", 1, 1, "cpu").start(str(store.root), lambda event: None)
     assert run_steps({data.key: data}, running, told) == {}
     assert told.statuses == ["cached"]
+    assert holder.poll() is None

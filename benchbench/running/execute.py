@@ -63,12 +63,12 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             emit({"what": "log", "text": f"waits for {owner or 'another run'}"})
 
     with lock.hold(waits, wait) as held:
-        if not held:
-            owner = lock.owner()
-            return {"key": key, "status": "busy", "owner": owner and asdict(owner)}
         if store.check(key) is None:
             meta = store.meta(key)
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
+        if not held:
+            owner = lock.owner()
+            return {"key": key, "status": "busy", "owner": owner and asdict(owner)}
         if step.get("again"):  # else nobody would know that it is under way here
             emit({"what": "log", "text": "the other run let go of it, this one works on it"})
         offline = os.environ.get("HF_HUB_OFFLINE")
