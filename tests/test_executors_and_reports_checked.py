@@ -84,6 +84,19 @@ class Deaf(Executor):
 
 
 @dataclass(frozen=True)
+class Curt(Executor):
+    """Makes ends of its own."""
+
+    def start(self, store, workers, device, listen):
+        return Short(store, ())
+
+
+class Short(Careless):
+    def wait(self):
+        return [{name: event[name] for name in event if name in ("key", "what", "error")} for event in super().wait()]
+
+
+@dataclass(frozen=True)
 class Lying(Executor):
     """Says done and does nothing."""
 
@@ -137,6 +150,7 @@ class Picky(Stray):
         (Keen, "says how many steps it runs at once", "must return a number from 1"),
         (Lying, "runs steps and reports them done", "step 1 is done and its artifact is not in the store"),
         (Mute, "passes progress on", "the step's progress was lost"),
+        (Curt, "hands the end of a step on whole", "what run_step said of a step that another run works on was lost"),
         (Deaf, "reports a failing step and runs the next", "wait() returned no event while a step was under way"),
         (Outside, "names files inside the results folder", "relative to the results folder"),
         (Stray, "writes what it names", "it wrote ['other.txt'], which files() does not name"),

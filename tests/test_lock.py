@@ -191,7 +191,7 @@ def test_the_holder_can_be_named_and_shows_that_it_lives(path, holder, monkeypat
     assert owner is not None
     assert (owner.host, owner.pid) == (platform.node(), holder.pid)
     assert str(owner) == f"process {holder.pid}"
-    assert str(Owner("elsewhere", 7, 0.0)).startswith("process 7 on elsewhere (no sign of life for ")
+    assert str(Owner("elsewhere", 7, 0.0)) == "process 7 on elsewhere"
     heard = []
     thread = threading.Thread(target=lambda: [None for _ in [lock.hold(heard.append).__enter__()]])
     thread.start()
@@ -202,21 +202,79 @@ def test_the_holder_can_be_named_and_shows_that_it_lives(path, holder, monkeypat
     assert not thread.is_alive()
 
 
-def test_a_heartbeat_touches_the_owner_file_now_and_then(path, monkeypatch):
-    lock = Lock(path)
-    with lock.hold():
-        file = path.with_name(f"{path.name}.owner")
-        os.utime(file, (0, 0))
-        lock.beat()
-        assert file.stat().st_mtime == 0, "not in every step of a loop"
-        lock._beaten -= 11
-        lock.beat()
-        assert file.stat().st_mtime > 0
-    assert lock.owner() is None
+def shows_life(path: Path, seconds: float) -> bool:
+    """Return whether the holder shows a sign of life within some seconds."""
+    os.utime(path.with_name(f"{path.name}.owner"), (0, 0))
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if Lock(path).owner().seen > 0:
+            return True
+        time.sleep(0.02)
+    return False
 
 
-def test_a_damaged_owner_file_names_nobody(path):
+def test_a_holder_that_says_nothing_shows_that_it_lives_unless_it_is_stopped(path):
+    """Its main thread is in one long call, as a fit may be."""
+    often = f"from benchbench.store import lock\nlock._BEAT_S = 0.05\n{HOLDER}"
+    process = subprocess.Popen([sys.executable, "-c", often, str(path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "held\n"
+        assert shows_life(path, 20)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        assert not shows_life(path, 0.5)
+        process.send_signal(signal.SIGCONT)
+        assert shows_life(path, 20)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_signs_of_life_end_with_the_lock(path, monkeypatch):
+    monkeypatch.setattr("benchbench.store.lock._BEAT_S", 0.01)
+    before = threading.active_count()
+    with Lock(path).try_hold():
+        assert threading.active_count() == before, "no thread for a moment"
+    with Lock(path).hold():
+        assert shows_life(path, 20)
+    assert Lock(path).owner() is None
+    deadline = time.monotonic() + 20
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_wait_with_a_timeout_ends_without_the_lock(path, holder):
+    heard, began = [], time.monotonic()
+    with Lock(path).hold(heard.append, 0.3) as held:
+        assert held is False
+    assert 0.3 <= time.monotonic() - began < 20
+    assert len(heard) == 1
+    assert Lock(path).owner().pid == holder.pid, "whose lock it is was not touched"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        "7",
+        "{",
+        '{"host": "h", "pid": "x"}',
+        '{"host": "h", "pid": 1e999}',
+        '{"pid": 7}',
+        "[" * 100_000,
+        "\xff",
+    ],
+)
+def test_a_damaged_owner_file_names_nobody(path, text):
     lock = Lock(path)
     with lock.hold():
-        path.with_name(f"{path.name}.owner").write_text("{}")
+        path.with_name(f"{path.name}.owner").write_text(text, "latin-1")
         assert lock.owner() is None
+
+
+def test_an_owner_that_no_calendar_shows_is_nobody_and_its_name_never_acts():
+    for seen in (float("nan"), float("inf"), 1e30, -1, "x", None):
+        assert Owner.of({"host": "h", "pid": 7, "seen": seen}) is None
+    assert str(Owner.of({"host": "a\x1b[2Jb\n", "pid": 7, "seen": 1})) == "process 7 on a[2Jb"

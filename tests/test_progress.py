@@ -63,6 +63,29 @@ def test_bars_leave_lines_behind_and_are_gone_when_a_step_ends(tmp_path, capsys)
     assert "[2/2] train b: failed: its input failed" in shown
 
 
+@pytest.mark.parametrize("kind", [PlainDisplay, BarDisplay])
+def test_a_step_that_another_run_works_on_is_not_shown_as_running_until_it_is(tmp_path, capsys, kind):
+    display = kind({A.key: A, B.key: B}, Timings(tmp_path), 1)
+    for text in ("another run works on it (process 7)", None):
+        if text:
+            display.started(A)
+        display.busy(A, text)
+        assert (display.running, len(display.left)) == ({}, 2)
+    if kind is BarDisplay:
+        assert [task.description for task in display.bars.tasks] == ["all steps"]
+    display.event(A, {"what": "log", "text": "the other run let go of it, this one works on it"})
+    assert list(display.running) == [A.key]
+    if kind is BarDisplay:
+        assert [task.description for task in display.bars.tasks] == ["all steps", "train a"]
+    display.busy(A, None)
+    display.finished(A, {"status": "cached", "seconds": 4.0})
+    display.close()
+    said = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert said.count("train a: another run works on it (process 7)") == 1
+    assert "train a: the other run let go of it, this one works on it" in said
+    assert "[1/2] train a: done by another run; about 10 s left in all" in said
+
+
 @pytest.mark.parametrize(
     ("term", "todo", "kind"),
     [("xterm", {A.key: A}, BarDisplay), ("dumb", {A.key: A}, PlainDisplay), ("xterm", {}, PlainDisplay)],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchbench.errors import BenchError
 from benchbench.planning.steps import Step
+from benchbench.running.postponed import Postponed
 from benchbench.running.schedule import run_steps
+from benchbench.store.lock import Owner
 
 
 def step(stage: str, name: str, *inputs: Step | str, guess: float | None = None) -> Step:
@@ -198,10 +202,146 @@ def test_a_failure_without_its_error_is_a_failure():
 def test_a_step_that_is_done_without_a_measurement_teaches_nothing():
     told = []
     executor, listener = FakeExecutor(), Listener()
-    executor.wait = lambda: [{"key": DATA.key, "what": "done"}]
+    executor.wait = lambda: [{"key": executor.under_way.pop()["key"], "what": "done"}]
     listener.finished = lambda step, outcome: told.append(outcome["status"])
     assert run_steps({DATA.key: DATA}, executor, listener) == {}
     assert told == ["cached"]
+
+
+# Steps that another run works on
+
+
+class Shared(FakeExecutor):
+    """Other runs work on some steps, for so many tries; time goes by when it waits for them."""
+
+    def __init__(self, clock: Any, busy: dict[str, int], capacity: int = 1) -> None:
+        super().__init__(capacity)
+        self.clock, self.busy, self.seen = clock, dict(busy), 1.0
+        self.waits: list[tuple[str, float]] = []
+
+    def submit(self, step: dict[str, Any]) -> None:
+        super().submit(step)
+        self.waits.append((step["label"], step["wait"]))
+        assert step["again"] == (self.order.count(step["label"]) > 1)
+
+    def wait(self) -> list[dict[str, Any]]:
+        tried = self.under_way[0]
+        if not self.busy.get(tried["label"]):
+            return super().wait()
+        self.busy[tried["label"]] -= 1
+        self.clock.now += tried["wait"]
+        self.under_way.pop(0)
+        owner = {"host": "h", "pid": 7, "seen": self.seen}
+        return [{"key": tried["key"], "what": "done", "status": "busy", "owner": owner}]
+
+
+class Hears(Listener):
+    def busy(self, step: Step, text: str | None) -> None:
+        self.told.append(("busy", step.label) if text is None else ("busy", step.label, text))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("benchbench.running.postponed.time.monotonic", lambda: clock.now)
+    return clock
+
+
+def share(steps: list[Step], executor: Shared) -> list[tuple[str, ...]]:
+    listener = Hears()
+    assert run_steps({item.key: item for item in steps}, executor, listener) == {}
+    return listener.told
+
+
+def test_a_busy_step_lets_the_others_go_first_and_is_waited_for_when_there_are_none(clock):
+    """What needs it waits; who works on it is said once; a free slot sleeps for longer each time, not for ever."""
+    executor = Shared(clock, {"fit": 12})
+    told = share(CHAIN, executor)
+    waits = [wait for label, wait in executor.waits if label == "fit"]
+    assert executor.order[:3] == ["data", "fit", "train real"]
+    assert waits == [0.0, 0.25, 0.5, 1.0, 2.0, *[4.0] * 8]
+    assert executor.order[2 + len(waits) :] == ["sample", "fit2", "sample2", "train", "score"]
+    assert told.count(("started", "fit")) == told.count(("finished", "fit")) == 1
+    assert [item for item in told if item[0] == "busy" and len(item) > 2] == [
+        ("busy", "fit", "another run works on it (process 7 on h)")
+    ]
+
+
+def test_among_busy_steps_each_is_waited_for_in_turn(clock):
+    steps = [step("train", name) for name in "abc"]
+    executor = Shared(clock, {"a": 9, "b": 2, "c": 2})
+    share(steps, executor)
+    assert [sorted(executor.order[at : at + 3]) for at in (0, 3, 6)] == [["a", "b", "c"]] * 3
+
+
+def test_a_busy_step_is_tried_again_while_there_is_other_work_when_its_time_has_come(clock):
+    """Else the most urgent step, done by another run in a minute, would be missing until all else is done."""
+
+    class Slow(Shared):
+        def wait(self) -> list[dict[str, Any]]:
+            self.clock.now += 1.0
+            return super().wait()
+
+    executor = Slow(clock, {"fit": 1})
+    share([*CHAIN, *(step("train", f"t{number}", DATA) for number in range(50))], executor)
+    assert executor.order.index("sample") < 8
+
+
+def test_busy_steps_cost_one_try_each_while_nothing_is_due(clock):
+    """Among thousands of steps, the many that others work on are not run after: counted are the tries."""
+    steps = [step("train", f"t{number:04d}") for number in range(3000)]
+    busy = {item.label: 1 for item in steps[::10]}
+    executor = Shared(clock, busy, capacity=2)
+    share(steps, executor)
+    assert len(executor.order) == len(steps) + len(busy)
+
+
+def test_a_holder_without_a_sign_of_life_is_said_once_by_the_own_clock(clock, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    executor = Shared(clock, {"data": 90})
+    told = share([DATA], executor)
+    texts = [item[2] for item in told if len(item) > 2]
+    words = (
+        "no sign of life since 1970-01-01 00:00 from process 7 on h, which works on it; if it is stopped, continue it"
+    )
+    words += " there (kill -CONT 7); if it hangs, end it (kill -9 7), and the step is free"
+    assert texts == ["another run works on it (process 7 on h)", words]
+
+
+def test_a_holder_that_shows_that_it_lives_is_never_called_silent(clock):
+    class Lives(Shared):
+        def wait(self) -> list[dict[str, Any]]:
+            self.seen += self.clock.now // 100
+            return super().wait()
+
+    told = share([DATA], Lives(clock, {"data": 90}))
+    assert len([item for item in told if len(item) > 2]) == 1
+
+
+@pytest.mark.parametrize("owner", [None, "x", {}, {"host": "h"}])
+def test_a_busy_step_of_nobody_known(owner):
+    postponed = Postponed()
+    assert postponed.add("key", Owner.of(owner)) == "another run works on it"
+    assert (postponed.due(), postponed.first(), postponed.first()) == ([], ("key", 0.25), None)
+
+
+def test_an_executor_with_ends_of_its_own_has_its_steps_wait(clock):
+    """It would lose that another run works on a step, which then counted as done."""
+    submitted = []
+
+    class Curt(FakeExecutor):
+        def submit(self, step: dict[str, Any]) -> None:
+            super().submit(step)
+            submitted.append((step["label"], step.get("wait")))
+
+        def wait(self) -> list[dict[str, Any]]:
+            ended, self.under_way = self.under_way, []
+            return [{"key": step["key"], "what": "done"} for step in ended]
+
+    told = share([step("train", name) for name in "abc"], Curt(capacity=2))
+    assert submitted == [("a", 0.0), ("b", 0.0), ("a", None), ("b", None), ("c", None)]
+    assert sorted(told) == [(what, name) for what in ("finished", "started") for name in "abc"]
 
 
 @pytest.mark.parametrize("method", ["submit", "wait"])

@@ -49,11 +49,19 @@ class PlainDisplay(Listener):
 
     def event(self, step: Step, event: Event) -> None:
         """Progress inside a step, or a line it wants to say."""
+        if step.key not in self.running:  # another run had it
+            self.started(step)
         if event["what"] == "log":
             self.line(f"{step.label}: {event['text']}")
             return
         self.share[step.key] = event["done"] / max(event["total"], 1)
         self.progress(step, event)
+
+    def busy(self, step: Step, text: str | None) -> None:
+        """Another run works on a step: it is not running here."""
+        self._paused(step)
+        if text:
+            self.line(f"{step.label}: {text}")
 
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """A step is published."""
@@ -72,6 +80,9 @@ class PlainDisplay(Listener):
 
     def _ended(self, step: Step) -> None:
         self.left.remove(step)
+        self._paused(step)
+
+    def _paused(self, step: Step) -> None:
         self.running.pop(step.key, None)
         self.share.pop(step.key, None)
 
@@ -151,6 +162,11 @@ class BarDisplay(PlainDisplay):
         note = f"about {duration(spent / done - spent)} left" if done > 0.01 else ""
         self.bars.update(self.tasks[step.key], completed=event["done"], total=event["total"], note=note)
         self.bars.update(self.all, note=self.remaining())
+
+    def busy(self, step: Step, text: str | None) -> None:
+        """Remove the bar until this run works on the step."""
+        super().busy(step, text)
+        self._remove(step)
 
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """Replace the bar by a line."""

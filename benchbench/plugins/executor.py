@@ -41,13 +41,17 @@ class Running(ABC):
 
     @abstractmethod
     def submit(self, step: dict[str, Any]) -> None:
-        """Start a step (JSON). Never called while ``capacity`` steps are under way."""
+        """Start a step (JSON). Never called while ``capacity`` steps are under way.
+
+        A step comes again, later, when its last event said that another run works on it.
+        """
 
     @abstractmethod
     def wait(self) -> list[Event]:
         """Return the events since the last call, at least one while a step is under way.
 
-        The last event of each step is ``done`` or ``failed``. A worker that dies fails its step:
+        The last event of each step is ``done`` or ``failed``, as ``run_step`` gave it: there is more in it for the
+        scheduler, as that another run works on the step (``"status": "busy"``). A worker that dies fails its step:
         ``{"key": ..., "what": "failed", "error": "its process was killed"}``.
         """
 

@@ -33,6 +33,7 @@ from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
 from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
+from ..store.lock import Owner
 from ..store.store import Store
 from .chunks import GrowingSet
 from .scoring import answer, score
@@ -50,23 +51,30 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         emit: where progress goes.
 
     Returns:
-        ``{"key", "status": "done" | "cached", "seconds", "peak_memory_mib"}``.
+        ``{"key", "status": "done" | "cached", "seconds", "peak_memory_mib"}``, or when another run works on the step
+        for longer than the seconds of its item ``wait``, ``{"key", "status": "busy", "owner"}``. Without that item it
+        waits for as long as that takes.
 
     Raises:
         Exception: whatever the plugin raises; nothing is published then.
     """
     store = Store(Path(store_root))
     key = str(step["key"])
-    lock = store.lock(key)
+    lock, wait = store.lock(key), step.get("wait")
 
-    def tell(event: dict[str, Any]) -> None:
-        lock.beat()
-        emit(event)
+    def waits(owner: Owner | None) -> None:
+        if wait is None:
+            emit({"what": "log", "text": f"waits for {owner or 'another run'}"})
 
-    with lock.hold(lambda owner: emit({"what": "log", "text": f"waits for {owner or 'another run'}"})):
+    with lock.hold(waits, wait) as held:
         if store.check(key) is None:
             meta = store.meta(key)
             return {"key": key, "status": "cached", **{name: meta[name] for name in ("seconds", "peak_memory_mib")}}
+        if not held:
+            owner = lock.owner()
+            return {"key": key, "status": "busy", "owner": owner and asdict(owner)}
+        if step.get("again"):  # else nobody would know that it is under way here
+            emit({"what": "log", "text": "the other run let go of it, this one works on it"})
         offline = os.environ.get("HF_HUB_OFFLINE")
         _fix_protocol(step["run"]["device"])
         _import_packages(step["run"])
@@ -76,7 +84,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if store.begun(key):
             emit({"what": "log", "text": "continues from what an earlier run left"})
         try:
-            job = _Job(step, store, folder, tell)
+            job = _Job(step, store, folder, emit)
             try:
                 facts = _STAGES[step["stage"]](job)
             except Exception:
@@ -85,7 +93,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
             job.watch.check()
             if job.context.facts:
                 facts["facts"] = plain(job.context.facts)
-            files = store.flushed(key, folder, _progress_of(tell))
+            files = store.flushed(key, folder, _progress_of(emit))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -196,6 +196,9 @@ class _Keeper(Listener):
     def event(self, step: Step, event: Event) -> None:
         self.listener.event(step, event)
 
+    def busy(self, step: Step, text: str | None) -> None:
+        self.listener.busy(step, text)
+
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         if outcome["status"] == "done":
             self.timings.learn(step, float(outcome["seconds"]))

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from ..errors import BenchError
 from ..planning.steps import STAGES, Step
 from ..plugins.catalog import reason
+from ..store.lock import Owner
 from .executors import Event, Running
+from .postponed import Postponed
 
 T = TypeVar("T")
 
@@ -25,10 +27,13 @@ class Listener:
     workers = 1
 
     def started(self, step: Step) -> None:
-        """A step was handed to the executor."""
+        """A step was handed to the executor, for the first time."""
 
     def event(self, step: Step, event: Event) -> None:
-        """Progress or a log line of a running step."""
+        """Progress or a log line of a running step; also of one that was busy, which begins with it."""
+
+    def busy(self, step: Step, text: str | None) -> None:
+        """Another run works on a step, which is tried again later; ``text`` is what was not said about it yet."""
 
     def finished(self, step: Step, outcome: Mapping[str, Any]) -> None:
         """A step's artifact is published."""
@@ -46,18 +51,26 @@ def run_steps(
     """Run every step of ``todo`` whose inputs can be had; returns the error of each that failed, by key.
 
     A step's inputs are either in ``todo`` or already published. A failure stops what depends on it and nothing else.
+    A step that another run works on is put off: the others go first, and without others a worker waits for it.
 
     Raises:
         BenchError: the executor failed, or gave something that is no event.
     """
+    postponed = Postponed()
     waiting = _Waiting(sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0))))
     running: dict[str, Step] = {}
     errors: dict[str, str] = {}
+    whole = True  # whether the executor hands on all of what run_step says
+    returns: dict[str, bool] = {}  # of each step that was submitted: whether it ends as busy instead of waiting on
     while True:
-        while len(running) < executor.capacity and (ready := waiting.pop()):
+        while len(running) < executor.capacity and (found := _next(waiting, postponed, todo)):
+            ready, wait = found
             running[ready.key] = ready
-            listener.started(ready)
-            asked(executor.submit, ready.to_json())
+            if ready.key not in returns:
+                listener.started(ready)
+            returns[ready.key] = whole
+            limits = {"wait": wait, "again": ready.key in postponed} if whole else {}
+            asked(executor.submit, {**ready.to_json(), **limits})
         if not running:
             return errors
         for event in asked(executor.wait) or _lost(running):
@@ -66,23 +79,38 @@ def run_steps(
             step = running.get(event["key"])
             if step is None:
                 continue
-            if event["what"] == "done":
-                del running[step.key]
+            if event["what"] not in ("done", "failed"):
+                listener.event(step, event)
+                continue
+            del running[step.key]
+            if event["what"] == "done" and event.get("status") == "busy":
+                listener.busy(step, postponed.add(step.key, Owner.of(event.get("owner"))))
+            elif event["what"] == "done" and returns[step.key] and not {"status", "seconds"} & event.keys():
+                whole = False  # it makes ends of its own, so this one may have been busy: once more, and it waits
+                waiting.again(step.key)
+            elif event["what"] == "done":
                 waiting.done(step.key)
                 # Without run_step's measurement nothing is learned from it, as from a step of another run.
                 listener.finished(
                     step, {"status": "done", **event} if "seconds" in event else {**event, "status": "cached"}
                 )
-            elif event["what"] == "failed":
-                del running[step.key]
+            else:
                 errors[step.key] = str(event.get("error") or "failed, and its executor does not say why")
                 listener.failed(step, errors[step.key])
                 cause = f"{step.label}: {errors[step.key]}"  # the first one: what a user can act on
                 for doomed in waiting.drop(step.key):
                     errors[doomed.key] = cause
                     listener.failed(doomed, cause)
-            else:
-                listener.event(step, event)
+
+
+def _next(waiting: _Waiting, postponed: Postponed, todo: Mapping[str, Step]) -> tuple[Step, float] | None:
+    """Return the step to submit now, and how many seconds its worker waits for another run that has it."""
+    for key in postponed.due():
+        waiting.again(key)
+    if (step := waiting.pop()) is not None:
+        return step, 0.0
+    first = postponed.first()
+    return None if first is None else (todo[first[0]], first[1])
 
 
 def asked(method: Callable[..., T], *given: Any) -> T:
@@ -119,8 +147,12 @@ class _Waiting:
         if not self._ready:
             return None
         step = self._steps[heapq.heappop(self._ready)]
-        del self._missing[step.key]
+        self._missing.pop(step.key, None)
         return step
+
+    def again(self, key: str) -> None:
+        """Put back a step that was taken out."""
+        heapq.heappush(self._ready, self._place[key])
 
     def done(self, key: str) -> None:
         """Count an input as there."""

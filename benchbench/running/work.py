@@ -34,7 +34,8 @@ def run_step(step: Mapping[str, Any], store: str, emit: Listen) -> None:
 
     Args:
         step: as it was submitted. With an item ``harness`` (:func:`harness_digest` where the run was planned), a worker
-            that has other code fails the step.
+            that has other code fails the step. With an item ``wait``, seconds, a step that another run works on for
+            longer is ``done`` with the status ``busy``, and nothing was done.
         store: the store's folder.
         emit: takes each event (JSON) with the step's key.
     """

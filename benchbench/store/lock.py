@@ -2,7 +2,9 @@
 
 The kernel holds a lock for a process, by way of ``filelock``: it is free again the moment its holder dies, however it
 dies, so a killed run never blocks the next one. A forked child (a data loader's worker) has no part in it. Beside the
-lock lies a small file that says who holds it, for messages; it decides nothing.
+lock lies a small file that says who holds it, for messages; it decides nothing. A thread of the holder touches it every
+ten seconds, however long one call of a library takes: the process runs and is not stopped; whether it gets on, nobody
+else can know.
 
 The lock file is removed by its holder on release. A waiter may then get the lock of a file that no longer has the
 name; it notices and starts over, so that no two processes ever hold one name.
@@ -14,7 +16,7 @@ import contextlib
 import json
 import os
 import platform
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from ..errors import BenchError
 
 #: How the name of a lock's owner file ends.
 OWNER = ".owner"
-#: Seconds between two looks at a lock that another process holds, and between two heartbeats.
+#: Seconds between two looks at a lock that another process holds, and between two signs of life.
 _POLL_S, _BEAT_S = 0.1, 10.0
 
 
@@ -36,7 +38,7 @@ class Owner:
     Attributes:
         host: name of its machine.
         pid: its process there.
-        seen: when it last showed a sign of life, seconds since the epoch.
+        seen: when it last showed a sign of life, seconds since the epoch by the clock of the file system.
     """
 
     host: str
@@ -45,9 +47,17 @@ class Owner:
 
     def __str__(self) -> str:
         place = "" if self.host == platform.node() else f" on {self.host}"
-        silent = time.time() - self.seen
-        age = f" (no sign of life for {silent / 60:.0f} min)" if silent > 120 else ""
-        return f"process {self.pid}{place}{age}"
+        return f"process {self.pid}{place}"
+
+    @classmethod
+    def of(cls, facts: Any) -> Owner | None:
+        """Return the owner that a JSON object describes, as it was read from a file or an event; else ``None``."""
+        try:
+            host = "".join(letter for letter in str(facts["host"]) if letter.isprintable())
+            owner = cls(host, int(facts["pid"]), float(facts["seen"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+        return owner if 0 <= owner.seen < 2**37 else None  # what a calendar can show
 
 
 class _Removed(Exception):  # noqa: N818
@@ -61,40 +71,38 @@ class Lock:
         """Name a lock; nothing is written before it is held."""
         self.path = path
         self._owner_file = path.with_name(path.name + OWNER)
-        self._beaten = 0.0
 
     def try_hold(self) -> AbstractContextManager[bool]:
-        """Return a context manager like :meth:`hold`'s that does not wait: it yields whether the lock is held."""
-        return self._hold(0.0)
+        """Return a context manager for a moment: it does not wait, and yields whether the lock is held."""
+        return self._hold(0.0, beats=False)
 
-    def hold(self, waiting: Callable[[Owner | None], None] | None = None) -> AbstractContextManager[bool]:
-        """Return a context manager that waits for the lock and holds it inside its block; it yields ``True``.
+    def hold(
+        self, waiting: Callable[[Owner | None], None] | None = None, timeout: float | None = None
+    ) -> AbstractContextManager[bool]:
+        """Return a context manager that waits for the lock and holds it inside its block, with signs of life.
+
+        It yields whether the lock is held, which is ``False`` only after a timeout.
 
         Args:
-            waiting: called once if another process has the lock, with what is known about it.
+            waiting: called once if it has to wait for another process, with what is known about that.
+            timeout: seconds to wait at most; ``None`` for as long as it takes.
 
         Raises:
             BenchError: (on entering) the file system has no locks, or the file cannot be made.
         """
-        return self._hold(-1.0, waiting)
+        return self._hold(-1.0 if timeout is None else timeout, waiting)
 
     def owner(self) -> Owner | None:
         """Return who holds a lock that is held; ``None`` if it wrote nothing. A free lock may name its last holder."""
         try:
-            facts = json.loads(self._owner_file.read_bytes())
-            return Owner(str(facts["host"]), int(facts["pid"]), self._owner_file.stat().st_mtime)
-        except (OSError, ValueError, KeyError, TypeError):
+            return Owner.of(json.loads(self._owner_file.read_bytes()) | {"seen": self._owner_file.stat().st_mtime})
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
 
-    def beat(self) -> None:
-        """Show other processes that the holder is alive; cheap enough for every step of a loop."""
-        if time.monotonic() - self._beaten > _BEAT_S:
-            self._beaten = time.monotonic()
-            with contextlib.suppress(OSError):
-                os.utime(self._owner_file)
-
     @contextlib.contextmanager
-    def _hold(self, timeout: float, waiting: Callable[[Owner | None], None] | None = None) -> Iterator[bool]:
+    def _hold(
+        self, timeout: float, waiting: Callable[[Owner | None], None] | None = None, *, beats: bool = True
+    ) -> Iterator[bool]:
         import filelock
 
         lock = filelock.FileLock(self.path, thread_local=False, fallback_to_soft=False, on_acquired=self._check_name)
@@ -110,9 +118,13 @@ class Lock:
             yield False
             return
         self._sign()
+        over = threading.Event()
+        if beats:
+            threading.Thread(target=self._beat, args=(over,), daemon=True).start()
         try:
             yield True
         finally:
+            over.set()
             if lock.is_locked:  # not in a forked child that leaves the block
                 for file in (self._owner_file, self.path):
                     with contextlib.suppress(OSError):
@@ -141,7 +153,11 @@ class Lock:
         if not current:
             raise _Removed
 
+    def _beat(self, over: threading.Event) -> None:
+        while not over.wait(_BEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(self._owner_file)
+
     def _sign(self) -> None:
-        self._beaten = time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
             self._owner_file.write_text(json.dumps({"host": platform.node(), "pid": os.getpid()}), "utf-8")

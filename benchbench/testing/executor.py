@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +76,13 @@ def reports_a_failing_step_and_runs_the_next(subject: Subject) -> None:
     require(done["what"] == "done", f"the other step ended as {done}")
 
 
+def hands_the_end_of_a_step_on_whole(subject: Subject) -> None:
+    """A step that another run works on ends with the status ``busy`` and who that is: the scheduler takes another."""
+    _, (busy,), _ = _carried_out(subject, ({**_step(subject, 1), "wait": 0.0},), elsewhere=True)
+    whole = busy["what"] == "done" and busy.get("status") == "busy" and "owner" in busy
+    require(whole, f"what run_step said of a step that another run works on was lost; it ended as {busy}")
+
+
 def _step(subject: Subject, number: int, fails: bool = False) -> dict[str, Any]:
     """Return a step that reads ``Specks``, as the scheduler submits it."""
     place: dict[str, Any] = {"kind": "dataset", "name": "specks", "file": None, "values": {"fails": fails}}
@@ -83,15 +92,26 @@ def _step(subject: Subject, number: int, fails: bool = False) -> dict[str, Any]:
     return {"stage": "data", "key": f"{number:064x}", "label": f"check {number}", "body": body, "run": run}
 
 
-def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[Path, list[Event], list[Event]]:
-    """Run steps as the scheduler does; returns the store's folder, the last event of each step, and all events."""
+def _carried_out(
+    subject: Subject, steps: tuple[dict[str, Any], ...], elsewhere: bool = False
+) -> tuple[Path, list[Event], list[Event]]:
+    """Run steps as the scheduler does; returns the store's folder, the last event of each step, and all events.
+
+    With ``elsewhere``, another run works on the first of them meanwhile.
+    """
     store = subject.new_folder("store")
     heard: list[Event] = []
     workers = subject.plugin.workers(2, "cpu")
     running: Running = subject.plugin.start(str(store), workers, "cpu", heard.append)
     ended: dict[str, Event] = {}
     waiting, deadline = list(steps), time.monotonic() + _PATIENCE_S
+    others = contextlib.ExitStack()
     try:
+        if elsewhere:
+            others.enter_context(Store(store).lock(steps[0]["key"]).hold())
+            release = threading.Timer(_PATIENCE_S / 2, others.close)  # for an executor whose step waits
+            release.start()
+            others.callback(release.cancel)
         require(running.capacity >= 1, f"capacity must be at least 1; it is {running.capacity}")
         while len(ended) < len(steps):
             while waiting and len(steps) - len(waiting) - len(ended) < running.capacity:
@@ -102,6 +122,7 @@ def _carried_out(subject: Subject, steps: tuple[dict[str, Any], ...]) -> tuple[P
             heard += events
             ended |= {event["key"]: event for event in events if event["what"] in ("done", "failed")}
     finally:
+        others.close()
         running.close()
         running.close()
     known = {step["key"] for step in steps}

@@ -114,11 +114,45 @@ def test_two_runs_at_once_share_the_work(toys, unharmed):
     both = [toys.start(*TOYS, "--executor", "inline") for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    lines = [line for text in said for line in text.splitlines() if ": waits for " not in line]
+    lines = [line for text in said for line in text.splitlines() if ": another run works on it (" not in line]
     steps = [line.split("] ")[1].rpartition(": done in ")[0] for line in lines]
     worked = [step for step in steps if step]
     assert len(worked) == len(set(worked)), "a step was worked on twice"
     assert rows(toys.folder / "results", measured=False) == rows(unharmed.folder / "results", measured=False)
+
+
+def test_a_step_of_another_run_is_waited_for_last_and_taken_over_when_that_is_killed(toys, unharmed, request):
+    """Ctrl-C ends a wait as it ends any work."""
+    first = toys.start(*TOYS, "--executor", "inline", TOY_PAUSE="train")
+    request.addfinalizer(first.kill)
+    while LINES["train"] not in (line := first.stderr.readline()):
+        assert first.poll() is None
+    step = line.split("] ")[1].strip()
+    busy = f"{step}: another run works on it (process {first.pid})\n"
+
+    second = toys.start(*TOYS, "--executor", "inline")
+    request.addfinalizer(second.kill)
+    said = [second.stderr.readline()]
+    total = int(said[0].partition("/")[2].partition("]")[0])
+    while f"[{total - 1}/{total}]" not in said[-1]:
+        said.append(second.stderr.readline())
+        assert second.poll() is None, said
+    assert said.count(busy) == 1
+    os.killpg(second.pid, signal.SIGINT)
+    assert second.communicate(timeout=30)[1] == "bench: stopped; run the same command again to continue\n"
+    assert second.returncode == 130
+
+    third = toys.start(*TOYS, "--executor", "inline")
+    request.addfinalizer(third.kill)
+    assert [third.stderr.readline() for _ in range(2)] == [f"[0/1] {step}\n", busy]
+    first.kill()
+    first.communicate()
+    said = third.communicate(timeout=60)[1].splitlines()
+    assert third.returncode == 0
+    assert said[:2] == [f"[0/1] {step}", f"{step}: the other run let go of it, this one works on it"]
+    assert said[2].startswith(f"[1/1] {step}: done in ")
+    results = toys.folder / "results"
+    assert rows(results, measured=False) == rows(unharmed.folder / "results", measured=False)
 
 
 @pytest.mark.slow
