@@ -204,7 +204,7 @@ def safe_name(text: str, limit: int = 60) -> str:
     if _RESERVED.match(name):
         name = f"_{name}"
     if len(name) > limit:
-        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return name
 
 
