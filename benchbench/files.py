@@ -1,7 +1,7 @@
 """Files and folders that are whole or not there, their signatures and digests, and where shared ones lie.
 
 Two environment variables move the shared folders: ``BENCH_DATA`` and ``BENCH_CACHE``. Asking for a folder does not
-create it.
+create it, but for the one of a user without a home folder.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import BenchError
+from .errors import BenchError, UsageError
 
 __all__ = [
     "atomic_file",
@@ -206,7 +207,7 @@ def safe_name(text: str, limit: int = 60) -> str:
     if _RESERVED.match(name):
         name = f"_{name}"
     if len(name) > limit:
-        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        name = f"{name[: limit - 9]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
     return name
 
 
@@ -241,7 +242,11 @@ def cache_root() -> Path:
     """Return the folder for what can be computed again; it may not exist and may not be writable.
 
     ``$BENCH_CACHE``, else ``$XDG_CACHE_HOME/benchbench``, else ``~/.cache/benchbench``. Empty and relative
-    values of ``XDG_CACHE_HOME`` are ignored, as the XDG base directory specification asks.
+    values of ``XDG_CACHE_HOME`` are ignored, as the XDG base directory specification asks. For a user without a home
+    folder, ``~`` is ``benchbench-UID`` below the temporary folder, which is made, for this user alone.
+
+    Raises:
+        UsageError: there is no home folder, and that other one is not this user's alone.
     """
     if chosen := os.environ.get("BENCH_CACHE"):
         return _expand(chosen)
@@ -270,4 +275,29 @@ def _expand(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:  # a user without a home folder, as in some containers
-        return Path(tempfile.gettempdir()) / text.lstrip("~/")
+        return _own_folder() / text.lstrip("~/")
+
+
+def _own_folder() -> Path:
+    """Return what stands for the home of a user without one: a folder below the temporary one, made for them alone.
+
+    Its name can be guessed, and whoever owns it or may write to it decides what is trained on: such a one is refused.
+
+    Raises:
+        UsageError: it cannot be made, or is not this user's alone to write to.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else None
+    advice = "this user has no home folder; set BENCH_CACHE to a folder of their own"
+    try:
+        folder = Path(tempfile.gettempdir()) / f"benchbench-{user or 0}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or 'temporary folder'}: cannot be used ({error.strerror}); {advice}"
+        ) from None
+    theirs = user is not None and (status.st_uid != user or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    if theirs or not stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"{folder}: is not a folder that this user alone may write to; {advice}")
+    return folder

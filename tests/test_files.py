@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from benchbench.errors import BenchError
+from benchbench.errors import BenchError, UsageError
 from benchbench.files import atomic_file, cache_root, data_root, is_whole, one_step_folder, write_atomic
 
 
@@ -44,10 +46,68 @@ def test_variables_move_them(monkeypatch, variables, cache, data):
     assert data_root() == Path(data)
 
 
-def test_no_home_folder_is_no_failure(monkeypatch):
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """What stands for the home of a user without one."""
     monkeypatch.setattr(Path, "expanduser", lambda self: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert cache_root().is_absolute()
-    assert cache_root().parts[-2:] == (".cache", "benchbench")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path / f"benchbench-{os.getuid()}"
+
+
+def test_no_home_folder_is_no_failure(monkeypatch, homeless):
+    previous = os.umask(0)
+    try:
+        for _ in range(2):
+            assert cache_root() == homeless / ".cache" / "benchbench"
+            assert data_root() == homeless / ".cache" / "benchbench" / "data"
+    finally:
+        os.umask(previous)
+    assert homeless.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("BENCH_DATA", "~/d")
+    assert data_root() == homeless / "d"
+
+
+def _linked(folder):
+    folder.with_name("elsewhere").mkdir()
+    folder.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: (folder.mkdir(), folder.chmod(0o770)),
+        lambda folder: (folder.mkdir(), folder.chmod(0o702)),
+        _linked,
+        lambda folder: folder.symlink_to("nowhere"),
+        lambda folder: folder.write_text(""),
+    ],
+    ids=["group", "others", "link", "nowhere", "file"],
+)
+def test_a_folder_that_others_may_write_to_is_no_home(homeless, make):
+    make(homeless)
+    expected = (
+        f"{homeless}: is not a folder that this user alone may write to; this user has no home folder; "
+        "set BENCH_CACHE to a folder of their own"
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(expected)}$"):
+        cache_root()
+
+
+def test_the_folder_of_another_user_is_no_home(homeless, monkeypatch):
+    another = os.getuid() + 1
+    homeless.with_name(f"benchbench-{another}").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: another)
+    with pytest.raises(UsageError, match="alone may write to; this user has no home folder; set BENCH_CACHE"):
+        cache_root()
+
+
+def test_no_home_and_no_temporary_folder_is_one_line(homeless, monkeypatch):
+    (homeless.parent / "file").write_text("")
+    monkeypatch.setattr("tempfile.tempdir", str(homeless.parent / "file"))
+    with pytest.raises(
+        UsageError, match=r"cannot be used \(Not a directory\); this user has no home folder; set BENCH"
+    ):
+        cache_root()
 
 
 def test_a_file_is_the_old_one_or_the_new_one(tmp_path):

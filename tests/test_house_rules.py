@@ -215,3 +215,16 @@ def test_the_tree_speaks_of_the_project_alone():
         for number, line in enumerate(text.split("\n"), 1):
             found += [f"{name(path)}:{number}: {item}" for rule in (hosts, paths) for item in rule.findall(line)]
     assert not found
+
+
+def test_commands_print_through_one_door():
+    """``say`` spells out what a terminal obeys; ``print`` and ``typer.echo`` do not."""
+    commands = [path for path in [*HARNESS, *PLUGINS] if "typer" in path.read_text("utf-8") and path.name != "say.py"]
+    found = [
+        f"{name(path)}:{node.lineno}"
+        for path in commands
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "click.echo", "typer.secho")
+    ]
+    assert len(commands) > 10
+    assert found == []

@@ -17,6 +17,11 @@ def step(name: str, guess: float | None = 10.0) -> Step:
     return Step("train", name, {"name": name}, {}, (), "t", 1.0, guess)
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 A, B = step("train a"), step("train b")
 DONE = {"status": "done", "seconds": 4.0}
 
@@ -96,3 +101,30 @@ def test_bars_are_for_terminals_that_can_show_them(tmp_path, monkeypatch, term, 
     display = make_display(todo, Timings(tmp_path), 1)
     display.close()
     assert type(display) is kind
+
+
+def test_what_a_step_says_and_is_called_does_not_act(tmp_path, monkeypatch):
+    label, said = "sample [bold]x[/bold] \x1b]0;owned\x07\n[1/1] fake", "done\n\x1b[2Jbench: all is well :smile:"
+    step_ = step(label)
+    out = io.StringIO()
+    plain = PlainDisplay({step_.key: step_}, Timings(tmp_path), 1, out)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    bars = BarDisplay({step_.key: step_}, Timings(tmp_path), 1)
+    for display in (plain, bars):
+        display.started(step_)
+        display.event(step_, {"what": "log", "text": said})
+        display.failed(step_, said)
+        display.close()
+    shown = r"sample [bold]x[/bold] \x1b]0;owned\x07\n[1/1] fake"
+    assert out.getvalue().splitlines() == [
+        f"[0/1] {shown}",
+        rf"{shown}: done\n\x1b[2Jbench: all is well :smile:",
+        rf"[1/1] {shown}: failed: done\n\x1b[2Jbench: all is well :smile:",
+    ]
+    assert shown in screen.getvalue()
+    assert rf"{shown}: done\n\x1b[2Jbench: all is well :smile:" in screen.getvalue()
+    assert "\x1b]" not in screen.getvalue()
+    assert "\x1b[2J" not in screen.getvalue()

@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import Any
 
+from .say import complain, say
+
 #: Exit code after Ctrl-C, as shells have it, and what is said then.
 _STOPPED, _GO_ON = 130, "stopped; run the same command again to continue"
 
@@ -59,7 +61,7 @@ def _parser_error(error: Exception) -> int:
         return int(getattr(error, "exit_code", 0))
     if name == "NoArgsIsHelpError":
         context = getattr(error, "ctx", None)
-        print(context.get_help() if context is not None else error, file=sys.stderr)
+        say(*(context.get_help() if context is not None else str(error)).split("\n"), file=sys.stderr)
         return 2
     if not hasattr(error, "format_message"):
         if os.environ.get("BENCH_DEBUG"):
@@ -81,5 +83,5 @@ def _last_line(error: Exception) -> str:
 
 def _complain(text: str, code: int, command: str = "bench") -> int:
     sys.stdout.flush()
-    print(f"{command}: {text}", file=sys.stderr)
+    complain(text, command)
     return code

@@ -8,6 +8,7 @@ import typer
 
 from . import cache, check, doctor, fetch, gallery, listing, new, report, running, show, why
 from .extensions import ExtensibleGroup
+from .say import say
 
 EPILOG = """Examples:
 
@@ -31,7 +32,7 @@ def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        typer.echo(f"bench {version('benchbench')}")
+        say(f"bench {version('benchbench')}")
         raise typer.Exit
 
 

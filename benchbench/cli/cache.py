@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from ..errors import BenchError, UsageError
 from . import options as o
+from .say import say, say_json
 
 app = typer.Typer(help="What is cached: list it, verify it, collect what no record needs.", no_args_is_help=True)
 
@@ -43,11 +43,11 @@ def ls(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
             meta = {"label": f"unreadable: {error}", "seconds": 0.0, "stage": "?"}
         rows.append({"key": key, "bytes": store.size(key), **{k: meta.get(k) for k in ("stage", "label", "seconds")}})
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, sort_keys=True))
+        say_json(rows)
         return
     for row in rows:
-        typer.echo(f"{row['key'][:12]}  {_size(row['bytes']):>10}  {row['seconds'] or 0:>8.1f} s  {row['label']}")
-    typer.echo(f"{len(rows)} artifacts, {_size(sum(row['bytes'] for row in rows))}")
+        say(f"{row['key'][:12]}  {_size(row['bytes']):>10}  {row['seconds'] or 0:>8.1f} s  {row['label']}")
+    say(f"{len(rows)} artifacts, {_size(sum(row['bytes'] for row in rows))}")
 
 
 @app.command("verify")
@@ -61,11 +61,11 @@ def verify(results: o.Results = Path("results"), as_json: o.Json = False) -> Non
     watched = track(keys, "verifying", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     problems = [(key, problem) for key in watched if (problem := store.verify(key))]
     if as_json:
-        typer.echo(json.dumps([{"key": key, "problem": problem} for key, problem in problems], indent=1))
+        say_json([{"key": key, "problem": problem} for key, problem in problems])
     else:
         for key, problem in problems:
-            typer.echo(f"{key}: {problem}")
-        typer.echo(f"{len(keys)} artifacts, {len(problems)} corrupt")
+            say(f"{key}: {problem}")
+        say(f"{len(keys)} artifacts, {len(problems)} corrupt")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -94,5 +94,5 @@ def gc(
     labels = {key: store.meta(key).get("label", "") for key in store.keys() if store.check(key) is None}
     removed = store.gc(keep, dry_run)
     for key, size in removed:
-        typer.echo(f"{key[:12]}  {_size(size):>10}  {labels.get(key, 'left by a run that was stopped')}")
-    typer.echo(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {_size(sum(size for _, size in removed))}")
+        say(f"{key[:12]}  {_size(size):>10}  {labels.get(key, 'left by a run that was stopped')}")
+    say(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {_size(sum(size for _, size in removed))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from ..errors import UsageError
 from ..machine import quiet_threads
 from ..plugins.catalog import load
 from . import options as o
+from .say import say, say_json
 
 
 def check(
@@ -36,12 +36,12 @@ def check(
         on["info"], on["train"] = small_part(data)
     results = run_checks(load(entry), name=spec.name, values=dict(spec.values), **on)
     if as_json:
-        typer.echo(json.dumps([vars(item) for item in results], indent=1, sort_keys=True))
+        say_json([vars(item) for item in results])
     else:
         for item in results:
             state = "skip" if item.skipped else "ok  " if item.ok else "FAIL"
-            typer.echo(f"{state}  {item.name}{': ' + item.message if item.message else ''}")
+            say(f"{state}  {item.name}{': ' + item.message if item.message else ''}")
     failed = [item for item in results if not item.ok and not item.skipped]
     if not as_json:
-        typer.echo(f"{len(results)} checks, {len(failed)} failed")
+        say(f"{len(results)} checks, {len(failed)} failed")
     raise typer.Exit(1 if failed else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import shutil
 import sys
@@ -17,6 +16,7 @@ from ..machine import cores, has_cuda, memory_gib
 from ..plugins.catalog import catalog, load
 from ..plugins.locate import locate
 from . import options as o
+from .say import say, say_json
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def doctor(as_json: o.Json = False) -> None:
     """Check packages, plugins, embedded models and hardware; exit 1 when something is broken."""
     findings = [_python(), *_packages(), *_plugins(), *_foundations(), *_hardware()]
     if as_json:
-        typer.echo(json.dumps([vars(item) for item in findings], indent=1, sort_keys=True))
+        say_json([vars(item) for item in findings])
     else:
         for item in findings:
-            typer.echo(f"{'ok  ' if item.ok else 'FAIL' if item.fatal else 'note'}  {item.subject:<24} {item.text}")
+            say(f"{'ok  ' if item.ok else 'FAIL' if item.fatal else 'note'}  {item.subject:<24} {item.text}")
     raise typer.Exit(1 if any(item.fatal and not item.ok for item in findings) else 0)
 
 

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from ..errors import UsageError
 from ..plugins.catalog import reason
+from ..safetext import on_a_line
 
 GROUP = "benchbench.commands"
 
@@ -56,7 +57,7 @@ def _command(point: importlib.metadata.EntryPoint) -> Any:
 
 def _broken(point: importlib.metadata.EntryPoint, error: Exception) -> typer.Typer:
     """Return a command that is listed with its reason, and says it whatever it is called with."""
-    why = f"broken command of {point.dist.name if point.dist else point.value}: {reason(error)}"
+    why = on_a_line(f"broken command of {point.dist.name if point.dist else point.value}: {reason(error)}")
     app = typer.Typer(add_completion=False)
 
     @app.command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from ..errors import BenchError, MissingError
 from ..planning.spec import parse_spec
 from ..plugins.catalog import catalog, load, reason
 from ..plugins.parameters import build
+from .say import complain, say
 
 
 def fetch(
@@ -27,10 +27,10 @@ def fetch(
         except BenchError as error:
             if len(names) == 1:
                 raise
-            print(f"bench: {error}", file=sys.stderr)  # the others may still be had
+            complain(str(error))  # the others may still be had
             failed = max(failed, error.exit_code)
         else:
-            typer.echo("\n".join(lines))
+            say(*lines)
     raise typer.Exit(failed)
 
 

@@ -16,6 +16,7 @@ from ..machine import quiet_threads
 from ..planning.options import make_request
 from ..planning.spec import Spec, integer
 from . import options as o
+from .say import say
 
 if TYPE_CHECKING:
     from ..pictures.gallery import Group
@@ -71,7 +72,7 @@ def gallery(
     _check_folder(out)
     for each, name in zip(galleries, _file_names(_without_folders(spec) for spec in request.data), strict=True):
         for path in each.draw(out / name):
-            typer.echo(f"drew  {path}")
+            say(f"drew  {path}")
 
 
 class _Chain(NamedTuple):
@@ -155,7 +156,7 @@ class _Gallery:
         groups = [real_group(shown), augmented_group(plugins, shown, self.info, self.versions, self.seed)]
         if any(_grows(plugin) for plugin in plugins):
             what = self.arch or self.learner.text
-            print(f"[gallery] {chain.text}: training {what} on {len(train)} images", file=sys.stderr)
+            say(f"[gallery] {chain.text}: training {what} on {len(train)} images", file=sys.stderr)
             with tempfile.TemporaryDirectory() as folder:
                 context = self._context(Path(folder))
                 growth = grown_groups(self.learner.plugin, self.arch, plugins, train, shown, context)

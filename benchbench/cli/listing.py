@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from ..errors import BenchError, UsageError, nearest
 from ..plugins.catalog import KINDS, catalog, load
 from . import options as o
+from .say import say, say_json
 
 
 def list_plugins(
@@ -25,18 +25,18 @@ def list_plugins(
         raise UsageError(f"{kind}: no such kind{nearest(wanted, KINDS) or '; there are ' + ', '.join(KINDS)}")
     rows = [_row(entry) for entry in catalog().entries(wanted)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, sort_keys=True))
+        say_json(rows)
         return
     width = max((len(row["name"]) for row in rows), default=0)
     last = None
     for row in rows:
         if row["kind"] != last:
-            typer.echo(("" if last is None else "\n") + row["kind"] + "s")
+            say(*([] if last is None else [""]), row["kind"] + "s")
             last = row["kind"]
         text = f"BROKEN: {row['problem']}" if row["problem"] else row["summary"]
         source = "" if row["distribution"] == "benchbench" else f"  [{row['distribution']} {row['version']}]"
         absent = "" if row["here"] else "  [its files are not here]"
-        typer.echo(f"  {row['name']:<{width}}  {text}{source}{absent}")
+        say(f"  {row['name']:<{width}}  {text}{source}{absent}")
 
 
 def _row(entry: Any) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from .say import say
+
 
 def new(
     kind: Annotated[
@@ -23,14 +25,14 @@ def new(
 
     written = create(kind, name, Path.cwd())
     for path in written:
-        typer.echo(f"wrote {path.name}")
+        say(f"wrote {path.name}")
     kind, plugin = TEMPLATES[kind], written[0].name
-    typer.echo(f"try   bench check ./{plugin}")
+    say(f"try   bench check ./{plugin}")
     if kind == "report":
-        typer.echo(f"      bench report --format ./{plugin}")
+        say(f"      bench report --format ./{plugin}")
         return
     option = {"generator": "--gen", "dataset": "--data", "augmentation": "--aug"}.get(kind, f"--{kind}")
     others = "" if kind == "generator" else " --gen real"
     if kind != "dataset":
         others += " --data digits"
-    typer.echo(f"      bench run {option} ./{plugin}{others} --arch resnet18")
+    say(f"      bench run {option} ./{plugin}{others} --arch resnet18")

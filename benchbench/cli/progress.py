@@ -12,6 +12,8 @@ from ..planning.estimates import Backlog, Timings, duration
 from ..planning.steps import Step
 from ..running.executors import Event
 from ..running.schedule import Listener
+from ..safetext import on_a_line
+from .say import say
 
 #: Seconds between two plain lines about the same running step.
 _PLAIN_EVERY_S = 10.0
@@ -103,7 +105,7 @@ class PlainDisplay(Listener):
 
     def line(self, text: str) -> None:
         """Print one line."""
-        print(text, file=self.out, flush=True)
+        say(text, file=self.out)
 
     def remaining(self) -> str:
         """Return the estimate for everything that is left."""
@@ -134,7 +136,7 @@ class BarDisplay(PlainDisplay):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
@@ -153,7 +155,7 @@ class BarDisplay(PlainDisplay):
         """Add a bar."""
         self.running[step.key] = step
         self.since[step.key] = time.monotonic()
-        self.tasks[step.key] = self.bars.add_task(step.label, total=None, note="")
+        self.tasks[step.key] = self.bars.add_task(on_a_line(step.label), total=None, note="")
 
     def progress(self, step: Step, event: Event) -> None:
         """Move the bar of a step."""
@@ -185,4 +187,4 @@ class BarDisplay(PlainDisplay):
 
     def line(self, text: str) -> None:
         """Print one line above the bars."""
-        self.bars.console.print(text, highlight=False, markup=False)
+        self.bars.console.print(on_a_line(text), highlight=False, markup=False, emoji=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ..errors import UsageError
 from . import options as o
+from .say import complain, say, say_json
 
 
 def report(
@@ -31,15 +31,13 @@ def report(
         raise UsageError(f"--results {results}: no records there; `bench run --results {results}` makes some")
     board = write_leaderboard(results, chosen_reports(formats) if formats else None)
     for line in board.problems:
-        print(f"bench: {line}", file=sys.stderr)
+        complain(line)
     if as_json:
-        import json
-
-        typer.echo(json.dumps([record.to_json() for record in read_records(results).records], indent=1, sort_keys=True))
+        say_json([record.to_json() for record in read_records(results).records])
     else:
         print_table(board.table)
         for path in board.pictures:
-            typer.echo(f"plot  {path}")
+            say(f"plot  {path}")
         for path in board.texts if formats else ():
-            typer.echo(f"file  {path}")
+            say(f"file  {path}")
     raise typer.Exit(1 if board.problems else 0)

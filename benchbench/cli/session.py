@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from ..reporting.leaderboard import Leaderboard
 from ..running.executors import ChosenExecutor, choose_executor
 from ..running.run import Status, carry_out, check_writable, inspect, write_tables
 from ..store.store import Store
+from .say import complain, say, say_json
 
 #: Pictures that are listed after a run; more are counted.
 MOST_FIGURES = 8
@@ -64,20 +64,20 @@ def _conclude(
 
     board = write_tables(plan, chosen.results, store)
     for line in board.problems:
-        print(f"bench: {line}", file=sys.stderr)
+        complain(line)
     failed = [record for record in records if record.status == "failed"]
     if chosen.as_json:
-        print(json.dumps([record.to_json() for record in records], indent=1, sort_keys=True))
+        say_json([record.to_json() for record in records])
     else:
-        print()
+        say("")
         print_table(build_table(records))
-        print()
+        say("")
         for label, path in _left_behind(chosen.results, len(records), board):
-            print(f"{label:<10} {path}")
-        print(f"{'took':<10} {duration(took)}")
+            say(f"{label:<10} {path}")
+        say(f"{'took':<10} {duration(took)}")
     for cause, count in Counter(record.error for record in failed).items():
         cells = "1 cell" if count == 1 else f"{count} cells"
-        print(f"bench: {cells} failed: {cause}", file=sys.stderr)
+        complain(f"{cells} failed: {cause}")
     unscored = {
         (name, scores["error"], tuple(record.steps["score"]))
         for record in records
@@ -86,7 +86,7 @@ def _conclude(
         if "error" in scores
     }
     for (name, cause), count in Counter((name, cause) for name, cause, _ in unscored).items():
-        print(f"bench: metric {name} failed ({count} of its steps): {cause}", file=sys.stderr)
+        complain(f"metric {name} failed ({count} of its steps): {cause}")
     return 1 if failed or errors else 0
 
 
@@ -106,21 +106,21 @@ def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json
     status = inspect(plan, store)
     executor = choose_executor("auto", None, len(status.todo), plan.device)
     if as_json:
-        print(json.dumps(_plan_json(plan, store, status, executor.workers or 1), indent=1, sort_keys=True))
+        say_json(_plan_json(plan, store, status, executor.workers or 1))
         return
     _print_plan(plan, store, status, executor, sys.stdout)
     if cells:
-        print()
+        say("")
         for key, step in plan.steps.items():
             state = "to run" if key in status.todo else "cached" if key in status.cached else "not needed"
-            print(f"{key[:12]}  {state:<10}  {step.label}")
-        print()
+            say(f"{key[:12]}  {state:<10}  {step.label}")
+        say("")
         for cell in plan.cells:
             it = cell.setting
             state = "done" if cell.train in status.cached else "to do"
             parts = (it.data, it.gen, it.mix, it.arch, it.aug, *it.more.values())
             place = f"draw {it.draw + 1} seed {it.replicate + 1}"
-            print(f"{cell.train[:12]}  {state:<6}  {' · '.join(parts)} · n_real {it.n_real} · {place}")
+            say(f"{cell.train[:12]}  {state:<6}  {' · '.join(parts)} · n_real {it.n_real} · {place}")
 
 
 def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[str, Any]:
@@ -148,13 +148,13 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
 def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> None:
     timings = Timings(store.root)
     for key, label, problem in status.corrupt:
-        print(f"bench: corrupt artifact {key[:12]} ({label}): {problem}; it is made again", file=sys.stderr)
+        complain(f"corrupt artifact {key[:12]} ({label}): {problem}; it is made again")
     for line in plan.warnings:
-        print(f"bench: warning: {line}", file=sys.stderr)
+        complain(f"warning: {line}")
     workers = executor.workers
     total = timings.total(status.todo.values(), workers or 1)
     done = sum(1 for cell in plan.cells if cell.train in status.cached)
-    print(f"plan       {_count(len(plan.cells), 'cell')}, {done} done; {_count(len(plan.steps), 'step')}", file=out)
+    say(f"plan       {_count(len(plan.cells), 'cell')}, {done} done; {_count(len(plan.steps), 'step')}", file=out)
     for stage, steps in by_stage(plan.steps.values()).items():
         todo = [step for step in steps if step.key in status.todo]
         cached = sum(1 for step in steps if step.key in status.cached)
@@ -163,17 +163,15 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
         rest = f", {idle} not needed" if idle else ""
         begun = sum(1 for step in todo if store.begun(step.key))
         rest += f", {begun} of them begun" if begun else ""
-        print(
-            f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out
-        )
+        say(f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out)
     if status.todo:
         unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
         how = "1 process" if workers in (None, 1) else f"{workers} processes"
         how += "" if workers else f" ({executor.text} may have more)"
         about = duration(total.seconds) if total.unknown < len(status.todo) else "unknown"
-        print(f"estimate   {about} with {how} on {plan.device}{unknown}", file=out)
+        say(f"estimate   {about} with {how} on {plan.device}{unknown}", file=out)
     else:
-        print("estimate   nothing to run: everything is cached", file=out)
+        say("estimate   nothing to run: everything is cached", file=out)
     out.flush()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from ..planning.spec import parse_spec
 from ..plugins.catalog import KINDS, catalog, is_file_name, load
 from ..plugins.parameters import build, format_value, parameters
 from . import options as o
+from .say import say, say_json
 
 
 def show(
@@ -37,15 +37,13 @@ def show(
     facts = _facts(cls, spec)
     shown = {"kind": entry.kind, "name": spec.name, "doc": inspect.getdoc(cls), "parameters": rows, "facts": facts}
     if as_json:
-        typer.echo(json.dumps(shown, indent=1, sort_keys=True, default=str))
+        say_json(shown, str)
         return
-    typer.echo(f"{spec.name} ({entry.kind}, {f'{entry.distribution} {entry.version}'.strip() or 'a file'})\n")
-    typer.echo(inspect.getdoc(cls) or "")
+    say(f"{spec.name} ({entry.kind}, {f'{entry.distribution} {entry.version}'.strip() or 'a file'})", "")
+    say(*(inspect.getdoc(cls) or "").split("\n"))
     _print_parameters(rows)
     for title, lines in facts.items():
-        typer.echo(f"\n{title}")
-        for line in lines:
-            typer.echo(f"  {line}")
+        say("", title, *(f"  {line}" for line in lines))
 
 
 def _print_parameters(rows: list[dict[str, Any]]) -> None:
@@ -54,12 +52,12 @@ def _print_parameters(rows: list[dict[str, Any]]) -> None:
     width = max(len(row["name"]) for row in rows)
     quick = max(len(row["quick"]) for row in rows)
     paper = max(len(row["paper"]) for row in rows)
-    typer.echo("\nparameters")
-    typer.echo(f"  {'':<{width}}  {'quick':<{max(quick, 5)}}  {'paper':<{max(paper, 5)}}")
+    say("", "parameters")
+    say(f"  {'':<{width}}  {'quick':<{max(quick, 5)}}  {'paper':<{max(paper, 5)}}")
     for row in rows:
         bounds = f" ({row['bounds']})" if row["bounds"] else ""
         columns = f"{row['name']:<{width}}  {row['quick']:<{max(quick, 5)}}  {row['paper']:<{max(paper, 5)}}"
-        typer.echo(f"  {columns}  {row['help']}{bounds}")
+        say(f"  {columns}  {row['help']}{bounds}")
 
 
 def _bounds(item: Any) -> str:

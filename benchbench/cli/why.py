@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from . import options as o
+from .say import say, say_json
 
 
 def why(
@@ -23,6 +23,6 @@ def why(
 
     explained = explain_cell(results, cell)
     if as_json:
-        typer.echo(json.dumps(explained, indent=1, sort_keys=True))
+        say_json(explained)
         return
-    typer.echo("\n".join(explained["lines"]))
+    say(*explained["lines"])

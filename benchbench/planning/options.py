@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import UsageError, nearest
 from ..plugins.parameters import PRESETS
-from .spec import Spec, comma_list, integer, parse_chain, parse_mix, parse_spec, parse_sweep
+from .spec import Spec, comma_list, in_utf8, integer, parse_chain, parse_mix, parse_spec, parse_sweep
 
 #: Seeds times draws at most: beyond it a slip of the finger is likelier than a wish.
 MOST_TRAININGS = 10_000
@@ -90,10 +90,10 @@ def options_of(table: type) -> dict[str, Option]:
 
 def _texts(value: Any, spelling: str) -> list[str]:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return [str(value)]
+        return [in_utf8(str(value))]
     listed = isinstance(value, (list, tuple))
     if listed and all(isinstance(v, (str, int, float)) and not isinstance(v, bool) for v in value):
-        return [str(item) for item in value]
+        return [in_utf8(str(item)) for item in value]
     raise UsageError(f"{spelling} {value!r}: must be text or a list of texts")
 
 

@@ -43,9 +43,9 @@ def parse_spec(text: str) -> Spec:
     A part without ``=`` continues the value before it, so that a path may hold a comma.
 
     Raises:
-        UsageError: no name, a value without a key, or a key given twice.
+        UsageError: no name, a value without a key, a key given twice, or bytes that are not UTF-8.
     """
-    name, _, rest = text.strip().partition(":")
+    name, _, rest = in_utf8(text).strip().partition(":")
     if not name:
         raise UsageError(f"{text!r}: a plugin's name is missing; write name:key=value,key=value")
     values: dict[str, str] = {}
@@ -63,6 +63,17 @@ def parse_spec(text: str) -> Spec:
         else:
             raise UsageError(f"{text}: {part!r} is not key=value; write {name}:key=value,key=value")
     return Spec(name, values)
+
+
+def in_utf8(text: str) -> str:
+    """Return a text that a record can hold.
+
+    Raises:
+        UsageError: it has bytes that are not UTF-8, as the name of a file may.
+    """
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UsageError(f"{text}: is not UTF-8; rename it, or link to it by another name")
+    return text
 
 
 def parse_chain(text: str) -> tuple[Spec, ...]:

@@ -151,7 +151,7 @@ def file_module(path: Path) -> ModuleType:
     """Import a plain Python file under a unique name; its folder is importable for its helpers."""
     path = path.resolve()
     # Files of one name in two folders are two modules.
-    name = f"bench_file_{path.stem}_{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
+    name = f"bench_file_{path.stem}_{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:8]}"
     _make_importable(path.parent)
     loaded = sys.modules.get(name)
     stamp = (str(path), path.stat().st_mtime_ns, path.stat().st_size)

@@ -12,6 +12,7 @@ from itertools import groupby
 from rich.cells import cell_len
 
 from ..results.table import Generation, Row
+from ..safetext import on_a_line
 from ..statistics.overlap import shared_text as overlap_text
 
 #: Notes about a dataset that a table shows; the records have all of them.
@@ -28,6 +29,7 @@ class Grid:
         rows: the cells, one for each heading.
         notes: sentences below it.
 
+    Every text is put on one line, without what a terminal obeys: names and errors are those of records.
     """
 
     title: str
@@ -35,10 +37,20 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", _line(self.title))
+        object.__setattr__(self, "rows", tuple(tuple(map(_line, row)) for row in self.rows))
+        for name in ("headers", "notes"):
+            object.__setattr__(self, name, tuple(map(_line, getattr(self, name))))
+
     @property
     def columns(self) -> list[tuple[str, bool]]:
         """Heading of each column and whether it is set to the right."""
         return [(header.removeprefix(">"), header.startswith(">")) for header in self.headers]
+
+
+def _line(text: str) -> str:
+    return on_a_line(" ".join(text.split()))
 
 
 @dataclass

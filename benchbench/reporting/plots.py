@@ -6,10 +6,11 @@ The same records give the same bytes with one version of Matplotlib.
 from __future__ import annotations
 
 import hashlib
+import statistics
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..plugins.metric import Column
 from ..results.table import Generation, Scores, Table, natural
 from .metrics import Scored, heading_of, scored
 from .pivots import SIZES, Line, Pivot, Value, pivots
+from .readable import TICKED, TITLED, chosen_lines, left_out, resize, short
 
 #: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -43,6 +45,10 @@ STYLE = {
     "lines.markersize": 5,
     "text.parse_math": False,
 }
+
+
+#: A title and what is drawn below it.
+Panel = tuple[str, list[Line]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def plot_name(pivot: Pivot) -> str:
     """Return the path of a plot below ``figures/``; another setting has another name."""
     it = pivot.rows[0].setting
     digest = hashlib.sha256(pivot.title.encode()).hexdigest()[:8]
-    return f"{safe_name(it.data.replace(':', '-'))}/{pivot.axis.option}-{it.preset}-{digest}.png"
+    return f"{safe_name(it.data.replace(':', '-'))}/{safe_name(f'{pivot.axis.option}-{it.preset}')}-{digest}.png"
 
 
 def draw(pivot: Pivot) -> bytes:
@@ -93,22 +99,25 @@ def draw(pivot: Pivot) -> bytes:
 
 def figure_of(pivot: Pivot) -> Any:
     """Return a pivot as a Matplotlib figure: one panel, or one for each architecture where one could not be read."""
-    panels = _panels(pivot)
+    panels, more = _readable(_panels(pivot))
     many = len(panels) > 1
+    drawn = {id(line) for _, lines in panels for line in lines}
+    shown = replace(pivot, lines=tuple(line for line in pivot.lines if id(line) in drawn))
     figure, axes, across, down = _panelled(len(panels), sharey=True)
-    looks = _looks(pivot, panelled=many)
+    looks = _looks(shown, panelled=many)
     legend: dict[str, Any] = {}
     for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
         legend |= _draw_panel(at, pivot, lines, looks, panelled=many)
-        at.set_title(title, fontsize=9, loc="left")
-        at.set_xlabel(pivot.axis.name if place + across >= len(panels) else "")
+        at.set_title(short(title), fontsize=9, loc="left")
+        at.set_xlabel(short(pivot.axis.name) if place + across >= len(panels) else "")
         at.set_ylabel("test accuracy, %" if place % across == 0 else "")
     _fit_range(axes[0])
     wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
-    right = 0.6 + LETTER * max(map(len, legend))
-    figure.set_size_inches(across * wide + right, max(down * PANEL[1], 0.2 * len(legend)) + 0.8)
-    figure.legend(list(legend.values()), list(legend), loc="outside right center", frameon=False)
-    return _titled(figure, pivot.heading.replace(", %:", ":"), _caption(pivot))
+    names = [short(name, legend) for name in legend]
+    right = 0.6 + LETTER * max(map(len, names))
+    resize(figure, across * wide + right, max(down * PANEL[1], 0.2 * len(names)) + 0.8)
+    figure.legend(list(legend.values()), names, loc="outside right center", frameon=False)
+    return _titled(figure, pivot.heading.replace(", %:", ":"), _caption(shown) + more)
 
 
 def _panelled(count: int, *, sharey: bool) -> tuple[Any, Any, int, int]:
@@ -128,12 +137,12 @@ def _panelled(count: int, *, sharey: bool) -> tuple[Any, Any, int, int]:
 def _titled(figure: Any, title: str, caption: str) -> Any:
     """Return a figure of its final size with a title above and a caption below, in lines that fit its width."""
     letters = int(figure.get_figwidth() / LETTER)
-    figure.suptitle(textwrap.fill(title, int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(textwrap.fill(caption, int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
+    figure.suptitle(textwrap.fill(short(title, letters=TITLED), int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
+    figure.supxlabel(textwrap.fill(short(caption, letters=TITLED), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
     return figure
 
 
-def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
+def _panels(pivot: Pivot) -> list[Panel]:
     """Return what is drawn together: everything, or the lines of each architecture."""
     methods = {(line.learner, line.arch) for line in pivot.lines}
     archs = {(line.arch, line.averaged) for line in pivot.lines if not line.level}
@@ -150,6 +159,25 @@ def _panels(pivot: Pivot) -> list[tuple[str, list[Line]]]:
 
 def _panel_title(arch: str, averaged: bool) -> str:
     return "mean over architectures" if averaged else "without an architecture" if arch == "-" else arch
+
+
+def _readable(panels: Sequence[Panel]) -> tuple[list[Panel], str]:
+    """Return the panels with the lines that are drawn, the same ones in each, and what the caption says of that."""
+    many = len(panels) > 1
+    means: dict[tuple[Any, ...], dict[tuple[int, int], float]] = {}
+    for at, (_, lines) in enumerate(panels):
+        for line in lines:
+            known = means.setdefault(_entry(line, many), {})
+            known |= {
+                (at, place): cell.mean for place, cell in enumerate(line.values) if cell and cell.mean is not None
+            }
+    places = sorted({place for known in means.values() for place in known})
+    entries = list(means)
+    values = [[means[entry].get(place) for place in places] for entry in entries]
+    kept = chosen_lines(values, [baseline for *_, baseline in entries])
+    names = {entries[place] for place in kept}
+    drawn = [(title, [line for line in lines if _entry(line, many) in names]) for title, lines in panels]
+    return [panel for panel in drawn if panel[1]], left_out(len(kept), len(entries))
 
 
 def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
@@ -171,7 +199,7 @@ def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
             looks[_key(line)] = Look(colour if len(methods) > 1 else BASELINE, "o", "--", hollow=True)
         else:
             style = STYLES[(place // len(COLOURS)) % len(STYLES)]
-            looks[_key(line)] = Look(colour, MARKERS[rank % len(MARKERS)], style, hollow=False)
+            looks[_key(line)] = Look(colour, _marker(rank), style, hollow=False)
     return looks
 
 
@@ -187,7 +215,8 @@ def _draw_panel(
     else:
         places = [float(place) for place in range(len(pivot.columns))]
         at.set_xlim(-0.6, len(places) - 0.4)
-    at.set_xticks(places, pivot.columns, rotation=0 if scale or max(map(len, pivot.columns)) < 7 else 40)
+    names = [short(text, pivot.columns, TICKED) for text in pivot.columns]
+    at.set_xticks(places, names, rotation=0 if scale or max(map(len, names)) < 7 else 40)
     if not scale:
         for label in at.get_xticklabels():
             label.set_horizontalalignment("right" if label.get_rotation() else "center")
@@ -273,8 +302,21 @@ def _source(line: Line) -> tuple[str, str, int | None]:
     return line.gen, line.mix, line.n_syn
 
 
+def _marker(rank: int) -> str:
+    """Return the marker of a generator; each round of colours has other ones."""
+    return MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)]
+
+
+def _entry(line: Line, panelled: bool) -> tuple[Any, ...]:
+    return *_method(line, panelled), *_source(line), line.level, line.baseline
+
+
 def _key(line: Line) -> tuple[Any, ...]:
     return line.learner, line.arch, *_source(line), line.baseline, line.averaged
+
+
+#: A line with its label: each generation with its scores.
+MetricLine = tuple[str, list[tuple[Generation, Scores]]]
 
 
 @dataclass(frozen=True)
@@ -297,11 +339,12 @@ class MetricPlot:
         it = self.scored.lines[0][0].setting
         digest = hashlib.sha256(f"{self.title} {self.scored.metric} {self.scored.extractor}".encode()).hexdigest()[:8]
         metric = safe_name(self.scored.metric.replace(":", "-"), 40)
-        return f"{safe_name(it.data.replace(':', '-'))}/metric-{metric}-{it.preset}-{digest}.png"
+        return f"{safe_name(it.data.replace(':', '-'))}/metric-{metric}-{safe_name(it.preset)}-{digest}.png"
 
     def figure(self) -> Any:
         """Draw it: values against the number of real images where that varies, else by generator."""
-        ordered = self._lines()
+        every = self._lines()
+        ordered = [every[place] for place in chosen_lines(*self._compared(every))]
         sizes = sorted({made.setting.n_real for made, _ in self.scored.lines})
         legend = len(sizes) > 1 or max(len(gen) for gen, _ in ordered) > MOST_LETTERS
         figure, axes, across, down = _panelled(len(self.columns), sharey=False)
@@ -310,7 +353,7 @@ class MetricPlot:
         handles, names = axes[0].get_legend_handles_labels()
         wide = 3.1 if len(sizes) > 1 else max(2.4, 0.3 * len(ordered) + 0.9)
         right = 0.5 + LETTER * max(map(len, names)) if legend else 0.2
-        figure.set_size_inches(max(across * wide + right, 5.5), down * 2.6 + 0.9)
+        resize(figure, max(across * wide + right, 5.5), down * 2.6 + 0.9)
         if legend:
             figure.legend(handles, names, loc="outside right center", frameon=False)
         draws = sorted({made.draws for made, _ in self.scored.lines})
@@ -321,20 +364,34 @@ class MetricPlot:
             caption += f" {self.scored.baseline} compares real images with other real images."
         if not self.scored.comparable:
             caption += " Scored on different numbers of images, which moves the values: do not rank them."
+        caption += left_out(len(ordered), len(every))
         title = f"Metric {self.scored.metric}: {self.title}; arrows point to what is better"
         return _titled(figure, title, caption)
 
-    def _lines(self) -> list[tuple[str, list[tuple[Generation, Scores]]]]:
+    def _compared(self, lines: Sequence[MetricLine]) -> tuple[list[list[float | None]], list[bool]]:
+        """Return what :func:`chosen_lines` takes: of each line the mean in each column, and whether it is baseline."""
+        values: list[list[float | None]] = []
+        for _, points in lines:
+            known = [[scores.values.get(column.key) for _, scores in points] for column in self.columns]
+            numbers = [[number for number in column if number is not None] for column in known]
+            signs = [-1.0 if column.better == "less" else 1.0 for column in self.columns]
+            values.append([s * statistics.fmean(n) if n else None for s, n in zip(signs, numbers, strict=True)])
+        return values, [points[0][0].setting.baseline for _, points in lines]
+
+    def _lines(self) -> list[MetricLine]:
         """Return each line with its label, the baseline first.
 
         The number of generated images follows that of the real ones; it divides lines only where it was varied.
         """
         places = Counter((made.setting.gen, made.setting.n_real) for made, _ in self.scored.lines)
+        every = dict.fromkeys(gen for gen, _ in places)
+        names = {gen: short(gen, every) for gen in every}
         varied = {gen for (gen, _), count in places.items() if count > 1}
         lines: dict[tuple[bool, Any, int, str], list[tuple[Generation, Scores]]] = {}
         for made, scores in self.scored.lines:
             it = made.setting
-            label = f"{it.gen}, {it.n_syn:,} generated" if it.gen in varied else it.gen
+            name = names[it.gen]
+            label = f"{name}, {it.n_syn:,} generated" if it.gen in varied else name
             key = (not it.baseline, natural(it.gen), it.n_syn if it.gen in varied else 0, label)
             lines.setdefault(key, []).append((made, scores))
         return [(key[-1], lines[key]) for key in sorted(lines)]
@@ -368,7 +425,7 @@ def _numbers(one: Scored, column: Column) -> list[float]:
 def _draw_column(
     at: Any,
     column: Column,
-    lines: Sequence[tuple[str, Sequence[tuple[Generation, Scores]]]],
+    lines: Sequence[MetricLine],
     sizes: Sequence[int],
     *,
     named: bool,
@@ -386,7 +443,7 @@ def _draw_column(
         at.plot(
             *zip(*points, strict=True),
             color=colour,
-            marker="o" if baseline else MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)],
+            marker="o" if baseline else _marker(rank),
             markerfacecolor="white" if baseline else colour,
             linestyle=("--" if baseline else STYLES[rank // len(COLOURS) % len(STYLES)]) if several else "none",
             label=gen.lstrip("_"),
@@ -402,4 +459,4 @@ def _draw_column(
         names = [gen if named else "" for gen, _ in lines]
         at.set_xticks(range(len(lines)), names, rotation=40, ha="right", rotation_mode="anchor")
     at.minorticks_off()
-    at.set_title(heading_of(column), fontsize=9, loc="left")
+    at.set_title(short(heading_of(column)), fontsize=9, loc="left")

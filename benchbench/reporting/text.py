@@ -14,10 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TextIO
+from urllib.parse import quote
 
 from rich.cells import cell_len
 
 from ..results.table import Generation, Row, Table
+from ..safetext import encodable, in_markdown
 from . import grid as layout
 from .grid import Grid, Notes
 from .metrics import metric_grids
@@ -45,7 +47,7 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
             parts += _rendered(grid)
     if figures:
         parts.append("## Figures")
-        parts += [f"![{path.rpartition('/')[2]}]({path.replace(' ', '%20')})" for path in figures]
+        parts += [f"![{in_markdown(path.rpartition('/')[2])}]({quote(os.fsencode(path), '/=+')})" for path in figures]
     return "\n\n".join(parts) + "\n"
 
 
@@ -82,22 +84,17 @@ def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
 
 
 def _rendered(grid: Grid) -> Iterator[str]:
-    yield f"## {_safe(grid.title)}"
+    yield f"## {in_markdown(grid.title)}"
     if grid.headers:
-        rows = tuple(tuple(map(_safe, row)) for row in grid.rows)
-        lines = layout.aligned(Grid(grid.title, grid.headers, rows))
+        headers, *rows = (tuple(map(in_markdown, row)) for row in (grid.headers, *grid.rows))
+        lines = layout.aligned(Grid(grid.title, headers, tuple(rows)))
         rule = [
             "-" * (len(cell) - 1) + (":" if right else "-")
             for cell, (_, right) in zip(lines[0], grid.columns, strict=True)
         ]
         yield "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
     if grid.notes:
-        yield "\n".join(f"- {_safe(note)}" for note in grid.notes)
-
-
-def _safe(text: str) -> str:
-    """Return a text that stays inside its table cell."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+        yield "\n".join(f"- {in_markdown(note)}" for note in grid.notes)
 
 
 #: Columns of text beyond which a pivot is turned on its side.
@@ -110,11 +107,13 @@ def print_table(table: Table, stream: TextIO | None = None) -> None:
     """Print a table to ``stream``, standard output by default."""
     stream = sys.stdout if stream is None else stream
     for grid in short_grids(table):
-        if stream.isatty() and os.environ.get("TERM") != "dumb":
+        text = "\n".join(plain_lines(grid)) + "\n"
+        if encodable(text, stream) != text:
+            stream.write(encodable(text.translate(_PLAIN), stream))
+        elif stream.isatty() and os.environ.get("TERM") != "dumb":
             _print_rich(grid, stream)
         else:
-            text = "\n".join(plain_lines(grid)) + "\n"
-            stream.write(text if _can_encode(stream, text) else text.translate(_PLAIN))
+            stream.write(text)
 
 
 def short_grids(table: Table) -> Iterator[Grid]:
@@ -185,11 +184,3 @@ def _print_rich(grid: Grid, stream: TextIO) -> None:
     console.print(shown)
     for note in grid.notes:
         console.print(Text(note, style="dim"))
-
-
-def _can_encode(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

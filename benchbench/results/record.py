@@ -72,6 +72,8 @@ MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: da
 #: What every metric reports besides its numbers: what it was measured with.
 METRIC_FACTS = ("extractor", "n_score", "n_reference")
 
+_LONE = re.compile("[\ud800-\udfff]")
+
 T = TypeVar("T")
 
 
@@ -232,7 +234,8 @@ class Record:
 
     def text(self) -> str:
         """Return the bytes of its file as text: sorted keys, two spaces, one newline at the end."""
-        return json.dumps(self.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(self.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        return _LONE.sub(lambda found: rf"\\u{ord(found[0]):04x}", text)  # a byte that is not UTF-8, spelled out
 
     @property
     def created(self) -> datetime:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..planning.setting import Setting
 from ..plugins.metric import Column
+from ..safetext import in_csv, on_a_line
 from .folder import read_records
 from .record import METRIC_FACTS, Record
 from .table import Row, Table, build_table, columns_of, shown_keys
@@ -138,11 +139,14 @@ _HARNESS = _harness()
 
 
 def csv_text(table: Table) -> str:
-    """Return the file: comma separated, LF line ends, accuracies in percent, empty where nothing is known."""
+    """Return the file: comma separated, LF line ends, accuracies in percent, empty where nothing is known.
+
+    A text that a spreadsheet would compute begins with an apostrophe, see :func:`benchbench.safetext.in_csv`.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     columns = table_columns(table)
-    writer.writerow([column.name for column in columns])
+    writer.writerow([in_csv(column.name) for column in columns])
     for row in table.rows:
         writer.writerow([_text(column.value(row), column.decimals) for column in columns])
     return file.getvalue()
@@ -152,7 +156,7 @@ def _text(value: Any, decimals: int | None) -> str:
     if value is None:
         return ""
     if decimals is None:
-        return str(value)
+        return in_csv(value) if isinstance(value, str) else str(value)
     text = f"{value:.{decimals}f}"
     return text.lstrip("-") if float(text) == 0 else text  # no "-0.00"
 
@@ -196,7 +200,7 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
 
     records, problems = read_records(Path(results))
     for problem in problems:
-        warnings.warn(problem, stacklevel=2)
+        warnings.warn(on_a_line(problem), stacklevel=2)
     if per_record:
         shown = shown_keys(records)
         measured = metric_columns(item for record in records for item in columns_of(record).items())

@@ -72,7 +72,7 @@ def describe_error(error: BaseException) -> str:
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or re.search(r"can(no|')t allocate memory|out of memory", str(error), re.IGNORECASE):
         return "out of memory"
-    return str(error) if isinstance(error, BenchError) else reason(error)
+    return " ".join(str(error).split()) if isinstance(error, BenchError) else reason(error)
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def scan(listing: Listing, stamps: Mapping[str, Sequence[int]]) -> dict[str, Ima
     Raises:
         UsageError: files that cannot be used: how many, and the first three with the reason.
     """
-    memory = cache_root() / "scans" / f"{hashlib.sha256(str(listing.root.resolve()).encode()).hexdigest()[:32]}.json"
+    memory = cache_root() / "scans" / f"{hashlib.sha256(os.fsencode(listing.root.resolve())).hexdigest()[:32]}.json"
     known = _remembered(memory)
     facts = {name: known[name][1] for name, stamp in stamps.items() if name in known and known[name][0] == stamp}
     fresh = [name for name in listing.names if name not in facts]

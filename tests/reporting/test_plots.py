@@ -21,6 +21,8 @@ from benchbench.reporting import plots
 from benchbench.reporting.leaderboard import write_leaderboard
 from benchbench.reporting.pivots import pivots
 from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, metric_plots, plot_name, write_plots
+from benchbench.reporting.readable import MOST_DRAWN, chosen_lines
+from benchbench.reporting.text import markdown_text
 from benchbench.results.folder import write_record
 from benchbench.results.table import build_table
 
@@ -290,3 +292,57 @@ def test_a_varied_number_of_generated_images_makes_lines_and_a_fixed_one_does_no
         "diffinv, 500 generated": (0.5,),
         "prompt": (0.7,),
     }
+
+
+def many(count, **cell):
+    """Return a baseline and generators, ``g0`` the best of them and the last but for ``zero``, which fits two shots."""
+    made = [record(f"g{n}", correct=150 - n, **cell) for n in range(count)]
+    first = cell["shots"] == 2
+    return [record("real", correct=20, **cell), *made, record("zero", correct=199 if first else 1, **cell)]
+
+
+def test_of_many_lines_the_best_and_the_baseline_are_drawn_and_all_are_in_the_table(tmp_path):
+    table = build_table(many(60, shots=2, n_real=20) + many(60, shots=5))
+    (pivot,) = pivots(table)
+    figure = figure_of(pivot)
+    names = ["real", *(f"g{n}" for n in range(MOST_DRAWN - 2)), "zero"]
+    assert legend_of(figure) == [f"{name} (n=1)" for name in names]
+    assert len(figure.axes[0].containers) == MOST_DRAWN
+    assert "Drawn: the baseline and the best, 20 of 62; the tables have all." in " ".join(
+        figure.get_supxlabel().split()
+    )
+    looks = {(line.get_color(), line.get_marker()) for line, *_ in figure.axes[0].containers}
+    assert len(looks) == MOST_DRAWN
+    assert "| g59 " in markdown_text(table)
+    few = figure_of(pivots(build_table(many(18, shots=2, n_real=20) + many(18, shots=5)))[0])
+    assert len(legend_of(few)) == 20
+    assert "Drawn" not in few.get_supxlabel()
+
+
+def test_panels_of_many_lines_draw_the_same_ones():
+    records = trainings(("real", *(f"g{n}" for n in range(30))), archs=("a", "b"), augs=("default", "mixup"))
+    figure = drawn(records, "aug")
+    assert [at.get_title(loc="left") for at in figure.axes] == ["a", "b", "mean over architectures"]
+    assert {len(at.containers) for at in figure.axes} == {MOST_DRAWN}
+    assert len(legend_of(figure)) == MOST_DRAWN
+    assert "20 of 31" in figure.get_supxlabel()
+
+
+def test_metrics_of_many_generators_draw_the_best_in_either_direction():
+    made = {"real": (0.0, 99.0, 3), **{f"g{n:02}": (n / 100, 1.0 + abs(n - 15), 3) for n in range(60)}}
+    (plot,) = metric_plots(build_table(scored(made)))
+    figure = plot.figure()
+    names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    assert len(names) == MOST_DRAWN
+    assert names[0] == "real"
+    assert {"g59", "g15"} <= set(names)
+    assert "Drawn: the baseline and the best, 20 of 61; the tables have all." in " ".join(
+        figure.get_supxlabel().split()
+    )
+
+
+def test_a_column_without_a_difference_chooses_nothing():
+    values = [[1.0, float(n), None] for n in range(50)]
+    assert chosen_lines(values, [n == 3 for n in range(50)]) == [3, *range(31, 50)]
+    assert chosen_lines([[None]] * 30, [False] * 30) == list(range(MOST_DRAWN))
+    assert chosen_lines(values[:20], [False] * 20) == list(range(20))

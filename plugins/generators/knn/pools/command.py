@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchbench.cli.say import say, say_json
 from benchbench.errors import UsageError
 from benchbench.files import cache_root, expanded
 from benchbench.planning.estimates import duration
@@ -59,13 +59,13 @@ def build(
         on_progress=_Progress(),
     )
     if not facts["built"]:
-        typer.echo(f"{out} is up to date")
-    typer.echo(_summary(facts))
+        say(f"{out} is up to date")
+    say(*_summary(facts))
     if facts["built"]:
         if facts["rebuilt"]:
-            typer.echo(f"{out} was built before; its pictures, captions or files changed, so it was built again")
+            say(f"{out} was built before; its pictures, captions or files changed, so it was built again")
         spec = Spec("knn", {"pool": str(out), "clip": clip})
-        typer.echo(f"took {time.monotonic() - began:.0f} s; use it with --gen {shlex.quote(str(spec))}")
+        say(f"took {time.monotonic() - began:.0f} s; use it with --gen {shlex.quote(str(spec))}")
 
 
 @app.command("show")
@@ -79,12 +79,15 @@ def show(index: _Index, as_json: _Json = False) -> None:
         raise unfinished(index, folder)
     if kind == "clip-retrieval":
         facts = _open(index, folder).describe()
-        text = f"pictures   {facts['size']:,}, an index of clip-retrieval\nwidth      {facts['width']}"
+        lines = [f"pictures   {facts['size']:,}, an index of clip-retrieval", f"width      {facts['width']}"]
     else:
         facts = read_facts(folder, index)
         check_files(folder, facts, index)
-        text = _summary(facts)
-    typer.echo(json.dumps(facts, indent=1, sort_keys=True) if as_json else text)
+        lines = _summary(facts)
+    if as_json:
+        say_json(facts)
+    else:
+        say(*lines)
 
 
 @app.command("search")
@@ -114,10 +117,10 @@ def search(
     query = embed_pictures(model, [pixels], 1) if pixels is not None else model.encode_texts([str(text)])
     hits = backend.search(query, k)[0]
     if as_json:
-        typer.echo(json.dumps([vars(hit) for hit in hits], indent=1, sort_keys=True))
+        say_json([vars(hit) for hit in hits])
         return
     for hit in hits:
-        typer.echo("  ".join([f"{hit.similarity:7.4f}", hit.key, *([hit.caption] if hit.caption else [])]))
+        say("  ".join([f"{hit.similarity:7.4f}", hit.key, *([hit.caption] if hit.caption else [])]))
 
 
 def _index(name: str) -> Path:
@@ -149,7 +152,7 @@ def _device(asked: str) -> str:
     return "cpu"
 
 
-def _summary(facts: dict[str, Any]) -> str:
+def _summary(facts: dict[str, Any]) -> list[str]:
     broken = facts["broken"]
     lines = [
         f"pictures   {facts['count']:,} from a {facts['source']['kind']}, {facts['captions']:,} with captions, "
@@ -159,7 +162,7 @@ def _summary(facts: dict[str, Any]) -> str:
     if broken["count"]:
         few = ", ".join(f"{key} ({reason})" for key, reason in broken["first"][:3])
         lines.append(f"left out   {broken['count']:,} that cannot be read, listed in broken.tsv: {few}")
-    return "\n".join(lines)
+    return lines
 
 
 class _Progress:
