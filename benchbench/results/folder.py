@@ -87,7 +87,7 @@ def _names(spec: str) -> str:
 def write_record(results: Path, record: Record, *, refresh: bool = False) -> Path:
     """Write a record atomically and return its path.
 
-    A file that differs in nothing but the time stays untouched, unless ``refresh`` says that this is again
+    A file that differs in nothing but time and order stays untouched, unless ``refresh`` says that this is again
     the newest (an edit was taken back, and the old key with it). A failure never replaces a finished record.
 
     Raises:
@@ -109,5 +109,5 @@ def write_record(results: Path, record: Record, *, refresh: bool = False) -> Pat
 
 
 def _timeless(record: Record) -> str:
-    epoch = dataclasses.replace(record.provenance, created="1970-01-01T00:00:00+00:00")
+    epoch = dataclasses.replace(record.provenance, created="1970-01-01T00:00:00+00:00", order=None)
     return dataclasses.replace(record, provenance=epoch).text()

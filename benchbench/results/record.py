@@ -13,9 +13,9 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 4
+SCHEMA = 5
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
@@ -66,11 +66,18 @@ def _with_columns(data: Json) -> Json:
 
 
 #: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say. 4 adds
-#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture.
-MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data), (3, _with_columns))
+#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``.
+MIGRATIONS: tuple[Migration, ...] = (
+    *((version, lambda data: data) for version in (1, 2, 4)),
+    (3, _with_columns),
+)
 
 #: What every metric reports besides its numbers: what it was measured with.
 METRIC_FACTS = ("extractor", "n_score", "n_reference")
+
+#: Beyond it, orders are equal: whole numbers in a record have 64 bits.
+LARGEST_ORDER = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 T = TypeVar("T")
 
@@ -147,6 +154,7 @@ class Provenance:
         created: ISO 8601 time with its offset from UTC.
         notes: facts that a reader of the number must know (a split that was regenerated).
         plugins: distribution and version of each plugin, ``{"diffinv": "benchbench==0.1.0"}``.
+        order: larger for each later run into the same folder, see :func:`order_of_run`; ``None`` before schema 5.
 
     """
 
@@ -155,6 +163,7 @@ class Provenance:
     created: str
     notes: tuple[str, ...] = ()
     plugins: Mapping[str, str] = field(default_factory=dict)
+    order: int | None = None
 
     def __post_init__(self) -> None:
         moment(self.created)
@@ -238,6 +247,26 @@ class Record:
     def created(self) -> datetime:
         """When it was made, in UTC."""
         return moment(self.provenance.created)
+
+    @property
+    def newness(self) -> tuple[int, datetime]:
+        """Greater for a newer record: first the order of the runs counts, which no clock turns round, then the time."""
+        created, order = self.created, self.provenance.order
+        return _milliseconds(created) if order is None else order, created
+
+
+def order_of_run(earlier: Iterable[Record], now: datetime | None = None) -> int:
+    """Return ``provenance.order`` of a run that begins at ``now``: greater than that of every ``earlier`` record.
+
+    It is the time in milliseconds since 1970, so that folders of several machines can be joined, or one more than the
+    largest in the folder where a clock was ahead once.
+    """
+    largest = max((record.newness[0] for record in earlier), default=0)
+    return min(max(_milliseconds(now or datetime.now(UTC)), largest + 1), LARGEST_ORDER)
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _read_columns(declared: Mapping[str, Any]) -> dict[str, tuple[Column, ...]]:

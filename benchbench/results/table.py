@@ -192,7 +192,7 @@ def _newest(group: Sequence[Record]) -> list[Record]:
     The code of a metric does not count: its edit changes a metric's values, not what was trained.
     """
     by_code = _grouped(group, lambda record: json.dumps(_trained_by(record), sort_keys=True))
-    code = max(by_code, key=lambda code: (max(item.created for item in by_code[code]), code))
+    code = max(by_code, key=lambda code: (max(item.newness for item in by_code[code]), code))
     again = _grouped(by_code[code], _training).values()
     return sorted((items[0] if len(items) == 1 else max(items, key=_age) for items in again), key=_training)
 
@@ -201,8 +201,8 @@ def _trained_by(record: Record) -> dict[str, str]:
     return {name: code for name, code in record.code.items() if not name.startswith("score ")}
 
 
-def _age(record: Record) -> tuple[datetime, bool, str]:
-    return record.created, record.status == "done", record.text()
+def _age(record: Record) -> tuple[tuple[int, datetime], bool, str]:
+    return record.newness, record.status == "done", record.text()
 
 
 def _training(record: Record) -> tuple[int, int]:
@@ -284,7 +284,7 @@ def _place_order(it: Setting) -> tuple[Any, ...]:
 
 
 def _generation(records: Sequence[Record]) -> Generation:
-    newest_first = sorted(records, key=lambda record: (record.created, record.key), reverse=True)
+    newest_first = sorted(records, key=lambda record: (record.newness, record.key), reverse=True)
     draws = list(_grouped(newest_first, lambda record: record.cell.draw).values())
 
     def values(read: Callable[[Record], Any]) -> list[Any]:

@@ -38,7 +38,7 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
         raise UsageError(f"why {prefix}: {many}")
     record = matching[0]
     others = [item for item in records if item.key != record.key and _same_place(item, record)]
-    other = max(others, key=lambda item: item.created, default=None)
+    other = max(others, key=lambda item: item.newness, default=None)
     store = Store(results / "artifacts")
     differences = list(_differences(record, other, store)) if other else []
     cell = record.cell

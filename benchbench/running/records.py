@@ -14,7 +14,12 @@ from ..store.store import Store
 
 
 def make_record(
-    cell: PlannedCell, store: Store, errors: Mapping[str, str], environment: str, plugins: Mapping[str, str]
+    cell: PlannedCell,
+    store: Store,
+    errors: Mapping[str, str],
+    environment: str,
+    plugins: Mapping[str, str],
+    order: int | None = None,
 ) -> Record:
     """Return the record of a cell whose steps have all been tried.
 
@@ -24,6 +29,7 @@ def make_record(
         errors: error by key of the steps that failed in this run.
         environment: hash of this environment; a cached training keeps that of its run.
         plugins: distribution and version of each plugin.
+        order: of this run, see :func:`~benchbench.results.record.order_of_run`.
     """
     metas = {key: store.meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
     # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
@@ -53,7 +59,7 @@ def make_record(
         cost=_cost(cell, metas),
         code=cell.code,
         steps=cell.steps,
-        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
+        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins, order),
         facts=_facts(cell, metas),
         metric_columns=cell.columns,
     )

@@ -22,7 +22,7 @@ from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
 from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
 from ..results.folder import read_record, read_records, record_path, write_record
-from ..results.record import Record
+from ..results.record import Record, order_of_run
 from ..results.table import shown_keys
 from ..store.store import Store
 from .executors import ChosenExecutor, Event, choose_executor
@@ -163,6 +163,7 @@ class _Keeper(Listener):
         self.records: dict[int, Record] = {}
         self.errors: dict[str, str] = {}
         self.plugins = _distributions(plan)
+        self.order = order_of_run(read_records(results).records)  # each file is parsed once, here or later
         #: The cells that wait for each step, and how many steps each cell waits for: a step touches its cells alone.
         self.waiting: dict[str, list[int]] = defaultdict(list)
         self.missing: dict[int, int] = {}
@@ -175,7 +176,8 @@ class _Keeper(Listener):
                 self._keep(place)
 
     def _keep(self, place: int) -> None:
-        record = make_record(self.plan.cells[place], self.store, self.errors, self.environment, self.plugins)
+        cell = self.plan.cells[place]
+        record = make_record(cell, self.store, self.errors, self.environment, self.plugins, self.order)
         record = keep_known(record, read_record(record_path(self.results, record)))
         write_record(self.results, record)
         self.records[place] = record
