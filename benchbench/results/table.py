@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ..planning.setting import Setting, hide_paths
 from ..plugins.metric import Column
+from .reading import LARGEST
 from .record import METRIC_FACTS, Record, number_columns
 
 T = TypeVar("T")
@@ -239,7 +240,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         peak_memory_mib=max(memory, default=None),
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
-        test_copies=max((int(result.details.get("test_copies", 0)) for _, result in done), default=0),
+        test_copies=max((_fact(result.details, "test_copies") for _, result in done), default=0),
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
         aug_links=sum(name.startswith("aug ") for name in records[-1].code),
@@ -248,8 +249,13 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
 
 
 def _data_fact(record: Record, name: str) -> int:
-    counts = (step.get(name) for step in record.facts.get("data", ()) if isinstance(step, Mapping))
-    return max((value for value in counts if type(value) is int), default=0)
+    return max((_fact(step, name) for step in record.facts.get("data", ())), default=0)
+
+
+def _fact(facts: Mapping[str, Any], name: str) -> int:
+    """Return a count among free facts, 0 where there is none."""
+    value = facts.get(name, 0)
+    return int(value) if _is_count(value) else 0
 
 
 def _status(records: Sequence[Record]) -> str:
@@ -299,7 +305,10 @@ def _generation(records: Sequence[Record]) -> Generation:
         def of(key: str) -> list[Any]:
             return values(lambda item: item.metrics.get(metric, {}).get(key))
 
-        facts = {name: set(map(str, of(name)) if name == "extractor" else of(name)) for name in METRIC_FACTS}
+        facts = {
+            name: set(map(str, of(name)) if name == "extractor" else filter(_is_count, of(name)))
+            for name in METRIC_FACTS
+        }
         shared = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
         if len(facts["extractor"]) > 1:
             return Scores(metric, columns, shared | {"extractor": "mixed"})
@@ -314,7 +323,7 @@ def _generation(records: Sequence[Record]) -> Generation:
         setting=replace(records[0].cell.setting.without_paths(), mix="-", aug="-", learner="-", arch="-", test="-"),
         draws=len(draws),
         scores=tuple(scores(metric, newest[metric]) for metric in sorted(newest)),
-        n_made=None if counted is None else round(counted),
+        n_made=None if counted is None else round(min(counted, 2**53)),  # beyond, a float is no whole number
         fit_s=mean(lambda item: item.cost.fit_s),
         sample_s=mean(lambda item: item.cost.sample_s),
         fit_images_per_s=mean(lambda item: item.cost.images_per_s.get("fit")),
@@ -325,6 +334,10 @@ def _generation(records: Sequence[Record]) -> Generation:
 def _generation_order(made: Generation) -> tuple[Any, ...]:
     it = made.setting
     return *_place_order(it), not it.baseline, natural(it.gen), it.n_syn
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < LARGEST and value == int(value)
 
 
 def _number(value: Any) -> float | None:
