@@ -45,6 +45,13 @@ def missing_name(module: str, name: str) -> ImportError | AttributeError:
     return AttributeError(f"module {module!r} has no attribute {name!r}")
 
 
+def printable(text: str) -> str:
+    """Return one line that a terminal shows and does not obey, whatever a file is called or holds."""
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+
+
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return ``" (did you mean 'a' or 'b'?)"`` for the closest of ``known``, or ``""`` when none is close."""
     import difflib

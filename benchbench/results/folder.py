@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import printable
 from ..files import read_json, safe_name, signature, write_atomic
 from ..planning.setting import hide_paths
 from .record import NewerError, Record, RecordError
@@ -45,7 +46,7 @@ def read_records(results: Path) -> Loaded:
     tomorrow = datetime.now(UTC) + AHEAD
 
     def problem(path: Path, reason: object) -> None:
-        loaded.problems.append(_printable(f"{path.relative_to(results).as_posix()}: {reason}"))
+        loaded.problems.append(printable(f"{path.relative_to(results).as_posix()}: {reason}"))
 
     def unreadable(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -64,15 +65,8 @@ def read_records(results: Path) -> Loaded:
         many = "1 record says that it was" if len(ahead) == 1 else f"{len(ahead):,} records say that they were"
         example = f"{ahead[0][0]} at {ahead[0][1]}"
         advice = "a clock was ahead; nothing is left out, and what runs from now on counts as newer"
-        loaded.warnings.append(_printable(f"{many} made in the future ({example}): {advice}"))
+        loaded.warnings.append(printable(f"{many} made in the future ({example}): {advice}"))
     return loaded
-
-
-def _printable(text: str) -> str:
-    """Return one line that a terminal shows and does not obey, whatever a file is called or holds."""
-    if text.isprintable():
-        return text
-    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 def read_record(path: Path) -> Record | None:

@@ -48,8 +48,8 @@ def read_as(cls: type[T], data: Any, where: str) -> T:
     """Return a dataclass made of its JSON.
 
     Args:
-        cls: its fields are annotated with ``str``, ``int``, ``float``, ``bool``, ``Any`` (free JSON), other
-            dataclasses, and ``Mapping[str, ...]``, ``list[...]``, ``tuple[...]`` and ``... | None`` of these.
+        cls: its fields are annotated with ``str``, ``int``, ``float``, ``int | float``, ``bool``, ``Any`` (free JSON),
+            other dataclasses, and ``Mapping[str, ...]``, ``list[...]``, ``tuple[...]`` and ``... | None`` of these.
         data: what ``json.loads`` gave.
         where: what it is called in messages.
 
@@ -82,6 +82,8 @@ def shown(value: Any) -> str:
 def _reader(hint: Any) -> Callable[[Any], Any]:
     """Return the function that reads a value with this annotation, and raises :class:`_FieldError` for any other."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _SIMPLE:
+        return _SIMPLE[hint]
     if dataclasses.is_dataclass(hint):
         return _dataclass_reader(typing.cast(Any, hint))
     if origin in (types.UnionType, typing.Union):
@@ -91,9 +93,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
         return _mapping_reader(_reader(inner[1]))
     if origin is list or (origin is tuple and inner[-1] is Ellipsis):
         return _list_reader(_reader(inner[0]), origin)
-    if origin is tuple:
-        return _tuple_reader(tuple(map(_reader, inner)))
-    return _SIMPLE[hint]
+    return _tuple_reader(tuple(map(_reader, inner)))
 
 
 def _dataclass_reader(cls: type[Any]) -> Callable[[Any], Any]:
@@ -207,7 +207,14 @@ def _json(value: Any, depth: int = 0) -> Any:
     return value
 
 
-_SIMPLE: dict[Any, Callable[[Any], Any]] = {str: _text, int: _whole, float: _number, bool: _truth, Any: _json}
+_SIMPLE: dict[Any, Callable[[Any], Any]] = {
+    str: _text,
+    int: _whole,
+    float: _number,
+    int | float: lambda value: _whole(value) if type(value) is int else _number(value),
+    bool: _truth,
+    Any: _json,
+}
 
 
 def _wrong(value: Any) -> _FieldError:

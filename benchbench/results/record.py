@@ -108,7 +108,7 @@ class Result:
     steps: int = 0
     images_seen: int = 0
     parameters: int = 0
-    curve: tuple[tuple[int, float | None, float | None], ...] = ()
+    curve: tuple[tuple[int | float, float | None, float | None], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

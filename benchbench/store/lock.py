@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..files import read_json
 
 #: How the name of a lock's owner file ends.
 OWNER = ".owner"
@@ -81,9 +82,9 @@ class Lock:
     def owner(self) -> Owner | None:
         """Return who holds a lock that is held; ``None`` if it wrote nothing. A free lock may name its last holder."""
         try:
-            facts = json.loads(self._owner_file.read_bytes())
+            facts = read_json(self._owner_file)
             return Owner(str(facts["host"]), int(facts["pid"]), self._owner_file.stat().st_mtime)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
 
     def beat(self) -> None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root, hash_file, signature
+from benchbench.files import cache_root, hash_file, read_json, signature
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
@@ -106,8 +108,12 @@ def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int) -> tup
         row = [round(float(value) / 255, 4) for value in (*mean, *std)]
         return row[:3] + [value or 1.0 for value in row[3:]]
 
-    row = recalled("moments", [VERSION, side, hashlib.sha256(content.encode()).hexdigest()], compute)
+    row = recalled("moments", [VERSION, side, hashlib.sha256(content.encode()).hexdigest()], compute, _are_moments)
     return (row[0], row[1], row[2]), (row[3], row[4], row[5])
+
+
+def _are_moments(row: Any) -> bool:
+    return len(row) == 6 and all(type(value) is float and math.isfinite(value) for value in row)
 
 
 def load_files(root: Path, names: Sequence[str], side: int) -> Iterator[NDArray[np.uint8]]:
@@ -185,9 +191,10 @@ def _remembered(memory: Path) -> dict[str, tuple[list[int], ImageFacts]]:
     Two processes at once cost one of them its work, nothing else.
     """
     try:
-        content = json.loads(memory.read_bytes())
+        content = read_json(memory)
         rows = content["files"].items() if content["version"] == VERSION else ()
-        return {name: (row[:4], ImageFacts(*row[4:])) for name, row in rows}
+        sound = {name: row for name, row in rows if [*map(type, row)] == [*[int] * 6, str]}
+        return {name: (row[:4], ImageFacts(*row[4:])) for name, row in sound.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
