@@ -18,7 +18,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import BenchError, UsageError
 
@@ -34,6 +34,7 @@ __all__ = [
     "is_whole",
     "one_step_folder",
     "put",
+    "read_json",
     "safe_name",
     "signature",
     "write_atomic",
@@ -144,7 +145,7 @@ def is_whole(folder: Path) -> bool:
     A file that was not in it then does not count.
     """
     try:
-        sums = json.loads(_seal(folder).read_bytes())
+        sums = read_json(_seal(folder))
         return folder.is_dir() and all(_sum(folder / name) == noted for name, noted in sums.items())
     except (OSError, ValueError, AttributeError):
         return False
@@ -218,6 +219,28 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes (64 hex digits), read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path, largest: int | None = None) -> Any:
+    """Return what a JSON file holds, whoever wrote it.
+
+    Args:
+        path: the file, UTF-8.
+        largest: most bytes that are read.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no file: reading a pipe or a device may never end.
+        ValueError: it is no JSON, too large or nested too deep.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is no file", str(path))
+    if largest is not None and status.st_size > largest:
+        raise ValueError(f"larger than {largest:,} bytes")
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def signature(status: os.stat_result) -> tuple[int, ...]:

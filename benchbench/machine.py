@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
-from .files import write_atomic
+from .files import put
 
 #: Memory that one worker may need, in GiB; torch alone takes about one.
 WORKER_GIB = 1.6
@@ -154,8 +154,7 @@ def write_environment(results: Path, environment: Mapping[str, Any] | None = Non
     name = environment_hash(environment)
     path = results / "environments" / f"{name}.json"
     text = json.dumps(environment, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    if not path.exists() or path.read_bytes() != text.encode():
-        write_atomic(path, text)
+    put(path, text.encode())
     return name
 
 

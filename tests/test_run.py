@@ -6,17 +6,19 @@ import json
 import re
 import time
 from collections import Counter
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from toys import World
 
+import benchbench
 from benchbench.errors import BenchError, UsageError
 from benchbench.planning.steps import Step
 from benchbench.plugins import Plugin
 from benchbench.plugins.images import ImageSet
 from benchbench.results.folder import read_records
-from benchbench.results.record import Record
+from benchbench.results.record import SCHEMA, Record
 from benchbench.results.table import build_table
 from benchbench.running.executors import choose_executor
 from benchbench.running.run import _Keeper, inspect
@@ -175,6 +177,48 @@ def test_an_edit_that_is_taken_back_is_current_again(world):
     assert world.executed() == []
     assert shown(world) == before
     assert len(read_records(world.results).records) == 6
+
+
+def as_written_a_year_ahead(world: World, schema: int) -> None:
+    """Turn the records into those of a machine whose clock was ahead, also as an earlier version wrote them."""
+    for path in (world.results / "records").rglob("*.json"):
+        record = json.loads(path.read_text("utf-8"))
+        at = datetime.fromisoformat(record["provenance"]["created"]) + timedelta(days=365)
+        record["provenance"]["created"] = at.isoformat()
+        record["provenance"]["order"] += 365 * 24 * 3600 * 1000
+        if schema == 4:
+            record["schema"] = 4
+            del record["provenance"]["order"]
+        path.write_text(json.dumps(record), "utf-8")
+
+
+@pytest.mark.parametrize("schema", [4, SCHEMA])
+def test_a_clock_that_was_ahead_once_does_not_keep_old_numbers_in_the_tables(world, schema):
+    world.run(seeds=2)
+    before = shown(world)
+    as_written_a_year_ahead(world, schema)
+    world.edit("toysample", "+ by)", "+ by + 90)")
+    after = world.run(seeds=2)
+    made = sum(accuracies(after)[2:]) / 2 * 100
+    assert made != pytest.approx(before["toygen.py"])
+    assert shown(world)["toygen.py"] == pytest.approx(made)
+    frame = benchbench.load_results(world.results)
+    assert frame[frame.gen == "toygen.py"].acc_mean.item() == pytest.approx(made)
+    assert f" {made:.2f} " in world.files("leaderboard.md")["leaderboard.md"].decode()
+    world.edit("toysample", "+ by + 90)", "+ by)")
+    world.executed()
+    world.run(seeds=2)
+    assert (world.executed(), shown(world)) == ([], before), "an edit that is taken back is current again"
+    taken_back = world.files("records", "leaderboard.md")
+    world.run(seeds=2)
+    assert world.files("records", "leaderboard.md") == taken_back
+
+
+def test_all_records_of_a_run_have_one_order_and_a_later_run_a_greater_one(world):
+    first = {record.provenance.order for record in world.run(arch=["a", "b"])}
+    later = {record.provenance.order for record in world.run(arch=["a", "b"], mix="1:1") if record.cell.mix == "1:1"}
+    assert (len(first), len(later)) == (1, 1)
+    assert min(later) > max(first)
 
 
 def test_a_damaged_artifact_is_reported_and_rebuilt(world):

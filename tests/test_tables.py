@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import pytest
 from handmade import fidelity, record, small_study
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchbench.plugins import Column
+from benchbench.results.record import LARGEST_ORDER, order_of_run
 from benchbench.results.table import build_table, natural, short_error, shown_keys
 
 
@@ -90,6 +92,25 @@ def test_times_compare_across_offsets():
     early = record(correct=10, code="a", created="2026-03-01T10:00:00+05:00")  # 05:00 UTC
     late = record(correct=150, code="b", created="2026-03-01T06:00:00Z")
     assert build_table([late, early]).rows[0].acc_mean == 75.0
+
+
+def test_the_order_of_runs_counts_before_the_time():
+    ahead = record(correct=10, code="a", created="2096-03-01T00:00:00+00:00")  # of schema 4: its time is its order
+    behind = record(correct=150, code="b", created="1990-01-01T00:00:00+00:00")
+    order = order_of_run([ahead], datetime(1990, 1, 1, tzinfo=UTC))
+    later = dataclasses.replace(behind, provenance=dataclasses.replace(behind.provenance, order=order))
+    assert build_table([ahead, behind]).rows[0].acc_mean == 5.0
+    assert build_table([later, ahead]).rows[0].acc_mean == 75.0
+
+
+def test_the_order_of_a_run_is_its_time_or_more_than_what_there_is():
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    time_of_now = int(now.timestamp() * 1000)
+    assert order_of_run([], now) == time_of_now
+    assert order_of_run([record(created="2026-01-01T00:00:00Z")], now) == time_of_now
+    assert order_of_run([record(created="2026-01-03T00:00:00Z")], now) == time_of_now + 24 * 3600 * 1000 + 1
+    provenance = dataclasses.replace(record().provenance, order=LARGEST_ORDER)
+    assert order_of_run([dataclasses.replace(record(), provenance=provenance)], now) == LARGEST_ORDER
 
 
 def test_the_same_training_done_again_counts_once():

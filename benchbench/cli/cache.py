@@ -82,7 +82,9 @@ def gc(
     from ..results.table import shown_keys
 
     store = _store(results)
-    records = read_records(results).records
+    records, problems, _ = read_records(results)
+    for line in problems:
+        print(f"bench: {line}; what it needs is not kept", file=sys.stderr)
     shown = shown_keys(records)
     keep: set[str] = set()
     if everything:

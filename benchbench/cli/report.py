@@ -30,7 +30,7 @@ def report(
     if not (results / "records").is_dir():
         raise UsageError(f"--results {results}: no records there; `bench run --results {results}` makes some")
     board = write_leaderboard(results, chosen_reports(formats) if formats else None)
-    for line in board.problems:
+    for line in (*(f"warning: {text}" for text in board.warnings), *board.problems):
         complain(line)
     if as_json:
         say_json([record.to_json() for record in read_records(results).records])

@@ -63,7 +63,7 @@ def _conclude(
     from ..results.table import build_table
 
     board = write_tables(plan, chosen.results, store)
-    for line in board.problems:
+    for line in (*(f"warning: {text}" for text in board.warnings), *board.problems):
         complain(line)
     failed = [record for record in records if record.status == "failed"]
     if chosen.as_json:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError, UsageError
-from ..files import hash_file, is_settled, signature, write_atomic
+from ..files import hash_file, is_settled, read_json, signature, write_atomic
 
 _SCHEMA = 1
 
@@ -190,17 +190,19 @@ def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64
 
 
-def _load(memory: Path) -> dict[str, Any]:
+def _load(memory: Path) -> dict[str, list[str]]:
+    """Return stamp and hash by place; what is not of this form is forgotten."""
     try:
-        data = json.loads(memory.read_bytes())
+        data = read_json(memory)
         if data["schema"] == _SCHEMA and isinstance(data["known"], dict):
-            return data["known"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            known = data["known"].items()
+            return {place: entry for place, entry in known if [_is_hash(item) for item in entry] == [True, True]}
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     return {}
 
 
-def _save(memory: Path, known: dict[str, Any]) -> None:
+def _save(memory: Path, known: dict[str, list[str]]) -> None:
     """Rewrite the memory in one step; two processes may lose each other's entry, which costs one hash."""
     with contextlib.suppress(BenchError):
         write_atomic(memory, json.dumps({"schema": _SCHEMA, "known": known}, sort_keys=True), durable=False)

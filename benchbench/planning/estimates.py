@@ -8,6 +8,7 @@ products to the CPU seconds of one unit on one core: ``{"1": 8.0, "images*num_in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
-from ..files import write_atomic
+from ..files import read_json, write_atomic
 from ..plugins import DatasetInfo
 from ..plugins.parameters import parameters
 from .resolved import ResolvedPlugin
@@ -33,6 +34,10 @@ class Total:
     unknown: int
 
 
+#: Seconds of one unit of work beyond which a remembered rate is none: thirty years.
+LONGEST = 1e9
+
+
 class Timings:
     """Seconds per unit of work by timing class, remembered in the store between runs."""
 
@@ -40,9 +45,10 @@ class Timings:
         self.path = store / "timings.json"
         self.known: dict[str, float] = {}
         try:
-            rates = json.loads(self.path.read_text("utf-8"))
-            self.known = {str(name): float(value) for name, value in rates.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+            rates = read_json(self.path).items()
+            numbers = {name: rate for name, rate in rates if type(rate) in (int, float)}
+            self.known = {name: float(rate) for name, rate in numbers.items() if 0 <= rate <= LONGEST}
+        except (OSError, ValueError, AttributeError):
             pass  # nothing measured yet, or a file that a killed run left; estimates only
 
     def estimate(self, step: Step) -> float | None:
@@ -58,8 +64,9 @@ class Timings:
         self.known[step.timing] = rate if old is None else 0.5 * (old + rate)
 
     def save(self) -> None:
-        """Write what was learned."""
-        write_atomic(self.path, json.dumps(self.known, sort_keys=True, indent=0) + "\n")
+        """Write what was learned; a disk that is full costs the next estimate and no result."""
+        with contextlib.suppress(BenchError):
+            write_atomic(self.path, json.dumps(self.known, sort_keys=True, indent=0) + "\n")
 
     def total(self, steps: Iterable[Step], workers: int = 1) -> Total:
         """Return the expected wall seconds of steps that ``workers`` share; their order bounds it from below."""

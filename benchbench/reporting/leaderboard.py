@@ -16,12 +16,16 @@ from .report import Report
 
 
 class Leaderboard(NamedTuple):
-    """The table, one line for each problem, and what was written: texts and pictures, in the order to list them."""
+    """The table, one line for each problem, and what was written: texts and pictures, in the order to list them.
+
+    A warning is a line on the records that costs nothing.
+    """
 
     table: Table
     problems: list[str]
     texts: list[Path]
     pictures: list[Path]
+    warnings: list[str]
 
 
 def installed_reports() -> tuple[dict[str, Report], list[str]]:
@@ -73,12 +77,12 @@ def write_leaderboard(results: Path, reports: Mapping[str, Report] | None = None
     Raises:
         BenchError: a text cannot be written; the other reports are.
     """
-    records, problems = read_records(results)
+    records, problems, warnings = read_records(results)
     table = build_table(records)
     if reports is None:
         reports, broken = installed_reports()
         problems = [*problems, *broken]
-    board = Leaderboard(table, problems, [], [])
+    board = Leaderboard(table, problems, [], [], warnings)
     blocked: BenchError | None = None
     for name, report in sorted(reports.items(), key=lambda item: not item[1].pictures):
         try:

@@ -6,33 +6,65 @@ people; the key alone identifies a record, so two results folders merge by copyi
 
 from __future__ import annotations
 
-import json
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..files import safe_name, write_atomic
+from ..files import read_json, safe_name, signature, write_atomic
 from ..planning.setting import hide_paths
-from .record import Record, RecordError
+from ..safetext import on_a_line
+from .record import NewerError, Record, RecordError
+
+#: A record is some kilobytes; what is larger than this many bytes is none.
+LARGEST_FILE = 2**26
+#: How far clocks may differ.
+AHEAD = timedelta(days=1)
 
 
 class Loaded(NamedTuple):
-    """What :func:`read_records` found: records in the order of their paths, one line per unreadable file."""
+    """What :func:`read_records` found.
+
+    Attributes:
+        records: in the order of their paths.
+        problems: one line for each file and folder that cannot be read.
+        warnings: a line on the records whose time lies in the future, where there are any.
+
+    """
 
     records: list[Record]
     problems: list[str]
+    warnings: list[str]
 
 
 def read_records(results: Path) -> Loaded:
     """Read every record below ``results/records``; what cannot be read is reported and left where it is."""
-    loaded = Loaded([], [])
-    for path in _files(results / "records"):
+    loaded = Loaded([], [], [])
+    ahead: list[tuple[str, str]] = []
+    tomorrow = datetime.now(UTC) + AHEAD
+
+    def problem(path: Path, reason: object) -> None:
+        loaded.problems.append(on_a_line(f"{path.relative_to(results).as_posix()}: {reason}"))
+
+    def unreadable(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            problem(Path(error.filename), f"cannot be read ({error.strerror})")
+
+    for path in _files(results / "records", unreadable):
         try:
-            loaded.records.append(_read(path))
+            record = _read(path)
         except RecordError as error:
-            loaded.problems.append(f"{path.relative_to(results).as_posix()}: {error}")
+            problem(path, error)
+            continue
+        loaded.records.append(record)
+        if record.created > tomorrow:
+            ahead.append((path.relative_to(results).as_posix(), record.provenance.created))
+    if ahead:
+        many = "1 record says that it was" if len(ahead) == 1 else f"{len(ahead):,} records say that they were"
+        example = f"{ahead[0][0]} at {ahead[0][1]}"
+        advice = "a clock was ahead; nothing is left out, and what runs from now on counts as newer"
+        loaded.warnings.append(on_a_line(f"{many} made in the future ({example}): {advice}"))
     return loaded
 
 
@@ -44,29 +76,31 @@ def read_record(path: Path) -> Record | None:
         return None
 
 
-#: Records by file, each with the inode, size and time that the file had: a run asks for one several times.
-_PARSED: dict[Path, tuple[tuple[int, int, int], Record]] = {}
+#: Records by file, each with the signature that the file had: a run asks for one several times.
+_PARSED: dict[Path, tuple[tuple[int, ...], Record]] = {}
 
 
 def _read(path: Path) -> Record:
     """Return the record of a file, parsed once for each state of the file."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
-            raise RecordError("is no file; move it away")
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        stamp = signature(path.stat())
         known = _PARSED.get(path)
         if known is None or known[0] != stamp:
-            known = _PARSED[path] = (stamp, Record.from_json(json.loads(path.read_bytes())))
+            known = _PARSED[path] = (stamp, Record.from_json(read_json(path, LARGEST_FILE)))
         return known[1]
+    except NewerError:
+        raise
+    except RecordError as error:
+        raise RecordError(f"{error}; run its cell again to replace it") from None
     except OSError as error:
-        raise RecordError(f"cannot be read ({error.strerror})") from None
+        raise RecordError(f"cannot be read ({error.strerror or error}); repair it or move it away") from None
     except ValueError as error:  # JSON and UTF-8 errors alike
-        raise RecordError(f"not valid JSON ({error}); run its cell again to replace it") from None
+        reason = str(error).partition("; use sys.")[0]  # advice of Python's own for a number of 5,000 digits
+        raise RecordError(f"not valid JSON ({reason}); run its cell again to replace it") from None
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _files(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders.sort()
         yield from (Path(parent, name) for name in sorted(names) if name.endswith(".json") and name[0] != ".")
 
@@ -86,7 +120,7 @@ def _names(spec: str) -> str:
 def write_record(results: Path, record: Record, *, refresh: bool = False) -> Path:
     """Write a record atomically and return its path.
 
-    A file that differs in nothing but the time stays untouched, unless ``refresh`` says that this is again
+    A file that differs in nothing but time and order stays untouched, unless ``refresh`` says that this is again
     the newest (an edit was taken back, and the old key with it). A failure never replaces a finished record.
 
     Raises:
@@ -109,4 +143,4 @@ def write_record(results: Path, record: Record, *, refresh: bool = False) -> Pat
 
 def _timeless(record: Record) -> dict[str, Any]:
     data = record.to_json()
-    return {**data, "provenance": {**data["provenance"], "created": None}}
+    return {**data, "provenance": {**data["provenance"], "created": None, "order": None}}

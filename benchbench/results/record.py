@@ -11,18 +11,15 @@ import dataclasses
 import json
 import math
 import re
-import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from ..errors import BenchError
 from ..planning.setting import Cell, hide_paths
 from ..plugins.metric import Column
 from ..statistics.labels import heading, kernel_heading
+from .reading import RecordError, read_as, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 4
+SCHEMA = 5
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
@@ -40,7 +37,7 @@ Migration = tuple[int, Callable[[Json], Json]]
 def number_columns(scores: Mapping[str, Any]) -> tuple[Column, ...]:
     """Return a column for each number of a metric that declares none; counts of images are no such number."""
     names = [name for name, value in scores.items() if type(value) in (int, float) and name not in METRIC_FACTS]
-    return tuple(Column(name, name) for name in sorted(names))
+    return tuple(Column(name, name) for name in sorted(names) if name)
 
 
 def _former_columns(scores: Mapping[str, Any]) -> tuple[Column, ...]:
@@ -66,19 +63,25 @@ def _with_columns(data: Json) -> Json:
 
 
 #: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say. 4 adds
-#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture.
-MIGRATIONS: tuple[Migration, ...] = ((1, lambda data: data), (2, lambda data: data), (3, _with_columns))
+#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``.
+MIGRATIONS: tuple[Migration, ...] = (
+    *((version, lambda data: data) for version in (1, 2, 4)),
+    (3, _with_columns),
+)
 
 #: What every metric reports besides its numbers: what it was measured with.
 METRIC_FACTS = ("extractor", "n_score", "n_reference")
 
-_LONE = re.compile("[\ud800-\udfff]")
+#: Beyond it, orders are equal: whole numbers in a record have 64 bits.
+LARGEST_ORDER = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-T = TypeVar("T")
+_KEY = re.compile("[0-9a-f]{64}")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 
 
-class RecordError(BenchError):
-    """A record that cannot be read; the text says what is wrong with it."""
+class NewerError(RecordError):
+    """A record of a newer schema: nothing is wrong with it."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,25 @@ class Result:
     steps: int = 0
     images_seen: int = 0
     parameters: int = 0
-    curve: tuple[tuple[int, float | None, float | None], ...] = ()
+    curve: tuple[tuple[int | float, float | None, float | None], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.accuracy <= 1.0:
+            raise RecordError(f"result.accuracy {self.accuracy!r}: must lie in 0..1")
+        right = int.from_bytes(_packed(self.hits, self.n_test), "little").bit_count()
+        if not self.n_test or abs(right / self.n_test - self.accuracy) > 1e-9:
+            raise RecordError(f"hits: {right} of {self.n_test} test images, but result.accuracy is {self.accuracy!r}")
+
+    @staticmethod
+    def from_json(data: Any) -> Result:
+        """Read what ``plain`` made of a result.
+
+        Raises:
+            RecordError: it is none.
+
+        """
+        return read_as(Result, data, "result")
 
 
 @dataclass(frozen=True)
@@ -149,6 +169,7 @@ class Provenance:
         created: ISO 8601 time with its offset from UTC.
         notes: facts that a reader of the number must know (a split that was regenerated).
         plugins: distribution and version of each plugin, ``{"diffinv": "benchbench==0.1.0"}``.
+        order: larger for each later run into the same folder, see :func:`order_of_run`; ``None`` before schema 5.
 
     """
 
@@ -157,6 +178,7 @@ class Provenance:
     created: str
     notes: tuple[str, ...] = ()
     plugins: Mapping[str, str] = field(default_factory=dict)
+    order: int | None = None
 
     def __post_init__(self) -> None:
         moment(self.created)
@@ -193,25 +215,24 @@ class Record:
     metrics: Mapping[str, Mapping[str, Any]]
     cost: Cost
     code: Mapping[str, str]
-    steps: Mapping[str, Any]
+    steps: Mapping[str, list[str]]
     provenance: Provenance
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, list[Mapping[str, Any]]] = field(default_factory=dict)
     metric_columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "metric_columns", _read_columns(self.metric_columns))
-        if not re.fullmatch("[0-9a-f]{64}", self.key):
-            raise RecordError(f"key {self.key!r}: must be 64 hexadecimal digits")
+        for name, keys in (("key", [self.key]), *((f"steps.{stage}", keys) for stage, keys in self.steps.items())):
+            for key in keys:
+                if not _KEY.fullmatch(key):
+                    raise RecordError(f"{name} {shown(key)}: must be 64 hexadecimal digits")
         if (self.status, self.result is None, self.error is None) not in (
             ("done", False, True),
             ("failed", True, False),
         ):
             raise RecordError(
-                f"status {self.status!r}: a done record has a result, a failed one an error, neither both"
+                f"status {shown(self.status)}: a done record has a result, a failed one an error, neither both"
             )
-        if self.result is not None and not 0.0 <= self.result.accuracy <= 1.0:
-            raise RecordError(f"result.accuracy {self.result.accuracy!r}: must lie in 0..1")
 
     def to_json(self) -> Json:
         """Return plain JSON: numbers that are not finite become ``None``, absolute paths their last part."""
@@ -230,28 +251,43 @@ class Record:
             RecordError: a newer schema, or a field that is missing, unknown or of the wrong type.
 
         """
-        return _build(Record, upgrade(data), "record")
+        try:
+            return read_as(Record, upgrade(data), "record")
+        except RecursionError:  # in a migration; what is in the present schema is not looked at that deeply
+            raise RecordError("record: nested too deep") from None
 
     def text(self) -> str:
-        """Return the bytes of its file as text: sorted keys, two spaces, one newline at the end."""
+        """Return the bytes of its file as text: sorted keys, two spaces, one newline at the end.
+
+        A byte of a file's name that is no UTF-8 is spelled out, as it has no place in a text.
+        """
         text = json.dumps(self.to_json(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-        return _LONE.sub(lambda found: rf"\\u{ord(found[0]):04x}", text)  # a byte that is not UTF-8, spelled out
+        return text if text.isascii() else _NO_TEXT.sub(lambda match: f"\\\\u{ord(match[0]):x}", text)
 
     @property
     def created(self) -> datetime:
         """When it was made, in UTC."""
         return moment(self.provenance.created)
 
+    @property
+    def newness(self) -> tuple[int, datetime]:
+        """Greater for a newer record: first the order of the runs counts, which no clock turns round, then the time."""
+        created, order = self.created, self.provenance.order
+        return _milliseconds(created) if order is None else order, created
 
-def _read_columns(declared: Mapping[str, Any]) -> dict[str, tuple[Column, ...]]:
-    """Return columns by metric, from themselves or from their JSON."""
-    by_metric = {}
-    for metric, columns in declared.items():
-        try:
-            by_metric[metric] = tuple(item if isinstance(item, Column) else Column(**item) for item in columns)
-        except (TypeError, ValueError) as error:
-            raise RecordError(f"metric_columns.{metric}: {error}") from None
-    return by_metric
+
+def order_of_run(earlier: Iterable[Record], now: datetime | None = None) -> int:
+    """Return ``provenance.order`` of a run that begins at ``now``: greater than that of every ``earlier`` record.
+
+    It is the time in milliseconds since 1970, so that folders of several machines can be joined, or one more than the
+    largest in the folder where a clock was ahead once.
+    """
+    largest = max((record.newness[0] for record in earlier), default=0)
+    return min(max(_milliseconds(now or datetime.now(UTC)), largest + 1), LARGEST_ORDER)
+
+
+def _milliseconds(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def pack_hits(hits: NDArray[np.bool_]) -> str:
@@ -270,22 +306,27 @@ def unpack_hits(text: str, count: int) -> NDArray[np.bool_]:
     """
     import numpy as np
 
+    packed = np.frombuffer(_packed(text, count), dtype=np.uint8)
+    return np.unpackbits(packed, count=count, bitorder="little").astype(bool)
+
+
+def _packed(text: str, count: int) -> bytes:
     try:
-        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+        packed = base64.b64decode(text, validate=True)
     except ValueError:
         raise RecordError("hits: not base64") from None
     if len(packed) != (count + 7) // 8:
         raise RecordError(f"hits: {len(packed)} bytes for {count} test images; expected {(count + 7) // 8}")
-    return np.unpackbits(packed, count=count, bitorder="little").astype(bool)
+    return packed
 
 
 def moment(text: str) -> datetime:
     """Return an ISO 8601 time in UTC; one without an offset is taken as UTC."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        raise RecordError(f"provenance.created {text!r}: not an ISO 8601 time") from None
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):  # the year 1 with an offset begins before the calendar does
+        raise RecordError(f"provenance.created {shown(text)}: not an ISO 8601 time") from None
 
 
 def upgrade(data: Any, migrations: tuple[Migration, ...] = MIGRATIONS, target: int = SCHEMA) -> Json:
@@ -293,56 +334,15 @@ def upgrade(data: Any, migrations: tuple[Migration, ...] = MIGRATIONS, target: i
     if not isinstance(data, dict) or type(data.get("schema")) is not int:
         raise RecordError("not a record: it has no schema version")
     if data["schema"] > target:
-        raise RecordError(f"schema {data['schema']} is newer than this bench reads ({target}); upgrade benchbench")
+        raise NewerError(
+            f"schema {shown(data['schema'])} is newer than this bench reads ({target}); upgrade benchbench"
+        )
     steps = dict(migrations)
     while (version := data["schema"]) < target:
         if version not in steps:
-            raise RecordError(f"schema {version}: nothing migrates it to {target}")
+            raise RecordError(f"schema {shown(version)}: nothing migrates it to {target}")
         data = {**steps[version](data), "schema": version + 1}
     return data
-
-
-@cache
-def _fields(cls: type) -> tuple[tuple[str, bool, tuple[Any, ...]], ...]:
-    """Return ``(name, required, allowed types)`` of each field of a dataclass."""
-    hints, fields = typing.get_type_hints(cls), []
-    for item in dataclasses.fields(cls):
-        hint = hints[item.name]
-        union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-        allowed = typing.get_args(hint) if union else (hint,)
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        fields.append((item.name, required, tuple(typing.get_origin(one) or one for one in allowed)))
-    return tuple(fields)
-
-
-def _build(cls: type[T], data: Any, where: str) -> T:
-    if not isinstance(data, dict):
-        raise RecordError(f"{where}: must be an object")
-    known = _fields(typing.cast(Any, cls))
-    if unknown := data.keys() - {name for name, _, _ in known}:
-        raise RecordError(f"{where}.{min(unknown)}: unknown field")
-    values = {}
-    for name, required, allowed in known:
-        if name in data:
-            values[name] = _value(data[name], allowed, f"{where}.{name}")
-        elif required:
-            raise RecordError(f"{where}.{name}: missing")
-    return cls(**values)
-
-
-def _value(value: Any, allowed: tuple[Any, ...], where: str) -> Any:
-    for kind in allowed:
-        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-            return _build(typing.cast(type, kind), value, where)
-        if kind is tuple and isinstance(value, list):
-            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
-        if kind is Mapping and isinstance(value, dict):
-            return value
-        if type(value) is kind:
-            return value
-        if kind is float and type(value) is int:
-            return float(value)
-    raise RecordError(f"{where}: {value!r:.40} has the wrong type")
 
 
 def plain(value: Any) -> Any:

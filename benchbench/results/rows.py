@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,7 +97,7 @@ def table_columns(table: Table) -> list[TableColumn]:
     declared = ((item.metric, item.columns) for row in table.rows for item in row.generation.scores)
     measured = {item.name: _measured(item) for item in metric_columns(declared)}
     leading = [measured.pop(name) if name in measured else _HARNESS[name] for name in LEADING]
-    more = dict.fromkeys(name for row in table.rows for name in sorted(row.setting.more))
+    more = dict.fromkeys(name for row in table.rows for name in sorted(row.setting.more) if name not in LEADING)
     return [*leading, *map(_axis, more), *measured.values()]
 
 
@@ -193,26 +194,25 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
         ``spec_id``, ``key``, and ``shown``: whether the tables count it.
 
     Warns:
-        UserWarning: for each file that could not be read.
+        UserWarning: for each file that could not be read, and for records whose time lies in the future.
 
     """
     import pandas as pd
 
-    records, problems = read_records(Path(results))
-    for problem in problems:
-        warnings.warn(on_a_line(problem), stacklevel=2)
+    records, *lines = read_records(Path(results))
+    for line in itertools.chain(*lines):
+        warnings.warn(on_a_line(line), stacklevel=2)
     if per_record:
         shown = shown_keys(records)
         measured = metric_columns(item for record in records for item in columns_of(record).items())
         rows = [{**_flat(record, measured), "shown": record.key in shown} for record in records]
         return pd.DataFrame(rows)
     table = build_table(records)
-    columns = table_columns(table)
-    frame = pd.DataFrame(
-        [[column.value(row) for column in columns] for row in table.rows], columns=[column.name for column in columns]
-    )
-    floats = {column.name: "float64" for column in columns if column.decimals is not None}
-    return frame.astype(floats | dict.fromkeys(_COUNTS, "Int64"))
+    series = {}
+    for column in table_columns(table):
+        dtype: Any = "Int64" if column.name in _COUNTS else None if column.decimals is None else "float64"
+        series[column.name] = pd.Series([column.value(row) for row in table.rows], dtype=dtype)
+    return pd.DataFrame(series)
 
 
 def _flat(record: Record, measured: list[MetricColumn]) -> dict[str, Any]:

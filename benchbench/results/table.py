@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from ..planning.setting import Setting, hide_paths
 from ..plugins.metric import Column
+from .reading import LARGEST
 from .record import METRIC_FACTS, Record, number_columns
 
 T = TypeVar("T")
@@ -192,7 +193,7 @@ def _newest(group: Sequence[Record]) -> list[Record]:
     The code of a metric does not count: its edit changes a metric's values, not what was trained.
     """
     by_code = _grouped(group, lambda record: json.dumps(_trained_by(record), sort_keys=True))
-    code = max(by_code, key=lambda code: (max(item.created for item in by_code[code]), code))
+    code = max(by_code, key=lambda code: (max(item.newness for item in by_code[code]), code))
     again = _grouped(by_code[code], _training).values()
     return sorted((items[0] if len(items) == 1 else max(items, key=_age) for items in again), key=_training)
 
@@ -201,8 +202,8 @@ def _trained_by(record: Record) -> dict[str, str]:
     return {name: code for name, code in record.code.items() if not name.startswith("score ")}
 
 
-def _age(record: Record) -> tuple[datetime, bool, str]:
-    return record.created, record.status == "done", record.text()
+def _age(record: Record) -> tuple[tuple[int, datetime], bool, str]:
+    return record.newness, record.status == "done", record.text()
 
 
 def _training(record: Record) -> tuple[int, int]:
@@ -239,7 +240,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         peak_memory_mib=max(memory, default=None),
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
-        test_copies=max((int(result.details.get("test_copies", 0)) for _, result in done), default=0),
+        test_copies=max((_fact(result.details, "test_copies") for _, result in done), default=0),
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
         aug_links=sum(name.startswith("aug ") for name in records[-1].code),
@@ -248,8 +249,13 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
 
 
 def _data_fact(record: Record, name: str) -> int:
-    counts = (step.get(name) for step in record.facts.get("data", ()) if isinstance(step, Mapping))
-    return max((value for value in counts if type(value) is int), default=0)
+    return max((_fact(step, name) for step in record.facts.get("data", ())), default=0)
+
+
+def _fact(facts: Mapping[str, Any], name: str) -> int:
+    """Return a count among free facts, 0 where there is none."""
+    value = facts.get(name, 0)
+    return int(value) if _is_count(value) else 0
 
 
 def _status(records: Sequence[Record]) -> str:
@@ -284,7 +290,7 @@ def _place_order(it: Setting) -> tuple[Any, ...]:
 
 
 def _generation(records: Sequence[Record]) -> Generation:
-    newest_first = sorted(records, key=lambda record: (record.created, record.key), reverse=True)
+    newest_first = sorted(records, key=lambda record: (record.newness, record.key), reverse=True)
     draws = list(_grouped(newest_first, lambda record: record.cell.draw).values())
 
     def values(read: Callable[[Record], Any]) -> list[Any]:
@@ -299,7 +305,10 @@ def _generation(records: Sequence[Record]) -> Generation:
         def of(key: str) -> list[Any]:
             return values(lambda item: item.metrics.get(metric, {}).get(key))
 
-        facts = {name: set(map(str, of(name)) if name == "extractor" else of(name)) for name in METRIC_FACTS}
+        facts = {
+            name: set(map(str, of(name)) if name == "extractor" else filter(_is_count, of(name)))
+            for name in METRIC_FACTS
+        }
         shared = {name: next(iter(values)) for name, values in facts.items() if len(values) == 1}
         if len(facts["extractor"]) > 1:
             return Scores(metric, columns, shared | {"extractor": "mixed"})
@@ -314,7 +323,7 @@ def _generation(records: Sequence[Record]) -> Generation:
         setting=replace(records[0].cell.setting.without_paths(), mix="-", aug="-", learner="-", arch="-", test="-"),
         draws=len(draws),
         scores=tuple(scores(metric, newest[metric]) for metric in sorted(newest)),
-        n_made=None if counted is None else round(counted),
+        n_made=None if counted is None else round(min(counted, 2**53)),  # beyond, a float is no whole number
         fit_s=mean(lambda item: item.cost.fit_s),
         sample_s=mean(lambda item: item.cost.sample_s),
         fit_images_per_s=mean(lambda item: item.cost.images_per_s.get("fit")),
@@ -325,6 +334,10 @@ def _generation(records: Sequence[Record]) -> Generation:
 def _generation_order(made: Generation) -> tuple[Any, ...]:
     it = made.setting
     return *_place_order(it), not it.baseline, natural(it.gen), it.n_syn
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < LARGEST and value == int(value)
 
 
 def _number(value: Any) -> float | None:

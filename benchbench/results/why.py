@@ -26,7 +26,7 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
     Raises:
         UsageError: no record or several match.
     """
-    records = read_records(results).records
+    records, problems, _ = read_records(results)
     matching = [record for record in records if record.key.startswith(prefix.lower())]
     keys = {record.key for record in matching}
     if len(keys) != 1:
@@ -34,11 +34,12 @@ def explain_cell(results: Path, prefix: str) -> dict[str, Any]:
             f"{len(keys)} cells match; give more digits"
             if keys
             else "no record has such a key; `bench plan --cells` shows keys"
+            + (f" ({len(problems)} records cannot be read: `bench report` names them)" if problems else "")
         )
         raise UsageError(f"why {prefix}: {many}")
     record = matching[0]
     others = [item for item in records if item.key != record.key and _same_place(item, record)]
-    other = max(others, key=lambda item: item.created, default=None)
+    other = max(others, key=lambda item: item.newness, default=None)
     store = Store(results / "artifacts")
     differences = list(_differences(record, other, store)) if other else []
     cell = record.cell

@@ -31,6 +31,7 @@ from ..planning.steps import PROTOCOL, info_from_json, info_to_json
 from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
+from ..results.reading import json_flaw
 from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.lock import Owner
@@ -92,7 +93,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
                 raise
             job.watch.check()
             if job.context.facts:
-                facts["facts"] = plain(job.context.facts)
+                facts["facts"] = _kept(job.context.facts, step["label"])
             files = store.flushed(key, folder, _progress_of(emit))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -312,7 +313,7 @@ def _train(job: _Job) -> dict[str, Any]:
     result = asdict(score(outcome, task, ImageSet.load(folder).labels))  # labels are read when the training is over
     if learner.trains and (copies := _copies(job, task)):
         result["details"]["test_copies"] = copies
-    _write_json(job.folder / "outcome.json", result)
+    _write_json(job.folder / "outcome.json", _kept(result, job.body["name"]))
     return {"images": int(outcome.images_seen)}  # of NumPy, as sums are, it would be no JSON
 
 
@@ -338,7 +339,7 @@ def _score(job: _Job) -> dict[str, Any]:
         images = min(images, len(synthetic))  # a filter may have left fewer than planned
         real, compared = train, synthetic.subset(subsets.balanced_sample(synthetic.labels, images, seed))
     scores = dict(metric.score(real, compared, job.context))
-    _write_json(job.folder / "scores.json", scores)
+    _write_json(job.folder / "scores.json", _kept(scores, job.body["name"]))
     return {"images": len(compared)}
 
 
@@ -352,8 +353,20 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
 }
 
 
+def _kept(value: Any, subject: str) -> Any:
+    """Return what a plugin gave as JSON that can be read again, as part of a record."""
+    try:
+        kept = plain(value)
+        flaw = json_flaw(kept)
+    except RecursionError:
+        flaw = "nested too deep"
+    if flaw:
+        raise BenchError(f"{subject}: a value that it gave cannot be kept: {flaw}")
+    return kept
+
+
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(plain(value), sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
+    path.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
 def _fix_protocol(device: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from ..files import read_json
 from ..planning.cells import PlannedCell
+from ..results.reading import RecordError, json_flaw
 from ..results.record import Cost, Provenance, Record, Result
 from ..store.store import Store
 
@@ -21,6 +23,7 @@ def make_record(
     environment: str,
     plugins: Mapping[str, str],
     meta: Callable[[str], Mapping[str, Any]],
+    order: int | None = None,
 ) -> Record:
     """Return the record of a cell whose steps have all been tried.
 
@@ -31,6 +34,7 @@ def make_record(
         environment: hash of this environment; a cached training keeps that of its run.
         plugins: distribution and version of each plugin.
         meta: what was published with an artifact, by its key; remembers those that thousands of cells share.
+        order: of this run, see :func:`~benchbench.results.record.order_of_run`.
     """
     metas = {key: meta(key) for keys in cell.steps.values() for key in keys if store.has(key)}
     # A training that lacks an input fails with that input's error. A metric that fails must not hide the accuracy.
@@ -39,12 +43,13 @@ def make_record(
         failed = "its result is no longer in the store; run again"
     result = None
     if failed is None:
-        outcome = json.loads((store.path(cell.train) / "outcome.json").read_text("utf-8"))
-        outcome["curve"] = tuple(tuple(point) for point in outcome["curve"])
-        result = Result(**outcome)
+        try:
+            result = Result.from_json(read_json(store.path(cell.train) / "outcome.json"))
+        except (OSError, ValueError, RecordError) as error:
+            failed = _unreadable(error)
     environment = metas.get(cell.train, {}).get("environment") or environment
     scores = {
-        name: json.loads((store.path(key) / "scores.json").read_text("utf-8"))
+        name: _scores(store.path(key))
         if key in metas
         else {"error": errors.get(key, "its result is no longer in the store; run again")}
         for name, key in cell.score.items()
@@ -60,17 +65,31 @@ def make_record(
         cost=_cost(cell, metas),
         code=cell.code,
         steps=cell.steps,
-        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins),
+        provenance=Provenance(environment, _version(), _now(), cell.notes, plugins, order),
         facts=_facts(cell, metas),
         metric_columns=cell.columns,
     )
 
 
+def _scores(folder: Path) -> dict[str, Any]:
+    try:
+        scores = read_json(folder / "scores.json")
+    except (OSError, ValueError) as error:
+        return {"error": _unreadable(error)}
+    flaw = json_flaw(scores) if isinstance(scores, dict) else "no object"
+    return {"error": _unreadable(flaw)} if flaw else scores
+
+
+def _unreadable(why: object) -> str:
+    """Say what only a store that somebody else wrote can hold: its checksums are right."""
+    return f"its result in the store cannot be read: {why}; run with another --results, or `bench cache gc --all` first"
+
+
 def _facts(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    facts_of = {
-        stage: [{"step": metas[key]["label"], **metas[key]["facts"]} for key in keys if "facts" in metas.get(key, {})]
-        for stage, keys in cell.steps.items()
+    reported = {
+        key: {"step": meta.get("label", "?"), **meta["facts"]} for key, meta in metas.items() if "facts" in meta
     }
+    facts_of = {stage: [reported[key] for key in keys if key in reported] for stage, keys in cell.steps.items()}
     return {stage: facts for stage, facts in facts_of.items() if facts}
 
 
@@ -97,11 +116,11 @@ def keep_known(record: Record, earlier: Record | None) -> Record:
 
 def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
     def seconds(keys: tuple[str, ...] | list[str]) -> float | None:
-        known = [metas[key]["seconds"] for key in keys if key in metas]
+        known = [metas[key]["seconds"] for key in keys if "seconds" in metas.get(key, ())]
         return round(sum(known), 3) if known else None
 
     def images(keys: tuple[str, ...] | list[str]) -> int | None:
-        known = [metas[key]["images"] for key in keys if key in metas]
+        known = [metas[key]["images"] for key in keys if "images" in metas.get(key, ())]
         return sum(known) if known else None
 
     def rate(count: int | None, spent: float | None) -> float | None:
@@ -110,8 +129,8 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
     spent = {stage: seconds(keys) for stage, keys in cell.steps.items()}
     count = {stage: images(keys) for stage, keys in cell.steps.items()}
     # What a chain makes is what its last link yields, however many images the links before it handled.
-    count["sample"] = metas[cell.sample[-1]]["images"] if cell.sample and cell.sample[-1] in metas else None
-    peaks = [meta["peak_memory_mib"] for meta in metas.values()]
+    count["sample"] = images(cell.sample[-1:])
+    peaks = [meta["peak_memory_mib"] for meta in metas.values() if "peak_memory_mib" in meta]
     return Cost(
         fit_s=spent["fit"],
         sample_s=spent["sample"],
@@ -122,7 +141,7 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
         sample_images=count["sample"],
         images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
         peak_memory_mib=max(peaks, default=None),
-        device=metas[cell.train]["device"] if cell.train in metas else None,
+        device=metas.get(cell.train, {}).get("device"),
     )
 
 

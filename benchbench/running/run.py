@@ -23,7 +23,7 @@ from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
 from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
 from ..results.folder import read_record, read_records, record_path, write_record
-from ..results.record import Record
+from ..results.record import Record, order_of_run
 from ..results.table import shown_keys
 from ..store.store import Store
 from .executors import ChosenExecutor, Event, choose_executor
@@ -165,6 +165,7 @@ class _Keeper(Listener):
         self.errors: dict[str, str] = {}
         self.plugins = _distributions(plan)
         self.meta = lru_cache(maxsize=1000)(store.meta)
+        self.order = order_of_run(read_records(results).records)  # each file is parsed once, here or later
         #: The cells that wait for each step, and how many steps each cell waits for: a step touches its cells alone.
         self.waiting: dict[str, list[int]] = defaultdict(list)
         self.missing: dict[int, int] = {}
@@ -178,7 +179,7 @@ class _Keeper(Listener):
 
     def _keep(self, place: int) -> None:
         cell = self.plan.cells[place]
-        record = make_record(cell, self.store, self.errors, self.environment, self.plugins, self.meta)
+        record = make_record(cell, self.store, self.errors, self.environment, self.plugins, self.meta, self.order)
         record = keep_known(record, read_record(record_path(self.results, record)))
         write_record(self.results, record)
         self.records[place] = record

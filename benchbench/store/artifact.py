@@ -19,13 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CorruptError
-from ..files import atomic_file, flush, flush_folder, hash_file, is_settled, signature
+from ..files import atomic_file, flush, flush_folder, hash_file, is_settled, read_json, signature
+from ..safetext import on_a_line
 
 DONE = "done.json"
 VERIFIED = ".verified.json"
 _SCHEMA = 1
 #: Bytes that are read at once.
 _BLOCK = 1 << 22
+#: What the harness publishes of every step, where an artifact has it, and what it is.
+_FACTS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("stage", "label", "environment", "device"), (str,)),
+    **dict.fromkeys(("body", "facts"), (dict,)),
+    **dict.fromkeys(("seconds", "peak_memory_mib"), (int, float)),
+    "images": (int,),
+}
 #: Files that desktops and network file systems leave in any folder.
 _STRANGERS = re.compile(r"\.DS_Store|\._.*|\.nfs.*|Thumbs\.db|desktop\.ini")
 
@@ -100,17 +108,35 @@ def read_done(folder: Path, key: str) -> dict[str, Any]:
     """
     subject = f"artifact {key[:12]}: {DONE}"
     try:
-        done = json.loads((folder / DONE).read_bytes())
+        done = read_json(folder / DONE)
+        store = done.get("store") if isinstance(done, dict) else None
+        differs = not isinstance(store, dict) or store.get("checksum") != _checksum(done)
     except FileNotFoundError:
         raise CorruptError(f"{subject}: missing") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CorruptError(f"{subject}: unreadable: {error}") from None
-    store = done.get("store") if isinstance(done, dict) else None
-    if not isinstance(store, dict) or store.get("checksum") != _checksum(done):
+    if store is None or differs:
         raise CorruptError(f"{subject}: its own checksum differs")
+    if flaw := _flaw(done):
+        raise CorruptError(f"{subject}: {flaw}")
     if store.get("key") != key:
-        raise CorruptError(f"{subject}: belongs to artifact {str(store.get('key'))[:12]}")
+        other = store.get("key")
+        raise CorruptError(f"{subject}: belongs to artifact {on_a_line(other[:12]) if isinstance(other, str) else '?'}")
     return done
+
+
+def _flaw(done: dict[str, Any]) -> str | None:
+    """Return what no store wrote in a document whose checksum is right, ``None`` where there is nothing."""
+    for name, kinds in _FACTS.items():
+        value = done.get(name, kinds[0]())
+        if type(value) not in kinds or (int in kinds and not 0 <= value < 2**63):
+            return f"{name} is no {kinds[-1].__name__}"
+    try:
+        sums = [(file["size"], file["sha256"]) for file in done["store"]["files"].values()]
+    except (AttributeError, KeyError, TypeError):
+        return "its list of files is none"
+    sound = all(type(size) is int and type(digest) is str and len(digest) == 64 for size, digest in sums)
+    return None if sound else "its list of files is none"
 
 
 def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
@@ -121,6 +147,11 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
         key: its key.
         remembered: whether files that have not been touched since they were last verified count as intact.
     """
+    problem = _find_problem(folder, key, remembered)
+    return None if problem is None else on_a_line(problem)
+
+
+def _find_problem(folder: Path, key: str, remembered: bool) -> str | None:
     try:
         done = read_done(folder, key)
     except CorruptError as error:
@@ -131,9 +162,12 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
         marks = {}  # of what was published: what a desktop or a network file system leaves beside it does not count
         for name in sorted(expected):
             try:
-                marks[name] = signature((folder / name).lstat())
+                status = (folder / name).lstat()
             except (FileNotFoundError, NotADirectoryError):
                 return f"{name}: missing"
+            if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device may never end
+                return f"{name}: is no file"
+            marks[name] = signature(status)
             if marks[name][0] != expected[name]["size"]:
                 return f"{name}: {marks[name][0]:,} bytes, {expected[name]['size']:,} expected"
         stamp = {
@@ -146,6 +180,8 @@ def find_problem(folder: Path, key: str, *, remembered: bool) -> str | None:
             digest = hash_file(folder / name)
             if digest != expected[name]["sha256"]:
                 return f"{name}: checksum {digest[:12]}, {expected[name]['sha256'][:12]} expected"
+    except ValueError as error:  # a name that no file can have
+        return f"{DONE}: unreadable: {error}"
     except OSError as error:
         return f"{Path(error.filename or DONE).name}: unreadable: {error.strerror or error}"
     if all(is_settled(mark, read_ns) for mark in marks.values()):
@@ -171,8 +207,8 @@ def _checksum(done: dict[str, Any]) -> str:
 
 def _recall(folder: Path) -> Any:
     try:
-        return json.loads((folder / VERIFIED).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder / VERIFIED)
+    except (OSError, ValueError):
         return None
 
 

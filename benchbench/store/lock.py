@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchError
+from ..files import read_json
 
 #: How the name of a lock's owner file ends.
 OWNER = ".owner"
@@ -95,8 +96,8 @@ class Lock:
     def owner(self) -> Owner | None:
         """Return who holds a lock that is held; ``None`` if it wrote nothing. A free lock may name its last holder."""
         try:
-            return Owner.of(json.loads(self._owner_file.read_bytes()) | {"seen": self._owner_file.stat().st_mtime})
-        except (OSError, ValueError, TypeError, RecursionError):
+            return Owner.of(read_json(self._owner_file) | {"seen": self._owner_file.stat().st_mtime})
+        except (OSError, ValueError, TypeError):
             return None
 
     @contextlib.contextmanager

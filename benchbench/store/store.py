@@ -234,13 +234,16 @@ class Store:
 
     def planned(self) -> set[str]:
         """Return the keys that unfinished runs still want."""
-        notes = self._entries(self.root / ".plans")
-        return {key for note in notes for key in note.read_text("utf-8").split() if _KEY.fullmatch(key)}
+        lines = (line for note in self._notes() for line in note.read_text("utf-8", "replace").split())
+        return {key for key in lines if _KEY.fullmatch(key)}
 
     def forget_plans(self) -> None:
         """Take all notes away: nothing unfinished is to be continued."""
-        for note in self._entries(self.root / ".plans"):
+        for note in self._notes():
             note.unlink(missing_ok=True)
+
+    def _notes(self) -> list[Path]:
+        return [note for note in self._entries(self.root / ".plans") if note.is_file()]
 
     def _plan_file(self, keys: list[str]) -> Path:
         return self.root / ".plans" / hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

@@ -22,6 +22,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -35,7 +36,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, signature, write_atomic
+from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, read_json, signature, write_atomic
 from benchbench.keys.content import look, may_have_been_swapped
 from benchbench.store.lock import Lock
 
@@ -199,20 +200,27 @@ def _blocks(source: Source) -> Iterator[NDArray[np.uint8]]:
         raise ValueError(f"a reader gave {at} images for {source.shape[0]} labels")
 
 
-def recalled(topic: str, question: list[Any], answer: Callable[[], Any], place: str | None = None) -> Any:
+def recalled(
+    topic: str,
+    question: list[Any],
+    answer: Callable[[], Any],
+    fits: Callable[[Any], bool],
+    place: str | None = None,
+) -> Any:
     """Return the answer to a question, from memory if it was asked before.
 
     Args:
         topic: folder below the cache that holds answers of this sort.
         question: JSON values that decide the answer completely.
         answer: finds it; a JSON value. What it raises is passed on and not remembered.
+        fits: whether JSON that somebody may have changed is an answer at all; any other is found again.
         place: what the question is about, for a memory that keeps the last answer about it and no other.
     """
     name = hashlib.sha256((place or json.dumps(question)).encode()).hexdigest()[:32]
     file = cache_root() / topic / name[:2] / f"{name}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(file.read_bytes())
-        if known["question"] == json.loads(json.dumps(question)):
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        known = read_json(file)
+        if known["question"] == json.loads(json.dumps(question)) and fits(known["answer"]):
             return known["answer"]
     value = answer()
     remember(file, {"question": question, "answer": value})
@@ -245,7 +253,8 @@ def hash_of(files: Sequence[str], topic: str, read: Callable[[], str]) -> str:
     marks = [signature(os.stat(file)) for file in files]
     if not all(is_settled(mark, begun) for mark in marks):
         return read()
-    return str(recalled(topic, [hashlib.sha256(json.dumps([*files, *marks]).encode()).hexdigest()], read))
+    question = [hashlib.sha256(json.dumps([*files, *marks]).encode()).hexdigest()]
+    return str(recalled(topic, question, read, lambda found: bool(re.fullmatch("([0-9a-f]{2})+", found))))
 
 
 def digest_of(path: Path) -> str:

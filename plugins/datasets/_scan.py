@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ import PIL
 from numpy.typing import NDArray
 
 from benchbench.errors import UsageError
-from benchbench.files import cache_root, hash_file, is_settled, signature
+from benchbench.files import cache_root, hash_file, is_settled, read_json, signature
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
 
@@ -53,13 +54,19 @@ def leaks(listing: Listing, facts: Mapping[str, ImageFacts]) -> tuple[str, ...]:
     return (f"{what} byte for byte among the training or validation images",) if count else ()
 
 
-def surveyed(listing: Listing, question: list[Any], answer: Callable[[Mapping[str, ImageFacts]], Any]) -> Any:
+def surveyed(
+    listing: Listing,
+    question: list[Any],
+    answer: Callable[[Mapping[str, ImageFacts]], Any],
+    fits: Callable[[Any], bool],
+) -> Any:
     """Return what ``answer`` makes of the facts of all files, from memory while the listing and no file has changed.
 
     Args:
         listing: the files of a dataset.
         question: JSON values that decide the answer beside the files; with another one the folder has another memory.
         answer: is given what :func:`scan` returns; gives a JSON value.
+        fits: as :func:`recalled` takes it.
 
     Raises:
         UsageError: files that cannot be used, as :func:`scan` says.
@@ -70,7 +77,7 @@ def surveyed(listing: Listing, question: list[Any], answer: Callable[[Mapping[st
     if not all(is_settled(stamp, begun) for stamp in stamps.values() if stamp):
         return answer(scan(listing, stamps))
     state = hashlib.sha256(repr([listing.parts, stamps]).encode("utf-8", "surrogateescape")).hexdigest()
-    return recalled("surveys", [VERSION, question, state], lambda: answer(scan(listing, stamps)), place)
+    return recalled("surveys", [VERSION, question, state], lambda: answer(scan(listing, stamps)), fits, place)
 
 
 def scan(listing: Listing, stamps: Mapping[str, Sequence[int]]) -> dict[str, ImageFacts]:
@@ -135,8 +142,18 @@ def moments(listing: Listing, facts: Mapping[str, ImageFacts], side: int) -> tup
         row = [round(float(value) / 255, 4) for value in (*mean, *std)]
         return row[:3] + [value or 1.0 for value in row[3:]]
 
-    row = recalled("moments", [VERSION, side, hashlib.sha256(content.encode()).hexdigest()], compute)
+    row = recalled("moments", [VERSION, side, hashlib.sha256(content.encode()).hexdigest()], compute, are_moments)
     return (row[0], row[1], row[2]), (row[3], row[4], row[5])
+
+
+def are_texts(row: Any) -> bool:
+    """Return whether JSON is a list of texts."""
+    return type(row) is list and all(type(item) is str for item in row)
+
+
+def are_moments(row: Any) -> bool:
+    """Return whether JSON is six numbers, a mean and a standard deviation of each channel."""
+    return len(row) == 6 and all(type(value) is float and math.isfinite(value) for value in row)
 
 
 def load_files(root: Path, names: Sequence[str], side: int) -> Iterator[NDArray[np.uint8]]:
@@ -223,9 +240,10 @@ def _remembered(memory: Path) -> dict[str, tuple[tuple[int, ...], ImageFacts]]:
     Two processes at once cost one of them its work, nothing else.
     """
     try:
-        content = json.loads(memory.read_bytes())
+        content = read_json(memory)
         rows = content["files"].items() if content["version"] == VERSION else ()
-        return {name: (tuple(row[:4]), ImageFacts(*row[4:])) for name, row in rows}
+        sound = {name: row for name, row in rows if [*map(type, row)] == [*[int] * 6, str]}
+        return {name: (tuple(row[:4]), ImageFacts(*row[4:])) for name, row in sound.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

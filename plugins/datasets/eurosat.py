@@ -112,7 +112,7 @@ class EuroSAT(PublishedImages):
         listing = self._listing(here)
         notes = list(listing.notes)
         if here.is_dir():  # of an archive with the right checksum the images are known
-            from ._scan import leaks, surveyed
+            from ._scan import are_texts, leaks, surveyed
 
             odd, leaked = surveyed(
                 listing,
@@ -121,6 +121,7 @@ class EuroSAT(PublishedImages):
                     sum((item.width, item.height) != (SIDE, SIDE) for item in facts.values()),
                     leaks(listing, facts),
                 ],
+                lambda row: len(row) == 2 and type(row[0]) is int and are_texts(row[1]),
             )
             if odd:
                 notes.append(f"images of another size, cropped and resized to 64 x 64 px: {odd:,}")

@@ -79,7 +79,7 @@ class Folder(Dataset):
             UsageError: it has no usable layout, fewer than two classes, a class without images, a class in test
                 that train lacks, or files that cannot be used as images.
         """
-        from ._scan import leaks, moments, surveyed
+        from ._scan import are_moments, are_texts, leaks, moments, surveyed
 
         listing = self._listing()
 
@@ -87,7 +87,10 @@ class Folder(Dataset):
             side = self._side([facts[name] for name, _ in listing.parts["train"]])
             return [side, *moments(listing, facts, side), leaks(listing, facts)]
 
-        side, mean, std, leaked = surveyed(listing, ["folder", self.resolution], survey)
+        def fits(row: Any) -> bool:
+            return len(row) == 4 and type(row[0]) is int and are_moments([*row[1], *row[2]]) and are_texts(row[3])
+
+        side, mean, std, leaked = surveyed(listing, ["folder", self.resolution], survey, fits)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
