@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from ..errors import BenchError, UsageError
 from . import options as o
-from .say import say, say_json
+from .say import complain, say, say_json
 
 app = typer.Typer(help="What is cached: list it, verify it, collect what no record needs.", no_args_is_help=True)
 
@@ -84,7 +83,7 @@ def gc(
     store = _store(results)
     records, problems, _ = read_records(results)
     for line in problems:
-        print(f"bench: {line}; what it needs is not kept", file=sys.stderr)
+        complain(f"{line}; what it needs is not kept")
     shown = shown_keys(records)
     keep: set[str] = set()
     if everything:
