@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .disk import full_disk
 from .errors import BenchError
 
 __all__ = [
@@ -88,7 +89,8 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
         with atomic_file(path, durable=durable) as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None
+        why = full_disk(error, path.parent) or error.strerror
+        raise BenchError(f"{path}: cannot be written ({why}); free or choose another --results") from None
 
 
 def put(path: Path, content: bytes) -> Path:

@@ -8,6 +8,7 @@ products to the CPU seconds of one unit on one core: ``{"1": 8.0, "images*num_in
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -58,8 +59,9 @@ class Timings:
         self.known[step.timing] = rate if old is None else 0.5 * (old + rate)
 
     def save(self) -> None:
-        """Write what was learned."""
-        write_atomic(self.path, json.dumps(self.known, sort_keys=True, indent=0) + "\n")
+        """Write what was learned; a disk that is full costs the next estimate and no result."""
+        with contextlib.suppress(BenchError):
+            write_atomic(self.path, json.dumps(self.known, sort_keys=True, indent=0) + "\n")
 
     def total(self, steps: Iterable[Step], workers: int = 1) -> Total:
         """Return the expected wall seconds of steps that ``workers`` share; their order bounds it from below."""

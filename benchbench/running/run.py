@@ -127,8 +127,8 @@ def carry_out(
         try:
             errors = run_steps(todo, running, keeper, timings.estimate)
         finally:
-            timings.save()
             asked(running.close)
+            timings.save()
     if not errors:
         store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)

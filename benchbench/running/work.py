@@ -15,13 +15,16 @@ import queue
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..disk import free_space, full_disk
 from ..errors import BenchError
+from ..files import cache_root
 from ..machine import quiet_threads
 from ..plugins.catalog import reason
 from ..plugins.executor import Listen
@@ -54,7 +57,20 @@ def run_step(step: Mapping[str, Any], store: str, emit: Listen) -> None:
             import traceback
 
             traceback.print_exc()
-        tell({"what": "failed", "error": describe_error(error)})
+        tell({"what": "failed", "error": _without_room(error, step, Path(store)) or describe_error(error)})
+
+
+def _without_room(error: BaseException, step: Mapping[str, Any], root: Path) -> str | None:
+    """Return the line of a step that a full disk has stopped, ``None`` for any other error."""
+    from ..planning.needs import images_on_disk
+    from ..store.store import Store
+
+    needed = images_on_disk(step["stage"], step["body"], step["run"]["info"]) - Store(root).begun_size(step["key"])
+    free = free_space(root) or 0
+    # Nobody says which disk it was: that of the results if they do not fit there, else the fullest.
+    places = [root] if needed > free else [root, cache_root(), Path(tempfile.gettempdir())]
+    full = full_disk(error, min(places, key=lambda place: free_space(place) or 0), max(needed, 0))
+    return full and f"{full}; finished work is kept"
 
 
 @cache
@@ -70,7 +86,8 @@ def describe_error(error: BaseException) -> str:
     """Return an error as the one line that a record and the terminal show."""
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or re.search(r"can(no|')t allocate memory|out of memory", str(error), re.IGNORECASE):
-        return "out of memory"
+        asked = re.search(r"allocate ([\d.]+ ?\w*(?:B|bytes))\b", str(error))
+        return f"out of memory: {asked[1]} more were asked for" if asked else "out of memory"
     return str(error) if isinstance(error, BenchError) else reason(error)
 
 

@@ -143,6 +143,10 @@ class Store:
         folder = self.root / ".partial" / key
         return folder.is_dir() and any(folder.iterdir())
 
+    def begun_size(self, key: str) -> int:
+        """Return the bytes of the checkpoints of unfinished work on ``key``."""
+        return _tree_size(self.root / ".partial" / key)
+
     def sweep(self, keys: Iterable[str]) -> None:
         """Remove the checkpoints of published ``keys``, which a kill between publishing and removing has left."""
         for key in keys:

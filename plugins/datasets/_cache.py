@@ -34,6 +34,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from benchbench.disk import full_disk
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, signature, write_atomic
 from benchbench.store.lock import Lock
@@ -95,9 +96,10 @@ def decoded(
             try:
                 parts = _make(root / name, read)
             except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                full = full_disk(error, root)
+                if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
-                log.warning("%s: decoded images are not kept: %s", root, error.strerror)
+                log.warning("%s: decoded images are not kept: %s", root, full or error.strerror)
     if parts:
         return parts
     if spill is not None:
