@@ -17,11 +17,21 @@ _NUMBERED = re.compile(r"(?:errno|os error) (\d+)", re.IGNORECASE)
 
 def free_space(folder: Path) -> int | None:
     """Return the bytes that may be written below a folder, there or not; ``None`` where the system does not say."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     with contextlib.suppress(OSError):
-        usage = shutil.disk_usage(there)
+        usage = shutil.disk_usage(_there(folder))
         return usage.free if usage.total else None
     return None
+
+
+def same_disk(one: Path, other: Path) -> bool:
+    """Return whether two folders, there or not, lie on one file system."""
+    return _there(one).stat().st_dev == _there(other).stat().st_dev
+
+
+def _there(folder: Path) -> Path:
+    """Return the folder, or of those above it the nearest that is there."""
+    folder = folder.absolute()
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def size_text(size: float) -> str:

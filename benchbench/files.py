@@ -26,6 +26,7 @@ __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "decoded_root",
     "expanded",
     "flush",
     "flush_folder",
@@ -258,6 +259,11 @@ def data_root() -> Path:
     if chosen := os.environ.get("BENCH_DATA"):
         return _expand(chosen)
     return cache_root() / "data"
+
+
+def decoded_root() -> Path:
+    """Return the folder for the images of datasets as arrays, which the store links: ``decoded`` in the cache."""
+    return cache_root() / "decoded"
 
 
 def expanded(path: str | Path) -> Path:

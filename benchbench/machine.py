@@ -29,8 +29,8 @@ from .files import write_atomic
 WORKER, LIBRARIES = int(1.6 * 2**30), 2**30
 #: Share of the memory that the images of one training may fill.
 TRAINING_SHARE = 0.4
-#: Memory of an accelerator that does not say how much it has, in bytes: a modest one's, as for :func:`free_memory`.
-UNKNOWN_ACCELERATOR = 8 * 2**30
+#: Memory where the system does not say how much there is, in bytes: a laptop's, so that plans stay modest.
+MODEST = 8 * 2**30
 
 
 def has_cuda() -> bool:
@@ -76,7 +76,7 @@ def free_memory() -> int:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 2**10
     except (OSError, StopIteration):
-        return 8 * 2**30  # not Linux: a laptop's usual size, so that plans stay modest
+        return MODEST  # not Linux
     left = memory_left()
     return free if left is None else min(free, left)
 
@@ -87,24 +87,25 @@ def memory_gib() -> float:
 
 
 @cache
-def accelerator_memory() -> int:
-    """Return the bytes of memory of the accelerator; of several that this process may see, of the smallest."""
+def accelerator_memory() -> int | None:
+    """Return the bytes of memory of the accelerator, of the smallest of those that may be used; ``None`` if unknown."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = _output("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits") or ""
     rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
     rows = [row for row in rows if len(row) == 3 and row[2].isdigit()]
     names = [] if seen is None else [name.strip() for name in seen.split(",")]
     ours = [row for row in rows if any(row[0] == name or row[1].startswith(name) for name in names if name)] or rows
-    return min((int(memory) * 2**20 for *_, memory in ours), default=UNKNOWN_ACCELERATOR)
+    return min((int(memory) * 2**20 for *_, memory in ours), default=None)
 
 
 def training_room(device: str) -> int:
-    """Return the bytes that the images of one training may take on a device: a share of its memory.
+    """Return the bytes that the images of one training may take: a share of the memory that is free on this machine.
 
     Args:
-        device: ``"cpu"`` (of what is free now, container limits included) or ``"cuda"``.
+        device: ``"cpu"`` or ``"cuda"``, where it is no more than that share of the accelerator's memory.
     """
-    return int(TRAINING_SHARE * (free_memory() if device == "cpu" else accelerator_memory()))
+    room = free_memory()  # also for an accelerator: what goes there is made here
+    return int(TRAINING_SHARE * (room if device == "cpu" else min(room, accelerator_memory() or MODEST)))
 
 
 def fitting_workers() -> int:

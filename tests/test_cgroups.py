@@ -111,8 +111,8 @@ def test_a_real_group_limits_what_a_process_believes_to_have():
         ("1", "0, GPU-aa, 20480\n1, GPU-bb, 40960\n", 40),
         ("GPU-a", "0, GPU-aa, 20480\n1, GPU-bb, 40960\n", 20),
         ("MIG-7", "0, GPU-aa, 20480\n", 20),
-        (None, "0, GPU-aa, [N/A]\n", 8),
-        (None, None, 8),
+        (None, "0, GPU-aa, [N/A]\n", None),
+        (None, None, None),
     ],
 )
 def test_the_memory_of_the_accelerator_is_that_of_the_smallest_that_is_seen(monkeypatch, seen, printed, gib):
@@ -123,7 +123,10 @@ def test_the_memory_of_the_accelerator_is_that_of_the_smallest_that_is_seen(monk
     monkeypatch.setattr(machine, "_output", lambda *command: printed)
     machine.accelerator_memory.cache_clear()
     try:
-        assert machine.accelerator_memory() == gib * GIB
-        assert machine.training_room("cuda") == int(0.4 * gib * GIB)
+        assert machine.accelerator_memory() == (gib and gib * GIB)
+        monkeypatch.setattr(machine, "free_memory", lambda: 200 * GIB)
+        assert machine.training_room("cuda") == int(0.4 * (gib or 8) * GIB)
+        monkeypatch.setattr(machine, "free_memory", lambda: 2 * GIB)
+        assert machine.training_room("cuda") == machine.training_room("cpu") == int(0.8 * GIB)
     finally:
         machine.accelerator_memory.cache_clear()

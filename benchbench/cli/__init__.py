@@ -67,8 +67,8 @@ def _parser_error(error: Exception) -> int:
 
         if os.environ.get("BENCH_DEBUG"):
             raise error
-        name = getattr(error, "filename", None)
-        if full := full_disk(error, Path(name).parent if name else None):
+        file = getattr(error, "filename", None)
+        if full := full_disk(error, Path(file).parent if file else None):
             return _complain(full, 1)
         if isinstance(error, PermissionError) and error.filename:
             return _complain(f"{error.filename}: permission denied; let this user read and write it", 1)

@@ -42,19 +42,32 @@ def run_steps(
     executor: Running,
     listener: Listener,
     estimate: Callable[[Step], float | None] = lambda step: None,
+    memory: Callable[[Step], int] = lambda step: 0,
 ) -> dict[str, str]:
     """Run every step of ``todo`` whose inputs can be had; returns the error of each that failed, by key.
 
     A step's inputs are either in ``todo`` or already published. A failure stops what depends on it and nothing else.
 
+    Args:
+        todo: the steps by key.
+        executor: runs them; no step is begun that would have those under way exceed its memory, except alone.
+        listener: is told what happens.
+        estimate: seconds of a step.
+        memory: bytes that a step needs.
+
     Raises:
         BenchError: the executor failed, or gave something that is no event.
     """
-    waiting = _Waiting(sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0))))
+    order = sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0)))
+    waiting, room = _Waiting(order, memory), getattr(executor, "memory", None)
     running: dict[str, Step] = {}
     errors: dict[str, str] = {}
     while True:
-        while len(running) < executor.capacity and (ready := waiting.pop()):
+        while len(running) < executor.capacity:
+            left = None if room is None or not running else room - sum(map(memory, running.values()))
+            ready = waiting.pop(left)
+            if ready is None:
+                break
             running[ready.key] = ready
             listener.started(ready)
             asked(executor.submit, ready.to_json())
@@ -103,7 +116,7 @@ def _lost(running: Mapping[str, Step]) -> list[Event]:
 class _Waiting:
     """Steps that have not begun, most urgent first; an event costs the same among a hundred and among 20,000."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], memory: Callable[[Step], int]) -> None:
         self._place = {step.key: place for place, step in enumerate(steps)}
         self._steps = steps
         #: How many inputs of a waiting step are still to come, and which steps wait for a key.
@@ -112,13 +125,19 @@ class _Waiting:
         for step in steps:
             for key in self._place.keys() & set(step.inputs):
                 self._waiters[key].append(step.key)
-        self._ready = [place for place, step in enumerate(steps) if not self._missing[step.key]]
+        #: The places of those that wait for nothing, by the memory that they need: few sizes, many steps.
+        self._ready: dict[int, list[int]] = defaultdict(list)
+        self._memory = [memory(step) for step in steps]
+        for place, step in enumerate(steps):
+            if not self._missing[step.key]:
+                self._ready[self._memory[place]].append(place)
 
-    def pop(self) -> Step | None:
-        """Take out the most urgent step whose inputs are all there, if there is one."""
-        if not self._ready:
+    def pop(self, room: int | None = None) -> Step | None:
+        """Take out the most urgent step whose inputs are all there and which needs no more memory than ``room``."""
+        fitting = [ready for memory, ready in self._ready.items() if ready and (room is None or memory <= room)]
+        if not fitting:
             return None
-        step = self._steps[heapq.heappop(self._ready)]
+        step = self._steps[heapq.heappop(min(fitting))]
         del self._missing[step.key]
         return step
 
@@ -128,7 +147,8 @@ class _Waiting:
             if waiter in self._missing:
                 self._missing[waiter] -= 1
                 if not self._missing[waiter]:
-                    heapq.heappush(self._ready, self._place[waiter])
+                    place = self._place[waiter]
+                    heapq.heappush(self._ready[self._memory[place]], place)
 
     def drop(self, key: str) -> list[Step]:
         """Take out all that waits for a step that failed, also by way of others; returns them, most urgent first."""

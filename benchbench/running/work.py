@@ -8,6 +8,7 @@ when its standard input closes or its parent dies, however the parent died.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -118,6 +119,8 @@ def _read(steps: queue.Queue[str]) -> None:
 
 def _die_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # when memory ends, a step does and not the run
     if sys.platform == "linux":
         import ctypes
 

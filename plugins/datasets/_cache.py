@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from benchbench.disk import full_disk
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, signature, write_atomic
+from benchbench.files import cache_root, decoded_root, is_settled, is_whole, one_step_folder, signature, write_atomic
 from benchbench.store.lock import Lock
 
 log = logging.getLogger("benchbench.datasets")
@@ -87,7 +87,7 @@ def decoded(
         checked: whether to compare an entry with its checksums, and make a damaged one anew, before results rest on it.
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
-    root = cache_root() / "decoded"
+    root = decoded_root()
     if parts := _open(root / name, checked):
         return parts
     with locked(root / f".lock-{name}") as alone:
