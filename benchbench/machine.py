@@ -86,9 +86,16 @@ def memory_gib() -> float:
     return free_memory() / 2**30
 
 
-@cache
 def accelerator_memory() -> int | None:
     """Return the bytes of memory of the accelerator, of the smallest of those that may be used; ``None`` if unknown."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():  # it alone knows of slices of an accelerator
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return _listed_memory()
+
+
+@cache
+def _listed_memory() -> int | None:
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     listed = _output("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits") or ""
     rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]

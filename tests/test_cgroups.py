@@ -121,7 +121,7 @@ def test_the_memory_of_the_accelerator_is_that_of_the_smallest_that_is_seen(monk
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
     monkeypatch.setattr(machine, "_output", lambda *command: printed)
-    machine.accelerator_memory.cache_clear()
+    machine._listed_memory.cache_clear()
     try:
         assert machine.accelerator_memory() == (gib and gib * GIB)
         monkeypatch.setattr(machine, "free_memory", lambda: 200 * GIB)
@@ -129,4 +129,4 @@ def test_the_memory_of_the_accelerator_is_that_of_the_smallest_that_is_seen(monk
         monkeypatch.setattr(machine, "free_memory", lambda: 2 * GIB)
         assert machine.training_room("cuda") == machine.training_room("cpu") == int(0.8 * GIB)
     finally:
-        machine.accelerator_memory.cache_clear()
+        machine._listed_memory.cache_clear()

@@ -83,8 +83,8 @@ def test_a_training_holds_its_images_and_those_of_the_test(world, room, options,
 
 def test_what_a_training_has_no_room_for_is_streamed(world, room):
     room(100 * IMAGE)
-    assert [need.images // IMAGE for need in only(world.plan(n_syn=1000), "train")] == [24 + 12, 100 + 12]
-    assert [need.accelerator // IMAGE for need in only(world.plan(n_syn=1000), "train", "cuda")] == [36, 112]
+    assert [need.images // IMAGE for need in only(world.plan(n_syn=1000), "train")] == [24 + 12, 100]
+    assert [need.accelerator // IMAGE for need in only(world.plan(n_syn=1000), "train", "cuda")] == [36, 100]
 
 
 def test_large_images_make_a_worker_large(world, room):
@@ -92,7 +92,7 @@ def test_large_images_make_a_worker_large(world, room):
     many = 8 * GIB // IMAGE
     _, training = only(world.plan(n_syn=many), "train")
     assert training.memory == LIBRARIES + training.images
-    assert 8 * GIB - IMAGE <= training.images - 12 * IMAGE <= 8 * GIB
+    assert training.images == (many + 12) * IMAGE
 
 
 def test_a_few_real_images_are_copied_by_fit_and_sample(world):
@@ -184,11 +184,6 @@ MUCH = replace(demand_module.Demand("results", 1, None, "train a", 0, 0, None, 0
         (
             {"images": 9 * GIB, "free_memory": 8 * GIB},
             "train a: its images take 9.0 GiB of memory and 8.0 GiB are free; ask for fewer images",
-        ),
-        (
-            {"accelerator": 9 * GIB, "accelerator_memory": 8 * GIB},
-            "--device cuda: the accelerator is too small: images of one step take 9.0 GiB and it has 8.0 GiB; "
-            "ask for fewer images, or use --device cpu",
         ),
     ],
 )

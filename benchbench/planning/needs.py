@@ -67,12 +67,12 @@ class Needs:
         return Need(disk, images, memory, trained if self.device == "cuda" else 0)
 
     def _trained(self, step: Step, plugin: _Facts) -> int:
-        """Return the bytes of the images of a training and its test: those beyond the training's room are streamed."""
+        """Return the bytes of the images of a training and its test: what it has no room for is read from the disk."""
         info, body = step.run["info"], step.body
         count = _of_subset(body["subset"], info) if body["mix"][0] else 0
         if body["synthetic"]:
             count += self.steps[body["synthetic"]].body["n_syn"]
-        return min(count * _pixels(plugin.side), self.room) + info["counts"]["test"] * _pixels(plugin.side)
+        return min((count + info["counts"]["test"]) * _pixels(plugin.side), self.room)
 
     def _plugin(self, step: Step) -> _Facts:
         """Ask the plugin of a step once; a mistake in an answer must not keep anybody from a run."""

@@ -55,16 +55,13 @@ class Demand:
         return ", ".join(parts)
 
     def refusal(self) -> str:
-        """Return why the steps cannot be done here, empty if they can."""
+        """Return why the steps cannot be done here, empty if they can; no training outgrows its accelerator."""
         if self.free_disk is not None and self.disk > self.free_disk:
             why = f"{size_text(self.disk)} of images are to be written and {size_text(self.free_disk)} are free"
             return f"results folder {self.folder}: {why}; choose another with --results, or fewer images (--n-syn)"
         if self.free_memory is not None and self.images > self.free_memory:
             why = f"its images take {_gib(self.images)} of memory and {_gib(self.free_memory)} are free"
             return f"{self.step}: {why}; ask for fewer images"
-        if self.accelerator_memory is not None and self.accelerator > self.accelerator_memory:
-            why = f"images of one step take {_gib(self.accelerator)} and it has {_gib(self.accelerator_memory)}"
-            return f"--device cuda: the accelerator is too small: {why}; ask for fewer images, or use --device cpu"
         return ""
 
 
