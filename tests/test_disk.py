@@ -25,6 +25,8 @@ from toys import World
 from benchbench.disk import free_space, full_disk, size_text
 from benchbench.errors import BenchError
 from benchbench.files import atomic_file, write_atomic
+from benchbench.running.work import run_step
+from benchbench.store.store import tree_size
 
 MB = 1_000_000
 BIG = np.random.default_rng(0).integers(0, 255, 10 * MB, dtype=np.uint8)
@@ -170,6 +172,29 @@ def test_a_step_that_fills_the_disk_fails_alone_and_a_rerun_continues(world, exe
     again = world.run(executor=executor, workers=1)
     assert [record.status for record in again] == ["done", "done"]
     assert again[0] == real
+
+
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_step_says_how_much_more_its_images_need(world, executor, monkeypatch):
+    """Somebody else fills the disk after the run has begun."""
+    ballast = world.results.parent / "ballast"
+    ballast.touch()
+    fill = "import shutil; name = os.environ['BALLAST']; "
+    fill += "open(name, 'wb').write(bytes(shutil.disk_usage(name).free))"
+    world.edit("toygen", 'note(f"chunk {chunk.start}")', f"if chunk.start == 10 and 'BALLAST' in os.environ: {fill}")
+    monkeypatch.setenv("BALLAST", str(ballast))
+    with pytest.raises(BenchError, match="cannot be written"):  # the record of the failure, too
+        world.run(executor=executor, workers=1, n_syn=400)
+    told: list[dict] = []
+    step = next(step for step in world.plan(n_syn=400).steps.values() if step.stage == "sample")
+    run_step(step.to_json(), str(world.results / "artifacts"), told.append)
+    kept = tree_size(world.results / "artifacts" / ".partial")
+    more = size_text(400 * 48 - kept - free_space(ballast))
+    assert told[-1]["error"] == f"disk full: {more} more needed in {world.results}/artifacts; finished work is kept"
+    ballast.unlink()
+    monkeypatch.delenv("BALLAST")
+    records = world.run(executor=executor, workers=1, n_syn=400)
+    assert [record.status for record in records] == ["done", "done"]
 
 
 def test_a_record_that_cannot_be_written_ends_the_run_with_one_line(world, tmp_path, monkeypatch):
