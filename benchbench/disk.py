@@ -31,7 +31,7 @@ def same_disk(one: Path, other: Path) -> bool:
 def _there(folder: Path) -> Path:
     """Return the folder, or of those above it the nearest that is there."""
     folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(place for place in (folder, *folder.parents) if os.path.exists(place))  # also where it may not look
 
 
 def size_text(size: float) -> str:

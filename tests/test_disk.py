@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from toys import World
 
-from benchbench.disk import free_space, full_disk, size_text
+from benchbench.disk import free_space, full_disk, same_disk, size_text
 from benchbench.errors import BenchError
 from benchbench.files import atomic_file, write_atomic
 from benchbench.running.work import run_step
@@ -127,6 +127,21 @@ def test_free_space_of_a_folder_that_is_not_there_yet(tmp_path):
     with small_disk(tmp_path / "disk", 2**20) as disk:
         assert free_space(disk / "a" / "b") == 2**20
     assert free_space(tmp_path / "a") == pytest.approx(free_space(tmp_path), rel=0.2)
+
+
+def test_a_folder_above_that_may_not_be_looked_into_stops_nothing(tmp_path, monkeypatch):
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", denied)
+    assert free_space(tmp_path / "a" / "b")
+    assert same_disk(tmp_path / "a", tmp_path)
+
+
+def test_a_file_that_another_process_removes_meanwhile_has_no_size(tmp_path, monkeypatch):
+    (tmp_path / "there").write_bytes(b"four")
+    monkeypatch.setattr("os.walk", lambda folder: [(str(folder), [], ["gone", "there"])])
+    assert tree_size(tmp_path) == 4
 
 
 def test_a_small_file_on_a_full_disk_keeps_the_old_one(tmp_path):

@@ -306,5 +306,10 @@ class Store:
 
 
 def tree_size(folder: Path) -> int:
-    """Return the bytes of the files below a folder, 0 when it is not there."""
-    return sum((Path(top) / name).lstat().st_size for top, _, names in os.walk(folder) for name in names)
+    """Return the bytes of the files below a folder, 0 when it is not there; others may be at work in it."""
+    size = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(top, name)).st_size
+    return size
