@@ -18,7 +18,7 @@ from toys import World
 from benchbench.cli.running import _at_address
 from benchbench.errors import BenchError, UsageError
 from benchbench.results.folder import read_records
-from benchbench.running.executors import Inline, Running, choose_executor
+from benchbench.running.executors import Inline, Running, _Processes, choose_executor
 from benchbench.running.work import describe_error, harness_digest, run_step
 from benchbench.store.store import Store
 
@@ -115,15 +115,29 @@ def test_a_step_that_eats_all_memory_fails_and_the_rest_of_the_plan_goes_on(worl
     assert errors["memory"].startswith("out of memory, most likely: its process was killed; ")
 
 
-def test_large_steps_wait_for_each_other(world, monkeypatch):
-    """Two workers, memory for one of the trainings: they run one after the other, each in its turn."""
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="reads /proc")
+def test_a_worker_offers_itself_to_a_system_without_memory_before_the_run(world):
+    data, _ = world.plan(gen="real", metric="none").steps.values()
+    executor = start(world, "processes")
+    try:
+        executor.submit(data.to_json())
+        drain(executor, 1)
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        assert int(Path(f"/proc/{executor.idle[0].process.pid}/oom_score_adj").read_text()) == 500 > own
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize(("libraries", "beside"), [(2 * 2**30, 0), (2**30, 1)])
+def test_large_steps_wait_for_each_other(world, monkeypatch, libraries, beside):
+    """Two workers and 3.2 GiB: trainings of 2 GiB run one after the other, those of 1.6 GiB side by side."""
+    submit, busy = _Processes.submit, []
+    monkeypatch.setattr(_Processes, "submit", lambda self, step: (busy.append(len(self.busy)), submit(self, step)))
     monkeypatch.setattr("benchbench.running.executors.free_memory", lambda: 3 * 2**30)
-    monkeypatch.setattr("benchbench.planning.needs.LIBRARIES", 2 * 2**30)
-    pause = 'note(f"train {task.arch}"); time.sleep(0.5); note(f"end {task.arch}")'
-    world.edit("toylearner", 'note(f"train {task.arch}")', pause)
-    world.run(executor="processes", workers=2, arch=["a", "b", "c"], gen="real", metric="none")
-    told = world.log.read_text().split()
-    assert told[::2] == ["train", "end"] * 3
+    monkeypatch.setattr("benchbench.planning.needs.LIBRARIES", libraries)
+    records = world.run(executor="processes", workers=2, arch=["a", "b", "c"], gen="real", metric="none")
+    assert [record.status for record in records] == ["done"] * 3
+    assert (len(busy), max(busy)) == (4, beside)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +392,12 @@ def test_an_executor_that_starts_nothing_is_one_line(monkeypatch):
 def test_a_run_with_room_for_no_step_does_not_end_as_if_it_were_done(monkeypatch, capacity):
     monkeypatch.setattr("benchbench.running.executors._Inline.capacity", capacity)
     with pytest.raises(BenchError, match=r"^--executor inline: capacity must be a whole number from 1 on; got "):
+        choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
+
+
+def test_memory_that_is_no_number_of_bytes_is_one_line(monkeypatch):
+    monkeypatch.setattr("benchbench.running.executors._Inline.memory", "much", raising=False)
+    with pytest.raises(BenchError, match=r"^--executor inline: memory must be bytes or None; got 'much'$"):
         choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
 
 
