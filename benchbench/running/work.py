@@ -63,6 +63,8 @@ def run_step(step: Mapping[str, Any], store: str, emit: Listen) -> None:
 
 def _without_room(error: BaseException, step: Mapping[str, Any], root: Path) -> str | None:
     """Return the line of a step that a full disk has stopped, ``None`` for any other error."""
+    if full_disk(error, None) is None:
+        return None
     from ..planning.needs import images_on_disk
     from ..store.store import Store
 
@@ -70,8 +72,8 @@ def _without_room(error: BaseException, step: Mapping[str, Any], root: Path) -> 
     free = free_space(root) or 0
     # Nobody says which disk it was: that of the results if they do not fit there, else the fullest.
     places = [root] if needed > free else [root, cache_root(), Path(tempfile.gettempdir())]
-    full = full_disk(error, min(places, key=lambda place: free_space(place) or 0), max(needed, 0))
-    return full and f"{full}; finished work is kept"
+    place = min(places, key=lambda place: free_space(place) or 0)
+    return f"{full_disk(error, place, needed if place == root else 0)}; finished work is kept"
 
 
 @cache
