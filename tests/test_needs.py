@@ -38,11 +38,6 @@ def room(monkeypatch):
     return lambda size: monkeypatch.setattr(needs_module, "training_room", lambda device: size)
 
 
-def by_label(plan, device="cpu"):
-    found = Needs(plan.steps, device)
-    return {step.label.partition(" ")[0] + f" {step.label[-6:]}": found.of(step) for step in plan.steps.values()}
-
-
 def only(plan, stage, device="cpu"):
     needs = Needs(plan.steps, device)
     return [needs.of(step) for step in plan.steps.values() if step.stage == stage]
@@ -197,7 +192,7 @@ def commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_toys(tmp_path, texts(per_class=100))
     monkeypatch.setattr(demand_module, "free_memory", lambda: 9000)
-    return lambda *arguments: run_command([*arguments, *OPTIONS, "--n-syn", "100"])
+    return lambda *arguments: run_command([*arguments, *OPTIONS, "--n-syn", "100", "--device", "cpu"])
 
 
 def test_the_plan_prints_what_is_needed_and_warns_where_a_run_is_refused(commands, capsys):
@@ -215,6 +210,16 @@ def test_the_plan_prints_what_is_needed_and_warns_where_a_run_is_refused(command
     found = json.loads(capsys.readouterr().out)["needs"]
     assert (found["disk"], found["memory"], found["free_memory"]) == (412 * IMAGE, WORKER, 9000)
     assert found["refusal"].startswith("train a on real toy")
+
+
+def test_an_accelerator_is_named_with_what_it_has(world, room, monkeypatch):
+    room(100 * IMAGE)
+    monkeypatch.setattr(machine, "has_cuda", lambda: True)
+    monkeypatch.setattr(demand_module, "accelerator_memory", lambda: 80 * GIB)
+    found = of(world, device="cuda", precision="fp32", n_syn=1000)
+    assert (found.accelerator, found.accelerator_memory) == (100 * IMAGE, 80 * GIB)
+    assert str(replace(found, accelerator=3 * GIB)).endswith(", 3.0 GiB of the accelerator (80.0 GiB there)")
+    assert "accelerator" not in str(of(world, device="cpu", n_syn=1000))
 
 
 def test_an_unknown_system_is_not_measured_against_a_guess(world, monkeypatch):
