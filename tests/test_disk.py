@@ -165,6 +165,9 @@ def test_a_command_that_cannot_print_says_so_in_one_line():
 
 # A run
 
+#: Where an image came from, in 240 kB that no compression makes small.
+LONG_ORIGIN = '{"source": int(index), "why": rng.bytes(120_000).hex()}'
+
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
@@ -173,9 +176,30 @@ def world(tmp_path, monkeypatch):
         yield World(tmp_path / "plugins", disk / "results")
 
 
+def test_a_step_whose_file_is_too_large_says_so(world):
+    world.edit("toygen", '{"source": int(index)}', LONG_ORIGIN.replace("120_000", "4_000"))
+    with file_limit(30_000):
+        real, made = world.run()
+    why = "file too large: the disk of artifacts or the limit `ulimit -f` allows no larger one; finished work is kept"
+    assert (real.status, made.error.partition(": ")[2]) == ("done", why)
+    assert [record.status for record in world.run()] == ["done", "done"]
+
+
+def test_the_full_disk_may_be_that_of_temporary_files(world, tmp_path, monkeypatch):
+    step = next(step for step in world.plan().steps.values() if step.stage == "sample")
+    with small_disk(tmp_path / "temporary", 4096) as disk:
+        (disk / "ballast").write_bytes(bytes(4096))
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        told: list[dict] = []
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr("benchbench.running.execute.execute", lambda *given: (_ for _ in ()).throw(full))
+        run_step(step.to_json(), str(world.results / "artifacts"), told.append)
+    assert told[-1]["error"] == f"disk full: 0 B free in {disk}; finished work is kept"
+
+
 @pytest.mark.parametrize("executor", ["inline", "processes"])
 def test_a_step_that_fills_the_disk_fails_alone_and_a_rerun_continues(world, executor):
-    world.edit("toygen", '{"source": int(index)}', '{"source": int(index), "why": "because " * 20_000}')
+    world.edit("toygen", '{"source": int(index)}', LONG_ORIGIN)
     store = world.results / "artifacts"
     real, made = world.run(executor=executor, workers=1)
     assert (real.status, made.status) == ("done", "failed")
@@ -183,7 +207,7 @@ def test_a_step_that_fills_the_disk_fails_alone_and_a_rerun_continues(world, exe
     assert "disk full: " in made.error
     assert " free in artifacts" in made.error, "the record names no place of this machine"
     assert not list(store.glob(".tmp-*"))
-    subprocess.run(["mount", "-o", f"remount,size={20 * 2**20}", str(world.results.parent)], check=True)
+    subprocess.run(["mount", "-o", f"remount,size={40 * 2**20}", str(world.results.parent)], check=True)
     again = world.run(executor=executor, workers=1)
     assert [record.status for record in again] == ["done", "done"]
     assert again[0] == real
