@@ -20,12 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .disk import full_disk
 from .errors import BenchError, UsageError
 
 __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "decoded_root",
     "expanded",
     "flush",
     "flush_folder",
@@ -92,7 +94,8 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
         with atomic_file(path, durable=durable) as stream:
             stream.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise BenchError(f"{path}: cannot be written ({error.strerror}); free or choose another --results") from None
+        why = full_disk(error, path.parent) or error.strerror
+        raise BenchError(f"{path}: cannot be written ({why}); free or choose another --results") from None
 
 
 def put(path: Path, content: bytes) -> Path:
@@ -287,6 +290,11 @@ def data_root() -> Path:
     if chosen := os.environ.get("BENCH_DATA"):
         return _expand(chosen)
     return cache_root() / "data"
+
+
+def decoded_root() -> Path:
+    """Return the folder for the images of datasets as arrays, which the store links: ``decoded`` in the cache."""
+    return cache_root() / "decoded"
 
 
 def expanded(path: str | Path) -> Path:

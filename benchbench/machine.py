@@ -17,14 +17,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from .cgroups import core_quota, memory_left
 from .errors import UsageError
 from .files import put
 
-#: Memory that one worker may need, in GiB; torch alone takes about one.
-WORKER_GIB = 1.6
+#: Memory that one worker with a small data set may need, and that of its libraries alone, in bytes.
+WORKER, LIBRARIES = int(1.6 * 2**30), 2**30
+#: Share of the memory that the images of one training may fill.
+TRAINING_SHARE = 0.4
+#: Memory where the system does not say how much there is, in bytes: a laptop's, so that plans stay modest.
+MODEST = 8 * 2**30
 
 
 def has_cuda() -> bool:
@@ -60,49 +66,58 @@ def available_cores() -> int:
 def cores() -> int:
     """Return the CPU cores this process may use, container limits included."""
     count = available_cores()
-    quota = _cgroup_quota()
+    quota = core_quota()
     return max(1, min(count, int(quota))) if quota else max(1, count)
 
 
-def memory_gib() -> float:
-    """Return the memory this process may use in GiB: what is free now, container limits included."""
+def free_memory() -> int:
+    """Return the bytes of memory that this process may use: what is free now, container limits included."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 2**20
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 2**10
     except (OSError, StopIteration):
-        return 8.0  # not Linux: a laptop's usual size, so that plans stay modest
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        most, now = _number(limit), _number(used)
-        if most is not None and now is not None:
-            available = min(available, max(most - now, 0) / 2**30)
-    return available
+        return MODEST  # not Linux
+    left = memory_left()
+    return free if left is None else min(free, left)
+
+
+def memory_gib() -> float:
+    """Return :func:`free_memory` in GiB."""
+    return free_memory() / 2**30
+
+
+def accelerator_memory() -> int | None:
+    """Return the bytes of memory of the accelerator, of the smallest of those that may be used; ``None`` if unknown."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():  # it alone knows of slices of an accelerator
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return _listed_memory()
+
+
+@cache
+def _listed_memory() -> int | None:
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    listed = _output("nvidia-smi", "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits") or ""
+    rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
+    rows = [row for row in rows if len(row) == 3 and row[2].isdigit()]
+    names = [] if seen is None else [name.strip() for name in seen.split(",")]
+    ours = [row for row in rows if any(row[0] == name or row[1].startswith(name) for name in names if name)] or rows
+    return min((int(memory) * 2**20 for *_, memory in ours), default=None)
+
+
+def training_room(device: str) -> int:
+    """Return the bytes that the images of one training may take: a share of the memory that is free on this machine.
+
+    Args:
+        device: ``"cpu"`` or ``"cuda"``, where it is no more than that share of the accelerator's memory.
+    """
+    room = free_memory()  # also for an accelerator: what goes there is made here
+    return int(TRAINING_SHARE * (room if device == "cpu" else min(room, accelerator_memory() or MODEST)))
 
 
 def fitting_workers() -> int:
     """Return how many steps on one core each this machine runs at once: what its cores and free memory allow."""
-    return max(1, min(cores(), int(memory_gib() / WORKER_GIB)))
-
-
-def _cgroup_quota() -> float | None:
-    """Return the cores that a container may use, from either version of Linux control groups."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return int(quota) / int(period) if quota != "max" else None
-    except (OSError, ValueError):
-        pass
-    old_quota = _number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-    old_period = _number("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    return old_quota / old_period if old_quota and old_period and old_quota > 0 else None
-
-
-def _number(path: str) -> int | None:
-    try:
-        return int(Path(path).read_text())
-    except (OSError, ValueError):  # no such control group, or "max"
-        return None
+    return max(1, min(cores(), free_memory() // WORKER))
 
 
 def quiet_threads() -> None:

@@ -76,6 +76,14 @@ def test_what_was_learned_is_kept(tmp_path):
     assert Timings(tmp_path).estimate(step("b", units=3)) == 6.0
 
 
+def test_what_was_learned_and_cannot_be_kept_costs_no_run(tmp_path):
+    (tmp_path / "timings.json").mkdir()
+    timings = Timings(tmp_path)
+    timings.learn(step("a"), 8.0)
+    timings.save()
+    assert timings.estimate(step("b")) == 8.0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"t": "x"}', '{"t": null}', "\ufeff3"])
 def test_a_damaged_memory_is_begun_anew(tmp_path, text):
     (tmp_path / "timings.json").write_text(text, "utf-8")

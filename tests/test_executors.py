@@ -12,13 +12,17 @@ import time
 from pathlib import Path
 
 import pytest
+from limits import memory_group
 from toys import World
 
 from benchbench.cli.running import _at_address
 from benchbench.errors import BenchError, UsageError
-from benchbench.running.executors import Inline, Running, choose_executor
-from benchbench.running.work import harness_digest, run_step
+from benchbench.results.folder import read_records
+from benchbench.running.executors import Inline, Running, _Processes, choose_executor
+from benchbench.running.work import describe_error, harness_digest, run_step
 from benchbench.store.store import Store
+
+NO_CORE = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
 
 
 @pytest.fixture
@@ -65,8 +69,100 @@ def test_two_executors_make_the_same_bytes(world, tmp_path):
 def test_a_worker_that_is_killed_fails_its_step_alone(world):
     records = world.run(executor="processes", workers=1, arch=["killed", "a"], baseline=False)
     killed, fine = records
-    assert (killed.status, killed.error) == ("failed", "its process was killed, most likely out of memory")
+    why = "out of memory, most likely: its process was killed; use fewer --workers, fewer images or more memory"
+    assert (killed.status, killed.error) == ("failed", why)
     assert (fine.status, fine.cell.arch) == ("done", "a")
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        ("os.kill(os.getpid(), signal.SIGBUS)", "its process was ended by SIGBUS: a file that it read was cut short, "),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "its process was ended by SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGRTMIN + 1)", "its process was ended by signal "),
+        ("os._exit(3)", "its process ended with code 3"),
+    ],
+)
+def test_a_worker_that_ends_otherwise_says_how(world, end, why):
+    world.edit("toylearner", "os.kill(os.getpid(), signal.SIGKILL)", f"import resource, signal; {NO_CORE}; {end}")
+    killed, fine = world.run(executor="processes", workers=1, arch=["killed", "a"], gen="real", metric="none")
+    assert killed.error.startswith(why)
+    assert fine.status == "done"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("steps", [1, 9])
+def test_steps_run_in_a_process_of_their_own_unless_one_asks_otherwise(device, steps):
+    """Also on an accelerator, and where there is room for one worker alone: else the run would end with the step."""
+    chosen = choose_executor("auto", None, steps, device)
+    assert chosen.text == "processes"
+    assert device == "cpu" or chosen.workers == 1
+    assert choose_executor("inline", None, steps, device).text == "inline"
+
+
+def test_a_step_that_eats_all_memory_fails_and_the_rest_of_the_plan_goes_on(world):
+    """In a control group of its own: the system kills the worker, not the run."""
+    world.edit("toylearner", "raise MemoryError", "kept = [b'x' * 2**24 for _ in range(200)]")
+    call = {"results": str(world.results)} | world.options(arch=["memory", "a"], gen="real", metric="none")
+    code = "import json, sys; from benchbench.running.run import run; run(**json.loads(sys.argv[1]))"
+    with memory_group(900 * 2**20) as inside:
+        for _ in range(2):  # a rerun tries it again, and does not stop there either
+            command = [*inside, sys.executable, "-c", code, json.dumps(call)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            assert done.returncode == 0, done.stderr
+    errors = {record.cell.arch: record.error for record in read_records(world.results).records}
+    assert errors.pop("a") is None
+    assert errors["memory"].startswith("out of memory, most likely: its process was killed; ")
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="reads /proc")
+def test_a_worker_offers_itself_to_a_system_without_memory_before_the_run(world):
+    data, _ = world.plan(gen="real", metric="none").steps.values()
+    executor = start(world, "processes")
+    try:
+        executor.submit(data.to_json())
+        drain(executor, 1)
+        own = int(Path("/proc/self/oom_score_adj").read_text())
+        assert int(Path(f"/proc/{executor.idle[0].process.pid}/oom_score_adj").read_text()) == 500 > own
+    finally:
+        executor.close()
+
+
+@pytest.mark.parametrize(("libraries", "beside"), [(2 * 2**30, 0), (2**30, 1)])
+def test_large_steps_wait_for_each_other(world, monkeypatch, libraries, beside):
+    """Two workers and 3.2 GiB: trainings of 2 GiB run one after the other, those of 1.6 GiB side by side."""
+    submit, busy = _Processes.submit, []
+    monkeypatch.setattr(_Processes, "submit", lambda self, step: (busy.append(len(self.busy)), submit(self, step)))
+    monkeypatch.setattr("benchbench.running.executors.free_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr("benchbench.planning.needs.LIBRARIES", libraries)
+    records = world.run(executor="processes", workers=2, arch=["a", "b", "c"], gen="real", metric="none")
+    assert [record.status for record in records] == ["done"] * 3
+    assert (len(busy), max(busy)) == (4, beside)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (MemoryError(), "out of memory"),
+        (
+            MemoryError("Unable to allocate 9.00 GiB for an array with shape (9,)"),
+            "out of memory: 9.00 GiB more were asked for",
+        ),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+            "out of memory: 2.00 GiB more were asked for",
+        ),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000 bytes. Error code 12"
+            ),
+            "out of memory: 40000 bytes more were asked for",
+        ),
+        (OSError(12, "Cannot allocate memory"), "out of memory"),
+    ],
+)
+def test_memory_that_is_not_there_is_said_with_how_much_was_wanted(error, text):
+    assert describe_error(error) == text
 
 
 @pytest.mark.parametrize("kind", ["inline", "processes"])
@@ -296,6 +392,12 @@ def test_an_executor_that_starts_nothing_is_one_line(monkeypatch):
 def test_a_run_with_room_for_no_step_does_not_end_as_if_it_were_done(monkeypatch, capacity):
     monkeypatch.setattr("benchbench.running.executors._Inline.capacity", capacity)
     with pytest.raises(BenchError, match=r"^--executor inline: capacity must be a whole number from 1 on; got "):
+        choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
+
+
+def test_memory_that_is_no_number_of_bytes_is_one_line(monkeypatch):
+    monkeypatch.setattr("benchbench.running.executors._Inline.memory", "much", raising=False)
+    with pytest.raises(BenchError, match=r"^--executor inline: memory must be bytes or None; got 'much'$"):
         choose_executor("inline", None, 1, "cpu").start("store", lambda event: None)
 
 

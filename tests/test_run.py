@@ -368,21 +368,20 @@ def test_executors_that_are_none(executor, workers, told):
 
 def test_the_executor_fits_the_machine(monkeypatch):
     monkeypatch.setattr("benchbench.machine.cores", lambda: 4)
-    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 64.0)
+    monkeypatch.setattr("benchbench.machine.free_memory", lambda: 64 * 2**30)
 
     def chosen(wanted: str, workers: int | None, steps: int, device: str) -> tuple[str, int | None]:
         found = choose_executor(wanted, workers, steps, device)
         return found.text, found.workers
 
     assert chosen("auto", None, 2, "cpu") == ("processes", 4)
-    assert chosen("auto", None, 1, "cpu") == ("inline", 1)
-    assert chosen("auto", None, 2, "cuda") == ("inline", 1)
+    assert chosen("auto", None, 2, "cuda") == ("processes", 1)
     assert chosen("processes", 3, 2, "cpu") == ("processes", 3)
     assert chosen("processes", None, 2, "cuda") == ("processes", 1)
-    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 4.0)
+    monkeypatch.setattr("benchbench.machine.free_memory", lambda: 4 * 2**30)
     assert chosen("auto", None, 2, "cpu") == ("processes", 2)
-    monkeypatch.setattr("benchbench.machine.memory_gib", lambda: 0.5)
-    assert chosen("auto", None, 2, "cpu") == ("inline", 1)
+    monkeypatch.setattr("benchbench.machine.free_memory", lambda: 2**29)
+    assert chosen("auto", None, 2, "cpu") == ("processes", 1)
 
 
 # Kills and company

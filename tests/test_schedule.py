@@ -107,6 +107,36 @@ def test_no_more_at_once_than_the_executor_takes():
     assert len(executor.order) == 8
 
 
+def test_steps_that_do_not_fit_together_wait_and_smaller_ones_go_beside_them():
+    large = [step("train", f"large {number}", guess=9.0) for number in range(3)]
+    small = [step("train", f"small {number}", guess=1.0) for number in range(4)]
+    executor, most = FakeExecutor(capacity=3), []
+    executor.memory = 10
+    submit = executor.submit
+    executor.submit = lambda given: (submit(given), most.append(sorted(item["label"] for item in executor.under_way)))
+    size = {item.key: 6 if item in large else 2 for item in (*large, *small)}
+    errors, _ = go([*small, *large], executor, estimate=lambda item: item.guess, memory=lambda item: size[item.key])
+    assert (errors, sorted(executor.order)) == ({}, sorted(item.label for item in (*large, *small)))
+    assert executor.order[:3] == ["large 0", "small 0", "small 1"], "the most urgent one, and those that fit beside it"
+    assert not [labels for labels in most if sum(6 if "large" in label else 2 for label in labels) > 10]
+
+
+def test_a_step_that_is_larger_than_the_memory_runs_alone():
+    """It may be overestimated; and a run that waited for more memory would never end."""
+    executor = FakeExecutor(capacity=4)
+    executor.memory = 1
+    errors, _ = go([DATA, *(step("train", f"t{number}", DATA) for number in range(3))], executor, memory=lambda item: 5)
+    assert (errors, executor.most, len(executor.order)) == ({}, 1, 4)
+
+
+@pytest.mark.parametrize("memory", [None, 100])
+def test_where_memory_is_unknown_or_enough_every_worker_is_busy(memory):
+    executor = FakeExecutor(capacity=4)
+    executor.memory = memory
+    go([step("train", f"t{number}") for number in range(8)], executor, memory=lambda item: 25)
+    assert executor.most == 4
+
+
 def test_an_input_that_is_published_already_is_not_waited_for():
     errors, _ = go([step("train", "t", "f" * 64)], executor := FakeExecutor())
     assert (errors, executor.order) == ({}, ["t"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from .say import complain, say
@@ -64,8 +65,13 @@ def _parser_error(error: Exception) -> int:
         say(*(context.get_help() if context is not None else str(error)).split("\n"), file=sys.stderr)
         return 2
     if not hasattr(error, "format_message"):
+        from ..disk import full_disk
+
         if os.environ.get("BENCH_DEBUG"):
             raise error
+        file = getattr(error, "filename", None)
+        if full := full_disk(error, Path(file).parent if file else None):
+            return _complain(full, 1)
         if isinstance(error, PermissionError) and error.filename:
             return _complain(f"{error.filename}: permission denied; let this user read and write it", 1)
         return _complain(f"internal error: {_last_line(error)}; BENCH_DEBUG=1 shows the traceback, please report it", 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..disk import size_text
 from ..errors import BenchError, UsageError
 from . import options as o
 from .say import complain, say, say_json
@@ -20,14 +22,6 @@ def _store(results: Path) -> Any:
     if not (results / "artifacts").is_dir():
         raise UsageError(f"--results {results}: nothing is cached there ({results / 'artifacts'} does not exist)")
     return Store(results / "artifacts")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    raise AssertionError
 
 
 @app.command("ls")
@@ -45,8 +39,8 @@ def ls(results: o.Results = Path("results"), as_json: o.Json = False) -> None:
         say_json(rows)
         return
     for row in rows:
-        say(f"{row['key'][:12]}  {_size(row['bytes']):>10}  {row['seconds'] or 0:>8.1f} s  {row['label']}")
-    say(f"{len(rows)} artifacts, {_size(sum(row['bytes'] for row in rows))}")
+        say(f"{row['key'][:12]}  {size_text(row['bytes']):>10}  {row['seconds'] or 0:>8.1f} s  {row['label']}")
+    say(f"{len(rows)} artifacts, {size_text(sum(row['bytes'] for row in rows))}")
 
 
 @app.command("verify")
@@ -95,5 +89,6 @@ def gc(
     labels = {key: store.meta(key).get("label", "") for key in store.keys() if store.check(key) is None}
     removed = store.gc(keep, dry_run)
     for key, size in removed:
-        say(f"{key[:12]}  {_size(size):>10}  {labels.get(key, 'left by a run that was stopped')}")
-    say(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {_size(sum(size for _, size in removed))}")
+        say(f"{key[:12]}  {size_text(size):>10}  {labels.get(key, 'left by a run that was stopped')}")
+    total = size_text(sum(size for _, size in removed))
+    say(f"{'would remove' if dry_run else 'removed'} {len(removed)}, {total}")

@@ -15,6 +15,7 @@ from ..planning.estimates import Timings, by_stage, duration
 from ..planning.options import make_request
 from ..planning.plan import Plan, make_plan
 from ..reporting.leaderboard import Leaderboard
+from ..running.demand import demand
 from ..running.executors import ChosenExecutor, choose_executor
 from ..running.run import Status, carry_out, check_writable, inspect, write_tables
 from ..store.store import Store
@@ -46,8 +47,9 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
     status = inspect(plan, store)
     executor = choose_executor(chosen.executor, chosen.workers, len(status.todo), plan.device)
     # With --json, stdout holds the records and nothing else.
-    _print_plan(plan, store, status, executor, sys.stderr if chosen.as_json else sys.stdout)
+    why = _print_plan(plan, store, status, executor, sys.stderr if chosen.as_json else sys.stdout)
     if chosen.dry_run:
+        _warn(why)
         return 0
     from .progress import make_display
 
@@ -108,7 +110,7 @@ def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json
     if as_json:
         say_json(_plan_json(plan, store, status, executor.workers or 1))
         return
-    _print_plan(plan, store, status, executor, sys.stdout)
+    _warn(_print_plan(plan, store, status, executor, sys.stdout))
     if cells:
         say("")
         for key, step in plan.steps.items():
@@ -142,15 +144,17 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
         {**cell.setting.to_json(), "spec_id": cell.spec_id, "key": cell.train, "steps": cell.steps}
         for cell in plan.cells
     ]
-    return {"steps": steps, "cells": cells, "estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
+    sums = {"estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
+    return {"steps": steps, "cells": cells, **sums, "needs": demand(status, store).to_json()}
 
 
-def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> None:
+def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> str:
+    """Print the plan and return why it cannot be carried out on this machine, empty if it can."""
+    needed = demand(status, store)
     timings = Timings(store.root)
     for key, label, problem in status.corrupt:
         complain(f"corrupt artifact {key[:12]} ({label}): {problem}; it is made again")
-    for line in plan.warnings:
-        complain(f"warning: {line}")
+    _warn(*plan.warnings, needed.warning)
     workers = executor.workers
     total = timings.total(status.todo.values(), workers or 1)
     done = sum(1 for cell in plan.cells if cell.train in status.cached)
@@ -170,9 +174,16 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
         how += "" if workers else f" ({executor.text} may have more)"
         about = duration(total.seconds) if total.unknown < len(status.todo) else "unknown"
         say(f"estimate   {about} with {how} on {plan.device}{unknown}", file=out)
+        say(f"needs      {needed}", file=out)
     else:
         say("estimate   nothing to run: everything is cached", file=out)
     out.flush()
+    return needed.refusal()
+
+
+def _warn(*lines: str) -> None:
+    for line in filter(None, lines):
+        complain(f"warning: {line}")
 
 
 def _work(timings: Timings, steps: list[Any]) -> str:

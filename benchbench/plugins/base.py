@@ -39,7 +39,7 @@ class Requirements:
         packages: names as imported (``"open_clip"``); ``extras`` maps one to the extra that installs it.
         foundations: pretrained models, each a known name, a local folder or a hub id.
         files: files that the user has to provide.
-        memory_gib: peak memory of one step, in GiB, 0 when small.
+        memory_gib: peak memory of one step, in GiB, 0 when small; steps that do not fit together wait for each other.
         accelerator: whether a CPU would take unreasonably long (a warning, not an error).
     """
 

@@ -38,6 +38,8 @@ class Running(ABC):
 
     #: How many steps may be under way at once, at least 1.
     capacity: int
+    #: Bytes of memory that all steps under way share, ``None`` where nobody knows: steps that would need more wait.
+    memory: int | None = None
 
     @abstractmethod
     def submit(self, step: dict[str, Any]) -> None:

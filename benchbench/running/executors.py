@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BenchError, UsageError
+from ..machine import WORKER, free_memory
 from ..planning.resolved import check_needs, resolve
 from ..planning.spec import Spec, parse_spec
 from ..plugins.catalog import catalog, load, reason
@@ -57,6 +59,9 @@ class ChosenExecutor:
         if type(capacity) is not int or capacity < 1:  # with 0 a run would end at once, with nothing done
             running.close()
             raise BenchError(f"--executor {self.text}: capacity must be a whole number from 1 on; got {capacity!r}")
+        if running.memory is not None and type(running.memory) is not int:
+            running.close()
+            raise BenchError(f"--executor {self.text}: memory must be bytes or None; got {running.memory!r}")
         return running
 
 
@@ -157,8 +162,8 @@ class Processes(Executor):
         return asked or (fitting_workers() if device == "cpu" else 1)
 
     def suits(self, steps: int, device: str) -> int:
-        """It is worth its processes where several run at once."""
-        return 2 if device == "cpu" and steps > 1 and fitting_workers() > 1 else 0
+        """A step that needs more memory than there is ends its worker, and the run goes on."""
+        return 2
 
     def start(self, store: str, workers: int | None, device: str, listen: Listen) -> Running:
         """Start no process yet: the first step does."""
@@ -200,11 +205,23 @@ class _Worker:
         self.process.wait()
 
 
+def _end(code: int) -> str:
+    """Return why a worker is gone, from its exit code: below 0 the number of the signal that ended it."""
+    name = {item.value: item.name for item in signal.Signals}.get(-code, f"signal {-code}")
+    if name == "SIGKILL":
+        return "out of memory, most likely: its process was killed; use fewer --workers, fewer images or more memory"
+    if name == "SIGBUS":
+        return "its process was ended by SIGBUS: a file that it read was cut short, or shared memory is full"
+    return f"its process was ended by {name}" if code < 0 else f"its process ended with code {code}"
+
+
 class _Processes(Running):
     """Keeps up to ``workers`` processes busy; a worker that dies fails its step and is replaced."""
 
     def __init__(self, store: str, workers: int) -> None:
         self.store, self.capacity = store, workers
+        # How many workers there are is the user's to say; how large steps run side by side is not.
+        self.memory = max(free_memory(), workers * WORKER)
         self.events: queue.Queue[Event] = queue.Queue()
         self.idle: list[_Worker] = []
         self.busy: list[_Worker] = []
@@ -242,10 +259,7 @@ class _Processes(Running):
         if worker not in self.busy:
             return None
         self.busy.remove(worker)
-        why = (
-            "its process was killed, most likely out of memory" if code == -9 else f"its process ended with code {code}"
-        )
-        return {"what": "failed", "key": worker.key, "error": why}
+        return {"what": "failed", "key": worker.key, "error": _end(code)}
 
     def close(self) -> None:
         for worker in (*self.idle, *self.busy):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..machine import WORKER, free_memory
 from ..plugins import Requirements
 from ..plugins.executor import Event, Executor, Listen, Running, fitting_workers
 from ..plugins.parameters import param
@@ -71,6 +72,7 @@ class _Ray(Running):
         import ray
 
         self.store, self.accelerator = store, device == "cuda"
+        self.memory = None if address else max(free_memory(), (workers or 1) * WORKER)
         self.tasks: dict[ObjectRefGenerator, str] = {}
         self.ours = not ray.is_initialized()
         self.silence = contextlib.ExitStack()

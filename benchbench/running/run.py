@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from ..machine import quiet_threads
 from ..planning.estimates import Timings
+from ..planning.needs import Need, Needs
 from ..planning.options import make_request
 from ..planning.plan import Plan, make_plan
 from ..planning.steps import Step
@@ -26,6 +27,7 @@ from ..results.folder import read_record, read_records, record_path, write_recor
 from ..results.record import Record, order_of_run
 from ..results.table import shown_keys
 from ..store.store import Store
+from .demand import demand
 from .executors import ChosenExecutor, Event, choose_executor
 from .records import keep_known, make_record
 from .schedule import Listener, asked, run_steps
@@ -39,11 +41,13 @@ class Status:
         todo: steps to run, by key.
         cached: keys that are published and intact.
         corrupt: (key, label, problem) of artifacts that differ from their checksums; they are rebuilt.
+        needs: what each step to run needs, by key.
     """
 
     todo: dict[str, Step]
     cached: frozenset[str]
     corrupt: tuple[tuple[str, str, str], ...]
+    needs: dict[str, Need]
 
 
 class Finished(NamedTuple):
@@ -91,7 +95,8 @@ def inspect(plan: Plan, store: Store) -> Status:
             wanted.add(key)
             wanted.update(step.inputs)
     todo = {key: step for key, step in plan.steps.items() if key in wanted and key not in cached}
-    return Status(todo, frozenset(cached), tuple(corrupt))
+    needs = Needs(plan.steps, plan.device)
+    return Status(todo, frozenset(cached), tuple(corrupt), {key: needs.of(step) for key, step in todo.items()})
 
 
 def carry_out(
@@ -105,13 +110,15 @@ def carry_out(
     """Run what is missing and write one record for each cell, as soon as it is complete.
 
     Raises:
-        UsageError: the results folder cannot be written.
+        UsageError: the results folder cannot be written, or this machine has less than the steps need.
         KeyboardInterrupt: passed on, after the workers were ended; what is finished is kept.
     """
     from ..machine import write_environment
 
     check_writable(results, store)
     status = status or inspect(plan, store)
+    if why := demand(status, store).refusal():
+        raise UsageError(why)
     for key, _, _ in status.corrupt:
         store.discard(key, only_damaged=True)  # another run may have rebuilt it by now
     store.sweep(status.cached)
@@ -126,10 +133,10 @@ def carry_out(
         running = chosen.start(str(store.root), lambda event: listener.event(todo[event["key"]], event))
         listener.workers = running.capacity
         try:
-            errors = run_steps(todo, running, keeper, timings.estimate)
+            errors = run_steps(todo, running, keeper, timings.estimate, lambda step: status.needs[step.key].memory)
         finally:
-            timings.save()
             asked(running.close)
+            timings.save()
     if not errors:
         store.forget_plan(plan.steps)
     _refresh_reverted(plan, results, keeper.records)

@@ -47,23 +47,36 @@ def run_steps(
     executor: Running,
     listener: Listener,
     estimate: Callable[[Step], float | None] = lambda step: None,
+    memory: Callable[[Step], int] = lambda step: 0,
 ) -> dict[str, str]:
     """Run every step of ``todo`` whose inputs can be had; returns the error of each that failed, by key.
 
     A step's inputs are either in ``todo`` or already published. A failure stops what depends on it and nothing else.
     A step that another run works on is put off: the others go first, and without others a worker waits for it.
 
+    Args:
+        todo: the steps by key.
+        executor: runs them; no step is begun that would have those under way exceed its memory, except alone.
+        listener: is told what happens.
+        estimate: seconds of a step.
+        memory: bytes that a step needs.
+
     Raises:
         BenchError: the executor failed, or gave something that is no event.
     """
     postponed = Postponed()
-    waiting = _Waiting(sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0))))
+    order = sorted(todo.values(), key=lambda step: (_URGENCY[step.stage], -(estimate(step) or 0.0)))
+    waiting, room = _Waiting(order, memory), getattr(executor, "memory", None)
     running: dict[str, Step] = {}
     errors: dict[str, str] = {}
     whole = True  # whether the executor hands on all of what run_step says
     returns: dict[str, bool] = {}  # of each step that was submitted: whether it ends as busy instead of waiting on
     while True:
-        while len(running) < executor.capacity and (found := _next(waiting, postponed, todo)):
+        while len(running) < executor.capacity:
+            left = None if room is None or not running else room - sum(map(memory, running.values()))
+            found = _next(waiting, postponed, left)
+            if found is None:
+                break
             ready, wait = found
             running[ready.key] = ready
             if ready.key not in returns:
@@ -103,14 +116,17 @@ def run_steps(
                     listener.failed(doomed, cause)
 
 
-def _next(waiting: _Waiting, postponed: Postponed, todo: Mapping[str, Step]) -> tuple[Step, float] | None:
+def _next(waiting: _Waiting, postponed: Postponed, room: int | None) -> tuple[Step, float] | None:
     """Return the step to submit now, and how many seconds its worker waits for another run that has it."""
     for key in postponed.due():
         waiting.again(key)
-    if (step := waiting.pop()) is not None:
+    if (step := waiting.pop(room)) is not None:
         return step, 0.0
-    first = postponed.first()
-    return None if first is None else (todo[first[0]], first[1])
+    if (first := postponed.first()) is None:
+        return None
+    key, wait = first
+    waiting.again(key)  # nothing else fits, so that this one is taken before its time, unless it does not fit either
+    return None if (step := waiting.pop(room)) is None else (step, wait)
 
 
 def asked(method: Callable[..., T], *given: Any) -> T:
@@ -131,7 +147,7 @@ def _lost(running: Mapping[str, Step]) -> list[Event]:
 class _Waiting:
     """Steps that have not begun, most urgent first; an event costs the same among a hundred and among 20,000."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step], memory: Callable[[Step], int]) -> None:
         self._place = {step.key: place for place, step in enumerate(steps)}
         self._steps = steps
         #: How many inputs of a waiting step are still to come, and which steps wait for a key.
@@ -140,19 +156,26 @@ class _Waiting:
         for step in steps:
             for key in self._place.keys() & set(step.inputs):
                 self._waiters[key].append(step.key)
-        self._ready = [place for place, step in enumerate(steps) if not self._missing[step.key]]
+        #: The places of those that wait for nothing, by the memory that they need: few sizes, many steps.
+        self._ready: dict[int, list[int]] = defaultdict(list)
+        self._memory = [memory(step) for step in steps]
+        for place, step in enumerate(steps):
+            if not self._missing[step.key]:
+                self._ready[self._memory[place]].append(place)
 
-    def pop(self) -> Step | None:
-        """Take out the most urgent step whose inputs are all there, if there is one."""
-        if not self._ready:
+    def pop(self, room: int | None = None) -> Step | None:
+        """Take out the most urgent step whose inputs are all there and which needs no more memory than ``room``."""
+        fitting = [ready for memory, ready in self._ready.items() if ready and (room is None or memory <= room)]
+        if not fitting:
             return None
-        step = self._steps[heapq.heappop(self._ready)]
+        step = self._steps[heapq.heappop(min(fitting))]
         self._missing.pop(step.key, None)
         return step
 
     def again(self, key: str) -> None:
         """Put back a step that was taken out."""
-        heapq.heappush(self._ready, self._place[key])
+        place = self._place[key]
+        heapq.heappush(self._ready[self._memory[place]], place)
 
     def done(self, key: str) -> None:
         """Count an input as there."""
@@ -160,7 +183,8 @@ class _Waiting:
             if waiter in self._missing:
                 self._missing[waiter] -= 1
                 if not self._missing[waiter]:
-                    heapq.heappush(self._ready, self._place[waiter])
+                    place = self._place[waiter]
+                    heapq.heappush(self._ready[self._memory[place]], place)
 
     def drop(self, key: str) -> list[Step]:
         """Take out all that waits for a step that failed, also by way of others; returns them, most urgent first."""

@@ -8,6 +8,7 @@ when its standard input closes or its parent dies, however the parent died.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,13 +16,16 @@ import queue
 import re
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..disk import free_space, full_disk
 from ..errors import BenchError
+from ..files import cache_root
 from ..machine import quiet_threads
 from ..plugins.catalog import reason
 from ..plugins.executor import Listen
@@ -55,7 +59,22 @@ def run_step(step: Mapping[str, Any], store: str, emit: Listen) -> None:
             import traceback
 
             traceback.print_exc()
-        tell({"what": "failed", "error": describe_error(error)})
+        tell({"what": "failed", "error": _without_room(error, step, Path(store)) or describe_error(error)})
+
+
+def _without_room(error: BaseException, step: Mapping[str, Any], root: Path) -> str | None:
+    """Return the line of a step that a full disk has stopped, ``None`` for any other error."""
+    if full_disk(error, None) is None:
+        return None
+    from ..planning.needs import images_on_disk
+    from ..store.store import Store
+
+    needed = images_on_disk(step["stage"], step["body"], step["run"]["info"]) - Store(root).begun_size(step["key"])
+    free = free_space(root) or 0
+    # Nobody says which disk it was: that of the results if they do not fit there, else the fullest.
+    places = [root] if needed > free else [root, cache_root(), Path(tempfile.gettempdir())]
+    place = min(places, key=lambda place: free_space(place) or 0)
+    return f"{full_disk(error, place, needed if place == root else 0)}; finished work is kept"
 
 
 @cache
@@ -71,7 +90,8 @@ def describe_error(error: BaseException) -> str:
     """Return an error as the one line that a record and the terminal show."""
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or re.search(r"can(no|')t allocate memory|out of memory", str(error), re.IGNORECASE):
-        return "out of memory"
+        asked = re.search(r"allocate ([\d.]+ ?\w*(?:B|bytes))\b", str(error))
+        return f"out of memory: {asked[1]} more were asked for" if asked else "out of memory"
     return " ".join(str(error).split()) if isinstance(error, BenchError) else reason(error)
 
 
@@ -102,6 +122,8 @@ def _read(steps: queue.Queue[str]) -> None:
 
 def _die_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")  # when memory ends, a step does and not the run
     if sys.platform == "linux":
         import ctypes
 

@@ -82,7 +82,7 @@ class Store:
 
     def size(self, key: str) -> int:
         """Return the bytes that an artifact takes, 0 when it is not there."""
-        return _tree_size(self.path(key))
+        return tree_size(self.path(key))
 
     def verify(self, key: str) -> str | None:
         """Return what :meth:`check` does, from every checksum computed again; ``None`` also if it was removed."""
@@ -142,6 +142,10 @@ class Store:
         """Return whether an earlier run left checkpoints of ``key`` to continue from."""
         folder = self.root / ".partial" / key
         return folder.is_dir() and any(folder.iterdir())
+
+    def begun_size(self, key: str) -> int:
+        """Return the bytes of the checkpoints of unfinished work on ``key``."""
+        return tree_size(self.root / ".partial" / key)
 
     def sweep(self, keys: Iterable[str]) -> None:
         """Remove the checkpoints of published ``keys``, which a kill between publishing and removing has left."""
@@ -284,7 +288,7 @@ class Store:
         with self.lock(key).try_hold() as held:
             if not held:
                 return []
-            entry = (key, _tree_size(folder))
+            entry = (key, tree_size(folder))
             if not dry_run and folder == self.path(key):
                 with self._explained("remove", key):
                     self._remove(key)
@@ -320,5 +324,11 @@ class Store:
             raise BenchError(message) from error
 
 
-def _tree_size(folder: Path) -> int:
-    return sum((Path(top) / name).lstat().st_size for top, _, names in os.walk(folder) for name in names)
+def tree_size(folder: Path) -> int:
+    """Return the bytes of the files below a folder, 0 when it is not there; others may be at work in it."""
+    size = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(top, name)).st_size
+    return size

@@ -35,8 +35,18 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from benchbench.disk import full_disk
 from benchbench.errors import BenchError, UsageError
-from benchbench.files import cache_root, is_settled, is_whole, one_step_folder, read_json, signature, write_atomic
+from benchbench.files import (
+    cache_root,
+    decoded_root,
+    is_settled,
+    is_whole,
+    one_step_folder,
+    read_json,
+    signature,
+    write_atomic,
+)
 from benchbench.keys.content import look, may_have_been_swapped
 from benchbench.store.lock import Lock
 
@@ -113,7 +123,7 @@ def decoded(
         watched: entered while the reader and its blocks are read, and left before anything is kept: :func:`unchanged`.
     """
     name = hashlib.sha256(json.dumps(list(question)).encode()).hexdigest()
-    root = cache_root() / "decoded"
+    root = decoded_root()
     if parts := _open(root / name, checked):
         return parts
     with locked(root / f".lock-{name}") as alone:
@@ -122,9 +132,10 @@ def decoded(
             try:
                 parts = _make(root / name, read, watched)
             except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+                full = full_disk(error, root)
+                if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                     raise
-                log.warning("%s: decoded images are not kept: %s", root, error.strerror)
+                log.warning("%s: decoded images are not kept: %s", root, full or error.strerror)
     if parts:
         return parts
     if spill is not None:

@@ -24,7 +24,7 @@ BLEND = (*GEN, "./toygen.py")
         ("sample", "ValueError: no sample today (toygen.py:"),
         ("memory", "out of memory"),
         ("count", "toygen.py: made 270 images where 300 were asked for (n_syn)"),
-        ("die", "its process was killed, most likely out of memory"),
+        ("die", "out of memory, most likely: its process was killed; "),
     ],
 )
 def test_a_failing_cell_is_recorded_and_the_others_go_on(finished, fail, error):

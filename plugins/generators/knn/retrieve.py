@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
@@ -132,13 +132,12 @@ def _merge(parts: Sequence[Path], target: Path, side: int) -> None:
     if not pictures:
         why = f" ({broken[0]['key']}: {broken[0]['reason']})" if broken else ""
         raise BenchError(f"knn: not one of {len(broken)} pictures found for these images could be had{why}")
-    merged = open_memmap(target / IMAGES, mode="w+", dtype=np.uint8, shape=(len(pictures), side, side, 3))
-    at = 0
-    for part in parts:
-        images = np.load(part / IMAGES, mmap_mode="r", allow_pickle=False)
-        merged[at : at + len(images)] = images
-        at += len(images)
-    merged.flush()
+    with (target / IMAGES).open("wb") as merged:  # not through a memory map, which a full disk turns into a crash
+        write_array_header_1_0(
+            merged, {"descr": "|u1", "fortran_order": False, "shape": (len(pictures), side, side, 3)}
+        )
+        for part in parts:
+            merged.write(np.load(part / IMAGES, mmap_mode="r", allow_pickle=False).data)
     write_lines(target / PICTURES, pictures)
     write_lines(target / HITS, hits)
     write_lines(target / BROKEN, broken)

@@ -152,9 +152,12 @@ def test_a_cache_that_cannot_be_written_costs_time_only(cache, monkeypatch):
         np.testing.assert_array_equal(decoded(["q"], reader)["train"].images, IMAGES)
 
 
-def test_a_full_disk_is_done_without(cache, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [(28, "No space left on device"), (27, "File too large"), ("9 requested and 3 written",)]
+)
+def test_a_full_disk_is_done_without(cache, monkeypatch, error):
     def full(file, source):
-        raise OSError(28, "No space left on device")
+        raise OSError(*error)
 
     monkeypatch.setattr(_cache, "_write", full)
     np.testing.assert_array_equal(decoded(["q"], reader)["train"].images, IMAGES)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchbench.disk import full_disk
 from benchbench.errors import BenchError, UsageError
 from benchbench.files import atomic_file, cache_root, write_atomic
 from benchbench.keys.content import content_hash, look, may_have_been_swapped
@@ -115,7 +116,8 @@ def build_index(
         raise UsageError(f"{out}: another build is at work in this folder; wait for it") from None
     except OSError as error:
         where = error.filename or out
-        raise BenchError(f"{subject}: cannot write the index: {where}: {error.strerror or error}") from None
+        why = full_disk(error, out) or error.strerror or error
+        raise BenchError(f"{subject}: cannot write the index: {where}: {why}") from None
     return facts
 
 

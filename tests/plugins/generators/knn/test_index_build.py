@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import small_disk
 from PIL import Image
 from pools import encoded, noise, write_folder, write_parquet, write_tar, write_webdataset
 
@@ -302,6 +303,14 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path, clip):
     (tmp_path / "file").write_text("")
     with pytest.raises(BenchError, match="cannot write the index"):
         build(write_folder(tmp_path / "pool", noise(2)), tmp_path / "file" / "index", clip)
+
+
+def test_a_disk_that_is_full_is_said(tmp_path, clip):
+    pool = write_folder(tmp_path / "pool", noise(40))
+    with small_disk(tmp_path / "disk", 2**14) as disk:
+        with pytest.raises(BenchError, match=r"cannot write the index: .*: disk full: [\d.]+ k?B free in ") as error:
+            build(pool, disk / "index", clip)
+        assert "Errno" not in str(error.value)
 
 
 @pytest.fixture(scope="module")

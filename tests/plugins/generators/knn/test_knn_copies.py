@@ -1,7 +1,32 @@
 import numpy as np
 import pytest
+from limits import small_disk
 
+from benchbench_plugins.generators.knn import retrieve
 from benchbench_plugins.generators.knn.retrieve import NEAR, TrainingImages
+
+
+def write_part(folder, images):
+    folder.mkdir()
+    np.save(folder / retrieve.IMAGES, images)
+    keys = [f"{folder.name} {place}" for place in range(len(images))]
+    retrieve.write_lines(folder / retrieve.PICTURES, [{"key": key} for key in keys])
+    retrieve.write_lines(folder / retrieve.HITS, [[[key, 0.5] for key in keys]])
+    retrieve.write_lines(folder / retrieve.BROKEN, [])
+    return folder
+
+
+def test_parts_are_joined_in_their_order_also_an_empty_one(tmp_path):
+    images = np.random.default_rng(0).integers(0, 255, (5, 8, 8, 3), dtype=np.uint8)
+    parts = [write_part(tmp_path / str(at), images[at:to]) for at, to in ((0, 2), (2, 2), (3, 5))]
+    retrieve._merge(parts, tmp_path, 8)
+    np.testing.assert_array_equal(np.load(tmp_path / retrieve.IMAGES), images[[0, 1, 3, 4]])
+
+
+def test_a_disk_without_room_for_the_joined_parts_is_an_error_and_no_crash(tmp_path):
+    parts = [write_part(tmp_path / str(at), np.zeros((2, 512, 512, 3), np.uint8)) for at in range(3)]
+    with small_disk(tmp_path / "disk", 3 * 2**20) as disk, pytest.raises(OSError, match="No space left on device"):
+        retrieve._merge(parts, disk, 512)
 
 
 @pytest.mark.parametrize("side", [1, 3, 8, 13])
