@@ -164,7 +164,7 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
         begun = sum(1 for step in todo if store.begun(step.key))
         rest += f", {begun} of them begun" if begun else ""
         print(
-            f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out
+            f"  {stage:<9} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out
         )
     if status.todo:
         unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
