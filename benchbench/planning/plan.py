@@ -324,10 +324,11 @@ class _Planner:
                 continue
             synthetic = generation.sample[-1] if generation.sample else None
             # The reference is the whole training part, whatever the subset; a baseline is the same for every subset.
-            body = {"images": images, "synthetic": synthetic, "seed": derive_seed("score", self.info.name, subset.draw)}
+            seed = derive_seed("score", self.info.name, subset.draw)
+            body: dict[str, Any] = {"images": images, "synthetic": synthetic, "seed": seed}
             roles = {"synthetic": synthetic}
             if metric.plugin.has_reference:
-                left_out = None if synthetic else {"images": images, "seed": body["seed"]}
+                left_out = None if synthetic else {"images": images, "seed": seed}
                 body["reference"] = roles["reference"] = self._reference_step(metric, left_out)
             what = "real against real" if synthetic is None else f"{generation.text}{self._where(subset)}"
             label = f"score {metric.name} of {what}"
@@ -443,7 +444,8 @@ class _Planner:
         cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
-        references = {self.steps[key].body.get("reference") for key in scores.values()} - {None}
+        bodies = [self.steps[key].body for key in scores.values()]
+        references = {body["reference"] for body in bodies if "reference" in body}
         columns = {metric.text: columns_of(metric) for metric in self.metrics if metric.text in scores}
         cell = replace(
             cell, code=code, columns=columns, notes=tuple(self.info.notes), reference=tuple(sorted(references))
