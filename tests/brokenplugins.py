@@ -387,6 +387,43 @@ class Noisy(Brightness):
         return {**super().score(real, synthetic, context), "brighter": random.random()}
 
 
+@dataclass(frozen=True)
+class InHalves(Brightness):
+    """Writes down what it knows of the real images; keeps its promises."""
+
+    def reference(self, real: ImageSet, context: Context) -> None:
+        sums = np.zeros(len(real))
+        for index in context.resume(range(len(real)), sums):
+            sums[index] = real.images[index].mean()
+        np.save(context.folder / "means.npy", sums)
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        assert context.reference is not None
+        known = np.load(context.reference / "means.npy")
+        return {**super().score(real, synthetic, context), "brighter": float(synthetic.images.mean() - known.mean())}
+
+
+@breaks("writes the same reference again", "wrote other bytes the second time; use context.rng")
+@dataclass(frozen=True)
+class NoisyReference(InHalves):
+    """Adds global noise to it."""
+
+    def reference(self, real: ImageSet, context: Context) -> None:
+        np.save(context.folder / "means.npy", real.images.mean(axis=(1, 2, 3)) + np.random.random())
+
+
+@breaks("writes the same reference again", "reference wrote other bytes after a kill")
+@dataclass(frozen=True)
+class ForgetfulReference(InHalves):
+    """Continues after a kill without what it had counted."""
+
+    def reference(self, real: ImageSet, context: Context) -> None:
+        sums = np.zeros(len(real))
+        for index in context.resume(range(len(real))):
+            sums[index] = real.images[index].mean()
+        np.save(context.folder / "means.npy", sums)
+
+
 @breaks("refuses an empty set clearly", "with no generated images score returns")
 @dataclass(frozen=True)
 class ScoresNothing(Brightness):
@@ -496,4 +533,4 @@ class NoFolder(Foundation):
         return Path("no-such-folder")
 
 
-GOOD = (Copies, Guesser, Brightness, Tiny)
+GOOD = (Copies, Guesser, Brightness, InHalves, Tiny)

@@ -414,7 +414,8 @@ def test_a_helper_that_is_no_python_is_named_with_its_line(pkg, text):
 
 
 def test_an_unknown_stage_and_a_missing_file(pkg):
-    with pytest.raises(ValueError, match="'fitting' is no stage; the stages are data, fit, sample, train, score"):
+    stages = "data, fit, sample, train, reference, score"
+    with pytest.raises(ValueError, match=f"^'fitting' is no stage; the stages are {stages}$"):
         fingerprint(pkg.source(), "fitting")
     with pytest.raises(UsageError, match=r"^Mine: its source file .*nowhere\.py is not there$"):
         fingerprint(pkg.source("gens.nowhere"), "fit")

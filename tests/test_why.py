@@ -33,6 +33,7 @@ def test_a_first_run_has_nothing_to_differ_from(world):
         "sample": 1,
         "transform": 0,
         "train": 1,
+        "reference": 0,
         "score": 0,
     }
 

@@ -167,7 +167,8 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
         rest = f", {idle} not needed" if idle else ""
         begun = sum(1 for step in todo if store.begun(step.key))
         rest += f", {begun} of them begun" if begun else ""
-        say(f"  {stage:<8} {_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run{rest}{about}", file=out)
+        counted = f"{_count(len(steps), 'step'):>9}: {cached} cached, {len(todo)} to run"
+        say(f"  {stage:<9} {counted}{rest}{about}", file=out)
     if status.todo:
         unknown = f", not counting {_count(total.unknown, 'step')} of unknown length" if total.unknown else ""
         how = "1 process" if workers in (None, 1) else f"{workers} processes"

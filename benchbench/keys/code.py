@@ -58,7 +58,8 @@ STAGES = {
     "fit": frozenset({"fit", "shards"}),
     "sample": frozenset({"sample", "transform"}),
     "train": frozenset({"train", "architectures", "apply", "imagewise", "loss", "phases", "grow"}),
-    "score": frozenset({"score"}),
+    "reference": frozenset({"reference"}),
+    "score": frozenset({"score", "reference"}),
 }
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.
 _PLANNING = frozenset(
@@ -81,7 +82,7 @@ def fingerprint(source: CodeSource, stage: str) -> str:
 
     Args:
         source: the plugin class.
-        stage: one of ``data``, ``fit``, ``sample``, ``train`` and ``score``.
+        stage: one of ``data``, ``fit``, ``sample``, ``train``, ``reference`` and ``score``.
 
     Raises:
         UsageError: a module is no valid Python (with file and line), or a declared data file is missing.

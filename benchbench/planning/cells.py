@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import UsageError
+from ..plugins.catalog import reason
 from ..plugins.metric import Column
 from .chains import aug_text
 from .resolved import ResolvedPlugin
@@ -25,6 +27,7 @@ class PlannedCell:
         fit: keys of every ``fit`` shard that it uses.
         sample: keys of every link's images that it uses.
         score: key of each metric's step by the metric's spelling.
+        reference: keys of what metrics know of the real images alone.
         code: fingerprint by stage.
         transform: key of the transformed test images, if they are.
         columns: columns of each metric by its spelling.
@@ -40,6 +43,7 @@ class PlannedCell:
     score: dict[str, str]
     code: dict[str, str]
     transform: str | None = None
+    reference: tuple[str, ...] = ()
     columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -52,6 +56,7 @@ class PlannedCell:
             "sample": list(self.sample),
             "transform": [self.transform] if self.transform else [],
             "train": [self.train],
+            "reference": sorted(self.reference),
             "score": sorted(self.score.values()),
         }
 
@@ -187,3 +192,22 @@ def _code(training: Training, data: ResolvedPlugin) -> dict[str, str]:
             code[f"{stage} {link.name}"] = link.code(stage)
     code |= {f"aug {link.name}": link.code("train") for link in training.aug}
     return code | ({"transform": training.test.code} if training.test.code else {})
+
+
+def columns_of(metric: ResolvedPlugin) -> tuple[Column, ...]:
+    """Return the columns that a metric declares; records keep them, so that a wrong one must not get there.
+
+    Raises:
+        UsageError: they are no list of columns, or one is called ``error``.
+    """
+    try:
+        columns = tuple(metric.plugin.columns())
+    except Exception as error:
+        raise UsageError(f"{metric.text}: columns failed: {reason(error)}") from error
+    if wrong := [column for column in columns if not isinstance(column, Column) or not isinstance(column.key, str)]:
+        raise UsageError(
+            f"{metric.text}: columns must return a list of Column, each with a text as key; got {wrong[0]!r}"
+        )
+    if any(column.key == "error" for column in columns):  # records keep there why a metric failed
+        raise UsageError(f"{metric.text}: columns must not call a number 'error'")
+    return columns

@@ -1,4 +1,7 @@
-"""Chains of augmentations as they are trained: ``all`` written out, and the base in front of what stands on it."""
+"""Chains of augmentations as they are trained: ``all`` written out, and the base in front of what stands on it.
+
+And chains of generators: how many images each link makes.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,22 @@ def aug_text(chain: Sequence[ResolvedPlugin]) -> str:
     if len(shown) > 1 and shown[0].plugin.is_base and shown[0].text == shown[0].place:
         shown = shown[1:]
     return "+".join(link.text for link in shown) or "-"
+
+
+def counts_of(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | None, default: int) -> list[int]:
+    """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
+    wanted: list[tuple[int | None, int]] = []
+    for link in reversed(chain):
+        wanted.insert(0, (asked, default))
+        asked = None if asked is None else link.plugin.upstream_count(asked)
+        default = link.plugin.upstream_count(default)
+    counts: list[int] = []
+    for link, (count, usual) in zip(chain, wanted, strict=True):
+        count = link.plugin.output_count(train_count, count, usual)
+        if counts and link.plugin.may_yield_fewer:
+            count = min(count, counts[-1])  # a filter has no more than it is given
+        counts.append(count)
+    return counts
 
 
 def _alone(chain: Chain) -> list[Chain]:

@@ -132,7 +132,8 @@ def prior(
 
     Args:
         resolved: the plugin.
-        stage: ``"data"``, ``"fit"``, ``"sample"``, ``"transform"``, ``"train"`` or ``"score"``.
+        stage: ``"data"``, ``"fit"``, ``"sample"``, ``"transform"``, ``"train"``, ``"reference"`` or
+            ``"score"``.
         images: that the step works on.
         info: the dataset.
         arch: the architecture that is trained.

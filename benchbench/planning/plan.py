@@ -14,12 +14,12 @@ from typing import Any
 from ..errors import UsageError
 from ..keys.code import harness_code
 from ..machine import choose_device, choose_precision
-from ..plugins import Column, DatasetInfo
-from ..plugins.catalog import catalog, load, reason
+from ..plugins import DatasetInfo
+from ..plugins.catalog import catalog, load
 from ..plugins.context import derive_seed
 from . import subsets
-from .cells import Generation, PlannedCell, Subset, Training, Transform, make_cell
-from .chains import aug_text, expand_augs
+from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, make_cell
+from .chains import aug_text, counts_of, expand_augs
 from .estimates import prior
 from .options import Request, read_suite
 from .resolved import (
@@ -232,7 +232,7 @@ class _Planner:
         for asked in self.request.n_syn or (None,):
             fit_keys: list[str] = []
             sample_keys: list[str] = []
-            counts = _counts(chain, subset.count, asked, default)
+            counts = counts_of(chain, subset.count, asked, default)
             for place, link in enumerate(chain):
                 upstream = sample_keys[-1] if sample_keys else None
                 items = counts[place - 1] if link.plugin.needs_upstream else subset.count
@@ -322,17 +322,41 @@ class _Planner:
                 continue
             synthetic = generation.sample[-1] if generation.sample else None
             # The reference is the whole training part, whatever the subset; a baseline is the same for every subset.
-            body = self._base(metric, "score", None) | {"data": self.data_key, "images": images, "synthetic": synthetic}
-            body |= {"seed": derive_seed("score", self.info.name, subset.draw), "precision": "fp32"}
-            run = self._run(plugin=metric.location(), inputs={"data": self.data_key, "synthetic": synthetic})
-            run["precision"] = "fp32"
-            inputs = tuple(key for key in (self.data_key, synthetic) if key)
+            seed = derive_seed("score", self.info.name, subset.draw)
+            body: dict[str, Any] = {"images": images, "synthetic": synthetic, "seed": seed}
+            roles = {"synthetic": synthetic}
+            if metric.plugin.has_reference:
+                left_out = None if synthetic else {"images": images, "seed": seed}
+                body["reference"] = roles["reference"] = self._reference_step(metric, left_out)
             what = "real against real" if synthetic is None else f"{generation.text}{self._where(subset)}"
-            guess = prior(metric, "score", images + total, self.info)
-            timing = f"score {metric.name} {digest(body['values'])[:8]}"
-            step = Step("score", f"score {metric.name} of {what}", body, run, inputs, timing, images + total, guess)
-            scores[metric.text] = self._add(step)
+            label = f"score {metric.name} of {what}"
+            scores[metric.text] = self._metric_step("score", metric, label, images + total, body, roles)
         return scores
+
+    def _reference_step(self, metric: ResolvedPlugin, left_out: dict[str, int] | None) -> str:
+        """Plan what a metric knows of the real images alone; the baseline's are less those that are compared."""
+        images = sum(self.info.class_counts) - (left_out["images"] if left_out else 0)
+        body = {"left_out": left_out, "seed": derive_seed("reference", self.info.name), "preset": self.request.preset}
+        label = f"prepare {metric.name} for {'real against real' if left_out else self.data.text}"
+        return self._metric_step("reference", metric, label, images, body, {})
+
+    def _metric_step(
+        self,
+        stage: str,
+        metric: ResolvedPlugin,
+        label: str,
+        images: int,
+        more: dict[str, Any],
+        roles: dict[str, str | None],
+    ) -> str:
+        body = self._base(metric, stage, None) | {"data": self.data_key, "precision": "fp32"} | more
+        roles = {"data": self.data_key, **roles}
+        run = self._run(plugin=metric.location(), inputs=roles) | {"precision": "fp32"}
+        guess = prior(metric, stage, images, self.info)
+        # It may be quadratic in the images: what is learned is how much longer it takes than was guessed.
+        by, units = ("guess", guess) if guess else ("images", images)
+        timing = f"{stage} {metric.name} {digest(body['values'])[:8]} by {by}"
+        return self._add(Step(stage, label, body, run, tuple(filter(None, roles.values())), timing, units, guess))
 
     def _refuse_metric(self, why: str) -> None:
         """Raise if the user named this metric; leave it out with a warning if it is only a default."""
@@ -419,8 +443,12 @@ class _Planner:
         cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
-        columns = {metric.text: _columns(metric) for metric in self.metrics if metric.text in scores}
-        cell = replace(cell, code=code, columns=columns, notes=tuple(self.info.notes))
+        bodies = [self.steps[key].body for key in scores.values()]
+        references = {body["reference"] for body in bodies if "reference" in body}
+        columns = {metric.text: columns_of(metric) for metric in self.metrics if metric.text in scores}
+        cell = replace(
+            cell, code=code, columns=columns, notes=tuple(self.info.notes), reference=tuple(sorted(references))
+        )
         self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
 
     def _generation_seed(self, subset: Subset, stage: str) -> int:
@@ -432,43 +460,12 @@ class _Planner:
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
 
 
-def _columns(metric: ResolvedPlugin) -> tuple[Column, ...]:
-    """Return the columns that a metric declares; records keep them, so that a wrong one must not get there."""
-    try:
-        columns = tuple(metric.plugin.columns())
-    except Exception as error:
-        raise UsageError(f"{metric.text}: columns failed: {reason(error)}") from error
-    if wrong := [column for column in columns if not isinstance(column, Column) or not isinstance(column.key, str)]:
-        raise UsageError(
-            f"{metric.text}: columns must return a list of Column, each with a text as key; got {wrong[0]!r}"
-        )
-    if any(column.key == "error" for column in columns):  # records keep there why a metric failed
-        raise UsageError(f"{metric.text}: columns must not call a number 'error'")
-    return columns
-
-
 def _capped(info: DatasetInfo) -> int | None:
     """Return how many real images the paper's preset uses: all (``None``), or the dataset's cap for each class."""
     if info.paper_cap is None:
         return None
     count = sum(min(info.paper_cap, of_class) for of_class in info.class_counts)
     return count if count < sum(info.class_counts) else None
-
-
-def _counts(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | None, default: int) -> list[int]:
-    """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
-    wanted: list[tuple[int | None, int]] = []
-    for link in reversed(chain):
-        wanted.insert(0, (asked, default))
-        asked = None if asked is None else link.plugin.upstream_count(asked)
-        default = link.plugin.upstream_count(default)
-    counts: list[int] = []
-    for link, (count, usual) in zip(chain, wanted, strict=True):
-        count = link.plugin.output_count(train_count, count, usual)
-        if counts and link.plugin.may_yield_fewer:
-            count = min(count, counts[-1])  # a filter has no more than it is given
-        counts.append(count)
-    return counts
 
 
 def _transforms_hint() -> str:

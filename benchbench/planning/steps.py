@@ -18,7 +18,7 @@ from ..plugins import DatasetInfo
 #: Raised whenever the harness itself would give other numbers for the same body.
 PROTOCOL = {"version": 1, "threads": 1}
 
-STAGES = ("data", "fit", "sample", "transform", "train", "score")
+STAGES = ("data", "fit", "sample", "transform", "train", "reference", "score")
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Context:
         n_syn: how many images ``sample`` has to make.
         shard: which training images this ``fit`` owns.
         fitted: folders that the shards of ``fit`` wrote, in order.
+        reference: the folder that ``reference`` of this metric wrote, for ``score``; ``None`` without that method.
         upstream: the images that the generator before this one made, in a chain of generators.
         completed: chunks of ``sample`` that an earlier, killed run finished.
         skipped: chunks of ``sample`` that this run did not make again.
@@ -68,6 +69,7 @@ class Context:
     n_syn: int = 0
     shard: range = range(0)
     fitted: tuple[Path, ...] = ()
+    reference: Path | None = None
     upstream: ImageSet | None = None
     completed: int = 0
     skipped: int = 0

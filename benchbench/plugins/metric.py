@@ -19,6 +19,12 @@ class Metric(Plugin):
     """Scores generated images against the dataset's whole training part."""
 
     kind: ClassVar[str] = "metric"
+    #: Whether ``reference`` has to run before ``score``: a class that defines ``reference`` has one.
+    has_reference: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.has_reference = cls.reference is not Metric.reference
 
     def columns(self) -> Sequence[Column]:
         """Return the numbers of ``score`` that tables show, the most telling first.
@@ -31,10 +37,19 @@ class Metric(Plugin):
         """Return how many images of either side it needs; with fewer, the plan leaves it out and says so."""
         return 1
 
+    def reference(self, real: ImageSet, context: Context) -> None:
+        """Write into ``context.folder`` what ``score`` needs to know of the real images alone; optional.
+
+        It is made once for a dataset and serves every generator, and once for each baseline, whose ``real`` is less
+        the images that are compared. ``score`` finds the folder in ``context.reference``. The seed is that of the
+        dataset, the same for every draw. Iterate over ``context.resume(items, ...)``, which continues after a kill.
+        """
+
     def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
         """Return JSON: numbers by the keys of ``columns``, ``extractor`` (its id), ``n_score`` and ``n_reference``.
 
-        ``real`` and ``synthetic`` are disjoint, also for the baseline that scores real images.
+        ``real`` and ``synthetic`` are disjoint, also for the baseline that scores real images. ``real`` is what
+        ``reference`` was given.
         """
         raise NotImplementedError
 

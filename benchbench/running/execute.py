@@ -158,11 +158,13 @@ class _Job:
             before_keeping=self.watch.before_keeping,
             fitted=tuple(store.path(key) for key in self.inputs.get("fit", ())),
         )
+        if self.inputs.get("reference"):
+            self.context.reference = store.path(self.inputs["reference"])
         if self.inputs.get("upstream"):
             self.context.upstream = ImageSet.load(store.path(self.inputs["upstream"]))
 
     def _input_keys(self) -> list[str]:
-        single = [self.inputs.get(role) for role in ("data", "upstream", "synthetic", "test")]
+        single = [self.inputs.get(role) for role in ("data", "upstream", "synthetic", "test", "reference")]
         return [key for key in (*single, *self.inputs.get("fit", ())) if key]
 
     def _refuse_other_code(self) -> None:
@@ -328,6 +330,15 @@ def _copies(job: _Job, task: Task) -> int:
     return copies_of(known_digests(data / "test"), parts) if parts else 0
 
 
+def _reference(job: _Job) -> dict[str, Any]:
+    metric: Metric = job.plugin
+    real, left_out = job.real("train"), job.body["left_out"]
+    if left_out:
+        real = real.subset(subsets.disjoint_halves(real.labels, left_out["images"], left_out["seed"])[1])
+    metric.reference(real, job.context)
+    return {"images": len(real)}
+
+
 def _score(job: _Job) -> dict[str, Any]:
     metric: Metric = job.plugin
     train, images, seed = job.real("train"), int(job.body["images"]), job.context.seed
@@ -349,6 +360,7 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
     "sample": _sample,
     "transform": _transform,
     "train": _train,
+    "reference": _reference,
     "score": _score,
 }
 

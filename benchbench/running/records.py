@@ -104,7 +104,8 @@ def keep_known(record: Record, earlier: Record | None) -> Record:
     steps = dict(record.steps)
     code = dict(record.code)
     if kept:
-        steps["score"] = sorted({*record.steps["score"], *earlier.steps.get("score", ())})
+        for stage in ("reference", "score"):
+            steps[stage] = sorted({*record.steps.get(stage, ()), *earlier.steps.get(stage, ())})
         code |= {name: earlier.code[name] for name in (f"score {item}" for item in kept) if name in earlier.code}
     columns = {**{name: earlier.metric_columns.get(name, ()) for name in kept}, **record.metric_columns}
     cost = {name: getattr(earlier.cost, name) if value is None else value for name, value in vars(record.cost).items()}
@@ -135,7 +136,7 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
         fit_s=spent["fit"],
         sample_s=spent["sample"],
         train_s=spent["train"],
-        score_s=spent["score"],
+        score_s=seconds([*cell.reference, *cell.score.values()]),
         data_s=spent["data"],
         fit_images=count["fit"],
         sample_images=count["sample"],

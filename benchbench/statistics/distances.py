@@ -15,13 +15,20 @@ The unbiased U-statistic over the full samples, so there is nothing to seed and 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .checks import CHUNK, Features, block, blocks, check_at_least, check_features, check_pair, mean_of
+from .pairs import ONE_CORE, SIDE, Compute, Vector, each_block
 
-Vector = NDArray[np.float64]
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Matrix = NDArray[np.float64]
+#: Mean ``(d,)`` and a factor F of the covariance, ``F' F = S``, of a fitted Gaussian.
+Gaussian = tuple[Vector, Matrix]
 
 #: A distance below minus this share of its terms is a defect and not rounding.
 ROUNDING = 1e-7
@@ -56,12 +63,26 @@ def frechet_distance(real: Features, synthetic: Features, *, chunk: int = CHUNK)
     """
     check_pair(real, synthetic, minimum=2, purpose="a covariance")
     check_at_least(chunk, 1, "chunk")
-    mu_1, F_1 = _mean_and_factor(real, chunk)
-    mu_2, F_2 = _mean_and_factor(synthetic, chunk)
-    return _distance(mu_1, F_1, mu_2, F_2)
+    return gaussian_distance(gaussian(real, chunk=chunk), gaussian(synthetic, chunk=chunk))
 
 
-def _distance(mu_1: Vector, F_1: Matrix, mu_2: Vector, F_2: Matrix) -> float:
+def gaussian(features: Features, *, chunk: int = CHUNK) -> Gaussian:
+    """Return the Gaussian fitted to float32 or float64 ``(N, d)``, finite, N at least 2, ``chunk`` rows at a time."""
+    count, width = features.shape
+    if count <= width:
+        mu = mean_of(features, chunk)
+        return mu, block(features, slice(None), mu) / np.sqrt(count - 1)
+    mu, S = _moments(features, chunk)
+    return mu, _factor(S)
+
+
+def gaussian_distance(real: Gaussian, synthetic: Gaussian) -> float:
+    """Return the Fréchet distance between two Gaussians, at least 0.
+
+    Raises:
+        ArithmeticError: it came out negative or not finite.
+    """
+    (mu_1, F_1), (mu_2, F_2) = real, synthetic
     mean_term = float(np.sum((mu_1 - mu_2) ** 2))
     traces = float(np.sum(F_1**2) + np.sum(F_2**2))
     trace_of_root = float(np.linalg.svd(F_1 @ F_2.T, compute_uv=False).sum())
@@ -80,15 +101,6 @@ def _moments(features: Features, chunk: int) -> tuple[Vector, Matrix]:
     return mu, S / (len(features) - 1)
 
 
-def _mean_and_factor(features: Features, chunk: int) -> tuple[Vector, Matrix]:
-    count, width = features.shape
-    if count <= width:
-        mu = mean_of(features, chunk)
-        return mu, block(features, slice(None), mu) / np.sqrt(count - 1)
-    mu, S = _moments(features, chunk)
-    return mu, _factor(S)
-
-
 def _factor(S: Matrix) -> Matrix:
     """Return F with ``F' F = S``: by Cholesky, or by eigenvectors where a feature is dead or doubled."""
     try:
@@ -100,7 +112,14 @@ def _factor(S: Matrix) -> Matrix:
 
 
 def kernel_distance(
-    real: Features, synthetic: Features, *, degree: int = 3, offset: float = 1.0, chunk: int = CHUNK
+    real: Features,
+    synthetic: Features,
+    *,
+    degree: int = 3,
+    offset: float = 1.0,
+    chunk: int = SIDE,
+    within_real: float | None = None,
+    compute: Compute = ONE_CORE,
 ) -> float:
     """Return the unbiased estimate of MMD^2 under ``k(x, y) = (x'y / d + offset)^degree``.
 
@@ -113,7 +132,9 @@ def kernel_distance(
         synthetic: float32 or float64 ``(M, d)``.
         degree: power of the kernel.
         offset: constant inside the power.
-        chunk: side of the blocks of the kernel matrix; memory is ``O(chunk^2 + chunk d)``.
+        chunk: side of the blocks of the kernel matrix; memory is ``O(threads chunk^2 + chunk d)``.
+        within_real: what :func:`mean_kernel` returned for ``real`` and this kernel; made here otherwise.
+        compute: what it is computed with; ``threads`` never changes the result.
 
     Raises:
         ValueError: fewer than 2 samples, unequal widths, NaN or infinity.
@@ -121,29 +142,34 @@ def kernel_distance(
     check_pair(real, synthetic, minimum=2, purpose="an unbiased kernel distance")
     check_at_least(chunk, 1, "chunk")
     check_at_least(degree, 1, "degree")
-    N, M = len(real), len(synthetic)
-    within_real = _sum_of_pairs(real, degree, offset, chunk) / (N * (N - 1))
-    within_synthetic = _sum_of_pairs(synthetic, degree, offset, chunk) / (M * (M - 1))
-    across = 0.0
-    for rows in blocks(N, chunk):
-        X = block(real, rows)
-        for columns in blocks(M, chunk):
-            across += float(((X @ block(synthetic, columns).T / X.shape[1] + offset) ** degree).sum())
-    return within_real + within_synthetic - 2 * across / (N * M)
+    kernel = (degree, offset, chunk, compute)
+    if within_real is None:
+        within_real = _mean_of_pairs(real, None, *kernel, "kernel of real images")
+    within_synthetic = _mean_of_pairs(synthetic, None, *kernel, "kernel of generated images")
+    return within_real + within_synthetic - 2 * _mean_of_pairs(real, synthetic, *kernel, "kernel between both")
 
 
-def _sum_of_pairs(features: Features, degree: int, offset: float, chunk: int) -> float:
-    """Return the sum of the kernel over ordered pairs of different rows, from the upper triangle."""
-    total = 0.0
-    for rows in blocks(len(features), chunk):
-        X = block(features, rows)
-        for columns in blocks(len(features), chunk):
-            if columns.start < rows.start:
-                continue
-            K = (X @ block(features, columns).T / X.shape[1] + offset) ** degree
-            if columns.start == rows.start:
-                np.fill_diagonal(K, 0.0)
-                total += float(K.sum())
-            else:
-                total += 2 * float(K.sum())
-    return total
+def mean_kernel(
+    real: Features, *, degree: int = 3, offset: float = 1.0, chunk: int = SIDE, compute: Compute = ONE_CORE
+) -> float:
+    """Return the mean of the kernel over all pairs of different rows; arguments as in :func:`kernel_distance`."""
+    check_features(real, "real", minimum=2, purpose="an unbiased kernel distance")
+    return _mean_of_pairs(real, None, degree, offset, chunk, compute, "kernel of real images")
+
+
+def _mean_of_pairs(
+    first: Features, second: Features | None, degree: int, offset: float, chunk: int, compute: Compute, label: str
+) -> float:
+    """Return the mean of the kernel over all pairs, of a set with itself over ordered pairs of different rows."""
+    total = np.zeros(1)
+
+    def work(rows: slice, columns: slice, X: Tensor, Y: Tensor) -> float:
+        K = (X @ Y.T).div_(X.shape[1]).add_(offset).pow_(degree)
+        if second is None and columns.start == rows.start:
+            K.fill_diagonal_(0.0)
+        return float(K.sum())
+
+    for rows, columns, found in each_block(first, second, work, total, side=chunk, compute=compute, label=label):
+        total += 2 * found if second is None and columns.start > rows.start else found
+    pairs = len(first) * (len(first) - 1 if second is None else len(second))
+    return float(total[0]) / pairs

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..plugins.images import ImageSet
 from .subject import (
-    Killed,
     NotApplicable,
     Probe,
     Subject,
+    continues_after_a_kill,
     folder_digest,
     global_randomness,
     require,
@@ -49,19 +49,7 @@ def fit_survives_a_kill(subject: Subject) -> str:
     """Killed half way and started again with the same scratch folder, ``fit`` ends with the same bytes."""
     _needs_fit(subject)
     shard, whole = _shards(subject)[0], _fits(subject)[0]
-    if whole.ticks < 2:
-        return "not tried: fit reports no progress through context.progress, where it could be stopped"
-    scratch = subject.new_folder("killed-scratch")
-    try:
-        _fit(subject, shard, scratch=scratch, kill_after=whole.ticks // 2)
-    except Killed:
-        pass
-    else:
-        raise AssertionError("fit went on after it was killed: it must not catch BaseException")
-    resumed = folder_digest(_fit(subject, shard, scratch=scratch).folder)
-    same = resumed == folder_digest(whole.folder)
-    require(same, "fit wrote other bytes after a kill and a second start than in one go")
-    return ""
+    return continues_after_a_kill("fit", whole, lambda **changes: _fit(subject, shard, **changes), subject)
 
 
 def sample_yields_n_syn_images_of_the_right_size(subject: Subject) -> None:

@@ -9,7 +9,29 @@ import numpy as np
 
 from ..errors import BenchError
 from ..plugins.images import ImageSet
-from .subject import Subject, global_randomness, require, require_json
+from .subject import (
+    NotApplicable,
+    Probe,
+    Subject,
+    continues_after_a_kill,
+    folder_digest,
+    global_randomness,
+    require,
+    require_json,
+)
+
+
+def writes_the_same_reference_again(subject: Subject) -> str:
+    """Every generator is compared with one reference: the same bytes each time, also after a kill."""
+    if not subject.plugin.has_reference:
+        raise NotApplicable
+    whole = subject.once("reference", lambda: _reference(subject, subject.train))
+    with global_randomness(2):
+        again = folder_digest(_reference(subject, subject.train).folder)
+    require(again == folder_digest(whole.folder), "reference wrote other bytes the second time; use context.rng")
+    return continues_after_a_kill(
+        "reference", whole, lambda **changes: _reference(subject, subject.train, **changes), subject
+    )
 
 
 def returns_finite_json_values(subject: Subject) -> None:
@@ -50,7 +72,7 @@ def gives_the_same_values_again(subject: Subject) -> None:
     """Another call gives the same numbers, whatever the global random states are."""
     first = _scores(subject)
     with global_randomness(2):
-        again = dict(subject.plugin.score(subject.train, _synthetic(subject), subject.context("score")))
+        again = _score(subject, subject.train, _synthetic(subject))
     require(first == again, f"score gave {first} and then {again}")
 
 
@@ -58,7 +80,7 @@ def leaves_the_images_alone(subject: Subject) -> None:
     """The images are shared by every metric."""
     synthetic = _synthetic(subject)
     kept = np.array(synthetic.images)
-    subject.plugin.score(subject.train, synthetic, subject.context("score"))
+    _score(subject, subject.train, synthetic)
     require(np.array_equal(kept, synthetic.images), "score wrote to the generated images; work on a copy")
 
 
@@ -68,7 +90,7 @@ def refuses_an_empty_set_clearly(subject: Subject) -> None:
     empty = whole.subset([])
     for real, synthetic, what in ((whole, empty, "no generated images"), (empty, whole, "no real images")):
         try:
-            scores = subject.plugin.score(real, synthetic, subject.context("score"))
+            scores = _score(subject, real, synthetic)
         except (BenchError, ValueError) as error:
             require(bool(str(error).strip()), f"with {what} score raises an error without a message")
         except Exception as error:
@@ -86,6 +108,16 @@ def _synthetic(subject: Subject) -> ImageSet:
 def _scores(subject: Subject) -> dict[str, Any]:
     """Score once for every check."""
     synthetic = _synthetic(subject)
-    return subject.once(
-        "scores", lambda: dict(subject.plugin.score(subject.train, synthetic, subject.context("score")))
-    )
+    return subject.once("scores", lambda: _score(subject, subject.train, synthetic))
+
+
+def _score(subject: Subject, real: ImageSet, synthetic: ImageSet) -> dict[str, Any]:
+    """Score as a run does: with what ``reference`` wrote about the real images, if the metric has that method."""
+    known = _reference(subject, real).folder if subject.plugin.has_reference else None
+    return dict(subject.plugin.score(real, synthetic, subject.context("score", reference=known)))
+
+
+def _reference(subject: Subject, real: ImageSet, **changes: Any) -> Probe:
+    context = subject.context("reference", **changes)
+    subject.plugin.reference(real, context)
+    return context

@@ -256,6 +256,29 @@ def folder_digest(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def continues_after_a_kill(method: str, whole: Probe, start: Callable[..., Probe], subject: Subject) -> str:
+    """Kill a method half way, start it again with the same scratch folder, and require the bytes of one go.
+
+    Args:
+        method: what it is called in messages.
+        whole: the context of a run in one go.
+        start: runs the method in a context with these fields changed, and returns the context.
+        subject: the plugin under test.
+    """
+    if whole.ticks < 2:
+        return f"not tried: {method} reports no progress through context.progress, where it could be stopped"
+    scratch = subject.new_folder("killed-scratch")
+    try:
+        start(scratch=scratch, kill_after=whole.ticks // 2)
+    except Killed:
+        pass
+    else:
+        raise AssertionError(f"{method} went on after it was killed: it must not catch BaseException")
+    same = folder_digest(start(scratch=scratch).folder) == folder_digest(whole.folder)
+    require(same, f"{method} wrote other bytes after a kill and a second start than in one go")
+    return ""
+
+
 def same_images(one: ImageSet, other: ImageSet) -> bool:
     """Return whether two sets agree in every pixel, label, class name and origin."""
     return (

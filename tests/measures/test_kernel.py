@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchbench.statistics.distances import kernel_distance
+from benchbench.statistics.distances import kernel_distance, mean_kernel
+from benchbench.statistics.pairs import Compute
 
 
 def test_two_points_in_each_set_by_hand() -> None:
@@ -48,6 +49,17 @@ def test_blocks_order_and_storage_do_not_matter() -> None:
     assert kernel_distance(y, x) == pytest.approx(plain, abs=1e-12)
     assert kernel_distance(rng.permutation(x), y) == pytest.approx(plain, abs=1e-12)
     assert kernel_distance(x.astype(np.float64), y.astype(np.float64)) == plain
+
+
+def test_threads_and_a_part_that_was_made_before_change_no_bit() -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((300, 16)), rng.standard_normal((200, 16)) + 0.1
+    found = kernel_distance(x, y, chunk=32)
+    for threads in (1, 2, 5):
+        compute = Compute(threads=threads)
+        within = mean_kernel(x, chunk=32, compute=compute)
+        assert kernel_distance(x, y, chunk=32, compute=compute) == found
+        assert kernel_distance(x, y, chunk=32, within_real=within, compute=compute) == found
 
 
 def test_torch_fidelity_on_one_subset_of_everything() -> None:

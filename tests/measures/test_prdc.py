@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import tracemalloc
+import threading
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchbench.statistics.prdc import EXPECTED_DENSITY, _radii, compute_prdc, expected_coverage
+from benchbench.running.execute import peak_memory_mib, reset_peak_memory
+from benchbench.statistics.pairs import Compute, each_block
+from benchbench.statistics.prdc import EXPECTED_DENSITY, _radii, balls_of, compute_prdc, expected_coverage
 
-CHUNKS = (1, 7, 64, 4096)
+CHUNKS = (3, 7, 64, 4096)
 
 
 def shares(real: np.ndarray, synthetic: np.ndarray, **options: int) -> tuple[float, float, float, float]:
@@ -176,13 +179,48 @@ def test_expected_coverage_by_hand() -> None:
 
 
 def test_no_matrix_of_all_pairs_exists() -> None:
+    """Of the process, since NumPy's bookkeeping does not see what torch allocates."""
     rng = np.random.default_rng(8)
-    x, y = rng.standard_normal((4000, 4)), rng.standard_normal((4000, 4))
-    tracemalloc.start()
-    compute_prdc(x, y, chunk=200)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4000 * 4000 / 4  # a matrix of all pairs would hold 8 bytes for each, a mask 1
+    x, y = rng.standard_normal((12000, 2)), rng.standard_normal((12000, 2))
+    compute_prdc(x[:1500], y[:1500], compute=Compute(threads=2))  # what torch takes once
+    reset_peak_memory()
+    before = peak_memory_mib()
+    compute_prdc(x, y, compute=Compute(threads=2))
+    assert peak_memory_mib() - before < 12000**2 / 2**20  # a matrix of all pairs holds 8 bytes for each, a mask 1
+
+
+def test_balls_that_were_made_before_and_any_number_of_threads_change_nothing() -> None:
+    rng = np.random.default_rng(9)
+    x = np.concatenate([rng.standard_normal((300, 16)), np.ones((9, 16))]).astype(np.float32)
+    y = np.concatenate([1.1 * rng.standard_normal((200, 16)), x[:20]]).astype(np.float32)
+    found = compute_prdc(x, y, chunk=32)
+    assert found.zero_radius_real == 9
+    assert 0 < found.precision < 1
+    assert 0 < found.recall < 1
+    for threads in (1, 2, 5):
+        compute = Compute(threads=threads)
+        balls = balls_of(x, chunk=32, compute=compute)
+        np.testing.assert_array_equal(balls.squared, balls_of(x, chunk=32).squared)
+        assert compute_prdc(x, y, chunk=32, compute=compute) == found
+        assert compute_prdc(x, y, chunk=50, balls=balls, compute=compute) == found
+
+
+def test_blocks_run_at_once_each_with_one_thread_of_torch() -> None:
+    """Two blocks meet at a barrier, which one thread after the other would not."""
+    barrier, before = threading.Barrier(2, timeout=20), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+
+        def work(rows: slice, columns: slice, X: torch.Tensor, Y: torch.Tensor) -> int:
+            barrier.wait()
+            return torch.get_num_threads()
+
+        x = np.zeros((4, 1))
+        found = list(each_block(x, x.copy(), work, side=2, compute=Compute(threads=2), label=""))
+        assert [part for _, _, part in found] == [1, 1, 1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

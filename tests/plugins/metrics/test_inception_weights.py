@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from datasetinfos import dataset_info
+from scored import scored
 
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.labels import heading, kernel_heading
-from benchbench_plugins.metrics import fidelity, scoring
+from benchbench_plugins.metrics import extractors, fidelity
 from benchbench_plugins.metrics.fidelity import Fidelity
 
 FOUND_ELSEWHERE = (
@@ -72,7 +73,7 @@ def test_without_weights_there_is_an_error_and_no_number(tmp_path: Path, monkeyp
     assert need.path == fidelity.hub_path()
     assert (need.what, need.source) == ("Inception weights of FID", FOUND_ELSEWHERE)
     with pytest.raises(MissingError) as caught:
-        metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))
+        scored(metric, toy(8, 0), toy(8, 1), context_for(tmp_path))
     assert caught.value.exit_code == 2
     assert str(caught.value) == (
         f"fidelity:extractor=inception: Inception weights of FID not found at {need.path}; they are {FOUND_ELSEWHERE}"
@@ -85,7 +86,7 @@ def test_random_weights_under_the_right_name_are_refused(torch_home: Path, tmp_p
     torch.save({"fc.weight": torch.randn(3, 3)}, path)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     metric = Fidelity(extractor="inception")
-    for attempt in (metric.needs, lambda: metric.score(toy(8, 0), toy(8, 1), context_for(tmp_path))):
+    for attempt in (metric.needs, lambda: scored(metric, toy(8, 0), toy(8, 1), context_for(tmp_path))):
         with pytest.raises(UsageError) as caught:
             attempt()
         assert str(caught.value) == (
@@ -119,7 +120,7 @@ def test_a_weights_file_cannot_run_code(tmp_path: Path, monkeypatch: pytest.Monk
     torch.save({"payload": Payload()}, path)
     monkeypatch.setattr(fidelity, "SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(pickle.UnpicklingError):
-        scoring.inception(path)
+        extractors.inception(path)
 
 
 class Listed(torch.utils.data.Dataset[torch.Tensor]):
@@ -161,14 +162,13 @@ def test_the_values_are_those_of_torch_fidelity(
     path = tmp_path / "weights.pth"
     torch.save(random_network, path)
     pin = hashlib.sha256(path.read_bytes()).hexdigest()
-    for module in (fidelity, scoring):
+    for module in (fidelity, extractors):
         monkeypatch.setattr(module, "SHA256", pin)
     real, synthetic = toy(4, 0), toy(3, 1)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = Fidelity(extractor="inception", nearest_k=1, weights=str(path)).score(
-        real, synthetic, context_for(tmp_path)
-    )
+    metric = Fidelity(extractor="inception", nearest_k=1, weights=str(path))
+    found = scored(metric, real, synthetic, context_for(tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
     assert (heading(found["extractor"]), kernel_heading(found["extractor"])) == ("FID", "KID")
     assert found["details"]["extractor"]["sha256"] == pin
