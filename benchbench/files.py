@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import mmap
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import BenchError
 
@@ -25,6 +26,7 @@ __all__ = [
     "atomic_file",
     "cache_root",
     "data_root",
+    "drop_pages",
     "expanded",
     "flush",
     "flush_folder",
@@ -196,6 +198,20 @@ def flush(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF):
             raise
+
+
+def drop_pages(array: Any) -> None:
+    """Give back the memory in which a system holds what was read of a read-only memory-mapped array.
+
+    What is asked for again is read again. Any other array is left as it is. Without, the pages of a file that is read
+    once count as this process's memory until the system needs them.
+    """
+    while array is not None and not isinstance(array, mmap.mmap):
+        if getattr(array, "mode", "r") != "r":  # pages may hold changes that are nowhere else
+            return
+        array = getattr(array, "base", None)
+    if array is not None and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def safe_name(text: str, limit: int = 60) -> str:

@@ -25,6 +25,8 @@ from .files import write_atomic
 
 #: Memory that one worker may need, in GiB; torch alone takes about one.
 WORKER_GIB = 1.6
+#: Share of a device's memory that the images of one training may take; the rest is for networks and activations.
+TRAINING_SHARE = 0.4
 
 
 def has_cuda() -> bool:
@@ -79,6 +81,20 @@ def memory_gib() -> float:
         if most is not None and now is not None:
             available = min(available, max(most - now, 0) / 2**30)
     return available
+
+
+def training_room(device: str) -> int:
+    """Return the bytes that the images of one training may take on ``"cpu"`` or ``"cuda"``; larger sets stay on disk.
+
+    A share of the memory that this process may use now, or of all that the accelerator has; 0 where that is unknown.
+    """
+    if device == "cpu":
+        return int(TRAINING_SHARE * memory_gib() * 2**30)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():  # it alone knows of slices of an accelerator
+        return int(TRAINING_SHARE * torch.cuda.get_device_properties(0).total_memory)
+    listed = (re.match(r"(\d+) MiB", row["memory"]) for row in _gpus())
+    return int(TRAINING_SHARE * min((int(found[1]) for found in listed if found), default=0) * 2**20)
 
 
 def fitting_workers() -> int:

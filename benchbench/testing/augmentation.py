@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..plugins import Augmentation, ImageChange
+from ..training.grown import grown_pairs
 from .subject import NotApplicable, Subject, global_randomness, require
 
 #: What an augmentation may do; ``phases`` goes with ``grow``.
@@ -136,7 +137,11 @@ def grows_the_set_with_valid_images(subject: Subject) -> None:
         raise NotApplicable
     images, labels = _batch(subject)
     rng = torch.Generator().manual_seed(subject.seed)
-    added, names = subject.plugin.grow(_model(subject), images, labels, rng, subject.info)
+    for added, names in grown_pairs(subject.plugin, _model(subject), images, labels, rng, subject.info):
+        _judge_grown(subject, images, added, names)
+
+
+def _judge_grown(subject: Subject, images: torch.Tensor, added: torch.Tensor, names: torch.Tensor) -> None:
     require(added.dtype == torch.uint8, f"grown images must be uint8; got {added.dtype}")
     require(added.ndim == 4 and added.shape[1:] == images.shape[1:], f"grown images have shape {tuple(added.shape)}")
     require(names.dtype == torch.int64 and len(names) == len(added), "grown labels must be int64, one for each image")
