@@ -32,6 +32,7 @@ from ..plugins.images import Images, ImageSet, merge_shards
 from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
 from ..store.store import Store
+from .parts import part_of
 from .scoring import answer, score
 
 SPLITS = ("train", "validation", "test")
@@ -148,7 +149,8 @@ class _Job:
         wanted = self.body.get("subset")
         if not wanted:
             return train
-        return train.subset(subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted))
+        chosen = subsets.select(train.labels, train.classes, dataset=self.info.name, **wanted)
+        return part_of(train, chosen, self.context.scratch)
 
     def test_folder(self) -> Path:
         """Return the folder of the test images, transformed where the cell says so."""
@@ -280,13 +282,15 @@ def _copies(job: _Job, task: Task) -> int:
 def _score(job: _Job) -> dict[str, Any]:
     metric: Metric = job.plugin
     train, images, seed = job.real("train"), int(job.body["images"]), job.context.seed
+    scratch = job.context.scratch
     synthetic = job.synthetic()
     if synthetic is None:
         chosen, rest = subsets.disjoint_halves(train.labels, images, seed)
-        real, compared = train.subset(rest), train.subset(chosen)
+        real, compared = part_of(train, rest, scratch), part_of(train, chosen, scratch)
     else:
         images = min(images, len(synthetic))  # a filter may have left fewer than planned
-        real, compared = train, synthetic.subset(subsets.balanced_sample(synthetic.labels, images, seed))
+        real = train
+        compared = part_of(synthetic, subsets.balanced_sample(synthetic.labels, images, seed), scratch)
     scores = dict(metric.score(real, compared, job.context))
     _write_json(job.folder / "scores.json", scores)
     return {"images": len(compared)}

@@ -99,4 +99,6 @@ def grown_pairs(
     """
     given: Any = images if augmentation.grows_from_disk else images[:]
     grown: Any = augmentation.grow(model, given, labels, rng, info)
-    yield from (grown,) if isinstance(grown, tuple | list) else grown
+    if isinstance(grown, tuple | list):
+        grown = (grown,)
+    yield from grown

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError, CorruptError
+from benchbench.files import drop_pages
 from benchbench.planning.subsets import disjoint_halves
 from benchbench.plugins.context import derive_seed
 from benchbench.plugins.images import ImageSet, batches
@@ -86,6 +87,7 @@ def extract(extractor: Extractor, images: NDArray[np.uint8], context: Context, l
             rows = slice(part.start, part.stop)
             pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
             features[rows] = extractor.encode(pixels.to(extractor.device)).float().cpu().numpy()
+            drop_pages(images)
     return features
 
 
