@@ -122,9 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", help="where the sets are written; a temporary one")
     parser.add_argument("--gib", type=float, default=20.0, help="size of the set that is trained on; 0 leaves it out")
-    parser.add_argument(
-        "--pair-gib", type=float, default=2.0, help="size of the set of the comparison; 0 leaves it out"
-    )
+    parser.add_argument("--pair-gib", type=float, default=2.0, help="size of the compared set; 0 leaves it out")
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 256], help="of the images, in px")
     parser.add_argument("--steps", type=int, default=200, help="of each training")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)

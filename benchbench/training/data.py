@@ -187,7 +187,10 @@ class Batches:
 
     def labels(self, order: Order) -> torch.Tensor:
         """Return the labels of a batch, int64 ``(size,)`` on the device."""
-        return torch.cat([source.labels[index] for source, index in order]).to(self.sources[0].images.device)
+        labels, device = torch.cat([source.labels[index] for source, index in order]), self.sources[0].images.device
+        if labels.device.type == device.type:
+            return labels
+        return labels.pin_memory().to(device, non_blocking=True)  # else the copy would wait for the step before
 
 
 def _read(order: Order, out: NDArray[np.uint8]) -> int:

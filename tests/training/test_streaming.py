@@ -89,6 +89,18 @@ def test_a_training_in_parts_streams_too(tmp_path, monkeypatch):
     assert_same(trained(task, tmp_path / "s", "streamed"), trained(task, tmp_path / "r", "resident"))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+@pytest.mark.parametrize("chain", [(), ("default", "mixup", "meada")], ids="+".join)
+def test_an_accelerator_gets_the_same_batches(tmp_path, chain):
+    task = task_on_disk(tmp_path, links(*chain), (1, 2), 12)
+    outcomes = []
+    for images in ("resident", "streamed"):
+        context = replace(tiny_context(tmp_path / images), device="cuda")
+        outcomes.append(train_classifier(TinyNet, task, context, tiny_recipe(200), 8, images))
+    assert np.array_equal(outcomes[0].probabilities, outcomes[1].probabilities)
+    assert outcomes[0].curve == outcomes[1].curve
+
+
 def killed(monkeypatch, task, folder, images, at):
     advance = Training.advance
 
