@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import mmap
 import os
 import re
 import secrets
@@ -28,6 +29,7 @@ __all__ = [
     "cache_root",
     "data_root",
     "decoded_root",
+    "drop_pages",
     "expanded",
     "flush",
     "flush_folder",
@@ -203,6 +205,20 @@ def flush(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF):
             raise
+
+
+def drop_pages(array: Any) -> None:
+    """Give back the memory in which a system holds what was read of a read-only memory-mapped array.
+
+    What is asked for again is read again. Any other array is left as it is. Without, the pages of a file that is read
+    once count as this process's memory until the system needs them.
+    """
+    while array is not None and not isinstance(array, mmap.mmap):
+        if getattr(array, "mode", "r") != "r":  # pages may hold changes that are nowhere else
+            return
+        array = getattr(array, "base", None)
+    if array is not None and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 def safe_name(text: str, limit: int = 60) -> str:

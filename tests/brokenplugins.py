@@ -199,6 +199,17 @@ class GrowsFloats(Augmentation):
         return images.float(), labels
 
 
+@breaks("grows the same from disk", "grew by other images than the same set in memory")
+@dataclass(frozen=True)
+class GrowsWhatIsInMemory(GrowsFloats):
+    """Says that it takes a set on disk, and leaves it as it is."""
+
+    grows_from_disk: ClassVar[bool] = True
+
+    def grow(self, model: Any, images: Any, labels: Any, rng: Any, info: DatasetInfo) -> Any:
+        return 255 - images[:] if hasattr(images, "bitwise_not") else images[:], labels
+
+
 # Learners ------------------------------------------------------------------------------------------
 
 

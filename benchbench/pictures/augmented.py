@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +13,8 @@ from ..errors import BenchError
 from ..plugins import Augmentation, DatasetInfo, Learner, Task
 from ..plugins.context import Context, derive_seed
 from ..plugins.images import ImageSet
-from ..training.data import resized
+from ..training.grown import grown_pairs
+from ..training.pixels import resized
 from .gallery import Group, Tile
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def grown_groups(
 class _Watched(Augmentation):
     """An augmentation that grows the set, and on the way also the images that are shown."""
 
+    grows_from_disk = True
     inner: Augmentation
     shown: torch.Tensor
     labels: torch.Tensor
@@ -157,12 +159,14 @@ class _Watched(Augmentation):
         labels: torch.Tensor,
         rng: torch.Generator,
         info: DatasetInfo,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         now = next((made for made in reversed(self.rounds) if made is not None), self.shown)
         own = torch.Generator(device=rng.device).manual_seed(derive_seed(self.seed, "shown", len(self.rounds)))
-        made, names = self.inner.grow(model, now.to(images.device), self.labels.to(labels.device), own, info)
-        self.rounds.append(made.cpu() if names.tolist() == self.labels.tolist() else None)
-        return self.inner.grow(model, images, labels, rng, info)
+        grown = grown_pairs(self.inner, model, now.to(images.device), self.labels.to(labels.device), own, info)
+        pairs = [(new.cpu(), names.cpu()) for new, names in grown]
+        made, names = map(torch.cat, zip((now[:0], self.labels[:0]), *pairs, strict=True))
+        self.rounds.append(made if names.tolist() == self.labels.tolist() else None)
+        return grown_pairs(self.inner, model, images, labels, rng, info)
 
 
 def _round(heading: str, images: torch.Tensor, grown: torch.Tensor) -> Group:

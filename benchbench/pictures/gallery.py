@@ -168,18 +168,24 @@ def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store:
         if path.exists():
             continue
         train = ImageSet.load(store.path(cell.data) / "train")
-        wanted = steps[key].body["subset"]
+        wanted, chosen = steps[key].body["subset"], None
         if wanted:
             dataset = steps[key].run["info"]["name"]
-            train = train.subset(subsets.select(train.labels, train.classes, dataset=dataset, **wanted))
+            chosen = subsets.select(train.labels, train.classes, dataset=dataset, **wanted)
         made = ImageSet.load(store.path(key))
         title = f"{it.gen} on {it.data}, {it.n_real} real images, {len(made)} generated"
-        variants_grid(train, made, path, title=title)
+        variants_grid(train, made, path, title=title, chosen=chosen)
     return list(drawn.values())
 
 
 def variants_grid(
-    real: ImageSet, synthetic: ImageSet, path: Path, rows: int = 10, columns: int = 10, title: str = ""
+    real: ImageSet,
+    synthetic: ImageSet,
+    path: Path,
+    rows: int = 10,
+    columns: int = 10,
+    title: str = "",
+    chosen: NDArray[np.int64] | None = None,
 ) -> Path:
     """Draw real images, each next to the images generated from it, and write a PNG.
 
@@ -187,33 +193,39 @@ def variants_grid(
     shows the first real image of a class and generated images of that class, and the heading says so.
 
     Args:
-        real: the real training subset that ``origins[i]["source"]`` points into.
-        synthetic: what was generated from it.
+        real: the real training images; few of them are read.
+        synthetic: what was generated from them.
         path: the file to write.
         rows: at most so many real images.
         columns: at most so many generated images for each.
         title: one line above.
+        chosen: int64 ``(n,)``, the subset of ``real`` that ``origins[i]["source"]`` points into; all if left out.
 
     Raises:
         ValueError: one of the sets is empty.
         BenchError: the file cannot be written.
 
     """
-    if not len(real) or not len(synthetic):
+    places = range(len(real)) if chosen is None else chosen
+    if not len(places) or not len(synthetic):
         raise ValueError("a grid needs at least one real and one generated image")
-    every, sourced = variants(real, synthetic)
-    chosen = every[:rows]
-    left = [[None if row.real is None else Tile(real.images[row.real])] for row in chosen]
-    right = [[Tile(synthetic.images[index]) for index in row.synthetic[:columns]] for row in chosen]
+    every, sourced = variants(real.labels if chosen is None else real.labels[chosen], synthetic)
+    shown = every[:rows]
+    left = [[None if row.real is None else Tile(real.images[places[row.real]])] for row in shown]
+    right = [[Tile(synthetic.images[index]) for index in row.synthetic[:columns]] for row in shown]
     groups = [Group("real source" if sourced else "first of class", left), Group("generated", right)]
-    return draw_gallery([real.classes[row.label] for row in chosen], groups, [title] if title else [], path)
+    return draw_gallery([real.classes[row.label] for row in shown], groups, [title] if title else [], path)
 
 
-def variants(real: ImageSet, synthetic: ImageSet) -> tuple[list[Variants], bool]:
+def variants(real: NDArray[np.int64], synthetic: ImageSet) -> tuple[list[Variants], bool]:
     """Return the rows of a grid: the first of every class, then the second of every class, and so on.
 
     A row is a real image with what was generated from it. Unless every origin has a valid ``source``, which the second
     value says, a row is the first real image of a class with all generated images of it; classes without one are last.
+
+    Args:
+        real: labels of the real images, int64 ``(N,)``.
+        synthetic: what was generated from them.
     """
     import numpy as np
 
@@ -222,10 +234,10 @@ def variants(real: ImageSet, synthetic: ImageSet) -> tuple[list[Variants], bool]
     sourced = bool(sources) and all(type(source) is int and 0 <= source < len(real) for source in sources)
     if sourced:
         real_of = np.array(sources)
-        labels = real.labels[real_of]
+        labels = real[real_of]
     else:
-        firsts = np.full(len(real.classes), -1)
-        firsts[real.labels[::-1]] = np.arange(len(real))[::-1]  # the first one of a class is written last
+        firsts = np.full(len(synthetic.classes), -1)
+        firsts[real[::-1]] = np.arange(len(real))[::-1]  # the first one of a class is written last
         labels, real_of = synthetic.labels, firsts[synthetic.labels]
     order = np.lexsort((real_of, labels))
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1) | np.diff(real_of[order], prepend=-2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -27,6 +27,8 @@ class Augmentation(Plugin):
     kind: ClassVar[str] = "augmentation"
     #: Whether it is what every chain starts with: a chain without such a link gets the installed one in front.
     is_base: ClassVar[bool] = False
+    #: Whether ``grow`` takes a set that is no tensor but gives one for an index; else it gets all images in memory.
+    grows_from_disk: ClassVar[bool] = False
 
     def check_resolution(self, side: int) -> None:
         """Refuse at plan time what images of ``side`` px cannot take; by default nothing is refused.
@@ -86,10 +88,21 @@ class Augmentation(Plugin):
         labels: torch.Tensor,
         rng: torch.Generator,
         info: DatasetInfo,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images uint8 ``(M, 3, H, W)`` and labels int64 ``(M,)`` to add to the training set (ME-ADA).
+    ) -> tuple[torch.Tensor, torch.Tensor] | Iterable[tuple[torch.Tensor, torch.Tensor]]:
+        """Return images to add to the training set and their labels, or yield such pairs (ME-ADA).
 
-        ``model`` is in eval mode and takes normalised float batches; ``model.features(images)`` gives penultimate
-        features ``(B, D)``, and ``model.logits_and_features(images)``, which a model may offer, both in one pass.
+        Args:
+            model: in eval mode, takes normalised float batches; ``model.features(images)`` gives penultimate features
+                ``(B, D)``, and ``model.logits_and_features(images)``, which a model may offer, both in one pass.
+            images: the training set, uint8 ``(N, 3, H, W)`` on the device. With ``grows_from_disk`` a set too large
+                for memory is no tensor, but gives one for an index, ``images[rows]``, and has its ``shape``, ``dtype``,
+                ``device`` and length.
+            labels: int64 ``(N,)`` on the device.
+            rng: the only source of randomness.
+            info: the dataset.
+
+        Returns:
+            uint8 ``(M, 3, H, W)`` and int64 ``(M,)``, on any device. Pairs that are yielded are joined on disk, so
+            that one needs memory at a time.
         """
         raise NotImplementedError

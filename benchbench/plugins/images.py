@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OldFormError
+from ..files import drop_pages
 from . import origins as tables
 from .origins import Origin, Origins
 
@@ -234,8 +234,7 @@ def pieces(
     plain = np.asarray(images)  # every item of a memory map is one too, which costs more than most uses of it
     for part in shown(list(batches(len(plain), max(1, PIECE_BYTES // max(1, plain[:1].nbytes))))):
         yield plain[part.start : part.stop]
-        if isinstance(images, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-            images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]  # pages count as memory of ours
+        drop_pages(images)
 
 
 def batches(count: int, size: int) -> Iterator[range]:

@@ -37,6 +37,7 @@ from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, sha
 from ..store.lock import Owner
 from ..store.store import Store
 from .chunks import GrowingSet
+from .parts import part_of
 from .scoring import answer, score
 from .watch import Reader, Watch
 
@@ -204,7 +205,7 @@ class _Job:
     def subset(self) -> ImageSet:
         """Return the real training images that this step may use."""
         train, rows = self.real("train"), self.rows()
-        return train if rows is None else train.subset(rows)
+        return train if rows is None else part_of(train, rows, self.context.scratch)
 
     def test_folder(self) -> Path:
         """Return the folder of the test images, transformed where the cell says so."""
@@ -334,7 +335,8 @@ def _reference(job: _Job) -> dict[str, Any]:
     metric: Metric = job.plugin
     real, left_out = job.real("train"), job.body["left_out"]
     if left_out:
-        real = real.subset(subsets.disjoint_halves(real.labels, left_out["images"], left_out["seed"])[1])
+        _, rest = subsets.disjoint_halves(real.labels, left_out["images"], left_out["seed"])
+        real = part_of(real, rest, job.context.scratch)
     metric.reference(real, job.context)
     return {"images": len(real)}
 
@@ -342,13 +344,15 @@ def _reference(job: _Job) -> dict[str, Any]:
 def _score(job: _Job) -> dict[str, Any]:
     metric: Metric = job.plugin
     train, images, seed = job.real("train"), int(job.body["images"]), job.context.seed
+    scratch = job.context.scratch
     synthetic = job.synthetic()
     if synthetic is None:
         chosen, rest = subsets.disjoint_halves(train.labels, images, seed)
-        real, compared = train.subset(rest), train.subset(chosen)
+        real, compared = part_of(train, rest, scratch), part_of(train, chosen, scratch)
     else:
         images = min(images, len(synthetic))  # a filter may have left fewer than planned
-        real, compared = train, synthetic.subset(subsets.balanced_sample(synthetic.labels, images, seed))
+        real = train
+        compared = part_of(synthetic, subsets.balanced_sample(synthetic.labels, images, seed), scratch)
     scores = dict(metric.score(real, compared, job.context))
     _write_json(job.folder / "scores.json", _kept(scores, job.body["name"]))
     return {"images": len(compared)}

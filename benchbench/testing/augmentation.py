@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from ..plugins import Augmentation, ImageChange
+from ..training.grown import grown_pairs
+from ..training.pixels import OnDisk
 from .subject import NotApplicable, Subject, global_randomness, require
 
 #: What an augmentation may do; ``phases`` goes with ``grow``.
@@ -136,7 +138,26 @@ def grows_the_set_with_valid_images(subject: Subject) -> None:
         raise NotApplicable
     images, labels = _batch(subject)
     rng = torch.Generator().manual_seed(subject.seed)
-    added, names = subject.plugin.grow(_model(subject), images, labels, rng, subject.info)
+    for added, names in grown_pairs(subject.plugin, _model(subject), images, labels, rng, subject.info):
+        _judge_grown(subject, images, added, names)
+
+
+def grows_the_same_from_disk(subject: Subject) -> None:
+    """With ``grows_from_disk``, a set that gives tensors for an index grows by what its tensor grows by."""
+    if not (subject.plugin.grows_from_disk and subject.plugin.phases(1000)):
+        raise NotApplicable
+    images, labels = _batch(subject)
+    on_disk = OnDisk(subject.given.images[:10], images.shape[-1], "cpu")
+    grown = []
+    for given in (images, on_disk):
+        rng = torch.Generator().manual_seed(subject.seed)
+        pairs = grown_pairs(subject.plugin, _model(subject), given, labels, rng, subject.info)
+        grown.append([torch.cat(parts) for parts in zip(*pairs, strict=True)])
+    same = all(_equal(one, other) for one, other in zip(*grown, strict=True))
+    require(same, "a set on disk grew by other images than the same set in memory")
+
+
+def _judge_grown(subject: Subject, images: torch.Tensor, added: torch.Tensor, names: torch.Tensor) -> None:
     require(added.dtype == torch.uint8, f"grown images must be uint8; got {added.dtype}")
     require(added.ndim == 4 and added.shape[1:] == images.shape[1:], f"grown images have shape {tuple(added.shape)}")
     require(names.dtype == torch.int64 and len(names) == len(added), "grown labels must be int64, one for each image")

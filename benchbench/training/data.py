@@ -1,4 +1,4 @@
-"""Training images on the device and the order in which batches take them.
+"""Training images, on the device or left on disk, and the order in which batches take them.
 
 The order is a pure function of seed and position: a training that is killed and continued sees the same batches
 without any generator state, and every generator's images are visited by the same permutations.
@@ -6,14 +6,15 @@ without any generator state, and every generator's images are visited by the sam
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ..plugins.context import derive_seed
-from ..plugins.images import batches
+from .ahead import Ahead
+from .pixels import OnDisk, Pixels, placed, set_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,48 +22,19 @@ if TYPE_CHECKING:
     from ..plugins import Task
     from ..plugins.images import ImageSet
 
-#: Pixels that are resized at once, so that a memory-mapped set is never in memory as a whole.
-PIXELS_AT_ONCE = 1 << 22
-
-
-def resized(images: NDArray[np.uint8], resolution: int) -> torch.Tensor:
-    """Return images as classifiers see them: shorter side scaled to ``resolution``, centre cropped.
-
-    Bicubic with antialiasing, rounded to uint8, on the CPU whatever the device, once for the whole set: training and
-    test images, real and generated, go through the same arithmetic.
-
-    Args:
-        images: uint8 ``(N, H, W, 3)``.
-        resolution: side of the result in px.
-
-    Returns:
-        uint8 ``(N, 3, resolution, resolution)``, contiguous.
-    """
-    count, height, width = images.shape[:3]
-    out = torch.empty((count, 3, resolution, resolution), dtype=torch.uint8)
-    scale = resolution / min(height, width)
-    size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
-    top, left = (size[0] - resolution) // 2, (size[1] - resolution) // 2
-    for part in batches(count, max(1, PIXELS_AT_ONCE // max(height * width, resolution**2))):
-        block = torch.from_numpy(np.array(images[part.start : part.stop])).permute(0, 3, 1, 2)
-        if size != (height, width):
-            block = F.interpolate(block, size=size, mode="bicubic", antialias=True, align_corners=False)
-        out[part.start : part.stop] = block[:, :, top : top + resolution, left : left + resolution]
-    return out
-
 
 class Source:
     """One pool of training images, real or generated, that batches draw a fixed share from.
 
     Attributes:
         name: ``"real"`` or ``"synthetic"``.
-        images: uint8 ``(N, 3, R, R)`` on the device.
-        labels: int64 ``(N,)`` on the device.
+        images: uint8 ``(N, 3, R, R)`` on the device, or on disk.
+        labels: int64 ``(N,)`` where the images are: on the device, or on the host for images on disk.
         original: how many images it began with; later ones were grown.
         rounds: how often it has grown.
     """
 
-    def __init__(self, name: str, images: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
+    def __init__(self, name: str, images: Pixels, labels: torch.Tensor, seed: int) -> None:
         if not len(labels):
             raise ValueError("a training set needs at least one image")
         self.name = name
@@ -75,7 +47,7 @@ class Source:
         self._epochs: dict[int, torch.Tensor] = {}
 
     def order(self, position: int, count: int) -> torch.Tensor:
-        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` on the device.
+        """Return which ``count`` images stand from ``position`` on, int64 ``(count,)`` where the labels are.
 
         One permutation follows the other, so that every batch is full. Not to be written to.
         """
@@ -97,27 +69,32 @@ class Source:
             self._epochs = {epoch: order.to(self.labels.device)}  # one epoch in memory, moved once and not per batch
         return self._epochs[epoch]
 
-    def add(self, images: torch.Tensor, labels: torch.Tensor, position: int, rounds: int) -> None:
-        """Append images; from ``position`` on, fresh permutations cover the whole set."""
-        self.images = torch.cat([self.images, images.to(self.images)])
+    def add(self, grown: NDArray[np.uint8], labels: torch.Tensor, position: int, rounds: int) -> None:
+        """Append images; from ``position`` on, fresh permutations cover the whole set.
+
+        Args:
+            grown: uint8 ``(M, 3, R, R)``, all that the set has grown by so far; the first may be in it already.
+            labels: int64, of those that are not.
+            position: images that batches have taken so far.
+            rounds: how often the set has grown, with this time.
+        """
+        if isinstance(self.images, OnDisk):
+            self.images = self.images.with_grown(grown)
+        else:
+            new = np.array(grown[len(self.labels) - self.original :])
+            self.images = torch.cat([self.images, torch.from_numpy(new).to(self.images)])
         self.labels = torch.cat([self.labels, labels.to(self.labels)])
         self.rounds = rounds
         self._base = position
         self._epochs = {}
 
-    def state(self) -> dict[str, object]:
-        """Return what was grown, as tensors and numbers."""
-        return {
-            "images": self.images[self.original :].cpu(),
-            "labels": self.labels[self.original :].cpu(),
-            "position": self._base,
-            "rounds": self.rounds,
-        }
+    def leave_on_disk(self, images: OnDisk) -> None:
+        """Take the same images from disk from now on."""
+        self.images, self.labels, self._epochs = images, self.labels.cpu(), {}
 
-    def restore(self, state: dict) -> None:
-        """Take over what :meth:`state` returned, into a source as it was made."""
-        if state["rounds"]:
-            self.add(state["images"], state["labels"], state["position"], state["rounds"])
+    def state(self) -> dict[str, object]:
+        """Return what was grown but for the pixels, as tensors and numbers."""
+        return {"labels": self.labels[self.original :].cpu(), "position": self._base, "rounds": self.rounds}
 
 
 #: What a batch takes from each source: indices into its images, int64, in the order of the batch's places.
@@ -138,8 +115,14 @@ class Batches:
         self.size = size
         #: Parts per group, one for each source.
         self.parts = tuple(mix) if len(sources) == 2 and mix is not None else (1,)
-        images = sources[0].images
-        self._images = images.new_empty((size, *images.shape[1:]))
+        self._buffer: torch.Tensor | None = None
+        self._ahead: Ahead[Order] | None = None
+        self._next: tuple[tuple[int, ...], Order] = ((), [])
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether images are read from disk; then those of every source are."""
+        return isinstance(self.sources[0].images, OnDisk)
 
     @property
     def mix(self) -> dict[str, int]:
@@ -166,6 +149,16 @@ class Batches:
 
     def order(self, step: int) -> Order:
         """Return what batch number ``step`` takes from each source, in the order of its places."""
+        if not self.on_disk:
+            return self._order(step)
+        rounds = [source.rounds for source in self.sources]  # a set that has grown meanwhile has another order
+        mark, order = self._next
+        if mark != (step, *rounds):
+            order = self._order(step)
+        self._next = (step + 1, *rounds), self._order(step + 1)
+        return order
+
+    def _order(self, step: int) -> Order:
         starts = (self.position(which, step) for which in range(len(self.sources)))
         stops = (self.position(which, step + 1) for which in range(len(self.sources)))
         pieces = zip(self.sources, starts, stops, strict=True)
@@ -176,17 +169,37 @@ class Batches:
 
         They lie in a buffer that the next call overwrites.
         """
-        out, begin = self._images[: len(part)], 0
+        images = self.sources[0].images
+        if isinstance(images, OnDisk):
+            if self._ahead is None:
+                self._ahead = Ahead(_read, (self.size, *images.shape[1:]), images.device.type)
+            return self._ahead.get(order, self._next[1])[part.start : part.stop]
+        if self._buffer is None:
+            self._buffer = images.new_empty((self.size, *images.shape[1:]))
+        out, begin = self._buffer[: len(part)], 0
         for source, index in order:
             start, stop = max(begin, part.start), min(begin + len(index), part.stop)
             if start < stop:
-                _take(source.images, index[start - begin : stop - begin], out[start - part.start : stop - part.start])
+                rows, target = index[start - begin : stop - begin], out[start - part.start : stop - part.start]
+                _take(source.images, rows, target)  # type: ignore[arg-type]
             begin += len(index)
         return out
 
     def labels(self, order: Order) -> torch.Tensor:
         """Return the labels of a batch, int64 ``(size,)`` on the device."""
-        return torch.cat([source.labels[index] for source, index in order])
+        labels, device = torch.cat([source.labels[index] for source, index in order]), self.sources[0].images.device
+        if labels.device.type == device.type:
+            return labels
+        return labels.pin_memory().to(device, non_blocking=True)  # else the copy would wait for the step before
+
+
+def _read(order: Order, out: NDArray[np.uint8]) -> int:
+    """Overwrite ``out`` with the images of a batch, of sources on disk."""
+    begin = 0
+    for source, index in order:
+        source.images.read(index.numpy(), out[begin : begin + len(index)])  # type: ignore[union-attr]
+        begin += len(index)
+    return begin
 
 
 def _take(store: torch.Tensor, index: torch.Tensor, out: torch.Tensor) -> None:
@@ -206,8 +219,8 @@ def training_sets(task: Task) -> dict[str, ImageSet]:
     return there
 
 
-def make_batches(task: Task, resolution: int, size: int, seed: int, device: str) -> Batches:
-    """Put a task's training images on the device.
+def make_batches(task: Task, resolution: int, size: int, seed: int, device: str, room: float = math.inf) -> Batches:
+    """Put a task's training images on the device, or leave them on disk.
 
     Args:
         task: its ``real`` and ``synthetic`` sets; with both, ``mix`` says how they share a batch, and a part of 0
@@ -215,10 +228,14 @@ def make_batches(task: Task, resolution: int, size: int, seed: int, device: str)
         resolution: side in px at which they are trained on.
         size: images per batch.
         seed: decides the order; derive it from the training seed alone.
-        device: where the uint8 images live.
+        device: where batches are wanted.
+        room: bytes that the images of all sources may take on the device; if they need more, none is put there.
     """
-    sources = []
-    for name, images in training_sets(task).items():
+    sets, sources = training_sets(task), []
+    if sum(set_bytes(len(images), resolution) for images in sets.values()) > room:
+        room = 0
+    for name, images in sets.items():
+        pixels = placed(images.images, resolution, device, room)
         labels = torch.from_numpy(np.array(images.labels))
-        sources.append(Source(name, resized(images.images, resolution).to(device), labels.to(device), seed))
+        sources.append(Source(name, pixels, labels if isinstance(pixels, OnDisk) else labels.to(device), seed))
     return Batches(sources, size, task.mix)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .ahead import in_turn
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ..plugins import DatasetInfo
+    from .pixels import Pixels
 
 #: Numbers that are normalised at once on the CPU, so that three passes over large images meet them in the cache.
 BLOCK_PIXELS = 1 << 20
@@ -59,16 +62,14 @@ def scoring_batch(resolution: int, device: str) -> int:
     return max(8, min(4096, pixels // resolution**2))
 
 
-def logits_of(
-    model: torch.nn.Module, images: torch.Tensor, info: DatasetInfo, autocast: torch.autocast
-) -> torch.Tensor:
+def logits_of(model: torch.nn.Module, images: Pixels, info: DatasetInfo, autocast: torch.autocast) -> torch.Tensor:
     """Return the logits of images, float32 ``(N, C)`` on their device, without waiting for it.
 
     The model is left in training mode or not, as found.
 
     Args:
         model: takes normalised float batches and returns logits ``(B, C)``.
-        images: uint8 ``(N, 3, R, R)`` on the device, each scored once.
+        images: uint8 ``(N, 3, R, R)`` on the device or on disk, each scored once.
         info: the dataset, for the normalisation.
         autocast: the precision in which to run.
     """
@@ -77,7 +78,7 @@ def logits_of(
     scores = []
     normalise = Normalise(info, images.device.type)  # its buffer is an inference tensor: never shared with training
     with torch.inference_mode(), autocast:
-        for part in images.split(scoring_batch(images.shape[-1], images.device.type)):
+        for part in in_turn(images, scoring_batch(images.shape[-1], images.device.type)):
             scores.append(model(normalise(part)).float())
     model.train(training)
     return torch.cat(scores)

@@ -1,4 +1,4 @@
-"""The loop that trains every classifier: fixed steps, device-resident batches, no synchronisation per step.
+"""The loop that trains every classifier: fixed steps, batches ready on the device, no synchronisation per step.
 
 All randomness of a step is derived from the training seed and the number of the step. A checkpoint therefore holds no
 generator state, and a training that was killed and continued ends with the same bits as one that was not. The
@@ -20,11 +20,14 @@ from torch.nn import functional as F
 
 from ..errors import BenchError
 from ..files import atomic_file
+from ..machine import training_room
 from ..plugins import Task, TrainResult
 from ..plugins.context import Context, derive_seed
-from .data import Batches, Source, make_batches, resized
+from .data import Source, make_batches, training_sets
 from .evaluate import logits_of, probabilities
+from .grown import GrownFile, grown_pairs
 from .inputs import Inputs
+from .pixels import OnDisk, placed, set_bytes
 from .recipes import Recipe, learning_rates, make_optimizer
 
 #: Seconds of training between two checkpoints; a shorter training never writes one.
@@ -32,7 +35,12 @@ CHECKPOINT_SECONDS = 60.0
 
 
 def train_classifier(
-    build: Callable[[], torch.nn.Module], task: Task, context: Context, recipe: Recipe, resolution: int
+    build: Callable[[], torch.nn.Module],
+    task: Task,
+    context: Context,
+    recipe: Recipe,
+    resolution: int,
+    images: str = "auto",
 ) -> TrainResult:
     """Train a classifier on a task and classify every test image after the last step.
 
@@ -44,13 +52,15 @@ def train_classifier(
         context: seed, device, precision and the folder for checkpoints.
         recipe: how to train.
         resolution: side in px at which images are trained on and scored.
+        images: ``"resident"`` puts all of them on the device, ``"streamed"`` reads them from disk batch by batch,
+            ``"auto"`` puts there what fits into :func:`benchbench.machine.training_room`. Results are the same.
 
     Raises:
         BenchError: the loss is no longer finite.
         ValueError: an augmentation broke its promise (shapes, types, phases).
     """
     with _reproducible(context.device):
-        training = Training(build, task, context, recipe, resolution)
+        training = Training(build, task, context, recipe, resolution, images)
         training.resume()
         saved = time.monotonic()
         label = f"training {task.arch or 'classifier'}"
@@ -60,7 +70,8 @@ def train_classifier(
                 training.save()
                 saved = time.monotonic()
         outcome = training.finish()
-        training.checkpoint.unlink(missing_ok=True)
+        for file in (training.checkpoint, *(grown.path for grown in training.grown)):
+            file.unlink(missing_ok=True)
     return outcome
 
 
@@ -68,14 +79,26 @@ class Training:
     """The state of one training between two steps."""
 
     def __init__(
-        self, build: Callable[[], torch.nn.Module], task: Task, context: Context, recipe: Recipe, resolution: int
+        self,
+        build: Callable[[], torch.nn.Module],
+        task: Task,
+        context: Context,
+        recipe: Recipe,
+        resolution: int,
+        images: str = "auto",
     ) -> None:
         self.task, self.context, self.recipe = task, context, recipe
         self.resolution = resolution
         self.device = context.device
         self.checkpoint = context.scratch / "training.pt"
-        self.batches: Batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device)
-        self.test = resized(task.test.images, resolution).to(self.device)
+        #: Bytes that images may take on the device.
+        self.room = {"resident": math.inf, "streamed": 0}[images] if images != "auto" else training_room(self.device)
+        self.batches = make_batches(task, resolution, recipe.batch_size, context.seed, self.device, self.room)
+        left = max(0, self.room - (0 if self.batches.on_disk else self._training_bytes()))
+        self.test = placed(task.test.images, resolution, self.device, left)
+        shape = self.batches.sources[0].images.shape[1:]
+        #: What each source has grown by.
+        self.grown = [GrownFile(context.scratch / f"grown-{x.name}.u8", shape) for x in self.batches.sources]
         torch.manual_seed(derive_seed(context.seed, "initialisation"))
         # Channels last suits tensor cores, and on a CPU the depthwise convolutions and batch norms of light networks.
         self.model = build().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -155,6 +178,7 @@ class Training:
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
             "sources": [source.state() for source in self.batches.sources],
+            "grown": [file.state() for file in self.grown],
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(self.checkpoint) as stream:
@@ -168,14 +192,19 @@ class Training:
             return
         if state["identity"] != self._identity():
             return
+        files = zip(self.grown, state["grown"], strict=True)
+        if not all([file.restore(grown) for file, grown in files]):
+            self.grown = [GrownFile(file.path, file.shape) for file in self.grown]
+            return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.curve = [(step, loss) for step, loss in state["curve"]]
         for step, classes in state["answers"]:
             self.task.evaluate(step, lambda classes=classes: classes)  # type: ignore[misc]
         self.loss_sum, self.loss_steps = state["loss_sum"], state["loss_steps"]
-        for source, grown in zip(self.batches.sources, state["sources"], strict=True):
-            source.restore(grown)
+        for which, grown in enumerate(state["sources"]):
+            if grown["rounds"]:
+                self._add(which, **grown)
         self.step = state["step"]
         self.context.log(f"continuing {self.task.arch or 'a training'} at step {self.step} of {self.recipe.steps}")
 
@@ -233,10 +262,27 @@ class Training:
         for index, source in enumerate(self.batches.sources):
             self.rng.manual_seed(derive_seed(self.context.seed, "grow", step, which, source.name))
             self._seed("grow", step, which, source.name)
-            new = augmentation.grow(self.model, source.images, source.labels, self.rng, self.task.info)
-            _check_grown(augmentation, source, *new)
-            source.add(*new, position=self.batches.position(index, step), rounds=source.rounds + 1)
+            labels, given = [source.labels[:0]], source.labels.to(self.device)
+            pairs = grown_pairs(augmentation, self.model, source.images, given, self.rng, self.task.info)
+            for new, names in pairs:
+                _check_grown(augmentation, source, new, names)
+                self.grown[index].append(new)
+                labels.append(names.to(source.labels))
+            self._add(index, torch.cat(labels), self.batches.position(index, step), source.rounds + 1)
         self.model.train()
+
+    def _add(self, which: int, labels: torch.Tensor, position: int, rounds: int) -> None:
+        """Let batches take what source ``which`` has grown by; sets that no longer fit are left on disk."""
+        sources, grown = self.batches.sources, self.grown[which].images()
+        extra = set_bytes(len(labels), self.resolution)
+        if not self.batches.on_disk and self._training_bytes() + extra > self.room:
+            for source, given, file in zip(sources, training_sets(self.task).values(), self.grown, strict=True):
+                there = file.images()[: len(source.labels) - source.original]
+                source.leave_on_disk(OnDisk(given.images, self.resolution, self.device, there))
+        sources[which].add(grown, labels, position, rounds)
+
+    def _training_bytes(self) -> int:
+        return sum(set_bytes(count, self.resolution) for count in self.batches.counts.values())
 
 
 def _check_grown(augmentation: object, source: Source, images: torch.Tensor, labels: torch.Tensor) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchbench.errors import BenchError
 from benchbench.plugins import Augmentation, DatasetInfo, param
-from benchbench.plugins.images import batches
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,8 @@ class MEADA(Augmentation):
     that a mix keeps its ratio. Their CIFAR runs start rounds after 10 and 20 of 100 epochs; neither paper gives a
     schedule in steps, so that rounds lie evenly apart here, after 1/4 and 1/2 of the training.
     """
+
+    grows_from_disk = True
 
     rounds: int = param(2, low=1, help="How often the set grows; a round that would start after the end is left out.")
     interval: int | None = param(None, low=1, help="Steps before and between rounds; none: steps / (rounds + 2).")
@@ -55,22 +57,25 @@ class MEADA(Augmentation):
         labels: torch.Tensor,
         rng: torch.Generator,
         info: DatasetInfo,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return an adversarial sibling, uint8, of each image, or of ``max_images`` of them, with its label.
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield an adversarial sibling, uint8, of each image, or of ``max_images`` of them, with its label.
 
         Raises:
             BenchError: the ascent left the finite numbers.
         """
+        import torch
+
+        chosen = torch.arange(len(labels), device=labels.device)
         if self.max_images is not None and len(labels) > self.max_images:
             chosen = balanced_choice(labels, self.max_images, rng)
-            images, labels = images[chosen], labels[chosen]
-        return siblings(self, model, images, labels, info), labels.clone()
+        for rows in chosen.split(_batch_size(images)):
+            yield siblings(self, model, images[rows], labels[rows], info), labels[rows]
 
 
 def siblings(
     meada: MEADA, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, info: DatasetInfo
 ) -> torch.Tensor:
-    """Return the adversarial sibling of each image, uint8 of the same shape and device.
+    """Return the adversarial sibling of each image of a batch, uint8 of the same shape and device.
 
     Plain gradient ascent on normalised pixels, without projection, as in the code of Zhao et al. 2020.
     Images are ascended apart from each other: with a model in eval mode the sizes of batches change nothing but
@@ -93,25 +98,21 @@ def siblings(
     from benchbench.training.evaluate import Normalise
 
     normalise = Normalise(info, images.device.type)
-    made = torch.empty_like(images)
-    for part in batches(len(images), _batch_size(images)):
-        clean, right = images[part.start : part.stop], labels[part.start : part.stop]
-        pixels = normalise(clean).clone()
-        with torch.no_grad():
-            anchor = model.features(pixels).flatten(1)  # type: ignore[operator]
-        for _ in range(meada.ascent_steps):
-            pixels.requires_grad_(True)
-            with torch.enable_grad():
-                ascended = objective(meada, *logits_and_features(model, pixels), right, anchor).sum()
-            (slope,) = torch.autograd.grad(ascended, pixels)
-            pixels = pixels.detach() + meada.ascent_rate / PUBLISHED_BATCH * slope
-        if not bool(torch.isfinite(pixels).all()):
-            raise BenchError(
-                f"meada:ascent_rate={meada.ascent_rate:g}: adversarial pixels are no longer finite; lower ascent_rate, "
-                "or the learning rate if the training itself diverges"
-            )
-        made[part.start : part.stop] = quantised(pixels, normalise)
-    return made
+    pixels = normalise(images).clone()
+    with torch.no_grad():
+        anchor = model.features(pixels).flatten(1)  # type: ignore[operator]
+    for _ in range(meada.ascent_steps):
+        pixels.requires_grad_(True)
+        with torch.enable_grad():
+            ascended = objective(meada, *logits_and_features(model, pixels), labels, anchor).sum()
+        (slope,) = torch.autograd.grad(ascended, pixels)
+        pixels = pixels.detach() + meada.ascent_rate / PUBLISHED_BATCH * slope
+    if not bool(torch.isfinite(pixels).all()):
+        raise BenchError(
+            f"meada:ascent_rate={meada.ascent_rate:g}: adversarial pixels are no longer finite; lower ascent_rate, "
+            "or the learning rate if the training itself diverges"
+        )
+    return quantised(pixels, normalise)
 
 
 def objective(

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchbench.errors import CorruptError
+from benchbench.files import drop_pages
 from benchbench.plugins.images import batches
 from benchbench.statistics.labels import INCEPTION
 
@@ -92,6 +93,7 @@ def extract(
             rows = slice(part.start, part.stop)
             pixels = torch.from_numpy(np.array(images[rows])).permute(0, 3, 1, 2)
             features[rows] = extractor.encode(pixels.to(extractor.device)).float().cpu().numpy()
+            drop_pages(images)
     return features
 
 

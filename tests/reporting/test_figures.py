@@ -22,19 +22,19 @@ REAL = flat([1, 0, 1, 2], [10, 20, 30, 40])
 def test_rows_follow_the_sources_and_go_around_the_classes():
     sources = [2, 0, 0, 1]
     synthetic = flat([1, 1, 1, 0], [130, 110, 111, 120], [{"source": source} for source in sources])
-    assert variants(REAL, synthetic) == ([(0, 1, [3]), (1, 0, [1, 2]), (1, 2, [0])], True)
+    assert variants(REAL.labels, synthetic) == ([(0, 1, [3]), (1, 0, [1, 2]), (1, 2, [0])], True)
 
 
 @pytest.mark.parametrize("origins", [(), [{"source": 0}, {}], [{"source": 0}, {"source": 4}], [{"source": "0"}] * 2])
 def test_without_a_source_rows_follow_the_classes(origins):
     synthetic = flat([1, 0], [100, 101], origins)
-    assert variants(REAL, synthetic) == ([(0, 1, [1]), (1, 0, [0])], False)
+    assert variants(REAL.labels, synthetic) == ([(0, 1, [1]), (1, 0, [0])], False)
 
 
 def test_classes_without_a_real_image_are_last(tmp_path):
     synthetic = flat([0, 2, 0, 2], [100, 102, 101, 103])
-    assert variants(REAL.subset([3]), synthetic) == ([(2, 0, [1, 3]), (0, None, [0, 2])], False)
-    path = variants_grid(REAL.subset([3]), synthetic, tmp_path / "a.png")
+    assert variants(REAL.labels[[3]], synthetic) == ([(2, 0, [1, 3]), (0, None, [0, 2])], False)
+    path = variants_grid(REAL, synthetic, tmp_path / "a.png", chosen=np.array([3]))
     first = 2 * MARGIN + LABEL
     with Image.open(path) as opened:
         picture = opened.convert("L")

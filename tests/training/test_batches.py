@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import tiny_set, tiny_task
 
-from benchbench.training.data import Batches, Source, make_batches, resized
+from benchbench.training.data import Batches, Source, make_batches
+from benchbench.training.pixels import resized
 
 
 def test_native_size_is_a_copy_in_another_layout():
@@ -39,7 +40,7 @@ def test_oblong_images_are_cropped_in_the_centre():
 def test_chunks_do_not_show(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (7, 12, 12, 3), dtype=np.uint8)
     whole = resized(images, 8)
-    monkeypatch.setattr("benchbench.training.data.PIXELS_AT_ONCE", 150)
+    monkeypatch.setattr("benchbench.training.pixels.PIXELS_AT_ONCE", 150)
     assert torch.equal(resized(images, 8), whole)
 
 

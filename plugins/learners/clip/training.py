@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from benchbench.errors import BenchError
+from benchbench.files import drop_pages
 from benchbench.models.clip.model import open_clip_model
 from benchbench.models.clip.pixels import random_crops
 from benchbench.models.prompts import class_prompts
@@ -73,6 +74,7 @@ class Pool(Batches):
         for images in self.sets.values():
             mine = (numbers >= start) & (numbers < start + len(images))
             out[mine] = images.images[numbers[mine] - start]
+            drop_pages(images.images)
             start += len(images)
         return out
 
@@ -124,6 +126,7 @@ class Setting:
         rows = [torch.zeros((0, self.clip.width))]
         for part in self.context.progress(list(batches(len(images), BATCH)), label=label, unit="batch"):
             rows.append(torch.from_numpy(self.clip.encode_images(images.images[part.start : part.stop], batch=BATCH)))
+            drop_pages(images.images)
         return torch.cat(rows).to(self.context.device)
 
     def encode_crops(self, images: NDArray[np.uint8], scale: tuple[float, float], rng: torch.Generator) -> torch.Tensor:

@@ -84,6 +84,13 @@ class TimmClassifier(Learner):
     weights: str | None = param(
         None, help="Start from these: a folder in timm's hub format or a hub id; none: timm's, with pretrained."
     )
+    images: str = param(
+        "auto",
+        choices=("auto", "resident", "streamed"),
+        affects_result=False,
+        help="Where images are: on the device, read from disk batch by batch, or auto: on the device if they take at "
+        "most 40 % of its memory.",
+    )
 
     def needs(self) -> Requirements:
         """Return the packages that networks come from, and the weights that the user named."""
@@ -178,7 +185,9 @@ class TimmClassifier(Learner):
             from .architectures import build
         else:
             from .networks import build
-        outcome = train_classifier(lambda: build(start, side, classes), task, context, ready.training_recipe(), side)
+        outcome = train_classifier(
+            lambda: build(start, side, classes), task, context, ready.training_recipe(), side, self.images
+        )
         return replace(outcome, details={**outcome.details, **details})
 
     def training_recipe(self) -> Recipe:

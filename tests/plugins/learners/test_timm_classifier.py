@@ -14,6 +14,7 @@ from datasetinfos import dataset_info
 from benchbench.errors import UsageError
 from benchbench.plugins import Context, ImageSet, Task
 from benchbench.plugins.parameters import build as build_plugin
+from benchbench.plugins.parameters import parameters
 from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.timm.architectures import build
@@ -67,6 +68,13 @@ else:
 assert not {"torch", "timm", "torchvision"} & set(sys.modules), "heavy import"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_where_images_lie_is_no_part_of_a_key():
+    """Both ways give the same bits (tests/training/test_streaming.py), so that one result stands for both."""
+    where = next(item for item in parameters(TimmClassifier) if item.name == "images")
+    assert where.choices == ("auto", "resident", "streamed")
+    assert not where.enters_key("train")
 
 
 def test_presets_and_the_dataset_decide_the_recipe():
