@@ -83,6 +83,28 @@ class Still(Learner):
         return TrainResult(answers / answers.sum(axis=1, keepdims=True), 1, 1, 1, [(1, 1.0)])
 '''
 
+MANY = '''
+"""Many real images of noise."""
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Dataset, DatasetInfo, ImageSet, param
+
+@dataclass(frozen=True)
+class Many(Dataset):
+    """Ten classes of 32 px."""
+    count: int = param(1000, low=10, help="Training images.")
+
+    def info(self):
+        counts = {"train": self.count, "validation": 0, "test": 100}
+        half, classes = (0.5,) * 3, tuple(f"class{label}" for label in range(10))
+        return DatasetInfo("many", classes, counts, (self.count // 10,) * 10, 32, 32, 128, half, half, True, "none")
+
+    def load(self, split, context):
+        rng, count = np.random.default_rng(len(split)), context.info.counts[split]
+        images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+        return ImageSet(images, np.arange(count, dtype=np.int64) % 10, context.info.classes)
+'''
+
 COMMAND = """
 import atexit, json, resource, sys
 place = sys.argv.pop()
@@ -102,7 +124,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=2_250_000, help="Generated images; half of it is measured too.")
     parser.add_argument("--cells", type=int, default=20_000, help="Cells; a quarter of it is measured too.")
-    parser.add_argument("--only", choices=("images", "cells"), help="One part.")
+    parser.add_argument("--real", type=int, default=20_000, help="Real images of fidelity; a quarter is measured too.")
+    parser.add_argument("--only", choices=("images", "cells", "fidelity"), help="One part.")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="Where there is room.")
     parser.add_argument("--out", type=Path, help="A JSON file; the table goes next to it.")
     given = parser.parse_args()
@@ -111,14 +134,16 @@ def main() -> None:
         folder = Path(name)
         (folder / "noise.py").write_text(NOISE, "utf-8")
         (folder / "still.py").write_text(STILL, "utf-8")
-        if given.only != "cells":
-            _photos(folder / "photos")
-            for count in (given.images // 2, given.images):
-                rows.append(_images(folder, count))
-                print(json.dumps(rows[-1]), file=sys.stderr)
-        if given.only != "images":
-            for count in (given.cells // 4, given.cells):
-                for row in _cells(folder, count):
+        (folder / "many.py").write_text(MANY, "utf-8")
+        _photos(folder / "photos")
+        parts = {
+            "images": (_images, (given.images // 2, given.images)),
+            "cells": (_cells, (given.cells // 4, given.cells)),
+            "fidelity": (_fidelity, (given.real // 4, given.real)),
+        }
+        for part, (measure, sizes) in parts.items():
+            for size in sizes if given.only in (None, part) else ():
+                for row in measure(folder, size):
                     rows.append(row)
                     print(json.dumps(row), file=sys.stderr)
     text = table(rows)
@@ -150,23 +175,23 @@ def _bench(folder: Path, *arguments: str) -> dict[str, Any]:
     )
     if done.returncode:
         sys.exit(f"bench {' '.join(arguments)}: {done.stderr[-2000:]}")
-    return {"wall s": time.perf_counter() - begun, **json.loads(figures.read_text("utf-8"))}
+    return {"out": done.stdout, "wall s": time.perf_counter() - begun, **json.loads(figures.read_text("utf-8"))}
 
 
-def _images(folder: Path, count: int) -> dict[str, Any]:
+def _images(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     """From a folder of photos to a leaderboard over ``count`` generated images, and a training that looks at few."""
     results = folder / f"images-{count}"
     used = _bench(
         folder,
         *("run", "--gen", str(folder / "noise.py"), "--data", f"folder:path={folder / 'photos'},resolution=32"),
-        *("--n-syn", str(count), "--learner", "timm:steps=20", "--arch", "shufflenetv2", "--metric", "none"),
+        *("--n-syn", str(count), "--learner", "timm:steps=20,images=streamed", "--arch", "shufflenetv2"),
+        *("--metric", "none"),
         *("--no-baseline", "--executor", "processes", "--workers", "1", "--results", str(results)),
     )
-    noise = 0.0
-    for done in results.glob("artifacts/??/*/done.json"):
-        noise += json.loads(done.read_text("utf-8")).get("facts", {}).get("noise_s", 0.0)
-    cpu = used["driver"][0] + used["worker"][0] - noise
-    return {
+    cpu = (
+        used["driver"][0] + used["worker"][0] - sum(done.get("facts", {}).get("noise_s", 0) for done in _done(results))
+    )
+    yield {
         "row": "images",
         "size": count,
         "CPU s": cpu,
@@ -175,6 +200,29 @@ def _images(folder: Path, count: int) -> dict[str, Any]:
         "driver MiB": used["driver"][1],
         "worker MiB": used["worker"][1],
     }
+
+
+def _done(results: Path) -> list[dict[str, Any]]:
+    """Return what was published with each artifact."""
+    return [json.loads(path.read_text("utf-8")) for path in results.glob("artifacts/??/*/done.json")]
+
+
+def _fidelity(folder: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Score as many generated images as there are real ones, all of both: seconds beside those of the plan."""
+    results = folder / f"fidelity-{count}"
+    request = [
+        *("--gen", str(folder / "noise.py"), "--data", f"{folder / 'many.py'}:count={count}", "--n-syn", str(count)),
+        *("--no-baseline", "--learner", str(folder / "still.py"), "--arch", "one", "--n-real", str(count)),
+        *("--metric", "fidelity:images=0,reference_images=0", "--results", str(results)),
+    ]
+    planned = json.loads(_bench(folder, "plan", *request, "--json")["out"])["steps"]
+    used = _bench(folder, "run", *request, "--executor", "processes", "--workers", "1")
+    for stage in ("reference", "score"):
+        seconds = next(done["seconds"] for done in _done(results) if done["stage"] == stage)
+        cpu = next(done["cpu_seconds"] for done in _done(results) if done["stage"] == stage)
+        plan = next(step["estimate_s"] for step in planned if step["stage"] == stage)
+        figures = {"CPU s": cpu, "wall s": seconds, "planned s": plan, "worker MiB": used["worker"][1]}
+        yield {"row": f"fidelity, {stage}", "size": count, **figures}
 
 
 def _cells(folder: Path, count: int) -> Iterator[dict[str, Any]]:
@@ -211,7 +259,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             place = (row["row"], figure)
             first = smaller.setdefault(place, row)
             growth = ""
-            if first is not row and figure == "CPU s":
+            if first is not row and figure == "CPU s" and "fidelity" not in row["row"]:  # which is quadratic
                 ratio = value / first[figure] / (row["size"] / first["size"])
                 growth = f"{ratio:.2f}" + (" **over**" if ratio > GROWTH else "")
             target = (
