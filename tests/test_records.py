@@ -103,9 +103,9 @@ def test_numbers_that_are_not_finite_become_null():
     ],
 )
 def test_absolute_paths_never_reach_a_record(text, kept):
-    ours = record(text, error=text)
+    ours = record(text, error=text, metrics={"m": {"error": text}})
     data = ours.to_json()
-    assert (data["cell"]["gen"], data["error"]) == (kept, kept)
+    assert (data["cell"]["gen"], data["error"], data["metrics"]) == (kept, kept, {"m": {"error": kept}})
 
 
 def test_write_and_read(tmp_path):

@@ -240,6 +240,9 @@ class Record:
         data["cell"] = plain(self.cell.without_paths())
         if self.error is not None:
             data["error"] = hide_paths(self.error)
+        for numbers in data["metrics"].values():
+            if isinstance(numbers.get("error"), str):
+                numbers["error"] = hide_paths(numbers["error"])
         data["provenance"]["notes"] = [hide_paths(note) for note in self.provenance.notes]
         return data
 

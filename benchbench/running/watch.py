@@ -27,7 +27,7 @@ from typing import Any
 from ..errors import BenchError, MissingError, UsageError
 from ..files import write_atomic
 from ..keys.content import Look, look, may_have_been_swapped
-from ..planning.resolved import hash_of, paths_in_key, reopened
+from ..planning.resolved import hash_of, instantiate, paths_in_key, reopened
 
 #: A look waits until the step has worked this many times as long as the last look took.
 REST = 50
@@ -65,17 +65,17 @@ class Watch:
         Raises:
             BenchError: something changed since the plan; the message names plugin and file.
         """
-        self._scratch = scratch
-        self._note, self._noted = scratch / UNCHECKED, list[str]()
+        self._scratch, self._note, self._noted = scratch, scratch / UNCHECKED, list[str]()
         self._drop_unchecked()
         with _explained():
-            opened = [reopened(reader.location, preset) for reader in readers]
+            plugins = [instantiate(reader.location) for reader in readers]
             self._read = [
-                (plugin.plugin, (*plugin.needs.foundations, *reader.models))
-                for plugin, reader in zip(opened, readers, strict=True)
+                (plugin, (*plugin.needs().foundations, *reader.models))
+                for plugin, reader in zip(plugins, readers, strict=True)
             ]
-            self._looks = self._look()
-            for plugin, reader in zip(opened, readers, strict=True):
+            self._looks = self._look()  # before the content is read: what changes after it shows at the next look
+            for reader in readers:
+                plugin = reopened(reader.location, preset)
                 for what in plugin.changes(reader.planned, reader.stage, reader.models):
                     raise BenchError(f"{plugin.name}: {what} changed since the plan; run again")
             self._contents = {path: hash_of(path) for path in self._looks}
