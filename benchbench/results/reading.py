@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from ..errors import BenchError
@@ -100,6 +101,8 @@ def _dataclass_reader(cls: type[Any]) -> Callable[[Any], Any]:
     hints, fields = typing.get_type_hints(cls), dataclasses.fields(cls)
     readers = {item.name: _reader(hints[item.name]) for item in fields}
     missing = dataclasses.MISSING
+    # Thousands of records have the same columns: those of texts and whole numbers alone are made once.
+    make = lru_cache(1000)(cls) if all(hint in (str, int, str | None) for hint in hints.values()) else cls
     required = {item.name for item in fields if item.default is missing and item.default_factory is missing}
 
     def read(value: Any) -> Any:
@@ -116,7 +119,7 @@ def _dataclass_reader(cls: type[Any]) -> Callable[[Any], Any]:
         except _FieldError as flaw:
             raise flaw.inside(name) from None
         try:
-            return cls(**values)
+            return make(**values)
         except ValueError as error:
             raise _FieldError(str(error)[:200]) from None
 
@@ -130,7 +133,7 @@ def _mapping_reader(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
         name, values = "", {}
         try:
             for name, item in value.items():
-                values[_text(name)] = read(item)
+                values[sys.intern(_text(name))] = read(item)
         except _FieldError as flaw:
             raise flaw.inside(_name(name)) from None
         return values
