@@ -56,7 +56,8 @@ def study(text):
         everywhere = dict.fromkeys(("data", "aug", "learner", "test", "subset", "preset"), text)
         shared = {"arch": f"{text}{number}", "correct": 100 + number, "metrics": metrics}
         for gen in ("real", text):
-            found += [record(gen, **shared), record(gen, **shared, **everywhere, more={text: text * (number + 1)})]
+            found += [record(gen, **shared), record(gen, **shared, **everywhere)]
+            found.append(record(gen, **{**shared, "arch": "a"}, **everywhere, more={text: text * (number + 1)}))
         found.append(record(text, arch=f"broken{number}", error=f"ValueError: {text}"))
     said = [dataclasses.replace(item.provenance, notes=(text,), environment=text) for item in found]
     columns = [item.metric_columns | {text: (Column(text, text, 2, "more"),)} for item in found]
@@ -100,11 +101,12 @@ def test_markdown_has_nothing_but_text_and_our_figures(results):
 
 
 def test_figures_are_drawn_where_they_belong(tmp_path):
-    text = "$\\frac{1}{0}$ $x ../../../../escaped\x1b[31m\n😀" + "long" * 400
+    text = "$\\frac{1}{0}$ $x ../../../../escaped\x1b[31m\n😀" + "long" * 200
     results = tmp_path / "a" / "b" / "results"
     results.mkdir(parents=True)
     paths = write_plots(build_table(study(text)), results)
-    assert len(paths) >= 4
+    assert len({path.parent for path in paths}) == 2
+    assert len(paths) >= 6
     assert all(path.is_relative_to(results / "figures") and ".." not in path.parts for path in paths)
     assert {path for path in tmp_path.rglob("*.png")} == set(paths)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -272,7 +273,7 @@ def _write(listing: Listing, out: Path, work: Path, clip: dict[str, str], conten
     else:
         (out / layout.BROKEN).unlink(missing_ok=True)
     if place is None:
-        write_atomic(out / layout.PLACE, f"{listing.root.resolve()}\n")
+        write_atomic(out / layout.PLACE, os.fsencode(listing.root.resolve()) + b"\n")
     else:
         (out / layout.PLACE).unlink(missing_ok=True)
     write_atomic(out / layout.FACTS, json.dumps(facts, indent=1, sort_keys=True) + "\n")

@@ -93,7 +93,7 @@ def pool_of(folder: Path, facts: dict[str, Any]) -> Path | None:
     if isinstance(place, str):
         return (folder / place).resolve()
     try:
-        return Path((folder / PLACE).read_text("utf-8").rstrip("\n"))
+        return Path(os.fsdecode((folder / PLACE).read_bytes().rstrip(b"\n")))
     except (OSError, ValueError):
         return None
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import struct
+import sys
 import tarfile
 import zlib
 from pathlib import Path
@@ -88,6 +89,14 @@ def test_where_a_pool_lies_is_not_part_of_its_index(tmp_path, clip):
     one, two = contents(tmp_path / "a-index"), contents(tmp_path / "somewhere" / "else-index")
     assert one.pop(".pictures") != two.pop(".pictures")
     assert one == two
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems of others refuse such names")
+def test_a_pool_may_lie_in_a_folder_whose_name_is_not_utf_8(tmp_path, clip):
+    pool = write_folder(tmp_path / os.fsdecode(b"caf\xe9"), noise(3))
+    assert build(pool, tmp_path / "index", clip)["count"] == 3
+    backend = opened(tmp_path / "index")
+    assert len(list(backend.pictures(backend.search(np.eye(24, dtype=np.float32)[:1], 3)[0]))) == 3
 
 
 def test_a_killed_build_continues_and_ends_with_the_same_bytes(tmp_path, clip, monkeypatch):
