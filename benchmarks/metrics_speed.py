@@ -3,10 +3,11 @@
     python benchmarks/metrics_speed.py                                    # seconds, a smoke test
     python benchmarks/metrics_speed.py --count 10000 --width 2048 --pairs 5 --out metrics_speed.json
 
-Precision, recall, density and coverage stand beside ``prdc``, the Fréchet distance beside SciPy's matrix
-square root. One untimed run of each warms up. Then the two alternate, and what is reported is the median over
-pairs of the ratio theirs / ours, so that a machine that slows down slows both. CPU seconds count all threads;
-memory is the largest sum of NumPy allocations in one further run of each.
+Precision, recall, density and coverage stand beside ``prdc``, once in full and once as every further generator has
+them, the balls of the real images known; the Fréchet distance beside SciPy's matrix square root. One untimed run of
+each warms up. Then the two alternate, and what is reported is the median over pairs of the ratio theirs / ours, so
+that a machine that slows down slows both. CPU seconds count all threads; memory is how much the process grows at
+most in one further run of each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import os
 import platform
 import statistics
 import time
-import tracemalloc
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +29,10 @@ import numpy as np
 import prdc
 import scipy.linalg
 
+from benchbench.running.execute import peak_memory_mib, reset_peak_memory
 from benchbench.statistics.distances import frechet_distance
-from benchbench.statistics.prdc import compute_prdc
+from benchbench.statistics.pairs import Compute
+from benchbench.statistics.prdc import Balls, balls_of, compute_prdc
 
 SHARES = ("precision", "recall", "density", "coverage")
 
@@ -42,9 +44,9 @@ def prdc_package(real: np.ndarray, synthetic: np.ndarray) -> tuple[float, ...]:
     return tuple(float(found[name]) for name in SHARES)
 
 
-def our_prdc(real: np.ndarray, synthetic: np.ndarray) -> tuple[float, ...]:
+def our_prdc(real: np.ndarray, synthetic: np.ndarray, threads: int, balls: Balls | None = None) -> tuple[float, ...]:
     """Return the same four shares by this project's blocks."""
-    found = compute_prdc(real, synthetic, nearest_k=5)
+    found = compute_prdc(real, synthetic, nearest_k=5, balls=balls, compute=Compute(threads=threads))
     return tuple(getattr(found, name) for name in SHARES)
 
 
@@ -70,11 +72,10 @@ def timed(task: Callable[[], Any]) -> tuple[float, float]:
 
 def peak_mib(task: Callable[[], Any]) -> float:
     """Return the largest extra memory of one call, in MiB."""
-    tracemalloc.start()
+    reset_peak_memory()
+    before = peak_memory_mib()
     task()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 2**20
+    return peak_memory_mib() - before
 
 
 def compare(name: str, theirs: Callable[[], Any], ours: Callable[[], Any], pairs: int) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="samples in each set")
     parser.add_argument("--width", type=int, default=128, help="features of a sample; keep below --count")
     parser.add_argument("--pairs", type=int, default=3, help="alternated pairs of runs")
+    parser.add_argument("--threads", type=int, default=1, help="of our blocks")
     parser.add_argument("--out", type=Path, help="where the JSON goes")
     options = parser.parse_args()
     if not 1 < options.width < options.count or options.pairs < 1:
@@ -119,11 +121,18 @@ def main() -> None:
     rng = np.random.default_rng(0)
     real = rng.standard_normal((options.count, options.width)).astype(np.float32).astype(np.float64)
     synthetic = 1.1 * rng.standard_normal((options.count, options.width)) + 0.1
+    balls = balls_of(real, nearest_k=5)
     rows = [
         compare(
             "prdc",
             lambda: prdc_package(real, synthetic),
-            lambda: our_prdc(real, synthetic),
+            lambda: our_prdc(real, synthetic, options.threads),
+            options.pairs,
+        ),
+        compare(
+            "prdc, real known",
+            lambda: prdc_package(real, synthetic),
+            lambda: our_prdc(real, synthetic, options.threads, balls),
             options.pairs,
         ),
         compare(
@@ -135,7 +144,7 @@ def main() -> None:
     ]
     packages = {name: version(name) for name in ("numpy", "scipy", "prdc", "scikit-learn")}
     sizes = f"N = M = {options.count}, d = {options.width}"
-    print(f"{sizes}, {options.pairs} pairs, {os.cpu_count()} CPUs, {packages}")
+    print(f"{sizes}, {options.pairs} pairs, {options.threads} threads, {os.cpu_count()} CPUs, {packages}")
     print(table(rows))
     for row in rows:
         print(f"{row['name']}: largest relative difference between the values {row['largest_difference']:.1e}")

@@ -19,6 +19,6 @@ def test_toy_size(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text("utf-8"))["rows"]
-    assert [row["name"] for row in rows] == ["prdc", "scipy sqrtm"]
+    assert [row["name"] for row in rows] == ["prdc", "prdc, real known", "scipy sqrtm"]
     assert all(row["largest_difference"] < 1e-9 and row["wall_ratio"] > 0 for row in rows)
     assert all(row["name"] in done.stdout for row in rows)
