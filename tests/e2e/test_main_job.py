@@ -17,21 +17,21 @@ TABLES = ("leaderboard.csv", "leaderboard.md")
 
 def test_the_plan_is_printed_first_with_an_estimate(main_job):
     lines = main_job.done.out.splitlines()
-    assert lines[0] == "plan       2 cells, 0 done; 8 steps"
-    stages = [line.split()[0] for line in lines[1:6]]
-    assert stages == ["data", "fit", "sample", "train", "score"]
-    assert all("0 cached" in line and re.search(r"about \d+ s of work$", line) for line in lines[1:6])
-    assert re.fullmatch(r"estimate   \d+ (s|min.*) with 1 process on cpu", lines[6])
+    assert lines[0] == "plan       2 cells, 0 done; 10 steps"
+    stages = [line.split()[0] for line in lines[1:7]]
+    assert stages == ["data", "fit", "sample", "train", "reference", "score"]
+    assert all("0 cached" in line and re.search(r"about \d+ s of work$", line) for line in lines[1:7])
+    assert re.fullmatch(r"estimate   \d+ (s|min.*) with 1 process on cpu", lines[7])
 
 
 def test_every_step_is_announced_and_ends_with_what_is_left(main_job):
     lines = main_job.done.err.splitlines()
     begun = [line for line in lines if not re.search(r": (done|failed|.* \d+/\d+ )", line)]
     ended = [line for line in lines if ": done in " in line]
-    assert len(ended) == 8
+    assert len(ended) == 10
     assert [line.split("] ")[1] for line in begun] == [line.split("] ")[1].rpartition(": done")[0] for line in ended]
     assert all(re.search(r"done in \d+ .*; about .+ left in all$", line) for line in ended[:-1])
-    assert ended[-1].startswith("[8/8] ")
+    assert ended[-1].startswith("[10/10] ")
     assert ended[-1].endswith("; all steps done")
 
 
