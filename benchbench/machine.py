@@ -106,13 +106,12 @@ def _listed_memory() -> int | None:
 
 
 def training_room(device: str) -> int:
-    """Return the bytes that the images of one training may take: a share of the memory that is free on this machine.
+    """Return the bytes that the images of one training may take on ``"cpu"`` or ``"cuda"``; larger sets stay on disk.
 
-    Args:
-        device: ``"cpu"`` or ``"cuda"``, where it is no more than that share of the accelerator's memory.
+    A share of the memory that this process may use now, or of all that the accelerator has.
     """
-    room = free_memory()  # also for an accelerator: what goes there is made here
-    return int(TRAINING_SHARE * (room if device == "cpu" else min(room, accelerator_memory() or MODEST)))
+    room = free_memory() if device == "cpu" else accelerator_memory() or MODEST
+    return int(TRAINING_SHARE * room)
 
 
 def fitting_workers() -> int:

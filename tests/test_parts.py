@@ -7,7 +7,6 @@ import os
 import numpy as np
 import pytest
 
-from benchbench import machine
 from benchbench.files import drop_pages
 from benchbench.plugins import ImageSet
 from benchbench.running import parts
@@ -82,15 +81,3 @@ def test_changes_to_a_map_are_not_dropped(tmp_path, mode):
     drop_pages(view)
     drop_pages(np.zeros(3))
     assert view.min() == changed.min() == 7
-
-
-def test_the_room_of_a_training(monkeypatch):
-    monkeypatch.setattr(machine, "memory_gib", lambda: 10.0)
-    assert machine.training_room("cpu") == 4 << 30
-    sizes = [[], ["81920 MiB"], ["81920 MiB", "40960 MiB"], ["[N/A]"]]
-    rooms = []
-    for listed in sizes:
-        rows = [{"name": "x", "driver": "1", "memory": memory} for memory in listed]
-        monkeypatch.setattr(machine, "_gpus", lambda rows=rows: rows)
-        rooms.append(machine.training_room("cuda"))
-    assert rooms == [0, 32 << 30, 16 << 30, 0]

@@ -61,10 +61,10 @@ class Needs:
         if step.stage == "score":
             copied = body["images"]
         trained = self._trained(step, plugin) if step.stage == "train" and plugin.trains else 0
-        images = copied * _pixels(info["resolution"]) + trained
+        accelerator = trained if self.device == "cuda" else 0  # they go there block by block
+        images = copied * _pixels(info["resolution"]) + trained - accelerator
         memory = max(WORKER, LIBRARIES + images, plugin.memory)
-        disk = images_on_disk(step.stage, body, info)
-        return Need(disk, images, memory, trained if self.device == "cuda" else 0)
+        return Need(images_on_disk(step.stage, body, info), images, memory, accelerator)
 
     def _trained(self, step: Step, plugin: _Facts) -> int:
         """Return the bytes of the images of a training and its test: what it has no room for is read from the disk."""

@@ -160,9 +160,10 @@ def _features(extractor: Extractor, real: ImageSet, rows: NDArray[np.int64], con
         np.save(folder / "features.npy", extract(extractor, real.images[part]), allow_pickle=False)
 
     folders = context.resume_parts(parts, make, label="features of real images")
-    shape = (len(rows), extractor.width)
-    kept = np.lib.format.open_memmap(context.folder / "pool.npy", mode="w+", dtype=np.float32, shape=shape)
-    for place, folder in enumerate(folders):
-        kept[place * size : (place + 1) * size] = np.load(folder / "features.npy", allow_pickle=False)
-    kept.flush()
+    header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (len(rows), extractor.width)}
+    with (context.folder / "pool.npy").open("wb") as stream:  # no memory map, which a full disk turns into a crash
+        np.lib.format.write_array_header_1_0(stream, header)
+        for folder in folders:
+            stream.write(np.load(folder / "features.npy", allow_pickle=False).data)
+    kept: Features = np.load(context.folder / "pool.npy", mmap_mode="r", allow_pickle=False)
     return kept
