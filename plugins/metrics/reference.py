@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
@@ -160,9 +161,12 @@ def _features(extractor: Extractor, real: ImageSet, rows: NDArray[np.int64], con
         np.save(folder / "features.npy", extract(extractor, real.images[part]), allow_pickle=False)
 
     folders = context.resume_parts(parts, make, label="features of real images")
-    shape = (len(rows), extractor.width)
-    kept = np.lib.format.open_memmap(context.folder / "pool.npy", mode="w+", dtype=np.float32, shape=shape)
-    for place, folder in enumerate(folders):
-        kept[place * size : (place + 1) * size] = np.load(folder / "features.npy", allow_pickle=False)
-    kept.flush()
-    return kept
+    header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), extractor.width)}
+    with (context.folder / "pool.npy").open(
+        "wb"
+    ) as kept:  # not through a memory map: a full disk would end the process
+        write_array_header_1_0(kept, header)
+        for folder in folders:
+            kept.write(np.ascontiguousarray(np.load(folder / "features.npy", allow_pickle=False), np.float32).data)
+    pool: Features = np.load(context.folder / "pool.npy", mmap_mode="c", allow_pickle=False)
+    return pool
