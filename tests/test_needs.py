@@ -94,7 +94,7 @@ def test_a_few_real_images_are_copied_by_fit_and_sample(world):
     plan = world.plan(shots=2)
     assert [need.images for need in only(plan, "fit") + only(plan, "sample")] == [6 * IMAGE] * 2
     assert [need.images for need in only(world.plan(), "fit")] == [0]
-    assert {need.images for need in only(plan, "score")} == {12 * IMAGE}
+    assert {need.images for need in only(plan, "score")} == {12 * IMAGE, 24 * IMAGE}, "and both halves of the real ones"
 
 
 def test_what_a_plugin_declares_counts_and_a_mistake_in_it_does_not(world):
@@ -177,6 +177,11 @@ MUCH = replace(demand_module.Demand("results", 1, None, "train a", 0, 0, None, 0
         ({}, ""),
         ({"images": 9 * GIB, "free_memory": 9 * GIB, "free_disk": 1}, ""),
         (
+            {"accelerator": 9 * GIB, "accelerator_memory": 8 * GIB},
+            "--device cuda: the accelerator is too small: images of one step take 9.0 GiB and it has 8.0 GiB; "
+            "ask for fewer images",
+        ),
+        (
             {"images": 9 * GIB, "free_memory": 8 * GIB},
             "train a: its images take 9.0 GiB of memory and 8.0 GiB are free; ask for fewer images",
         ),
@@ -184,6 +189,25 @@ MUCH = replace(demand_module.Demand("results", 1, None, "train a", 0, 0, None, 0
 )
 def test_what_is_refused(more, why):
     assert replace(MUCH, **more).refusal() == why
+
+
+@pytest.mark.parametrize(("images", "held"), [("auto", 100), ("resident", 36), ("streamed", 0)])
+def test_a_learner_may_be_told_where_images_are(world, room, images, held):
+    """``auto`` has room for all of them here; what is forced is refused where it does not fit."""
+    room(100 * IMAGE if images != "resident" else 1)
+    choice = f'    images: str = param("{images}", choices=("auto", "resident", "streamed"), help="Where.")\n'
+    world.edit("toylearner", "    shift: float", f"{choice}    shift: float")
+    assert only(world.plan(gen="real"), "train", "cuda")[0].accelerator == min(held, 36) * IMAGE
+
+
+def test_a_copy_for_which_memory_has_no_room_passes_over_the_disk(world, room):
+    room(1000 * IMAGE)
+    fit = only(world.plan(shots=2), "fit")[0]
+    assert (fit.images, fit.temporary) == (6 * IMAGE, 0)
+    room(10 * IMAGE)
+    fit = only(world.plan(shots=2), "fit")[0]
+    assert (fit.images, fit.temporary) == (0, 6 * IMAGE)
+    assert of(world, shots=2, n_syn=40).disk == (36 + 40 + 12 + 12) * IMAGE, "the halves of the real images' own score"
 
 
 @pytest.fixture

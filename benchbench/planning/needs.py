@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -22,22 +23,25 @@ class Need(NamedTuple):
 
     Attributes:
         disk: images that it leaves in the store.
+        temporary: images that it writes there while it runs.
         images: images that it holds in memory at once; what it reads from the disk as it goes does not count.
         memory: of the worker that runs it: its libraries and images, or what its plugin declares.
         accelerator: images that it holds on the accelerator, 0 without one.
     """
 
     disk: int
+    temporary: int
     images: int
     memory: int
     accelerator: int
 
 
 class _Facts(NamedTuple):
-    """What a plugin says of itself: whether and at which side in px it trains, and the memory of one step."""
+    """What a plugin says of itself: whether it trains, at which side in px, with which room, and its memory."""
 
     trains: bool
     side: int
+    room: float | None
     memory: int
 
 
@@ -51,20 +55,24 @@ class Needs:
 
     @cached_property
     def room(self) -> int:
-        """Bytes that the images of one training may take."""
+        """Bytes that the images of one training may take on the device."""
         return training_room(self.device)
+
+    @cached_property
+    def copies(self) -> int:
+        """Bytes up to which a copy of some of the images is held in memory; a larger one is written to the disk."""
+        return training_room("cpu") // 2
 
     def of(self, step: Step) -> Need:
         """Return what a step needs."""
         info, body, plugin = step.run["info"], step.body, self._plugin(step)
-        copied = _of_subset(body["subset"], info) if body.get("subset") else 0  # the whole part stays on the disk
-        if step.stage == "score":
-            copied = body["images"]
         trained = self._trained(step, plugin) if step.stage == "train" and plugin.trains else 0
         accelerator = trained if self.device == "cuda" else 0  # they go there block by block
-        images = copied * _pixels(info["resolution"]) + trained - accelerator
+        copies = [count * _pixels(info["resolution"]) for count in _copied(step.stage, body, info)]
+        images = trained - accelerator + sum(copy for copy in copies if copy <= self.copies)
+        temporary = sum(copy for copy in copies if copy > self.copies)
         memory = max(WORKER, LIBRARIES + images, plugin.memory)
-        return Need(images_on_disk(step.stage, body, info), images, memory, accelerator)
+        return Need(images_on_disk(step.stage, body, info), temporary, images, memory, accelerator)
 
     def _trained(self, step: Step, plugin: _Facts) -> int:
         """Return the bytes of the images of a training and its test: what it has no room for is read from the disk."""
@@ -72,20 +80,23 @@ class Needs:
         count = _of_subset(body["subset"], info) if body["mix"][0] else 0
         if body["synthetic"]:
             count += self.steps[body["synthetic"]].body["n_syn"]
-        return min((count + info["counts"]["test"]) * _pixels(plugin.side), self.room)
+        size = (count + info["counts"]["test"]) * _pixels(plugin.side)
+        return int(min(size, self.room if plugin.room is None else plugin.room))
 
     def _plugin(self, step: Step) -> _Facts:
         """Ask the plugin of a step once; a mistake in an answer must not keep anybody from a run."""
         location, info = step.run.get("plugin", step.run["dataset"]), step.run["info"]
         name = json.dumps([location["kind"], location["target"], location["file"], location["values"], info["name"]])
         if name not in self._facts:
-            side, memory, trains = info["classify_resolution"], 0.0, True
+            side, memory, trains, room = info["classify_resolution"], 0.0, True, None
             with contextlib.suppress(Exception):
                 plugin = instantiate(location)
                 memory = plugin.needs().memory_gib
                 if step.stage == "train":
+                    # A learner of networks lets its user force where images are, under this name.
+                    room = {"resident": math.inf, "streamed": 0.0}.get(getattr(plugin, "images", ""))
                     trains, side = plugin.trains, plugin.train_resolution(info_from_json(info))
-            self._facts[name] = _Facts(trains, side, int(memory * 2**30))
+            self._facts[name] = _Facts(trains, side, room, int(memory * 2**30))
         return self._facts[name]
 
 
@@ -104,6 +115,16 @@ def images_on_disk(stage: str, body: Mapping[str, Any], info: Mapping[str, Any])
         "transform": counts.get(body.get("split"), 0),
     }.get(stage, 0)
     return int(count) * _pixels(info["resolution"])
+
+
+def _copied(stage: str, body: Mapping[str, Any], info: Mapping[str, Any]) -> list[int]:
+    """Return how many images are in each copy that a step makes of some of a set; a whole set stays where it is."""
+    total = int(sum(info["class_counts"]))
+    if stage == "reference":
+        return [total - body["left_out"]["images"]] if body["left_out"] else []
+    if stage == "score":
+        return [body["images"]] if body["synthetic"] else [body["images"], total - body["images"]]
+    return [_of_subset(body["subset"], info)] if body.get("subset") else []
 
 
 def _of_subset(subset: Mapping[str, Any] | None, info: Mapping[str, Any]) -> int:

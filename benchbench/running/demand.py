@@ -21,7 +21,7 @@ class Demand:
 
     Attributes:
         folder: where they write.
-        disk: images that they write there.
+        disk: images that they write there, and the most that one of them writes and removes.
         free_disk: room there.
         step: the step that holds most images at once.
         images: bytes of these images.
@@ -55,13 +55,16 @@ class Demand:
         return ", ".join(parts)
 
     def refusal(self) -> str:
-        """Return why the steps cannot be done here, empty if they can; no training outgrows its accelerator."""
+        """Return why the steps cannot be done here, empty if they can."""
         if self.free_disk is not None and self.disk > self.free_disk:
             why = f"{size_text(self.disk)} of images are to be written and {size_text(self.free_disk)} are free"
             return f"results folder {self.folder}: {why}; choose another with --results, or fewer images (--n-syn)"
         if self.free_memory is not None and self.images > self.free_memory:
             why = f"its images take {_gib(self.images)} of memory and {_gib(self.free_memory)} are free"
             return f"{self.step}: {why}; ask for fewer images"
+        if self.accelerator_memory is not None and self.accelerator > self.accelerator_memory:
+            why = f"images of one step take {_gib(self.accelerator)} and it has {_gib(self.accelerator_memory)}"
+            return f"--device cuda: the accelerator is too small: {why}; ask for fewer images"
         return ""
 
 
@@ -82,7 +85,7 @@ def demand(status: Status, store: Store) -> Demand:
     accelerator = max((need.accelerator for need in needs.values()), default=0)
     return Demand(
         folder=str(store.root.parent),
-        disk=max(made + read, 0),
+        disk=max(made + read, 0) + max((need.temporary for need in needs.values()), default=0),
         free_disk=free_space(store.root),
         step=todo[largest].label if largest else "",
         images=needs[largest].images if largest else 0,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from benchbench.errors import BenchError
@@ -162,8 +163,8 @@ def _features(extractor: Extractor, real: ImageSet, rows: NDArray[np.int64], con
     folders = context.resume_parts(parts, make, label="features of real images")
     header = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": (len(rows), extractor.width)}
     with (context.folder / "pool.npy").open("wb") as stream:  # no memory map, which a full disk turns into a crash
-        np.lib.format.write_array_header_1_0(stream, header)
+        write_array_header_1_0(stream, header)
         for folder in folders:
             stream.write(np.load(folder / "features.npy", allow_pickle=False).data)
-    kept: Features = np.load(context.folder / "pool.npy", mmap_mode="r", allow_pickle=False)
-    return kept
+    pool: Features = np.load(context.folder / "pool.npy", mmap_mode="c", allow_pickle=False)  # torch wants to write
+    return pool
