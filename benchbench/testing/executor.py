@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import BenchError
 from ..planning.steps import info_to_json
-from ..plugins import Dataset
+from ..plugins import Dataset, DatasetInfo
 from ..plugins.context import Context
 from ..plugins.executor import Event, Running
 from ..plugins.images import ImageSet
@@ -30,6 +30,12 @@ class Specks(Dataset):
     """Six images of two classes: what the steps of these checks read."""
 
     fails: bool = param(False, help="Raise an error instead.")
+
+    def info(self) -> DatasetInfo:
+        """Return the facts of six images in each part."""
+        counts = {"train": 6, "validation": 6, "test": 6}
+        grey, spread = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+        return DatasetInfo("specks", ("a", "b"), counts, (3, 3), 4, 4, 4, grey, spread, True, "none")
 
     def load(self, split: str, context: Context) -> ImageSet:
         """Return grey images, with progress."""
@@ -53,7 +59,7 @@ def says_how_many_steps_it_runs_at_once(subject: Subject) -> None:
 
 def runs_steps_and_reports_them_done(subject: Subject) -> None:
     """Two steps end with the event ``done``, their artifacts in the store."""
-    store, ended, _ = _carried_out(subject, (_step(subject, 1), _step(subject, 2)))
+    store, ended, _ = _carried_out(subject, (_step(1), _step(2)))
     for number, event in enumerate(ended, 1):
         require(event["what"] == "done", f"step {number} ended as {event}")
         require(Store(store).has(event["key"]), f"step {number} is done and its artifact is not in the store")
@@ -61,7 +67,7 @@ def runs_steps_and_reports_them_done(subject: Subject) -> None:
 
 def passes_progress_on(subject: Subject) -> None:
     """What a step says on its way reaches ``wait`` or ``listen``, with the step's key: one display shows it."""
-    step = _step(subject, 1)
+    step = _step(1)
     _, (ended,), events = _carried_out(subject, (step,))
     require(ended["what"] == "done", f"a step that should succeed failed: {ended.get('error')}")
     heard = [event for event in events if event["what"] == "progress" and event.get("key") == step["key"]]
@@ -70,7 +76,7 @@ def passes_progress_on(subject: Subject) -> None:
 
 def reports_a_failing_step_and_runs_the_next(subject: Subject) -> None:
     """A step that raises ends with the event ``failed`` and its error, and costs no other step."""
-    _, (failed, done), _ = _carried_out(subject, (_step(subject, 1, fails=True), _step(subject, 2)))
+    _, (failed, done), _ = _carried_out(subject, (_step(1, fails=True), _step(2)))
     require(failed["what"] == "failed", f"a step that raises an error ended as {failed}")
     require("this step fails" in str(failed.get("error")), f"its error was lost: {failed}")
     require(done["what"] == "done", f"the other step ended as {done}")
@@ -78,17 +84,18 @@ def reports_a_failing_step_and_runs_the_next(subject: Subject) -> None:
 
 def hands_the_end_of_a_step_on_whole(subject: Subject) -> None:
     """A step that another run works on ends with the status ``busy`` and who that is: the scheduler takes another."""
-    _, (busy,), _ = _carried_out(subject, ({**_step(subject, 1), "wait": 0.0},), elsewhere=True)
+    _, (busy,), _ = _carried_out(subject, ({**_step(1), "wait": 0.0},), elsewhere=True)
     whole = busy["what"] == "done" and busy.get("status") == "busy" and "owner" in busy
     require(whole, f"what run_step said of a step that another run works on was lost; it ended as {busy}")
 
 
-def _step(subject: Subject, number: int, fails: bool = False) -> dict[str, Any]:
+def _step(number: int, fails: bool = False) -> dict[str, Any]:
     """Return a step that reads ``Specks``, as the scheduler submits it."""
     place: dict[str, Any] = {"kind": "dataset", "name": "specks", "file": None, "values": {"fails": fails}}
-    run: dict[str, Any] = {"dataset": {**place, "target": f"{__name__}:Specks"}, "info": info_to_json(subject.info)}
+    run: dict[str, Any] = {"dataset": {**place, "target": f"{__name__}:Specks"}, "info": info_to_json(Specks().info())}
     run |= {"device": "cpu", "precision": "fp32", "preset": "quick", "environment": ""}
-    body = {"kind": "data", "name": "specks", "seed": number, "code": {}}
+    body: dict[str, Any] = {"kind": "data", "name": "specks", "seed": number, "code": {}}
+    body |= {"values": {"fails": True} if fails else {}, "external": [], "foundations": {}}
     return {"stage": "data", "key": f"{number:064x}", "label": f"check {number}", "body": body, "run": run}
 
 
