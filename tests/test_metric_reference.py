@@ -110,3 +110,11 @@ def test_a_metric_in_one_piece_has_none(world):
     scores = [step for step in plan.steps.values() if step.stage == "score"]
     assert scores
     assert all("reference" not in json.dumps([step.body, step.run]) for step in scores)
+
+
+def test_a_parameter_may_be_called_reference(world):
+    text = METRIC.replace("    least: int", '    reference: str = param("train", help="Against what.")\n    least: int')
+    (world.folder / "toyword.py").write_text(text.lstrip(), "utf-8")
+    assert references(world, metric="toyword:reference=test") == set()
+    for record in world.run(metric=["toymetric", "toyword:reference=test"]):
+        assert record.metrics["toyword.py:reference=test"] == record.metrics["toymetric.py"]

@@ -24,7 +24,8 @@ class Metric(Plugin):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.has_reference = cls.reference is not Metric.reference
+        # A parameter may have that name: it was free before there was such a method.
+        cls.has_reference = cls.reference is not Metric.reference and callable(cls.reference)
 
     def columns(self) -> Sequence[Column]:
         """Return the numbers of ``score`` that tables show, the most telling first.
