@@ -72,6 +72,15 @@ def test_dropped_pages_are_no_memory_and_are_read_again(tmp_path):
     assert int(held.sum()) == total
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads /proc")
+def test_a_part_leaves_no_pages_of_its_set_in_memory(tmp_path):
+    images = np.zeros((1000, 128, 128, 3), np.uint8)  # 47 MiB
+    ImageSet(images, np.zeros(1000, np.int64), ("a",)).save(tmp_path)
+    given, before = ImageSet.load(tmp_path), resident_kib()
+    part = part_of(given, np.arange(0, 1000, 2), tmp_path / "scratch")
+    assert resident_kib() - before < part.images.nbytes // 1024 + 10_000
+
+
 @pytest.mark.parametrize("mode", ["c", "r+"])
 def test_changes_to_a_map_are_not_dropped(tmp_path, mode):
     np.save(tmp_path / "few.npy", np.zeros(5000, np.uint8))

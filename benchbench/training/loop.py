@@ -277,8 +277,7 @@ class Training:
         extra = set_bytes(len(labels), self.resolution)
         if not self.batches.on_disk and self._training_bytes() + extra > self.room:
             for source, given, file in zip(sources, training_sets(self.task).values(), self.grown, strict=True):
-                there = file.images()[: len(source.labels) - source.original]
-                source.leave_on_disk(OnDisk(given.images, self.resolution, self.device, there))
+                source.leave_on_disk(OnDisk(given.images, self.resolution, self.device, file.images()))
         sources[which].add(grown, labels, position, rounds)
 
     def _training_bytes(self) -> int:
