@@ -7,6 +7,7 @@ import json
 import pytest
 from toys import METRIC, World
 
+from benchbench.planning.estimates import Timings
 from benchbench.results.folder import read_records
 from benchbench.store.store import Store
 
@@ -118,3 +119,21 @@ def test_a_parameter_may_be_called_reference(world):
     assert references(world, metric="toyword:reference=test") == set()
     for record in world.run(metric=["toymetric", "toyword:reference=test"]):
         assert record.metrics["toyword.py:reference=test"] == record.metrics["toymetric.py"]
+
+
+def test_a_measured_step_scales_the_guess_of_a_larger_one(world):
+    """Not its images: a metric that guesses by their square takes four times as long for twice as many."""
+    more = "\n    def seconds(self, stage, images, info):\n        return images**2 if stage == 'reference' else None\n"
+    (world.folder / "toysquare.py").write_text((HALVES + more).lstrip(), "utf-8")
+
+    def step(per_class, metric, stage="reference"):
+        plan = world.plan(data=f"toydata:per_class={per_class}", metric=metric, baseline=False)
+        return next(step for step in plan.steps.values() if step.stage == stage)
+
+    timings = Timings(world.results)
+    assert timings.estimate(step(8, "toysquare")) == 24**2
+    timings.learn(step(8, "toysquare"), 2.0 * 24**2)
+    assert timings.estimate(step(16, "toysquare")) == 2.0 * 48**2
+    assert timings.estimate(step(8, "toysquare", "score")) is None
+    timings.learn(step(8, "toymetric", "score"), 36.0)  # no guess: by the 36 images of both sides
+    assert timings.estimate(step(16, "toymetric", "score")) == 48 + 24
