@@ -13,6 +13,7 @@ from benchbench.errors import UsageError
 from benchbench.planning import plan as planning
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
+from benchbench.plugins.catalog import catalog, load
 from benchbench.results.folder import read_records
 
 
@@ -158,9 +159,9 @@ def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):
     ("columns", "words"),
     [
         ("None", "columns failed: TypeError: 'NoneType' object is not iterable"),
-        ("['fd']", "columns must return a list of Column, each with a text as key; got 'fd'"),
-        ("[Column(3, 'three')]", "columns must return a list of Column, each with a text as key; got Column"),
-        ("[Column('', 'nothing')]", "columns failed: ValueError: a column needs a key and a title"),
+        ("['fd']", "columns must return a list of Column; got 'fd'"),
+        ("[Column(3, 'three')]", "columns failed: ValueError: a column needs a key and a title, two texts"),
+        ("[Column('', 'nothing')]", "columns failed: ValueError: a column needs a key and a title, two texts"),
         ("[Column('error', 'E')]", "columns must not call a number 'error'"),
     ],
 )
@@ -292,7 +293,6 @@ def test_seeds_repeat_trainings_and_draws_repeat_everything(world):
 
 
 def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monkeypatch):
-    from benchbench.plugins.catalog import catalog, load
 
     def draws(**options):
         return len({cell.setting.draw for cell in world.plan(**{"gen": "real", "shots": "2", **options}).cells})
@@ -348,6 +348,17 @@ def test_metrics_are_computed_in_full_precision_wherever_they_run(world):
     plan = world.plan(precision="bf16")
     scores = [step for step in plan.steps.values() if step.stage == "score"]
     assert {(step.body["precision"], step.run["precision"]) for step in scores} == {("fp32", "fp32")}
+
+
+@pytest.mark.parametrize("fact", ["mean", "std", "classify_resolution"])
+def test_what_was_measured_on_the_images_enters_every_key(world, monkeypatch, fact):
+    """Also where the files are the same: what is remembered of them may be wrong."""
+    before = world.plan()
+    kind = load(catalog().get("dataset", world.file("toydata")))
+    info = kind.info
+    others = {"mean": (0.4,) * 3, "std": (0.4,) * 3, "classify_resolution": 8}
+    monkeypatch.setattr(kind, "info", lambda self: replace(info(self), **{fact: others[fact]}))
+    assert not before.steps.keys() & world.plan().steps.keys()
 
 
 def test_a_protocol_that_changes_is_a_new_key(world, monkeypatch):

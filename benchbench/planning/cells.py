@@ -204,10 +204,8 @@ def columns_of(metric: ResolvedPlugin) -> tuple[Column, ...]:
         columns = tuple(metric.plugin.columns())
     except Exception as error:
         raise UsageError(f"{metric.text}: columns failed: {reason(error)}") from error
-    if wrong := [column for column in columns if not isinstance(column, Column) or not isinstance(column.key, str)]:
-        raise UsageError(
-            f"{metric.text}: columns must return a list of Column, each with a text as key; got {wrong[0]!r}"
-        )
+    if wrong := [column for column in columns if not isinstance(column, Column)]:
+        raise UsageError(f"{metric.text}: columns must return a list of Column; got {wrong[0]!r}")
     if any(column.key == "error" for column in columns):  # records keep there why a metric failed
         raise UsageError(f"{metric.text}: columns must not call a number 'error'")
     return columns

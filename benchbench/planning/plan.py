@@ -271,7 +271,9 @@ class _Planner:
         return body
 
     def _data_step(self) -> str:
-        body = self._base(self.data, "data", None)
+        # What was measured on the files enters by itself: a memory of it may be wrong where their hash is right.
+        measured = ("mean", "std", "resolution", "classify_resolution", "generate_resolution")
+        body = self._base(self.data, "data", None) | {"info": {name: self.info_json[name] for name in measured}}
         images = sum(self.info.counts.values())
         guess = prior(self.data, "data", images, self.info)
         timing = f"data {self.data.name}"

@@ -73,7 +73,7 @@ class Column:
 
     def __post_init__(self) -> None:
         if not all(isinstance(text, str) and text for text in (self.key, self.title)):
-            raise ValueError("a column needs a key and a title")
+            raise ValueError("a column needs a key and a title, two texts")
         if type(self.decimals) is not int or not 0 <= self.decimals <= 12:
             raise ValueError(f"column {self.key}: decimals {self.decimals!r} must be a whole number from 0 to 12")
         if self.better not in ("more", "less", None):
