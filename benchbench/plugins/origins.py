@@ -147,7 +147,8 @@ def save(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema) as writer:
+    # Python opens the file: a path may hold bytes that are not UTF-8, which Arrow does not take.
+    with path.open("wb") as stream, pq.ParquetWriter(stream, schema) as writer:
         pending: list[pa.Table] = []
         for table in tables:
             pending.append(table)
@@ -234,7 +235,8 @@ def _dictionaries(table: pa.Table) -> Iterator[Origin]:
 def _read(file: Path) -> pa.Table:
     import pyarrow.parquet as pq
 
-    return pq.read_table(file)
+    with file.open("rb") as stream:
+        return pq.read_table(stream)
 
 
 def _lines(file: Path) -> pa.Table:

@@ -372,13 +372,22 @@ _STAGES: dict[str, Callable[[_Job], dict[str, Any]]] = {
 def _kept(value: Any, subject: str) -> Any:
     """Return what a plugin gave as JSON that can be read again, as part of a record."""
     try:
-        kept = plain(value)
+        kept = _spelled(plain(value))
         flaw = json_flaw(kept)
     except RecursionError:
         flaw = "nested too deep"
     if flaw:
         raise BenchError(f"{subject}: a value that it gave cannot be kept: {flaw}")
     return kept
+
+
+def _spelled(value: Any) -> Any:
+    """Return JSON whose texts can be written: a byte of a file's name that is not UTF-8 is spelled out."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_spelled(name): _spelled(item) for name, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list) else value
 
 
 def _write_json(path: Path, value: Any) -> None:
