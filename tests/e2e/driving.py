@@ -65,7 +65,9 @@ class Bench:
             ended = self._fresh(words, timeout, env)
         done = Done(*ended, time.monotonic() - began)
         if code is not None:
-            assert done.code == code, f"bench {' '.join(map(str, arguments))}\n{done.out}\n{done.err}"
+            said = f"bench {' '.join(map(str, arguments))}\n{done.out}\n{done.err}"
+            # A message with a byte that is not UTF-8 would end all tests, not this one.
+            assert done.code == code, said.encode("utf-8", "backslashreplace").decode()
         assert "Traceback" not in done.err, done.err
         return done
 
