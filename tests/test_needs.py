@@ -82,6 +82,16 @@ def test_what_a_training_has_no_room_for_is_streamed(world, room):
     assert [need.accelerator // IMAGE for need in only(world.plan(n_syn=1000), "train", "cuda")] == [36, 100]
 
 
+def test_the_plan_says_which_trainings_read_from_the_disk(world, room):
+    room(50 * IMAGE)
+    assert [need.streamed // IMAGE for need in only(world.plan(n_syn=1000), "train")] == [0, 1012 - 50]
+    found = of(world, n_syn=1000)
+    assert (found.streamed, found.to_json()["streamed"]) == (1, 1)
+    assert str(found).endswith(", 1 training reads its images from the disk")
+    assert str(of(world, n_syn=1000, seeds=3)).endswith(", 3 trainings read their images from the disk")
+    assert "from the disk" not in str(of(world, n_syn=10))
+
+
 def test_large_images_make_a_worker_large(world, room):
     room(9 * GIB)
     many = 8 * GIB // IMAGE
@@ -242,7 +252,7 @@ def test_an_accelerator_is_named_with_what_it_has(world, room, monkeypatch):
     monkeypatch.setattr(demand_module, "accelerator_memory", lambda: 80 * GIB)
     found = of(world, device="cuda", precision="fp32", n_syn=1000)
     assert (found.accelerator, found.accelerator_memory) == (100 * IMAGE, 80 * GIB)
-    assert str(replace(found, accelerator=3 * GIB)).endswith(", 3.0 GiB of the accelerator (80.0 GiB there)")
+    assert ", 3.0 GiB of the accelerator (80.0 GiB there), 1 training reads" in str(replace(found, accelerator=3 * GIB))
     assert "accelerator" not in str(of(world, device="cpu", n_syn=1000))
 
 

@@ -27,6 +27,7 @@ class Need(NamedTuple):
         images: images that it holds in memory at once; what it reads from the disk as it goes does not count.
         memory: of the worker that runs it: its libraries and images, or what its plugin declares.
         accelerator: images that it holds on the accelerator, 0 without one.
+        streamed: images of a training that do not fit and are read from the disk as it goes.
     """
 
     disk: int
@@ -34,6 +35,7 @@ class Need(NamedTuple):
     images: int
     memory: int
     accelerator: int
+    streamed: int = 0
 
 
 class _Facts(NamedTuple):
@@ -66,22 +68,22 @@ class Needs:
     def of(self, step: Step) -> Need:
         """Return what a step needs."""
         info, body, plugin = step.run["info"], step.body, self._plugin(step)
-        trained = self._trained(step, plugin) if step.stage == "train" and plugin.trains else 0
+        size = self._size(step, plugin) if step.stage == "train" and plugin.trains else 0
+        trained = int(min(size, self.room if plugin.room is None else plugin.room))  # no more is held at once
         accelerator = trained if self.device == "cuda" else 0  # they go there block by block
         copies = [count * _pixels(info["resolution"]) for count in _copied(step.stage, body, info)]
         images = trained - accelerator + sum(copy for copy in copies if copy <= self.copies)
         temporary = sum(copy for copy in copies if copy > self.copies)
         memory = max(WORKER, LIBRARIES + images, plugin.memory)
-        return Need(images_on_disk(step.stage, body, info), temporary, images, memory, accelerator)
+        return Need(images_on_disk(step.stage, body, info), temporary, images, memory, accelerator, size - trained)
 
-    def _trained(self, step: Step, plugin: _Facts) -> int:
-        """Return the bytes of the images of a training and its test: what it has no room for is read from the disk."""
+    def _size(self, step: Step, plugin: _Facts) -> int:
+        """Return the bytes of the images of a training and its test."""
         info, body = step.run["info"], step.body
         count = _of_subset(body["subset"], info) if body["mix"][0] else 0
         if body["synthetic"]:
             count += self.steps[body["synthetic"]].body["n_syn"]
-        size = (count + info["counts"]["test"]) * _pixels(plugin.side)
-        return int(min(size, self.room if plugin.room is None else plugin.room))
+        return int(count + info["counts"]["test"]) * _pixels(plugin.side)
 
     def _plugin(self, step: Step) -> _Facts:
         """Ask the plugin of a step once; a mistake in an answer must not keep anybody from a run."""

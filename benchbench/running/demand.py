@@ -29,6 +29,7 @@ class Demand:
         free_memory: memory that is free.
         accelerator: most images that one step holds on the accelerator; 0 without one.
         accelerator_memory: memory that the accelerator has.
+        streamed: trainings whose images do not fit and are read from the disk as they go.
         warning: what is short and stops nothing; mostly empty.
     """
 
@@ -41,6 +42,7 @@ class Demand:
     free_memory: int | None
     accelerator: int
     accelerator_memory: int | None
+    streamed: int = 0
     warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -52,6 +54,9 @@ class Demand:
         parts.append(f"{_gib(self.memory)} of memory for a step{_of(self.free_memory, _gib)}")
         if self.accelerator:
             parts.append(f"{_gib(self.accelerator)} of the accelerator{_of(self.accelerator_memory, _gib, 'there')}")
+        if self.streamed:
+            many = "1 training reads its" if self.streamed == 1 else f"{self.streamed} trainings read their"
+            parts.append(f"{many} images from the disk")
         return ", ".join(parts)
 
     def refusal(self) -> str:
@@ -93,6 +98,7 @@ def demand(status: Status, store: Store) -> Demand:
         free_memory=free_memory() if sys.platform == "linux" else None,
         accelerator=accelerator,
         accelerator_memory=accelerator_memory() if accelerator else None,
+        streamed=sum(need.streamed > 0 for need in needs.values()),
         warning=warning,
     )
 
