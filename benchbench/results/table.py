@@ -13,7 +13,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, TypeVar
 
 from ..planning.setting import Setting, hide_paths
@@ -195,15 +194,18 @@ def _newest(group: Sequence[Record]) -> list[Record]:
     by_code = _grouped(group, lambda record: json.dumps(_trained_by(record), sort_keys=True))
     code = max(by_code, key=lambda code: (max(item.newness for item in by_code[code]), code))
     again = _grouped(by_code[code], _training).values()
-    return sorted((items[0] if len(items) == 1 else max(items, key=_age) for items in again), key=_training)
+    return sorted(map(_latest, again), key=_training)
 
 
 def _trained_by(record: Record) -> dict[str, str]:
     return {name: code for name, code in record.code.items() if not name.startswith("score ")}
 
 
-def _age(record: Record) -> tuple[tuple[int, datetime], bool, str]:
-    return record.newness, record.status == "done", record.text()
+def _latest(records: Sequence[Record]) -> Record:
+    """Return the newest record of one training, a finished one before a failed one, whatever their order."""
+    first = max((record.newness, record.status == "done") for record in records)
+    tied = [record for record in records if (record.newness, record.status == "done") == first]
+    return tied[0] if len(tied) == 1 else max(tied, key=Record.text)
 
 
 def _training(record: Record) -> tuple[int, int]:
