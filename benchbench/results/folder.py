@@ -7,7 +7,7 @@ people; the key alone identifies a record, so two results folders merge by copyi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -135,12 +135,19 @@ def write_record(results: Path, record: Record, *, refresh: bool = False) -> Pat
             pass  # a broken file is replaced
         else:
             finished = old.status == "done" and record.status == "failed"
-            if finished or _timeless(old) == _timeless(record):
+            if finished or _alike(old, record):
                 return path
     write_atomic(path, record.text())
     return path
 
 
-def _timeless(record: Record) -> dict[str, Any]:
-    data = record.to_json()
-    return {**data, "provenance": {**data["provenance"], "created": None, "order": None}}
+def _alike(one: Record, other: Record) -> bool:
+    """Return whether two records differ in nothing but time and order."""
+    # As JSON where they differ: a record that was made here may have other sorts of sequences than one that was read.
+    return _timeless(vars(one)) == _timeless(vars(other)) or _timeless(one.to_json()) == _timeless(other.to_json())
+
+
+def _timeless(record: Mapping[str, Any]) -> dict[str, Any]:
+    provenance = record["provenance"]
+    facts = provenance if isinstance(provenance, Mapping) else vars(provenance)
+    return {**record, "provenance": {**facts, "created": None, "order": None}}
