@@ -235,7 +235,7 @@ def test_a_record_of_schema_3_keeps_its_columns():
         ({"key": 5, "title": "x"}, ".key: 5 has the wrong type"),
         ({"key": "x", "title": "x", "better": "up"}, ": column x: better 'up' must be 'more', 'less' or None"),
         ({"key": "x", "title": "x", "decimals": -1}, ": column x: decimals -1 must be a whole number from 0 to 12"),
-        ({"key": "", "title": "x"}, ": a column needs a key and a title"),
+        ({"key": "", "title": "x"}, ": a column needs a key and a title, two texts"),
     ],
 )
 def test_a_column_that_cannot_be_read(column, why):
