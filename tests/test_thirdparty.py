@@ -185,10 +185,10 @@ def test_an_edit_of_its_helper_is_a_new_key_and_an_edit_of_a_comment_is_not(inst
     helper = copy / "bench_brighter" / "levels.py"
     text = helper.read_text("utf-8")
 
-    def plan() -> str:
+    def plan() -> list[str]:
         done = bench((installed[0], environment), *command)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return [step["key"] for step in json.loads(done.stdout)["steps"]]
 
     first = plan()
     helper.write_text(text.replace("clipped", "cut off") + "# another comment\n", "utf-8")
