@@ -28,6 +28,7 @@ from benchbench.errors import UsageError
 from benchbench.files import cache_root, hash_file, is_settled, read_json, signature
 from benchbench.plugins import Context, ImageSet
 from benchbench.plugins.context import derive_seed
+from benchbench.plugins.origins import Origins
 
 from . import _images
 from ._cache import Source, decoded, hash_of, recalled, remember, unchanged
@@ -211,7 +212,7 @@ def load_items(listing: Listing, split: str, side: int, context: Context, conten
     source = {split: Source(labels, side, blocks())}
     parts = decoded(question, lambda _: source, context.scratch, checked=True, watched=watched)
     images = parts[split].images
-    return ImageSet(images, labels, listing.classes, [{"source": name} for name in names])
+    return ImageSet(images, labels, listing.classes, Origins.of({"source": names}))
 
 
 def _try(path: Path) -> ImageFacts | ImageError:
