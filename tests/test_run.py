@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from datetime import datetime, timedelta
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import pytest
@@ -21,11 +22,13 @@ from benchbench.results.folder import read_records
 from benchbench.results.record import SCHEMA, Record
 from benchbench.results.table import build_table
 from benchbench.running.executors import choose_executor
+from benchbench.running.records import make_record as make
 from benchbench.running.run import _Keeper, inspect
 from benchbench.running.schedule import Listener
 from benchbench.store.artifact import checksums
 from benchbench.store.store import Store
 
+VERSION = version("benchbench")
 TABLES = ("leaderboard.csv", "leaderboard.md", "records", "figures")
 
 
@@ -307,6 +310,25 @@ def test_a_metric_that_fails_is_seen_and_hides_no_accuracy(world):
         {"fd", "extractor", "n_score", "n_reference"}
     ] * 2
     assert len(read_records(world.results).records) == 2
+
+
+def test_a_record_that_says_it_all_is_not_made_again(world, monkeypatch):
+    before = world.run()
+    made = []
+    monkeypatch.setattr(
+        "benchbench.running.run.make_record", lambda cell, *given: made.append(cell) or make(cell, *given)
+    )
+    assert world.run() == before
+    assert made == []
+    world.run(metric=["toymetric", "toymetric:scale=2"])
+    assert len(made) == len(before), "another metric is wanted"
+    (path,) = world.results.glob(f"records/**/{before[1].key}.json")
+    text = path.read_text("utf-8")
+    path.write_text(text.replace(f'"bench_version": "{VERSION}"', '"bench_version": "0.0.1"'), "utf-8")
+    del made[:]
+    world.run(metric=["toymetric", "toymetric:scale=2"])
+    assert [cell.train for cell in made] == [before[1].key], "made by another version"
+    assert json.loads(path.read_text("utf-8"))["provenance"]["bench_version"] == VERSION
 
 
 def test_metrics_that_are_left_out_this_time_stay_known(world):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..files import read_json, safe_name, signature, write_atomic
-from ..planning.setting import hide_paths
+from ..planning.setting import Cell, hide_paths
 from ..safetext import on_a_line
 from .record import NewerError, Record, RecordError
 
@@ -106,10 +106,14 @@ def _files(folder: Path, unreadable: Callable[[OSError], None]) -> Iterator[Path
 
 
 def record_path(results: Path, record: Record) -> Path:
-    """Return where a record lies; every part is short and allowed on all common file systems."""
-    cell = record.cell
+    """Return where a record lies."""
+    return place_of(results, record.cell, record.key)
+
+
+def place_of(results: Path, cell: Cell, key: str) -> Path:
+    """Return where the record of a cell lies; every part is short and allowed on all common file systems."""
     parts = (_names(cell.data), _names(cell.gen), cell.arch)
-    return results.joinpath("records", *map(safe_name, parts), f"{record.key}.json")
+    return results.joinpath("records", *map(safe_name, parts), f"{key}.json")
 
 
 def _names(spec: str) -> str:

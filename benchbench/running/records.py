@@ -85,6 +85,24 @@ def _unreadable(why: object) -> str:
     return f"its result in the store cannot be read: {why}; run with another --results, or `bench cache gc --all` first"
 
 
+def is_current(record: Record, cell: PlannedCell, plugins: Mapping[str, str]) -> bool:
+    """Return whether a new record of a cell would say what this one says, if none of its steps ran again."""
+    made = record.provenance
+    return (
+        record.status == "done"
+        and record.steps == cell.steps  # by key, so that results, costs and facts are the same
+        and (record.cell, record.spec_id, record.code) == (cell.setting, cell.spec_id, cell.code)
+        and (record.metrics.keys(), record.metric_columns) == (cell.score.keys(), cell.columns)
+        and not any("error" in scores for scores in record.metrics.values())
+        and (made.bench_version, made.notes, made.plugins) == (_version(), cell.notes, plugins)
+    )
+
+
+def of_this_run(record: Record, order: int) -> Record:
+    """Return a record as the run of this ``order`` makes it now."""
+    return replace(record, provenance=replace(record.provenance, created=_now(), order=order))
+
+
 def _facts(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     reported = {
         key: {"step": meta.get("label", "?"), **meta["facts"]} for key, meta in metas.items() if "facts" in meta

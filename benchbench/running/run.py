@@ -23,13 +23,13 @@ from ..planning.plan import Plan, make_plan
 from ..planning.steps import Step
 from ..plugins.catalog import catalog, reason
 from ..reporting.leaderboard import Leaderboard, installed_reports, write_leaderboard
-from ..results.folder import read_record, read_records, record_path, write_record
+from ..results.folder import place_of, read_record, read_records, record_path, write_record
 from ..results.record import Record, order_of_run
 from ..results.table import shown_keys
 from ..store.store import Store
 from .demand import demand
 from .executors import ChosenExecutor, Event, choose_executor
-from .records import keep_known, make_record
+from .records import is_current, keep_known, make_record, of_this_run
 from .schedule import Listener, asked, run_steps
 
 
@@ -139,7 +139,7 @@ def carry_out(
             timings.save()
     if not errors:
         store.forget_plan(plan.steps)
-    _refresh_reverted(plan, results, keeper.records)
+    _refresh_reverted(results, keeper)
     return Finished([_as_kept(results, keeper.records[place]) for place in sorted(keeper.records)], errors)
 
 
@@ -182,7 +182,11 @@ class _Keeper(Listener):
             for key in keys:
                 self.waiting[key].append(place)
             if not keys:
-                self._keep(place)
+                earlier = read_record(place_of(results, cell.setting, cell.train))
+                if earlier is not None and is_current(earlier, cell, self.plugins):
+                    self.records[place] = earlier
+                else:
+                    self._keep(place)
 
     def _keep(self, place: int) -> None:
         cell = self.plan.cells[place]
@@ -229,12 +233,12 @@ def _distributions(plan: Plan) -> dict[str, str]:
     return dict(sorted(distributions.items()))
 
 
-def _refresh_reverted(plan: Plan, results: Path, records: Mapping[int, Record]) -> None:
+def _refresh_reverted(results: Path, keeper: _Keeper) -> None:
     """Make cells of this plan the newest of their sentence again, after an edit of the code was taken back."""
     shown = shown_keys(read_records(results).records)
-    for record in records.values():
+    for record in keeper.records.values():
         if record.status == "done" and record.key not in shown:
-            write_record(results, record, refresh=True)
+            write_record(results, of_this_run(record, keeper.order), refresh=True)
 
 
 def write_tables(plan: Plan, results: Path, store: Store) -> Leaderboard:
