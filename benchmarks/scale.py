@@ -31,7 +31,7 @@ TARGETS = {
     ("images", "worker MiB"): 3072,
     ("images", "CPU s per million"): 60,
     ("plan", "CPU s"): 5,
-    ("run", "driver ms per step"): 2,
+    ("run", "driver ms per finished step"): 2,
     ("run from cache", "CPU s"): 20,
     ("report", "CPU s"): 15,
     ("report", "driver MiB"): 400,
@@ -243,8 +243,10 @@ def _cells(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     ):
         used = _bench(folder, *command)
         figures = {"CPU s": used["driver"][0], "driver MiB": used["driver"][1], "wall s": used["wall s"]}
-        if row == "run":
-            figures["driver ms per step"] = 1000 * used["driver"][0] / size
+        if row == "plan":
+            planned = used["driver"][0]
+        if row == "run":  # all but the plan: pictures and reports too
+            figures["driver ms per finished step"] = 1000 * (used["driver"][0] - planned) / size
         yield {"row": row, "size": size, **figures}
 
 
