@@ -28,7 +28,7 @@ from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json, info_to_json
-from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
+from ..plugins import Augmentation, Dataset, DatasetInfo, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
 from ..results.reading import json_flaw
@@ -225,6 +225,8 @@ def _data(job: _Job) -> dict[str, Any]:
         raise BenchError(f"{job.info.name}: its files changed while the run was planned; run again")
     for split in SPLITS:
         part = plugin.load(split, job.context)
+        if len(part) and (flaw := _unlike_declared(part, job.info)):
+            raise BenchError(f"{job.info.name}: {split} has {flaw}")
         part.save(job.folder / split)
         hashing = functools.partial(job.context.progress, label=f"looking for copies in {split}", unit="part")
         counts[split], hashed[split] = len(part), digests(part, hashing)
@@ -238,6 +240,16 @@ def _data(job: _Job) -> dict[str, Any]:
     if shared_note := shared_text(shared["test_in_train"], shared["test_in_validation"]):
         job.context.log(shared_note)
     return {"images": sum(counts.values()), "counts": counts}
+
+
+def _unlike_declared(part: ImageSet, info: DatasetInfo) -> str | None:
+    """Return what a part of a dataset has that its ``info()`` does not say: labels would mean other classes."""
+    if tuple(part.classes) != info.classes:
+        return "other classes than info() says, or in another order"
+    sides = part.images.shape[1:3]
+    if sides != (info.resolution, info.resolution):
+        return f"images of {'x'.join(map(str, sides))} px where info() says {info.resolution}"
+    return None
 
 
 def _fit(job: _Job) -> dict[str, Any]:
