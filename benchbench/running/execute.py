@@ -277,7 +277,7 @@ def _sample(job: _Job) -> dict[str, Any]:
         wanted = f"1 to {job.context.n_syn}" if plugin.may_yield_fewer else str(job.context.n_syn)
         raise BenchError(f"{job.body['name']}: made {total} images where {wanted} were asked for (n_syn)")
     made.finish(job.folder)
-    _check_made(job, job.real("train").classes)
+    _check_made(job)
     return {"images": total, "sampled_before_kill": job.context.skipped}
 
 
@@ -287,14 +287,14 @@ def _growing(job: _Job) -> GrowingSet:
     return GrowingSet(job.context.scratch, lambda files: progress(files, label="checking chunks", unit="chunk"))
 
 
-def _check_made(job: _Job, classes: tuple[str, ...]) -> None:
+def _check_made(job: _Job) -> None:
     """Refuse images of another size, and labels that count other classes than those of the real images."""
     merged = Images.load(job.folder)
     side = job.info.resolution
     if merged.images.shape[1:3] != (side, side):
         size = "x".join(map(str, merged.images.shape[1:3]))
         raise BenchError(f"{job.body['name']}: made images of {size} px where the dataset has {side}x{side}")
-    if merged.classes != classes:
+    if merged.classes != job.info.classes:
         raise BenchError(f"{job.body['name']}: made images of other classes than the dataset has, or in another order")
 
 
@@ -308,7 +308,7 @@ def _transform(job: _Job) -> dict[str, Any]:
     total = made.finish(job.folder)
     if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
         raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
-    _check_made(job, given.classes)
+    _check_made(job)
     return {"images": total}
 
 
