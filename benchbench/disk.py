@@ -14,6 +14,9 @@ _UNNUMBERED = re.compile(r"\d+ requested and \d+ written|unexpected pos \d+ vs \
 #: How Python, Arrow and Rust say the number.
 _NUMBERED = re.compile(r"(?:errno|os error) (\d+)", re.IGNORECASE)
 
+#: So few files that may still be made, and so many bytes, say that it was the files that ran out.
+_FEW_FILES, _SOME_ROOM = 100, 2**20
+
 
 def free_space(folder: Path) -> int | None:
     """Return the bytes that may be written below a folder, there or not; ``None`` where the system does not say."""
@@ -65,7 +68,8 @@ def full_disk(error: BaseException, folder: Path | None, needed: int = 0) -> str
         return f"disk full: {size_text(needed - free)} more needed in {folder}"
     with contextlib.suppress(OSError, AttributeError):  # Windows has no such call
         system = os.statvfs(folder)
-        if system.f_files and not system.f_favail:
+        # What a failed step removed again gave some names back.
+        if system.f_files and (not system.f_favail or (system.f_favail < _FEW_FILES and free > _SOME_ROOM)):
             return f"disk full: {folder} takes no more files"
     return f"disk full: {size_text(free)} free in {folder}"
 

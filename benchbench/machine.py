@@ -195,7 +195,9 @@ def checkout(file: Path) -> dict[str, Any] | None:
     top = _output("git", "-C", str(folder), "rev-parse", "--show-toplevel")
     if commit is None or top is None:
         return None
-    changed = _output("git", "-C", top, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results")
+    # Without locks: it would write the repository's index, and one that is killed leaves a lock that stops every git.
+    asked = ("--no-optional-locks", "-C", top, "status", "--porcelain", "--untracked-files=no")
+    changed = _output("git", *asked, "--", ".", ":(exclude)results")
     return {"commit": commit, "dirty": changed is None or bool(changed)}
 
 

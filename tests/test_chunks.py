@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchbench.errors import BenchError
 from benchbench.plugins.images import ImageSet
 from benchbench.running.chunks import GrowingSet
 from benchbench.statistics.overlap import DIGESTS, digests
@@ -92,6 +93,21 @@ def test_chunks_of_other_images_are_refused(tmp_path):
             made.add(other)
     with pytest.raises(ValueError, match="at least one set"):
         GrowingSet(tmp_path / "none").finish(tmp_path)
+
+
+@pytest.mark.parametrize("left", [None, 150])
+def test_pixels_that_somebody_removed_are_not_filled_with_black(tmp_path, left):
+    made = GrowingSet(tmp_path / "scratch")
+    made.add(part(0, 3))
+    if left is None:
+        made.pixels.unlink()
+    else:
+        os.truncate(made.pixels, left)
+    (tmp_path / "set").mkdir()
+    for use in (lambda: made.add(part(3, 2)), lambda: made.finish(tmp_path / "set")):
+        with pytest.raises(BenchError, match=r"images\.npy: was removed or cut while the step ran; run again"):
+            use()
+    assert GrowingSet(tmp_path / "scratch").finished == 0
 
 
 def test_a_full_disk_costs_the_chunk_that_was_being_written(tmp_path, monkeypatch):

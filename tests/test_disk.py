@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import resource
 import subprocess
@@ -116,6 +117,17 @@ def test_a_disk_without_a_name_for_one_more_file(tmp_path):
         assert full_disk(error.value, disk) == f"disk full: {disk} takes no more files"
 
 
+def test_names_that_a_failed_step_gave_back_do_not_hide_that_they_ran_out(tmp_path):
+    with small_disk(tmp_path / "disk", 3 * 2**20, "nr_inodes=9") as disk:
+        for number in range(8):
+            (disk / f"{number}").touch()
+        with pytest.raises(OSError, match="No space left") as error:
+            (disk / "c").touch()
+        for number in range(5):
+            (disk / f"{number}").unlink()
+        assert full_disk(error.value, disk) == f"disk full: {disk} takes no more files"
+
+
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_960, "1.0 MB"), (83.8e9, "83.8 GB")]
 )
@@ -183,6 +195,20 @@ def test_a_step_whose_file_is_too_large_says_so(world):
     why = "file too large: the disk of artifacts or the limit `ulimit -f` allows no larger one; finished work is kept"
     assert (real.status, made.error.partition(": ")[2]) == ("done", why)
     assert [record.status for record in world.run()] == ["done", "done"]
+
+
+def test_other_folders_of_the_same_disk_are_not_named(world, monkeypatch):
+    step = next(step for step in world.plan().steps.values() if step.stage == "sample")
+    root = world.results / "artifacts"
+    monkeypatch.setenv("BENCH_CACHE", str(world.results.parent / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(world.results.parent))
+    sizes = itertools.count(2**20, -4096)  # another process writes to that disk
+    monkeypatch.setattr("benchbench.running.work.free_space", lambda folder: next(sizes))
+    large = OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    monkeypatch.setattr("benchbench.running.execute.execute", lambda *given: (_ for _ in ()).throw(large))
+    told: list[dict] = []
+    run_step(step.to_json(), str(root), told.append)
+    assert told[-1]["error"].startswith(f"file too large: the disk of {root} or ")
 
 
 def test_the_full_disk_may_be_that_of_temporary_files(world, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import runpy
 import shutil
@@ -80,6 +81,11 @@ def test_commit_and_dirtiness_of_the_checkout_that_tracks_a_file(tmp_path):
     assert machine.checkout(code) == clean
     code.write_text("x = 2\n", "utf-8")
     assert machine.checkout(code) == clean | {"dirty": True}
+    code.write_text("x = 1\n", "utf-8")
+    os.utime(code, (0, 0))  # another time: git would like to note in its index that the content is the same
+    before = (tmp_path / ".git" / "index").stat().st_mtime_ns
+    assert machine.checkout(code) == clean
+    assert (tmp_path / ".git" / "index").stat().st_mtime_ns == before
 
 
 def test_gpus_are_listed_by_their_tool_when_it_is_there(monkeypatch):

@@ -61,6 +61,8 @@ class ToyMirror(Generator):
         yield kept.with_images(255 - kept.images[:, :, ::-1])
 '''
 
+REVERSED = "ImageSet(kept.images, kept.labels, images.classes[::-1])"
+
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
@@ -143,6 +145,15 @@ def test_real_images_can_be_filtered(world):
 def test_none_and_more_than_planned_are_failures(world, spec, error):
     (record,) = world.run(gen=f"toygen+{spec}", baseline=False)
     assert record.error.endswith(error)
+
+
+@pytest.mark.parametrize("stage", ["sample", "transform"])
+def test_labels_that_count_the_classes_in_another_order_are_a_failure(world, stage):
+    world.edit("toymirror", "import Generator, param", "import Generator, ImageSet, param")
+    world.edit("toymirror", "yield kept.with_images(255 - kept.images[:, :, ::-1])", "yield " + REVERSED)
+    given = {"gen": "toymirror"} if stage == "sample" else {"test_transform": world.file("toymirror")}
+    record = world.run(**given)[-1]
+    assert record.error.endswith("toymirror.py: made images of other classes than the dataset has, or in another order")
 
 
 def test_test_images_pass_through_a_transform(world):

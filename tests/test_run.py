@@ -346,6 +346,19 @@ def test_a_generator_that_makes_too_few_images_and_can_be_mended(world):
     assert not [path for path in (world.results / "artifacts" / ".partial").glob("*/chunk-*")]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "flaw"),
+    [
+        ("context.info.classes)", "context.info.classes[::-1])", "other classes than info() says, or in another order"),
+        ("(len(labels), 4, 4, 3)", "(len(labels), 4, 5, 3)", "images of 4x5 px where info() says 4"),
+    ],
+)
+def test_a_part_of_a_dataset_that_is_unlike_its_info_is_a_failure(world, old, new, flaw):
+    world.edit("toydata", old, new)
+    record = world.run(metric="none")[0]
+    assert record.error.endswith(f"toy: train has {flaw}")
+
+
 def test_every_failure_leaves_what_is_finished(world):
     world.run()
     before = {key: store(world).meta(key) for key in list(store(world).keys())}
@@ -539,6 +552,7 @@ def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
     assert (
         run_command([*arguments[: arguments.index("--arch")], *ended, *arguments[arguments.index("--gen") :][:6]]) == 0
     )
+    assert "failed" not in capsys.readouterr().err  # of a metric that this run did not ask for
 
 
 # Ten thousand cells

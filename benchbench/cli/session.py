@@ -80,13 +80,14 @@ def _conclude(
     for cause, count in Counter(record.error for record in failed).items():
         cells = "1 cell" if count == 1 else f"{count} cells"
         complain(f"{cells} failed: {cause}")
-    unscored = {
+    asked = {name for cell in plan.cells for name in cell.score}  # a record also keeps what an earlier run asked for
+    unscored = dict.fromkeys(
         (name, scores["error"], tuple(record.steps["score"]))
         for record in records
         if record.status == "done"
         for name, scores in record.metrics.items()
-        if "error" in scores
-    }
+        if "error" in scores and name in asked
+    )
     for (name, cause), count in Counter((name, cause) for name, cause, _ in unscored).items():
         complain(f"metric {name} failed ({count} of its steps): {cause}")
     return 1 if failed or errors else 0

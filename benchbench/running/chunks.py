@@ -18,10 +18,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from ..errors import BenchError
 from ..files import flush, flush_folder, write_atomic
 from ..plugins import origins as tables
 from ..plugins.images import ImageSet, npy_header, pieces, save_facts
@@ -91,6 +92,7 @@ class GrowingSet:
 
         Raises:
             ValueError: its images have another size, or its classes differ from those of the first one.
+            BenchError: somebody removed the chunks before.
             OSError: the disk is full or refuses; the chunks before stay whole.
         """
         side, classes = tuple(part.images.shape[1:]), list(part.classes)
@@ -98,7 +100,7 @@ class GrowingSet:
             raise ValueError(f"chunk {self.finished} has images {side} of {len(classes)} classes, unlike the first")
         start, pixels = len(self), hashlib.sha256()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.pixels.open("r+b" if self.pixels.exists() else "w+b") as stream:
+        with self._opened() as stream:
             stream.seek(_offset(start, side))
             stream.truncate()
             for piece in pieces(part.images):
@@ -121,12 +123,13 @@ class GrowingSet:
         The images are linked, and stay in the scratch folder until that is removed: a kill costs nothing.
 
         Raises:
+            BenchError: somebody removed the chunks.
             ValueError: there is no chunk.
         """
         if not self._chunks:
             raise ValueError("a generator must yield at least one set of images")
         first, total = self._chunks[0], len(self)
-        with self.pixels.open("r+b") as stream:
+        with self._opened() as stream:
             stream.write(npy_header((total, *first.side)))
             stream.truncate(_offset(total, first.side))
             stream.flush()
@@ -143,6 +146,13 @@ class GrowingSet:
             rows = (tables.fitted(_origins(table), len(table), schema) for table in opened)
             tables.save(target / tables.PARQUET, rows, schema)
         return total
+
+    def _opened(self) -> BinaryIO:
+        """Open the file of all pixels; one that lacks those of a chunk would be filled with black."""
+        there = self.pixels.stat().st_size if self.pixels.exists() else 0
+        if self._chunks and there < _offset(len(self), self._chunks[0].side):
+            raise BenchError(f"{self.pixels}: was removed or cut while the step ran; run again")
+        return self.pixels.open("r+b" if self.pixels.exists() else "w+b")
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob(f"chunk-*{_SUFFIX}"))

@@ -28,7 +28,7 @@ from ..keys.code import CodeSource, fingerprint, harness_code
 from ..planning import subsets
 from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json, info_to_json
-from ..plugins import Augmentation, Dataset, Generator, Learner, Metric, Task
+from ..plugins import Augmentation, Dataset, DatasetInfo, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
 from ..results.reading import json_flaw
@@ -225,6 +225,8 @@ def _data(job: _Job) -> dict[str, Any]:
         raise BenchError(f"{job.info.name}: its files changed while the run was planned; run again")
     for split in SPLITS:
         part = plugin.load(split, job.context)
+        if len(part) and (flaw := _unlike_declared(part, job.info)):
+            raise BenchError(f"{job.info.name}: {split} has {flaw}")
         part.save(job.folder / split)
         hashing = functools.partial(job.context.progress, label=f"looking for copies in {split}", unit="part")
         counts[split], hashed[split] = len(part), digests(part, hashing)
@@ -238,6 +240,16 @@ def _data(job: _Job) -> dict[str, Any]:
     if shared_note := shared_text(shared["test_in_train"], shared["test_in_validation"]):
         job.context.log(shared_note)
     return {"images": sum(counts.values()), "counts": counts}
+
+
+def _unlike_declared(part: ImageSet, info: DatasetInfo) -> str | None:
+    """Return what a part of a dataset has that its ``info()`` does not say: labels would mean other classes."""
+    if tuple(part.classes) != info.classes:
+        return "other classes than info() says, or in another order"
+    sides = part.images.shape[1:3]
+    if sides != (info.resolution, info.resolution):
+        return f"images of {'x'.join(map(str, sides))} px where info() says {info.resolution}"
+    return None
 
 
 def _fit(job: _Job) -> dict[str, Any]:
@@ -265,7 +277,7 @@ def _sample(job: _Job) -> dict[str, Any]:
         wanted = f"1 to {job.context.n_syn}" if plugin.may_yield_fewer else str(job.context.n_syn)
         raise BenchError(f"{job.body['name']}: made {total} images where {wanted} were asked for (n_syn)")
     made.finish(job.folder)
-    _check_side(job)
+    _check_made(job)
     return {"images": total, "sampled_before_kill": job.context.skipped}
 
 
@@ -275,12 +287,15 @@ def _growing(job: _Job) -> GrowingSet:
     return GrowingSet(job.context.scratch, lambda files: progress(files, label="checking chunks", unit="chunk"))
 
 
-def _check_side(job: _Job) -> None:
-    merged = ImageSet.load(job.folder)
+def _check_made(job: _Job) -> None:
+    """Refuse images of another size, and labels that count other classes than those of the real images."""
+    merged = Images.load(job.folder)
     side = job.info.resolution
     if merged.images.shape[1:3] != (side, side):
         size = "x".join(map(str, merged.images.shape[1:3]))
         raise BenchError(f"{job.body['name']}: made images of {size} px where the dataset has {side}x{side}")
+    if merged.classes != job.info.classes:
+        raise BenchError(f"{job.body['name']}: made images of other classes than the dataset has, or in another order")
 
 
 def _transform(job: _Job) -> dict[str, Any]:
@@ -293,7 +308,7 @@ def _transform(job: _Job) -> dict[str, Any]:
     total = made.finish(job.folder)
     if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
         raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
-    _check_side(job)
+    _check_made(job)
     return {"images": total}
 
 

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..disk import free_space, full_disk
+from ..disk import free_space, full_disk, same_disk
 from ..errors import BenchError
 from ..files import cache_root
 from ..machine import quiet_threads
@@ -72,7 +72,8 @@ def _without_room(error: BaseException, step: Mapping[str, Any], root: Path) -> 
     needed = images_on_disk(step["stage"], step["body"], step["run"]["info"]) - Store(root).begun_size(step["key"])
     free = free_space(root) or 0
     # Nobody says which disk it was: that of the results if they do not fit there, else the fullest.
-    places = [root] if needed > free else [root, cache_root(), Path(tempfile.gettempdir())]
+    others = [] if needed > free else [cache_root(), Path(tempfile.gettempdir())]
+    places = [root, *(place for place in others if not same_disk(root, place))]
     place = min(places, key=lambda place: free_space(place) or 0)
     return f"{full_disk(error, place, needed if place == root else 0)}; finished work is kept"
 
