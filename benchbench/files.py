@@ -288,14 +288,15 @@ def cache_root() -> Path:
     folder, ``~`` is ``benchbench-UID`` below the temporary folder, which is made, for this user alone.
 
     Raises:
-        UsageError: there is no home folder, and that other one is not this user's alone.
+        UsageError: there is no home folder, and that other one is not this user's alone, or a variable names the home
+            of a user whom the system does not know.
     """
     if chosen := os.environ.get("BENCH_CACHE"):
-        return _expand(chosen)
+        return _expand(chosen, "BENCH_CACHE")
     shared = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(shared):
         return Path(shared) / "benchbench"
-    return _expand("~/.cache/benchbench")
+    return _expand("~/.cache/benchbench", "HOME")
 
 
 def data_root() -> Path:
@@ -304,7 +305,7 @@ def data_root() -> Path:
     ``$BENCH_DATA``, else ``data`` below :func:`cache_root`.
     """
     if chosen := os.environ.get("BENCH_DATA"):
-        return _expand(chosen)
+        return _expand(chosen, "BENCH_DATA")
     return cache_root() / "data"
 
 
@@ -318,10 +319,12 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def _expand(text: str) -> Path:
+def _expand(text: str, variable: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:  # a user without a home folder, as in some containers
+        if (owner := Path(text).parts[0]) != "~":
+            raise UsageError(f"{variable}={text}: there is no home folder {owner}; give a folder by its path") from None
         return _own_folder() / text.lstrip("~/")
 
 

@@ -67,6 +67,17 @@ def test_no_home_folder_is_no_failure(monkeypatch, homeless):
     assert data_root() == homeless / "d"
 
 
+@pytest.mark.parametrize(("variable", "root"), [("BENCH_CACHE", cache_root), ("BENCH_DATA", data_root)])
+def test_the_home_of_another_unknown_user_is_not_ones_own(monkeypatch, homeless, variable, root):
+    monkeypatch.setenv(variable, "~nobody-of-that-name/d")
+    expected = (
+        f"{variable}=~nobody-of-that-name/d: there is no home folder ~nobody-of-that-name; give a folder by its path"
+    )
+    with pytest.raises(UsageError, match=f"^{re.escape(expected)}$"):
+        root()
+    assert not homeless.exists()
+
+
 def _linked(folder):
     folder.with_name("elsewhere").mkdir()
     folder.symlink_to("elsewhere")
