@@ -359,6 +359,13 @@ def test_a_part_of_a_dataset_that_is_unlike_its_info_is_a_failure(world, old, ne
     assert record.error.endswith(f"toy: train has {flaw}")
 
 
+def test_images_of_another_size_are_refused_at_the_first_chunk(world):
+    world.edit("toygen", "yield ImageSet(images,", "yield ImageSet(images[:, ::2],")
+    _, record = world.run()
+    assert record.error.endswith("toygen.py: made images of 2x4 px where the dataset has 4x4")
+    assert [line for line in world.executed() if line.startswith("chunk")] == ["chunk 0"]
+
+
 def test_every_failure_leaves_what_is_finished(world):
     world.run()
     before = {key: store(world).meta(key) for key in list(store(world).keys())}

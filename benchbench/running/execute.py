@@ -269,7 +269,7 @@ def _sample(job: _Job) -> dict[str, Any]:
     # A plugin that does not skip what is done starts from the beginning, and its chunks replace the old ones.
     made.cut(job.context.skipped)
     for part in itertools.chain(() if first is None else (first,), parts):
-        made.add(part, job.context.before_keeping)
+        made.add(_checked(job, part), job.context.before_keeping)
     total = len(made)
     enough = 1 <= total <= job.context.n_syn if plugin.may_yield_fewer else total == job.context.n_syn
     if not enough:
@@ -277,7 +277,6 @@ def _sample(job: _Job) -> dict[str, Any]:
         wanted = f"1 to {job.context.n_syn}" if plugin.may_yield_fewer else str(job.context.n_syn)
         raise BenchError(f"{job.body['name']}: made {total} images where {wanted} were asked for (n_syn)")
     made.finish(job.folder)
-    _check_made(job)
     return {"images": total, "sampled_before_kill": job.context.skipped}
 
 
@@ -287,15 +286,15 @@ def _growing(job: _Job) -> GrowingSet:
     return GrowingSet(job.context.scratch, lambda files: progress(files, label="checking chunks", unit="chunk"))
 
 
-def _check_made(job: _Job) -> None:
-    """Refuse images of another size, and labels that count other classes than those of the real images."""
-    merged = Images.load(job.folder)
+def _checked(job: _Job, part: ImageSet) -> ImageSet:
+    """Return a chunk; refuse images of another size, and labels that count other classes, before hours of them."""
     side = job.info.resolution
-    if merged.images.shape[1:3] != (side, side):
-        size = "x".join(map(str, merged.images.shape[1:3]))
+    if part.images.shape[1:3] != (side, side):
+        size = "x".join(map(str, part.images.shape[1:3]))
         raise BenchError(f"{job.body['name']}: made images of {size} px where the dataset has {side}x{side}")
-    if merged.classes != job.info.classes:
+    if tuple(part.classes) != job.info.classes:
         raise BenchError(f"{job.body['name']}: made images of other classes than the dataset has, or in another order")
+    return part
 
 
 def _transform(job: _Job) -> dict[str, Any]:
@@ -304,11 +303,10 @@ def _transform(job: _Job) -> dict[str, Any]:
     made = _growing(job)
     made.cut(0)
     for part in plugin.transform(given, job.context):
-        made.add(part, job.context.before_keeping)
+        made.add(_checked(job, part), job.context.before_keeping)
     total = made.finish(job.folder)
     if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
         raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
-    _check_made(job)
     return {"images": total}
 
 
