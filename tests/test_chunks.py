@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_chunks_of_other_images_are_refused(tmp_path):
             made.add(other)
     with pytest.raises(ValueError, match="at least one set"):
         GrowingSet(tmp_path / "none").finish(tmp_path)
+
+
+def test_origins_of_all_chunks_are_never_in_memory_at_once(tmp_path, monkeypatch):
+    made = GrowingSet(tmp_path / "scratch")
+    for first in range(30):
+        one = part(first, 1)
+        made.add(ImageSet(one.images, one.labels, one.classes, [{"prompt": os.urandom(100_000).hex()}]))
+    monkeypatch.setattr("benchbench.plugins.origins.ROWS", 1)
+    tracemalloc.start()
+    try:
+        assert len(finished(made, tmp_path / "set").origins) == 30
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 200_000
 
 
 @pytest.mark.parametrize("left", [None, 150])

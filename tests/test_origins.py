@@ -78,6 +78,8 @@ def test_a_table_of_another_length_is_refused():
 
 
 def test_a_value_that_is_no_json_is_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"^origins: seed is no JSON value \(Object of type int64 "):
+        Origins.of([{"source": 1, "seed": np.int64(2)}])
     with pytest.raises(TypeError):
         images_of([{"source": np.int64(1)}]).save(tmp_path)
 

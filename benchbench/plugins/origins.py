@@ -203,7 +203,10 @@ def _column(name: str, values: list[Any]) -> tuple[pa.Field, pa.Array]:
             return pa.field(name, kind), pa.array([None if value is _ABSENT else value for value in values], kind)
         except (OverflowError, UnicodeError, pa.ArrowInvalid):  # beyond 64 bits; half of a surrogate pair
             pass
-    return _json_field(name), _json_array(values)
+    try:
+        return _json_field(name), _json_array(values)
+    except TypeError as error:
+        raise TypeError(f"origins: {name} is no JSON value ({error})") from None
 
 
 def _json_field(name: str) -> pa.Field:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -138,14 +138,22 @@ class GrowingSet:
             os.link(self.pixels, target / _PIXELS)
         except OSError:  # a file system without links
             shutil.copyfile(self.pixels, target / _PIXELS)
-        opened = [_unpacked(chunk.file) for chunk in self._chunks]
-        save_facts(target, np.concatenate([table.column(0).to_numpy() for table in opened]), first.classes)
-        np.save(target / DIGESTS, np.concatenate([table.column(1).to_numpy() for table in opened]), allow_pickle=False)
-        schema = tables.common_schema(_origins(table).schema for table in opened)
+        labels, hashes, schemas = [], [], []
+        for table in self._tables():
+            labels.append(table.column(0).to_numpy().copy())  # a view would keep the whole file
+            hashes.append(table.column(1).to_numpy().copy())
+            schemas.append(_origins(table).schema)
+        save_facts(target, np.concatenate(labels), first.classes)
+        np.save(target / DIGESTS, np.concatenate(hashes), allow_pickle=False)
+        schema = tables.common_schema(schemas)
         if schema.names:
-            rows = (tables.fitted(_origins(table), len(table), schema) for table in opened)
+            rows = (tables.fitted(_origins(table), len(table), schema) for table in self._tables())
             tables.save(target / tables.PARQUET, rows, schema)
         return total
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """Open the small file of each chunk; one after the other, as origins may take more memory than the images."""
+        return (_unpacked(chunk.file) for chunk in self._chunks)
 
     def _opened(self) -> BinaryIO:
         """Open the file of all pixels; one that lacks those of a chunk would be filled with black."""
