@@ -189,11 +189,12 @@ MUCH = replace(demand_module.Demand("results", 1, None, "train a", 0, 0, None, 0
         (
             {"accelerator": 9 * GIB, "accelerator_memory": 8 * GIB},
             "--device cuda: the accelerator is too small: images of one step take 9.0 GiB and it has 8.0 GiB; "
-            "ask for fewer images",
+            "leave out images=resident or ask for fewer images",
         ),
         (
             {"images": 9 * GIB, "free_memory": 8 * GIB},
-            "train a: its images take 9.0 GiB of memory and 8.0 GiB are free; ask for fewer images",
+            "train a: its images take 9.0 GiB of memory and 8.0 GiB are free; "
+            "leave out images=resident or ask for fewer images",
         ),
     ],
 )

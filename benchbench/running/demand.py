@@ -64,12 +64,14 @@ class Demand:
         if self.free_disk is not None and self.disk > self.free_disk:
             why = f"{size_text(self.disk)} of images are to be written and {size_text(self.free_disk)} are free"
             return f"results folder {self.folder}: {why}; choose another with --results, or fewer images (--n-syn)"
+        # Only what is forced to be there can be too large; every other training reads from the disk what does not fit.
+        advice = "leave out images=resident or ask for fewer images"
         if self.free_memory is not None and self.images > self.free_memory:
             why = f"its images take {_gib(self.images)} of memory and {_gib(self.free_memory)} are free"
-            return f"{self.step}: {why}; ask for fewer images"
+            return f"{self.step}: {why}; {advice}"
         if self.accelerator_memory is not None and self.accelerator > self.accelerator_memory:
             why = f"images of one step take {_gib(self.accelerator)} and it has {_gib(self.accelerator_memory)}"
-            return f"--device cuda: the accelerator is too small: {why}; ask for fewer images"
+            return f"--device cuda: the accelerator is too small: {why}; {advice}"
         return ""
 
 
