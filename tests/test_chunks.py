@@ -52,7 +52,7 @@ def test_whatever_happens_in_between_the_set_is_that_of_its_chunks(tmp_path_fact
     for each in parts:
         made.add(each)
         if data.draw(st.booleans(), "killed"):  # a kill leaves pixels without a chunk, or a file being written
-            with (folder / "scratch" / "images.npy").open("ab") as stream:
+            with made.pixels.open("ab") as stream:
                 stream.write(b"half of an image")
             made = GrowingSet(folder / "scratch")
     assert made.finished == len(parts)
@@ -70,7 +70,7 @@ def test_images_are_written_once_and_are_the_file_that_numpy_writes(tmp_path):
     made.add(part(0, 3))
     made.add(part(3, 2))
     opened = finished(made, tmp_path / "set")
-    assert os.path.samefile(tmp_path / "scratch" / "images.npy", tmp_path / "set" / "images.npy")
+    assert os.path.samefile(made.pixels, tmp_path / "set" / "images.npy")
     np.save(tmp_path / "numpy.npy", np.asarray(opened.images))
     assert (tmp_path / "numpy.npy").read_bytes() == (tmp_path / "set" / "images.npy").read_bytes()
     same(finished(GrowingSet(tmp_path / "scratch"), tmp_path / "set"), opened)  # killed before it was published
@@ -111,6 +111,16 @@ def test_origins_of_all_chunks_are_never_in_memory_at_once(tmp_path, monkeypatch
     assert peak < 10 * 200_000
 
 
+def test_images_that_a_generator_keeps_in_its_scratch_folder_are_its_own(tmp_path):
+    made, own = GrowingSet(tmp_path / "scratch"), part(0, 6)
+    (tmp_path / "scratch").mkdir()
+    np.save(tmp_path / "scratch" / "images.npy", own.images)
+    mapped = np.load(tmp_path / "scratch" / "images.npy", mmap_mode="r")
+    for first in (3, 0):
+        made.add(ImageSet(mapped[first : first + 3], own.labels[:3], own.classes))
+    np.testing.assert_array_equal(finished(made, tmp_path / "set").images, own.images[[3, 4, 5, 0, 1, 2]])
+
+
 @pytest.mark.parametrize("left", [None, 150])
 def test_pixels_that_somebody_removed_are_not_filled_with_black(tmp_path, left):
     made = GrowingSet(tmp_path / "scratch")
@@ -121,7 +131,7 @@ def test_pixels_that_somebody_removed_are_not_filled_with_black(tmp_path, left):
         os.truncate(made.pixels, left)
     (tmp_path / "set").mkdir()
     for use in (lambda: made.add(part(3, 2)), lambda: made.finish(tmp_path / "set")):
-        with pytest.raises(BenchError, match=r"images\.npy: was removed or cut while the step ran; run again"):
+        with pytest.raises(BenchError, match=r"\.npy: was removed or cut while the step ran; run again"):
             use()
     assert GrowingSet(tmp_path / "scratch").finished == 0
 

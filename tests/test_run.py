@@ -475,7 +475,7 @@ def test_a_chunk_that_a_power_cut_damaged_is_made_again(world, tmp_path, damage)
     world.executed()
     (scratch,) = (world.results / "artifacts" / ".partial").iterdir()
     (chunk,) = scratch.glob("chunk-000001-*")
-    damaged = scratch / "images.npy" if "pixels" in damage else chunk
+    damaged = scratch / "pixels-of-chunks.npy" if "pixels" in damage else chunk
     content = damaged.read_bytes()
     half = 128 + (len(content) - 128) // 2
     if damage.startswith("no "):

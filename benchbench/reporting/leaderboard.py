@@ -94,7 +94,8 @@ def write_leaderboard(results: Path, reports: Mapping[str, Report] | None = None
             if isinstance(error, BenchError) and not report.pictures:
                 blocked = blocked or error
             else:
-                problems.append(f"{name}: not written: {reason(error)}")
+                why = str(error) if isinstance(error, BenchError) else reason(error)
+                problems.append(f"{name}: not written: {why}")
     if blocked is not None:
         raise blocked
     return board

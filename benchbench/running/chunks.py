@@ -3,7 +3,7 @@
 The pixels of all chunks lie in one file of the scratch folder that grows and becomes the artifact's ``images.npy`` by a
 link, so that 84 GB of images take 84 GB at every moment. Next to it lies a small file for each chunk::
 
-    SCRATCH/images.npy                  header, then the pixels of chunk after chunk
+    SCRATCH/pixels-of-chunks.npy        header, then the pixels of chunk after chunk
     SCRATCH/chunk-000000-CHECKSUM.arrow labels, digests, origins, and where its pixels are, with their sha256
 
 A chunk counts once its small file has its name, which holds the checksum of the file: a kill or a power cut at any
@@ -32,7 +32,8 @@ from ..statistics.overlap import DIGESTS, digests
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PIXELS, _SUFFIX = "images.npy", ".arrow"
+#: Not ``images.npy`` in the scratch folder as well: a generator may keep images of its own there.
+_PIXELS, _IMAGES, _SUFFIX = "pixels-of-chunks.npy", "images.npy", ".arrow"
 #: Bytes that are read at once to compute a checksum.
 _BLOCK = 1 << 22
 
@@ -135,9 +136,9 @@ class GrowingSet:
             stream.flush()
             flush(stream.fileno())
         try:
-            os.link(self.pixels, target / _PIXELS)
+            os.link(self.pixels, target / _IMAGES)
         except OSError:  # a file system without links
-            shutil.copyfile(self.pixels, target / _PIXELS)
+            shutil.copyfile(self.pixels, target / _IMAGES)
         labels, hashes, schemas = [], [], []
         for table in self._tables():
             labels.append(table.column(0).to_numpy().copy())  # a view would keep the whole file

@@ -114,7 +114,7 @@ def test_two_runs_at_once_share_the_work(toys, unharmed):
     both = [toys.start(*TOYS, "--executor", "inline") for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    lines = [line for text in said for line in text.splitlines() if ": another run works on it (" not in line]
+    lines = [line for text in said for line in text.splitlines() if ": another run works on it" not in line]
     steps = [line.split("] ")[1].rpartition(": done in ")[0] for line in lines]
     worked = [step for step in steps if step]
     assert len(worked) == len(set(worked)), "a step was worked on twice"

@@ -60,6 +60,13 @@ def _format(tmp_path, files='("odd.txt",)', write='[self.put(results / "odd.txt"
     return str(file)
 
 
+def test_pictures_that_cannot_be_written_are_one_line_without_code(results):
+    (results / "figures").write_text("")
+    (problem,) = write_leaderboard(results).problems
+    wanted = r"png: not written: \S+\.png: cannot be written \([\w ]+\); free or choose another --results"
+    assert re.fullmatch(wanted, problem)
+
+
 @pytest.mark.parametrize(
     ("write", "words"),
     [
