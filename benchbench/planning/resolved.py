@@ -53,11 +53,11 @@ class ResolvedPlugin:
 
     @property
     def text(self) -> str:
-        """The spelling in tables: the name, and the values that differ from the preset's."""
+        """The spelling in tables: the name, and the values that differ from the preset's and move results."""
         shown = {}
         for item in parameters(type(self.plugin)):
             value = getattr(self.plugin, item.name)
-            if item.name in self.set_values and value != item.absolute(item.preset(self.preset)):
+            if item.affects_result and item.name in self.set_values and value != item.absolute(item.preset(self.preset)):
                 shown[item.name] = self._replaced(value, lambda name, content: f"{name}@{content[:8]}")
         return str(Spec(self.place, shown))
 
@@ -98,8 +98,12 @@ class ResolvedPlugin:
         return {name: _json(self._content(value, None)) for name, value in sorted(values.items())}
 
     def sentence(self) -> dict[str, Any]:
-        """Return name and values that differ from the default, whatever the stage: this link of a sentence."""
-        values = values_of(self.plugin)
+        """Return name and values that differ from the default, whatever the stage: this link of a sentence.
+
+        What changes speed or memory alone is left out, as it is of every key: it would split the rows of one training.
+        """
+        moving = {item.name for item in parameters(type(self.plugin)) if item.affects_result}
+        values = {name: value for name, value in values_of(self.plugin).items() if name in moving}
         return {
             "name": self.place,
             "values": {name: _json(self._content(value)) for name, value in sorted(values.items())},
