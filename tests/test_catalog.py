@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from textwrap import dedent
 
@@ -205,3 +206,25 @@ def test_a_helper_edited_in_a_running_process_is_imported_again(tmp_path):
     again = resolve("generator", parse_spec(path), "quick")
     assert again.plugin.gain() == 1234
     assert again.code("sample") != code
+
+
+def test_a_file_called_like_a_library_is_not_run_by_what_imports_the_library(tmp_path):
+    """Next to a plugin lie its own helpers, and maybe a ``PIL.py``; who runs that has no right to the name."""
+    (tmp_path / "mine.py").write_text(GOOD, "utf-8")
+    (tmp_path / "sndhdr.py").write_text("raise SystemExit('beside')", "utf-8")
+    entry = catalog().get("generator", str(tmp_path / "mine.py"))
+    load(entry)
+    assert sys.path[-1] == str(tmp_path)
+    importlib.import_module("sndhdr")
+
+
+@pytest.mark.parametrize("line", ["import yaml", "from yaml.nodes import Node", "import queue as q"])
+def test_a_helper_called_like_an_installed_module_is_refused(tmp_path, line):
+    (tmp_path / "mine.py").write_text(GOOD.replace("from dataclasses", f"{line}\nfrom dataclasses"), "utf-8")
+    name = line.split()[1].partition(".")[0]
+    twin = tmp_path / f"{name}.py"
+    twin.write_text("raise SystemExit('beside')", "utf-8")
+    told = problem(catalog().get("generator", str(tmp_path / "mine.py")))
+    assert (
+        told == f"{tmp_path / 'mine.py'}: imports {name}, which is {twin} and an installed module too; rename the file"
+    )

@@ -56,8 +56,8 @@ class ResolvedPlugin:
         """The spelling in tables: the name, and the values that differ from the preset's and move results."""
         shown = {}
         for item in parameters(type(self.plugin)):
-            value = getattr(self.plugin, item.name)
-            if item.affects_result and item.name in self.set_values and value != item.absolute(item.preset(self.preset)):
+            value, usual = getattr(self.plugin, item.name), item.absolute(item.preset(self.preset))
+            if item.affects_result and item.name in self.set_values and value != usual:
                 shown[item.name] = self._replaced(value, lambda name, content: f"{name}@{content[:8]}")
         return str(Spec(self.place, shown))
 
@@ -100,7 +100,7 @@ class ResolvedPlugin:
     def sentence(self) -> dict[str, Any]:
         """Return name and values that differ from the default, whatever the stage: this link of a sentence.
 
-        What changes speed or memory alone is left out, as it is of every key: it would split the rows of one training.
+        What changes speed or memory alone is left out, as of every key: it would split the rows of one training.
         """
         moving = {item.name for item in parameters(type(self.plugin)) if item.affects_result}
         values = {name: value for name, value in values_of(self.plugin).items() if name in moving}

@@ -6,6 +6,7 @@ plain file named on the command line. A broken plugin stays listed with its reas
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -153,6 +154,7 @@ def file_module(path: Path) -> ModuleType:
     # Files of one name in two folders are two modules.
     name = f"bench_file_{path.stem}_{hashlib.sha256(os.fsencode(path.parent)).hexdigest()[:8]}"
     _make_importable(path.parent)
+    _refuse_twins(path)
     loaded = sys.modules.get(name)
     stamp = (str(path), path.stat().st_mtime_ns, path.stat().st_size)
     if loaded is not None and getattr(loaded, "__bench_stamp__", None) == stamp:
@@ -183,10 +185,11 @@ def _make_importable(folder: Path) -> None:
     """Let a plugin import the files next to it as they are now.
 
     What was imported under the same name next to another plugin, or was edited since (in a notebook), is forgotten.
+    They come behind what is installed: a file called like a library must not be run by all that imports the library.
     """
     home = str(folder)
-    if sys.path[:1] != [home]:
-        sys.path[:] = [home, *(item for item in sys.path if item != home)]
+    folders = [home, *(item for item in sys.path if item in _FOLDERS and item != home)]
+    sys.path[:] = [*(item for item in sys.path if item not in folders), *folders]
     present = {item.stem: (item.stat().st_mtime_ns, item.stat().st_size) for item in folder.glob("*.py")}
     edited = _FOLDERS.get(home, present) != present
     _FOLDERS[home] = present
@@ -198,6 +201,27 @@ def _make_importable(folder: Path) -> None:
         place = os.path.dirname(getattr(module, "__file__", None) or "")
         if (place == home and edited) or (place != home and place in _FOLDERS and name in present):
             del sys.modules[name]
+
+
+def _refuse_twins(path: Path) -> None:
+    """Refuse a plugin that imports a name which a file next to it has, and an installed module too.
+
+    Raises:
+        ImportError: as said; the plugin would get the installed one.
+    """
+    from importlib.machinery import PathFinder
+
+    home = str(path.parent)
+    installed = [item for item in sys.path if os.path.abspath(item or ".") not in {home, *_FOLDERS}]
+    try:
+        nodes = list(ast.walk(ast.parse(path.read_bytes())))
+    except (SyntaxError, ValueError):
+        return  # said where it is imported
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    for name in sorted({name.partition(".")[0] for name in names} & {item.stem for item in path.parent.glob("*.py")}):
+        if name in sys.stdlib_module_names or PathFinder.find_spec(name, installed) is not None:
+            raise ImportError(f"{name} is {name}.py next to it and an installed module too; rename the file")
 
 
 def _article(kind: str) -> str:
