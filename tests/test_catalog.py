@@ -222,9 +222,8 @@ def test_a_file_called_like_a_library_is_not_run_by_what_imports_the_library(tmp
 def test_a_helper_called_like_an_installed_module_is_refused(tmp_path, line):
     (tmp_path / "mine.py").write_text(GOOD.replace("from dataclasses", f"{line}\nfrom dataclasses"), "utf-8")
     name = line.split()[1].partition(".")[0]
-    twin = tmp_path / f"{name}.py"
-    twin.write_text("raise SystemExit('beside')", "utf-8")
-    told = problem(catalog().get("generator", str(tmp_path / "mine.py")))
-    assert (
-        told == f"{tmp_path / 'mine.py'}: imports {name}, which is {twin} and an installed module too; rename the file"
-    )
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('beside')", "utf-8")
+    with pytest.raises(UsageError) as told:
+        catalog().get("generator", str(tmp_path / "mine.py"))
+    why = f"{name} is {name}.py next to it and an installed module too; rename the file"
+    assert str(told.value) == f"{tmp_path / 'mine.py'}: cannot be imported: ImportError: {why}"
