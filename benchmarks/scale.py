@@ -151,8 +151,12 @@ def main() -> None:
     if given.out:
         from train_report import machine  # imports torch: a process that is started counts the memory of its parent
 
-        given.out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", "utf-8")
-        given.out.with_suffix(".md").write_text(text, "utf-8")
+        made_on = machine()
+        given.out.write_text(json.dumps({"machine": made_on, "rows": rows}, indent=1) + "\n", "utf-8")
+        head = "# What the harness costs\n\nMade by `benchmarks/scale.py`; how to read it: `docs/speed.md`.\n\n"
+        load = ", ".join(f"{value:.1f}" for value in made_on["load_average"])
+        head += f"CPU: {made_on['cpu']}, {made_on['nproc']} cores; load average at the end {load}\n\n"
+        given.out.with_suffix(".md").write_text(head + text, "utf-8")
 
 
 def _photos(folder: Path) -> None:
