@@ -182,7 +182,13 @@ def test_a_transform_changes_what_is_tested_and_nothing_else(world):
 
 def test_a_transform_that_loses_images_is_refused(world):
     (record,) = world.run(gen="toygen", test_transform=[world.file("toymirror:drop=1")], baseline=False)
-    assert record.error.endswith("toymirror.py: transformed 12 images into 11 others; report this")
+    assert record.error.endswith("toymirror.py: transformed 12 images into 11 others")
+
+
+def test_a_transform_that_moves_labels_is_refused(world):
+    world.edit("toymirror", "range(len(images) - self.drop)", "range(len(images) - 1, -1, -1)")
+    (record,) = world.run(gen="toygen", test_transform=[world.file("toymirror")], baseline=False)
+    assert record.error.endswith("toymirror.py: transformed images have other labels, or come in another order")
 
 
 @pytest.mark.parametrize("text", ["toygen", "toygen+toymirror"])

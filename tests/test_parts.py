@@ -33,7 +33,7 @@ def test_a_part_is_the_subset_in_memory_or_on_disk(tmp_path, monkeypatch, room, 
     assert np.array_equal(part.images, wanted.images)
     assert np.array_equal(part.labels, wanted.labels)
     assert list(part.origins) == list(wanted.origins)
-    assert not (tmp_path / "scratch/part.npy").exists()
+    assert not (tmp_path / "scratch/.part-of-set.npy").exists()
     part.save(tmp_path / "again")
     assert np.array_equal(ImageSet.load(tmp_path / "again").images, wanted.images)
 

@@ -359,6 +359,12 @@ def test_a_part_of_a_dataset_that_is_unlike_its_info_is_a_failure(world, old, ne
     assert record.error.endswith(f"toy: train has {flaw}")
 
 
+def test_a_metric_that_returns_a_number_alone_is_told_what_to_return(world):
+    world.edit("toymetric", 'return {"fd": fd,', 'return fd; return {"fd": fd,')
+    record = world.run()[-1]
+    assert record.metrics["toymetric.py"]["error"] == "toymetric.py: score must return a dictionary; got float64"
+
+
 def test_images_of_another_size_are_refused_at_the_first_chunk(world):
     world.edit("toygen", "yield ImageSet(images,", "yield ImageSet(images[:, ::2],")
     _, record = world.run()

@@ -305,8 +305,10 @@ def _transform(job: _Job) -> dict[str, Any]:
     for part in plugin.transform(given, job.context):
         made.add(_checked(job, part), job.context.before_keeping)
     total = made.finish(job.folder)
-    if total != len(given) or (ImageSet.load(job.folder).labels != given.labels).any():
-        raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others; report this")
+    if total != len(given):
+        raise BenchError(f"{job.body['name']}: transformed {len(given)} images into {total} others")
+    if (ImageSet.load(job.folder).labels != given.labels).any():
+        raise BenchError(f"{job.body['name']}: transformed images have other labels, or come in another order")
     return {"images": total}
 
 
@@ -366,7 +368,9 @@ def _score(job: _Job) -> dict[str, Any]:
         images = min(images, len(synthetic))  # a filter may have left fewer than planned
         real = train
         compared = part_of(synthetic, subsets.balanced_sample(synthetic.labels, images, seed), scratch)
-    scores = dict(metric.score(real, compared, job.context))
+    scores = metric.score(real, compared, job.context)
+    if not isinstance(scores, Mapping):
+        raise BenchError(f"{job.body['name']}: score must return a dictionary; got {type(scores).__name__}")
     _write_json(job.folder / "scores.json", _kept(scores, job.body["name"]))
     return {"images": len(compared)}
 

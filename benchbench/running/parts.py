@@ -37,7 +37,7 @@ def part_of(given: ImageSet, chosen: NDArray[np.int64], scratch: Path) -> ImageS
     """
     shape = (len(chosen), *given.images.shape[1:])
     if 2 * math.prod(shape) > training_room("cpu"):
-        images = _written(given.images, chosen, scratch / "part.npy")
+        images = _written(given.images, chosen, scratch / ".part-of-set.npy")
     else:
         images, at = np.empty(shape, np.uint8), 0
         for block in _blocks(given.images, chosen):
