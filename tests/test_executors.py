@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -431,8 +432,12 @@ def test_ctrl_c_leaves_no_process_of_ray(ray_world):
             time.sleep(0.1)
         below = descendants(run.pid)
         assert len(below) > 3
-        run.send_signal(signal.SIGINT)
-        run.communicate(timeout=60)
+        for _ in range(3):  # an interrupt that comes while Ray's compiled code calls back into Python may be lost
+            run.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run.communicate(timeout=30)
+                break
+        assert run.returncode is not None
     finally:
         run.kill()
     for _ in range(100):
