@@ -3,7 +3,7 @@
 Generator and learner do next to nothing, so that what is measured is the way from a folder to a leaderboard. Each row
 is measured at two sizes; ``growth`` is how much more the larger one took, divided by how much larger it is::
 
-    python benchmarks/scale.py --out results/benchmarks/scale.json      # about an hour; 12 GB of disk
+    python benchmarks/scale.py --out results/benchmarks/scale.json      # ten minutes on two cores; 12 GB of disk
     python benchmarks/scale.py --images 20000 --cells 200               # a look; no figures to quote
 
 Commands run as a user's, each in a process of its own that notes its CPU seconds and its peak memory (``getrusage``,
@@ -232,7 +232,7 @@ def _fidelity(folder: Path, count: int) -> Iterator[dict[str, Any]]:
 def _cells(folder: Path, count: int) -> Iterator[dict[str, Any]]:
     """Plan, run, run again and report ``count`` cells of trainings that take no time: 500 settings, seeds of each."""
     seeds, results = max(1, count // 500), folder / f"cells-{count}"
-    names = ",".join(f"arch{number}" for number in range(min(50, count // (10 * seeds))))
+    names = ",".join(f"arch{number}" for number in range(max(1, min(50, count // (10 * seeds)))))
     request = [
         *("--gen", str(folder / "noise.py"), "--sweep", "gen.level=" + ",".join(map(str, range(10)))),
         *("--no-baseline", "--data", "digits", "--n-syn", "20", "--learner", str(folder / "still.py")),
