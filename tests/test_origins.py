@@ -93,6 +93,15 @@ def test_nobody_reads_origins_who_does_not_ask(tmp_path):
         opened.origins[0]
 
 
+def test_one_name_is_read_without_the_others(tmp_path):
+    images_of([{"source": 1, "prompt": "a"}, {"prompt": "b"}]).save(tmp_path)
+    opened = ImageSet.load(tmp_path).origins
+    assert opened.column("source") == [1, None]
+    assert opened.column("other") == [None, None]
+    assert "table" not in vars(opened), "all columns were read"
+    assert opened[1] == {"prompt": "b"}
+
+
 def test_stores_of_earlier_versions_are_read(tmp_path):
     images_of([{"source": 1, "b": None}, {"source": 2}]).save(tmp_path)
     (tmp_path / "origins.parquet").unlink()

@@ -37,10 +37,13 @@ class Origins(Sequence[Origin]):
     Args:
         count: how many there are, known without reading them.
         read: returns the table, with a row for each; called once, when somebody looks.
+        read_column: returns a table of the column of one name, if there is one; without, ``read`` is asked.
     """
 
-    def __init__(self, count: int, read: Callable[[], pa.Table]) -> None:
-        self._count, self._read = count, read
+    def __init__(
+        self, count: int, read: Callable[[], pa.Table], read_column: Callable[[str], pa.Table] | None = None
+    ) -> None:
+        self._count, self._read, self._read_column = count, read, read_column
 
     @cached_property
     def table(self) -> pa.Table:
@@ -80,9 +83,10 @@ class Origins(Sequence[Origin]):
 
     def column(self, name: str) -> list[Any]:
         """Return the value of one name for each image, ``None`` where an origin lacks it."""
-        if name not in self.table.column_names:
+        table = self.table if self._read_column is None else self._read_column(name)
+        if name not in table.column_names:
             return [None] * self._count
-        return [None if value is _ABSENT else value for value in _values(self.table, name)]
+        return [None if value is _ABSENT else value for value in _values(table, name)]
 
     @staticmethod
     def of(given: Any) -> Origins | tuple[()]:
@@ -122,7 +126,7 @@ class Origins(Sequence[Origin]):
     def load(folder: Path, count: int) -> Origins | tuple[()]:
         """Return the ``count`` origins in a folder, still unread; nothing where it has none."""
         if (folder / PARQUET).exists():
-            return Origins(count, lambda: _read(folder / PARQUET))
+            return Origins(count, lambda: _read(folder / PARQUET), lambda name: _read(folder / PARQUET, [name]))
         if (folder / LINES).exists():
             return Origins(count, lambda: _lines(folder / LINES))
         return ()
@@ -235,11 +239,11 @@ def _dictionaries(table: pa.Table) -> Iterator[Origin]:
         yield {name: values[place] for name, values in columns.items() if values[place] is not _ABSENT}
 
 
-def _read(file: Path) -> pa.Table:
+def _read(file: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     with file.open("rb") as stream:
-        return pq.read_table(stream)
+        return pq.ParquetFile(stream).read(columns=columns)
 
 
 def _lines(file: Path) -> pa.Table:
