@@ -159,9 +159,9 @@ def test_a_broken_file_is_told_left_there_and_replaced_by_its_cell(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "schema 99 is newer than this bench reads (5); upgrade benchbench"),
+        ({"schema": 99}, "schema 99 is newer than this bench reads (6); upgrade benchbench"),
         ({"schema": None}, "not a record: it has no schema version"),
-        ({"schema": 0}, "schema 0: nothing migrates it to 5"),
+        ({"schema": 0}, "schema 0: nothing migrates it to 6"),
         ({"key": "abc"}, "key 'abc': must be 64 hexadecimal digits"),
         ({"colour": 1}, "record.colour: unknown field"),
         ({"cell": 3}, "record.cell: 3 has the wrong type"),

@@ -98,9 +98,14 @@ class Subset:
     rule: str = "balanced"
     group_size: int | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole training part."""
+        return self.shots is None and self.n_real is None
+
     def body(self) -> dict[str, Any] | None:
         """Return what enters keys; ``None`` for the whole training part."""
-        if self.shots is None and self.n_real is None:
+        if self.whole:
             return None
         body: dict[str, Any] = {"shots": self.shots, "n_real": self.n_real, "draw": self.draw}
         if self.rule != "balanced":
@@ -163,6 +168,7 @@ def make_cell(
         replicate=training.replicate,
         seed=step.body["seed"],
         subset=subset.rule,
+        whole=subset.whole,
         more=training.more,
     )
     # Identity is what the texts of the setting stand for: values in full, files by their content.

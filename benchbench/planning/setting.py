@@ -27,6 +27,9 @@ class Setting:
         baseline: whether others are compared with it (trained on the real images alone).
         test: spec text of what the test images passed through, ``"-"`` for nothing.
         subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
+        whole: whether all real training images were used, so that there is no other draw of them.
+        control: ``""``, or what this row is there to show of the design: ``"more-real"``, ``"half-real"`` (positive)
+            or ``"copies"`` (negative).
         more: value by name of every further axis where it is not the default, see :mod:`benchbench.planning.options`.
 
     """
@@ -44,6 +47,8 @@ class Setting:
     baseline: bool = field(default=False, kw_only=True)
     test: str = field(default="-", kw_only=True)
     subset: str = field(default="balanced", kw_only=True)
+    whole: bool = field(default=False, kw_only=True)
+    control: str = field(default="", kw_only=True)
     more: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
     def without_paths(self) -> Self:

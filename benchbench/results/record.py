@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 #: Version of the layout below. Any change of fields raises it and appends to ``MIGRATIONS``.
-SCHEMA = 5
+SCHEMA = 6
 
 Json = dict[str, Any]
 #: ``(from version, function)``: the function turns a record's JSON into that of the next version.
@@ -63,9 +63,10 @@ def _with_columns(data: Json) -> Json:
 
 
 #: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say. 4 adds
-#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``.
+#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``. 6 adds ``cell.whole``, ``cell.control``,
+#: ``result.answers`` and ``result.measures``; an older record is taken as one draw of many.
 MIGRATIONS: tuple[Migration, ...] = (
-    *((version, lambda data: data) for version in (1, 2, 4)),
+    *((version, lambda data: data) for version in (1, 2, 4, 5)),
     (3, _with_columns),
 )
 
@@ -98,6 +99,8 @@ class Result:
         parameters: trainable parameters.
         curve: ``(step, loss, test accuracy in [0, 1])`` triples; a loss that diverged is ``None``.
         details: further JSON facts, such as the recipe as realised.
+        answers: SHA-256 of the stored log-probabilities, ``""`` before schema 6: trainings that share it are copies.
+        measures: further numbers of the classifier by name, such as ``"balanced_accuracy"``.
 
     """
 
@@ -110,6 +113,8 @@ class Result:
     parameters: int = 0
     curve: tuple[tuple[int | float, float | None, float | None], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    answers: str = ""
+    measures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.accuracy <= 1.0:
