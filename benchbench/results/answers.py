@@ -32,8 +32,8 @@ class Answers:
     """The answers of one training, for the test images in their order.
 
     Attributes:
-        log_probabilities: float16 ``(N, K)``, natural logs, clipped at -30. K is the number of classes up to 200 of them;
-            above, column 0 is that of the label and columns 1 to 20 are the largest, in descending order.
+        log_probabilities: float16 ``(N, K)``, natural logs, clipped at -30. K is the number of classes up to 200 of
+            them; above, column 0 is that of the label and columns 1 to 20 are the largest, in descending order.
         classes: int32 ``(N, K)``, the class of each number; ``None`` where column k is class k.
         labels: int64 ``(N,)``.
     """
@@ -78,7 +78,7 @@ class Answers:
             FileNotFoundError: there is none.
         """
         with np.load(folder / FILE, allow_pickle=False) as kept:
-            return cls(**{name: kept[name] if name in kept else None for name in cls.__annotations__})
+            return cls(**{name: kept.get(name) for name in cls.__annotations__})
 
 
 def load_answers(key: str, results: str | Path = "results") -> Answers:

@@ -192,8 +192,8 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
         ``preset``, ``shots``, ``draw``, ``replicate``, ``seed``, ``baseline``), ``status``, ``error``,
         ``accuracy`` and ``best_on_test`` in percent, ``steps``, ``parameters``, the measures beside
         accuracy as the record has them (``balanced_accuracy``, ``auc`` and ``ece`` in 0 to 1, ``nll``
-        in nats), the metrics, the seconds of each stage, ``peak_memory_mib``, ``device``, ``created`` (UTC), ``environment``,
-        ``spec_id``, ``key``, and ``shown``: whether the tables count it.
+        in nats), the metrics, the seconds of each stage, ``peak_memory_mib``, ``device``, ``created``
+        (UTC), ``environment``, ``spec_id``, ``key``, and ``shown``: whether the tables count it.
 
     Warns:
         UserWarning: for each file that could not be read, and for records whose time lies in the future.

@@ -1,6 +1,7 @@
 """What the probabilities of a classifier say beside its accuracy: by class, ranking, calibration.
 
-Closed forms over probabilities and labels. An image's answer is the first of its largest probabilities, as for accuracy.
+Closed forms over probabilities and labels. An image's answer is the first of its largest probabilities, as for
+accuracy.
 """
 
 from __future__ import annotations
