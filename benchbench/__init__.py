@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .plugins import TrainResult as TrainResult
     from .plugins import param as param
     from .reporting.report import Report as Report
+    from .results.answers import Answers as Answers
+    from .results.answers import load_answers as load_answers
     from .results.record import Record as Record
     from .results.rows import csv_text as csv_text
     from .results.rows import load_results as load_results
@@ -45,6 +47,7 @@ _NAMES = {
         *("Learner", "Metric", "RequiredFile", "Requirements", "Running", "Task", "TrainResult", "Context", "param"),
     ),
     "reporting.report": ("Report",),
+    "results.answers": ("Answers", "load_answers"),
     "results.record": ("Record",),
     "results.rows": ("csv_text", "load_results"),
     "results.table": ("Table", "build_table"),

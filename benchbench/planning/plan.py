@@ -32,7 +32,7 @@ from .resolved import (
     with_hashed_paths,
 )
 from .spec import Spec, chain_text
-from .steps import PROTOCOL, Step, digest, info_to_json
+from .steps import KEPT, PROTOCOL, Step, digest, info_to_json
 
 #: Generated images per real one when ``--n-syn`` is not given; the paper's 45 are section B.2.2's.
 SYNTHETIC_PER_REAL = {"quick": 10, "paper": 45}
@@ -408,6 +408,7 @@ class _Planner:
             "mix": list(cell.mix),
             "synthetic": synthetic,
             "seed": seed,
+            "kept": KEPT,
         }
         if models := learner.plugin.foundations(cell.arch, self.info):
             body["foundations"] = learner.foundations | {name: self._foundation(name, learner) for name in models}

@@ -17,6 +17,8 @@ from ..plugins import DatasetInfo
 
 #: Raised whenever the harness itself would give other numbers for the same body.
 PROTOCOL = {"version": 1, "threads": 1}
+#: Raised whenever a training leaves other files or numbers of its answers; its seed does not depend on it.
+KEPT = 1
 
 STAGES = ("data", "fit", "sample", "transform", "train", "reference", "score")
 

@@ -63,8 +63,9 @@ def _with_columns(data: Json) -> Json:
 
 
 #: 2 adds ``cell.test`` and ``facts``, 3 ``cell.subset``, whose absence means what their defaults say. 4 adds
-#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``. 6 adds ``cell.whole``, ``cell.control``,
-#: ``result.answers`` and ``result.measures``; an older record is taken as one draw of many.
+#: ``metric_columns`` and ``cell.more``, and says ``"-"`` for no architecture. 5 adds ``provenance.order``. 6 adds
+#: ``cell.whole``, ``cell.control``, ``result.answers`` and ``result.measures``; an older record is taken as one draw of
+#: many.
 MIGRATIONS: tuple[Migration, ...] = (
     *((version, lambda data: data) for version in (1, 2, 4, 5)),
     (3, _with_columns),

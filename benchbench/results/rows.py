@@ -175,6 +175,7 @@ _COUNTS = (
     "superseded",
     "environments",
 )
+_MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
 _SECONDS = ("data_s", "fit_s", "sample_s", "train_s", "score_s")
 
 
@@ -189,9 +190,10 @@ def load_results(results: str | Path = "results", *, per_record: bool = False) -
         Per setting, the columns of ``leaderboard.csv`` in its order and units (accuracies and
         differences in percent, not rounded; seconds; MiB). Per record: the setting (``data`` to
         ``preset``, ``shots``, ``draw``, ``replicate``, ``seed``, ``baseline``), ``status``, ``error``,
-        ``accuracy`` and ``best_on_test`` in percent, ``steps``, ``parameters``, the metrics, the
-        seconds of each stage, ``peak_memory_mib``, ``device``, ``created`` (UTC), ``environment``,
-        ``spec_id``, ``key``, and ``shown``: whether the tables count it.
+        ``accuracy`` and ``best_on_test`` in percent, ``steps``, ``parameters``, the measures beside
+        accuracy as the record has them (``balanced_accuracy``, ``auc`` and ``ece`` in 0 to 1, ``nll``
+        in nats), the metrics, the seconds of each stage, ``peak_memory_mib``, ``device``, ``created``
+        (UTC), ``environment``, ``spec_id``, ``key``, and ``shown``: whether the tables count it.
 
     Warns:
         UserWarning: for each file that could not be read, and for records whose time lies in the future.
@@ -226,6 +228,7 @@ def _flat(record: Record, measured: list[MetricColumn]) -> dict[str, Any]:
         "best_on_test": None if best is None else best * 100,
         "steps": None if result is None else result.steps,
         "parameters": None if result is None else result.parameters,
+        **{name: None if result is None else result.measures.get(name) for name in _MEASURES},
         **{column.name: column.of({name: record.metrics[name] for name in columns_of(record)}) for column in measured},
         **{name: getattr(cost, name) for name in _SECONDS},
         "peak_memory_mib": cost.peak_memory_mib,

@@ -31,6 +31,7 @@ from ..planning.steps import PROTOCOL, info_from_json, info_to_json
 from ..plugins import Augmentation, Dataset, DatasetInfo, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
 from ..plugins.images import Images, ImageSet
+from ..results.answers import Answers
 from ..results.reading import json_flaw
 from ..results.record import plain
 from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
@@ -328,7 +329,10 @@ def _train(job: _Job) -> dict[str, Any]:
         preset=job.run["preset"],
     )
     outcome = answer(learner, task, job.context, job.body["name"])
-    result = asdict(score(outcome, task, ImageSet.load(folder).labels))  # labels are read when the training is over
+    labels = ImageSet.load(folder).labels  # read when the training is over
+    kept = Answers.of(outcome.probabilities, labels)
+    kept.save(job.folder)
+    result = asdict(score(outcome, task, labels)) | {"answers": kept.digest}
     if learner.trains and (copies := _copies(job, task)):
         result["details"]["test_copies"] = copies
     _write_json(job.folder / "outcome.json", _kept(result, job.body["name"]))

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import BenchError, OldFormError, UsageError
 from ..plugins import TrainResult
 from ..results.record import Result, pack_hits
+from ..statistics.classifier import measures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,7 +81,8 @@ def score(outcome: TrainResult, task: Task, labels: NDArray[np.int64]) -> Result
     """Compare a learner's answers with the labels of the test images, int64 ``(N,)``.
 
     The best accuracy is that of all steps at which the test set was scored, the last one included; there is none where
-    the last one is the only one.
+    the last one is the only one. The measures are those of the probabilities as given, before they are rounded to be
+    kept (:class:`~benchbench.results.answers.Answers`).
     """
     hits = outcome.probabilities.argmax(axis=1) == labels
     accuracy = float(hits.mean())
@@ -104,6 +106,7 @@ def score(outcome: TrainResult, task: Task, labels: NDArray[np.int64]) -> Result
         parameters=outcome.parameters,
         curve=tuple((step, losses[step], shares.get(step)) for step in sorted(losses)),
         details=details,
+        measures=measures(outcome.probabilities, labels),
     )
 
 
