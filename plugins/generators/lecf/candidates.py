@@ -49,7 +49,7 @@ def make_candidates(context: Context, settings: LECF, total: int) -> None:
     The folder holds an ``ImageSet`` at the dataset's resolution, ``probabilities.npy`` (float32 ``(n, C)``, the
     softmax over all classes; not without a ``clip``) and ``sentences.json``: the sentences of each class by its label.
     """
-    info, size, count = context.info, settings.sample_batch, len(context.info.classes)
+    info, size, count = context.info, settings.at_once(), len(context.info.classes)
     frames = class_frames(info, settings.template)
     labels = [class_of(number, total, count) for number in context.shard]
     sentences = _sentences(context, settings, {label: frames[label].concept for label in labels})
