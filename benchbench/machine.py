@@ -53,11 +53,6 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def choose_precision(wanted: str, device: str) -> str:
-    """Return ``"fp32"`` or ``"bf16"``; mixed precision is the default on an accelerator only."""
-    return wanted if wanted != "auto" else ("bf16" if device == "cuda" else "fp32")
-
-
 def available_cores() -> int:
     """Return the CPU cores that the system lets this process run on, container limits left out."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -66,6 +66,7 @@ def test_what_it_took_is_the_sum_of_its_steps(world, cell):
     assert cost.images_per_s["fit"] is None or cost.images_per_s["fit"] > 0
     assert cost.peak_memory_mib > 5
     assert cost.device == "cpu"
+    assert cost.precision == {"fit": "fp32", "sample": "fp32", "train": "fp32"}
 
 
 def test_a_learner_without_architectures_has_none(world):
@@ -112,6 +113,7 @@ def test_a_later_record_keeps_what_it_did_not_ask_for(world, cell):
     assert kept.code["score toymetric.py"] == full.code["score toymetric.py"]
     assert kept.cost.fit_s == full.cost.fit_s
     assert kept.cost.images_per_s["fit"] == full.cost.images_per_s["fit"]
+    assert kept.cost.precision == full.cost.precision
     assert keep_known(full, bare) == full, "and adds nothing where nothing is missing"
 
 

@@ -16,6 +16,8 @@ from benchbench.planning.plan import Plan, make_plan
 from benchbench.plugins.catalog import catalog, load
 from benchbench.results.folder import read_records
 
+STAGES = ("fit", "sample", "train")
+
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
@@ -331,12 +333,16 @@ def test_a_parameter_of_the_dataset_may_matter_to_generators_only(world):
     assert not keys(one, "sample") & keys(two, "sample")
 
 
-def test_where_it_runs_never_enters_a_key(world, monkeypatch):
+def test_where_it_runs_enters_the_key_of_a_training_alone(world, monkeypatch):
+    """Augmentations and dropout draw on the device, which has streams of its own; everything else draws on the CPU."""
     here = world.plan(precision="fp32", device="cpu")
     monkeypatch.setattr("benchbench.machine.has_cuda", lambda: True)
     there = world.plan(precision="fp32", device="cuda")
     assert (here.device, there.device) == ("cpu", "cuda")
-    assert list(here.steps) == list(there.steps)
+    trained = {key for key, step in here.steps.items() if step.stage == "train"}
+    assert here.steps.keys() - there.steps.keys() == trained
+    assert len(there.steps) == len(here.steps)
+    assert [cell.spec_id for cell in here.cells] == [cell.spec_id for cell in there.cells]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert list(world.plan(device="cpu").steps) == list(here.steps)
     mixed = world.plan(precision="bf16")
@@ -347,7 +353,19 @@ def test_where_it_runs_never_enters_a_key(world, monkeypatch):
 def test_metrics_are_computed_in_full_precision_wherever_they_run(world):
     plan = world.plan(precision="bf16")
     scores = [step for step in plan.steps.values() if step.stage == "score"]
-    assert {(step.body["precision"], step.run["precision"]) for step in scores} == {("fp32", "fp32")}
+    assert {step.body["precision"] for step in scores} == {"fp32"}
+
+
+def test_the_papers_preset_samples_in_fp16_and_learns_in_fp32_on_an_accelerator(world, monkeypatch):
+    def precisions(plan):
+        return {step.stage: step.body["precision"] for step in plan.steps.values() if step.stage in STAGES}
+
+    assert precisions(world.plan(preset="paper")) == {"fit": "fp32", "sample": "fp32", "train": "fp32"}
+    monkeypatch.setattr("benchbench.machine.has_cuda", lambda: True)
+    published, faster = world.plan(preset="paper"), world.plan(preset="paper", precision="bf16")
+    assert precisions(published) == {"fit": "fp32", "sample": "fp16", "train": "fp32"}
+    assert precisions(faster) == {"fit": "bf16", "sample": "bf16", "train": "bf16"}
+    assert not {cell.spec_id for cell in published.cells} & {cell.spec_id for cell in faster.cells}
 
 
 @pytest.mark.parametrize("fact", ["mean", "std", "classify_resolution"])

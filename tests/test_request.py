@@ -124,7 +124,7 @@ def test_no_metric_is_not_all_metrics():
         ({"seeds": True}, "--seeds True: must be a whole number"),
         ({"preset": "papr"}, "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),
         ({"device": "gpu"}, "--device gpu: must be one of auto, cpu, cuda"),
-        ({"precision": "fp16"}, "--precision fp16: must be one of auto, fp32, bf16"),
+        ({"precision": "int8"}, "--precision int8: must be one of auto, fp32, tf32, fp16, bf16"),
         ({"shots": 2, "n_real": 20}, "--shots and --n-real: give one of them"),
         ({"n_syn": 0}, "--n-syn 0: must be at least 1"),
         ({"baseline": "no"}, "--baseline no: must be true or false"),

@@ -118,7 +118,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         f"splits       {', '.join(f'{name} {count:,}' for name, count in info.counts.items())}",
         f"classes      {len(info.classes)}: {', '.join(info.classes[:12])}{', ...' * (len(info.classes) > 12)}",
         f"stored at    {info.resolution} px, classified at {info.classify_resolution} px",
-        f"generated at {info.generate_resolution} px, or at the model's own side if that is smaller",
+        f"generated at {info.generate_resolution} px, or the model's own side if smaller; from text at the model's own",
         f"normalised   mean {_triple(info.mean)}, std {_triple(info.std)}",
         f"optimizer    {info.optimizer}",
         *([f"quick        {info.quick_shots} images per class"] if info.quick_shots else []),

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..plugins import Context, DatasetInfo, Generator, ImageSet, Requirements, param
 from ..plugins.images import batches
 from .clip.layout import EXTRAS, clip_packages
-from .diffusion.layout import check_at_plan, check_scheduler, usual_side
+from .diffusion.layout import check_at_plan, check_scheduler, native_side
 from .prompts import Prompted
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Images per yielded chunk: what a kill can cost. Fixed, so that a run continues under any ``sample_batch``.
 CHUNK = 50
+#: Pixels that are sampled at once by default, so that 512 px take no more memory than 256.
+_PIXELS_AT_ONCE = CHUNK * 256**2
 
 
 @dataclass(frozen=True)
@@ -91,19 +93,28 @@ class DiffusionGenerator(Generator):
     def model_and_side(self, info: DatasetInfo) -> tuple[str, int]:
         """Return the foundation and the side in px at which it works: the plugin's own, or else the dataset's.
 
-        The dataset's side is lowered to the model's native one where that is smaller (512 px for SD v1-4).
+        The dataset's ``generate_resolution`` is the side at which the authors of Diffusion Inversion learn their
+        embeddings and reconstruct images (Zhou et al. 2023, appendix B.2). It is lowered to the model's native one
+        where that is smaller: a latent diffusion model repeats itself above it.
         """
         model = self.model or info.foundation
-        return model, self.resolution or usual_side(model, info.generate_resolution)
+        return model, self.resolution or min(info.generate_resolution, native_side(model) or info.generate_resolution)
 
 
 @dataclass(frozen=True)
 class TextToImageGenerator(Prompted, DiffusionGenerator):
     """A generator that samples a text-to-image model from prompts, or from images and prompts.
 
+    It works at the model's native side, 512 px for SD v1-4, whatever the dataset's: the text conditioning was trained
+    at that side alone (Zhou et al. 2023, section 5.2), and below it images are corrupted. Images are resized to the
+    dataset afterwards.
+
     Guidance follows the diffusers convention, eps_u + g (eps_c - eps_u).
     """
 
+    resolution: int | None = param(
+        None, low=8, help="Side in px at which the foundation makes images; none: the model's own, 512 for SD v1-4."
+    )
     guidance_scale: float = param(
         2.0, low=0, paper=7.5, help="Guidance g in the diffusers convention; 1 or less switches guidance off."
     )
@@ -111,8 +122,11 @@ class TextToImageGenerator(Prompted, DiffusionGenerator):
     scheduler: str = param(
         "DPMSolverMultistepScheduler", paper="PNDMScheduler", help="Class name of a diffusers scheduler."
     )
-    sample_batch: int = param(
-        50, low=1, affects_result=False, help="Images sampled at once, at most 50; changes speed and memory alone."
+    sample_batch: int | None = param(
+        None,
+        low=1,
+        affects_result=False,
+        help="Images sampled at once, at most 50; none: 50 up to 256 px, 12 at 512. Changes speed and memory alone.",
     )
 
     def needs(self) -> Requirements:
@@ -131,6 +145,15 @@ class TextToImageGenerator(Prompted, DiffusionGenerator):
             UsageError: ``model`` is on this machine and cannot be used, or not at this resolution.
         """
         return replace(super().resolve(info), template=self.template or info.prompt)
+
+    def model_and_side(self, info: DatasetInfo) -> tuple[str, int]:
+        """Return the foundation, and its native side in px; the dataset's for a model that does not say its own."""
+        model = self.model or info.foundation
+        return model, self.resolution or native_side(model) or info.generate_resolution
+
+    def at_once(self) -> int:
+        """Return how many images are sampled at once; ``self`` has to be resolved."""
+        return self.sample_batch or max(1, min(CHUNK, _PIXELS_AT_ONCE // (self.resolution or 1) ** 2))
 
     def open(self, context: Context) -> TextToImage:
         """Open the model for sampling; ``self`` has to be resolved.
@@ -194,7 +217,7 @@ class TextToImageGenerator(Prompted, DiffusionGenerator):
         for chunk in context.chunks(len(labels), CHUNK):
             model = model or ready.open(context)
             origins = [origin(number) for number in chunk]
-            parts = (origins[part.start : part.stop] for part in batches(len(origins), self.sample_batch))
+            parts = (origins[part.start : part.stop] for part in batches(len(origins), ready.at_once()))
             side = context.info.resolution
             pixels = [resized(ready.images(model, part, train), side, self.interpolation) for part in parts]
             yield ImageSet(np.concatenate(pixels), labels[chunk.start : chunk.stop], train.classes, origins)

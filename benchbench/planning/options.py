@@ -23,6 +23,7 @@ from typing import Any
 
 from ..errors import UsageError, nearest
 from ..plugins.parameters import PRESETS
+from .precision import PRECISIONS
 from .spec import Spec, comma_list, in_utf8, integer, parse_chain, parse_mix, parse_spec, parse_sweep
 
 #: Seeds times draws at most: beyond it a slip of the finger is likelier than a wish.
@@ -221,7 +222,10 @@ class Request:
     baseline: bool = option(True, _truth, "", "Leave out the row trained on the real images.")
     device: str = option("auto", one_of("auto", "cpu", "cuda"), "auto|cpu|cuda", "Where to compute.")
     precision: str = option(
-        "auto", one_of("auto", "fp32", "bf16"), "auto|fp32|bf16", "bf16 on an accelerator, else fp32."
+        "auto",
+        one_of(*PRECISIONS),
+        "auto|fp32|tf32|fp16|bf16",
+        "auto: fp32 on a CPU; on an accelerator bf16, under paper fp32 with fp16 sampling. fp16 is for sampling alone.",
     )
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..keys.code import harness_code
-from ..machine import choose_device, choose_precision
+from ..machine import choose_device
 from ..plugins import DatasetInfo
 from ..plugins.catalog import catalog, load
 from ..plugins.context import derive_seed
@@ -22,6 +22,7 @@ from .cells import Generation, PlannedCell, Subset, Training, Transform, columns
 from .chains import aug_text, counts_of, expand_augs
 from .estimates import prior
 from .options import Request, read_suite
+from .precision import choose_precision
 from .resolved import (
     ResolvedPlugin,
     absent_models,
@@ -69,7 +70,7 @@ class _Planner:
     def __init__(self, request: Request, download: bool) -> None:
         self.request, self.download = request, download
         self.device = choose_device(request.device)
-        self.precision = choose_precision(request.precision, self.device)
+        self.precision = choose_precision(request.precision, self.device, request.preset)
         self.steps: dict[str, Step] = {}
         self.cells: dict[tuple[str, ...], PlannedCell] = {}
         self.subset_code = harness_code("benchbench.planning.subsets")
@@ -199,10 +200,10 @@ class _Planner:
     def _transform_step(self, link: ResolvedPlugin) -> str:
         body = self._base(link, "sample", None) | {"kind": "transform", "data": self.data_key, "split": "test"}
         body |= {"dataset_values": self.data.values("sample"), "preset": self.request.preset}
-        body |= {"precision": self.precision, "seed": derive_seed("transform", self.info.name)}
+        body |= {"precision": self.precision.sampling, "seed": derive_seed("transform", self.info.name)}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key})
         images = self.info.counts["test"]
-        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
         guess = prior(link, "transform", images, self.info)
         label = f"transform test images by {link.text}"
         return self._add(Step("transform", label, body, run, (self.data_key,), timing, images, guess))
@@ -254,7 +255,7 @@ class _Planner:
             "device": self.device,
             "preset": self.request.preset,
         }
-        return {**base, "precision": self.precision, **more}
+        return {**base, **more}
 
     def _base(self, link: ResolvedPlugin, stage: str, subset: Subset | None) -> dict[str, Any]:
         """Return the part of a body that every step with a plugin shares."""
@@ -267,7 +268,8 @@ class _Planner:
         }
         if subset is not None:
             body |= {"data": self.data_key, "subset": subset.body(), "dataset_values": self.data.values(stage)}
-            body |= {"preset": self.request.preset, "precision": self.precision}
+            precision = self.precision.of(stage, forward_only=getattr(link.plugin, "fit_is_forward_only", False))
+            body |= {"preset": self.request.preset, "precision": precision}
         return body
 
     def _data_step(self) -> str:
@@ -291,7 +293,7 @@ class _Planner:
             part = f" part {place + 1}/{len(shards)}" if len(shards) > 1 else ""
             label = f"fit {link.text}{self._where(subset)}{part}"
             inputs = tuple(key for key in (self.data_key, upstream) if key)
-            timing = f"fit {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+            timing = f"fit {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
             guess = prior(link, "fit", len(shard), self.info)
             keys.append(self._add(Step("fit", label, body, run, inputs, timing, len(shard), guess)))
         return keys
@@ -303,7 +305,7 @@ class _Planner:
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
-        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {self.precision}"
+        timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
         guess = prior(link, "sample", n_syn, self.info)
         label = f"sample {link.text}{self._where(subset)}"
         return self._add(Step("sample", label, body, run, inputs, timing, n_syn, guess))
@@ -353,7 +355,7 @@ class _Planner:
     ) -> str:
         body = self._base(metric, stage, None) | {"data": self.data_key, "precision": "fp32"} | more
         roles = {"data": self.data_key, **roles}
-        run = self._run(plugin=metric.location(), inputs=roles) | {"precision": "fp32"}
+        run = self._run(plugin=metric.location(), inputs=roles)
         guess = prior(metric, stage, images, self.info)
         # It may be quadratic in the images: what is learned is how much longer it takes than was guessed.
         by, units = ("guess", guess) if guess else ("images", images)
@@ -418,6 +420,8 @@ class _Planner:
             body["test"] = test.key
         if cell.more:
             body["more"] = cell.more
+        if self.device != "cpu":
+            body["device"] = self.device  # augmentations and dropout draw there, from streams of its own
         run = self._run(
             plugin=learner.location(),
             augs=[link.location() for link in cell.aug],
@@ -432,7 +436,7 @@ class _Planner:
         what += "".join(f", {name} {value}" for name, value in cell.more.items())
         label = f"train {what}, seed {cell.replicate + 1}"
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
-        timing = f"train {learner.name} {cell.arch} {kind} {self.precision}"
+        timing = f"train {learner.name} {cell.arch} {kind} {body['precision']}"
         guess = prior(learner, "train", 0, self.info, cell.arch)
         return Step("train", label, body, run, inputs, timing, 1.0, guess)
 
@@ -443,7 +447,7 @@ class _Planner:
 
     def _add_cell(self, training: Training, scores: dict[str, str]) -> None:
         step = self._train_step(training)
-        cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, self.precision))
+        cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, str(self.precision)))
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
         bodies = [self.steps[key].body for key in scores.values()]

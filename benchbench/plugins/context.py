@@ -38,7 +38,8 @@ class Context:
     Attributes:
         seed: derived from the spec; derive everything random from it through ``rng`` or ``torch_rng``.
         device: ``"cpu"`` or ``"cuda"``.
-        precision: ``"fp32"``, or ``"bf16"`` for mixed precision.
+        precision: ``"fp32"``, ``"tf32"`` (the harness has set it), ``"bf16"`` for mixed precision, or, where nothing
+            is learned, ``"fp16"``.
         folder: an empty folder; what is written there is published when the step ends well.
         scratch: a folder that survives a kill; deleted when the step is published.
         info: the dataset.

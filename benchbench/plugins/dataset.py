@@ -23,7 +23,7 @@ class DatasetInfo:
         class_counts: training images per class, in label order; limits ``--shots``.
         resolution: side of its stored images in px; generated images are resized to it.
         classify_resolution: side at which classifiers see the images.
-        generate_resolution: side at which a latent diffusion model works (METHODS 1.1: 128 or 256; 32 for digits).
+        generate_resolution: side in px at which a latent diffusion model learns embeddings and reconstructs images.
         mean: per-channel mean of the training images in [0, 1], for normalisation.
         std: per-channel standard deviation.
         flip_keeps_class: whether a horizontal flip leaves the class as it is.

@@ -28,6 +28,8 @@ class Generator(Plugin):
     needs_upstream: ClassVar[bool] = False
     #: Whether ``sample`` may yield fewer images than planned, at least one: a filter, a retrieval.
     may_yield_fewer: ClassVar[bool] = False
+    #: Whether ``fit`` only runs networks forward, so that it computes in the precision of sampling.
+    fit_is_forward_only: ClassVar[bool] = False
     #: Whether ``--test-transform`` may name it: a class that defines ``transform`` may.
     is_transform: ClassVar[bool] = False
 

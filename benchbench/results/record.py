@@ -150,6 +150,7 @@ class Cost:
         images_per_s: by stage (``fit``, ``sample``, ``train``).
         peak_memory_mib: largest resident memory of any step, or of the accelerator when there is one.
         device: what it ran on.
+        precision: of each stage (``fit``, ``sample``, ``train``), of its last step.
 
     """
 
@@ -163,6 +164,7 @@ class Cost:
     images_per_s: Mapping[str, float | None] = field(default_factory=dict)
     peak_memory_mib: float | None = None
     device: str | None = None
+    precision: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -79,7 +80,7 @@ def execute(step: Mapping[str, Any], store_root: str, emit: Emit) -> dict[str, A
         if step.get("again"):  # else nobody would know that it is under way here
             emit({"what": "log", "text": "the other run let go of it, this one works on it"})
         offline = os.environ.get("HF_HUB_OFFLINE")
-        _fix_protocol(step["run"]["device"])
+        _fix_protocol(step["run"]["device"], _precision(step["body"]))
         _import_packages(step["run"])
         reset_peak_memory()
         folder = store.temporary(key)
@@ -153,7 +154,7 @@ class _Job:
             scratch=scratch,
             info=self.info,
             device=self.run["device"],
-            precision=self.run["precision"],
+            precision=_precision(self.body),
             preset=self.run["preset"],
             n_syn=int(self.body.get("n_syn", 0)),
             emit=emit,
@@ -415,8 +416,16 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def _fix_protocol(device: str) -> None:
-    """Set what the protocol fixes, without importing torch for a step that does not need it."""
+def _precision(body: Mapping[str, Any]) -> str:
+    return str(body.get("precision", "fp32"))  # a step that reads a dataset computes nothing
+
+
+def _fix_protocol(device: str, precision: str = "fp32") -> None:
+    """Set what the protocol fixes, without importing torch for a step that does not need it.
+
+    On an accelerator kernels are the deterministic ones where torch has them; where it has none, as for the gradient of
+    some attention, the step goes on with what there is.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a step never downloads: the preflight did
     threads = int(PROTOCOL["threads"])
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
@@ -424,8 +433,13 @@ def _fix_protocol(device: str) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        if device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time, and nobody reads such memory
+            warnings.filterwarnings("ignore", message=".*determinis")
 
 
 def _import_packages(run: Mapping[str, Any]) -> None:

@@ -128,6 +128,7 @@ def keep_known(record: Record, earlier: Record | None) -> Record:
     columns = {**{name: earlier.metric_columns.get(name, ()) for name in kept}, **record.metric_columns}
     cost = {name: getattr(earlier.cost, name) if value is None else value for name, value in vars(record.cost).items()}
     rates = {name: rate for name, rate in record.cost.images_per_s.items() if rate is not None}
+    cost["precision"] = {**earlier.cost.precision, **record.cost.precision}
     cost["images_per_s"] = {**record.cost.images_per_s, **earlier.cost.images_per_s, **rates}
     metrics = {**kept, **record.metrics}
     return replace(record, metrics=metrics, metric_columns=columns, steps=steps, code=code, cost=Cost(**cost))
@@ -161,7 +162,15 @@ def _cost(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> Cost:
         images_per_s={stage: rate(count[stage], spent[stage]) for stage in ("fit", "sample", "train")},
         peak_memory_mib=max(peaks, default=None),
         device=metas.get(cell.train, {}).get("device"),
+        precision=_precision(cell, metas),
     )
+
+
+def _precision(cell: PlannedCell, metas: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the precision of fitting, generating and training, as far as these were done."""
+    last = {stage: cell.steps[stage][-1] for stage in ("fit", "sample", "train") if cell.steps.get(stage)}
+    known = {stage: metas.get(key, {}).get("body", {}).get("precision") for stage, key in last.items()}
+    return {stage: precision for stage, precision in known.items() if precision}
 
 
 def _now() -> str:

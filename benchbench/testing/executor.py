@@ -93,7 +93,7 @@ def _step(number: int, fails: bool = False) -> dict[str, Any]:
     """Return a step that reads ``Specks``, as the scheduler submits it."""
     place: dict[str, Any] = {"kind": "dataset", "name": "specks", "file": None, "values": {"fails": fails}}
     run: dict[str, Any] = {"dataset": {**place, "target": f"{__name__}:Specks"}, "info": info_to_json(Specks().info())}
-    run |= {"device": "cpu", "precision": "fp32", "preset": "quick", "environment": ""}
+    run |= {"device": "cpu", "preset": "quick", "environment": ""}
     body: dict[str, Any] = {"kind": "data", "name": "specks", "seed": number, "code": {}}
     body |= {"values": {"fails": True} if fails else {}, "external": [], "foundations": {}}
     return {"stage": "data", "key": f"{number:064x}", "label": f"check {number}", "body": body, "run": run}

@@ -59,7 +59,7 @@ def train_classifier(
         BenchError: the loss is no longer finite.
         ValueError: an augmentation broke its promise (shapes, types, phases).
     """
-    with _reproducible(context.device):
+    with _reproducible(context.device, context.precision):
         training = Training(build, task, context, recipe, resolution, images)
         training.resume()
         saved = time.monotonic()
@@ -311,11 +311,12 @@ def _phases(task: Task, steps: int) -> dict[int, list[int]]:
 
 
 @contextmanager
-def _reproducible(device: str) -> Iterator[None]:
+def _reproducible(device: str, precision: str) -> Iterator[None]:
     """Leave torch's global generators as they were, and take cuDNN's deterministic kernels meanwhile."""
+    tf32 = precision == "tf32"
     cuda: list[Any] = [torch.cuda.current_device()] if device.startswith("cuda") else []
     with (
         torch.random.fork_rng(devices=cuda),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32),
     ):
         yield

@@ -28,8 +28,8 @@ class STL10(PublishedArrays):
     The labelled part only: the 100,000 unlabeled images and the ten folds of the training part are not used, as in
     Diffusion Inversion, Zhou et al. 2023. Read from ``stl10_binary.tar.gz``, whose checksum is verified and of which
     only the labelled images are unpacked, or from ``stl10_binary``, whose files are compared with the published
-    ones; a difference is noted. There is no validation part. Images are in the published order. Images are generated
-    at 256 px; prompts are "a photo of an airplane.".
+    ones; a difference is noted. There is no validation part. Images are in the published order. Embeddings are
+    learned at 256 px; prompts are "a photo of an airplane.".
     """
 
     release: ClassVar[Release] = Release(

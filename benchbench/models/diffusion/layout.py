@@ -125,29 +125,28 @@ def read_layout(folder: Path, name: str, *, text: bool = False) -> Layout:
     )
 
 
-def usual_side(model: str, side: int) -> int:
-    """Return the default generation resolution in px: the dataset's, capped at the one that the model was trained at.
-
-    A latent diffusion model repeats itself above the side it was trained at, and its cost grows with the square of
-    the side. No dataset asks for as much as the 512 px of SD v1-4, so this concerns small models only.
+def native_side(model: str) -> int | None:
+    """Return the side in px that a latent diffusion model was trained at: 512 for SD v1-4.
 
     Args:
-        model: an embedded name, a folder or a hub id. One that is not here is taken to be large enough; the plan
-            asks again when it has fetched it.
-        side: the dataset's ``generate_resolution`` in px.
+        model: an embedded name, a folder or a hub id.
+
+    Returns:
+        The UNet's ``sample_size`` times the reduction of the autoencoder; ``None`` for a model that is not on this
+        machine, does not say or cannot be used. The plan asks again when it has fetched it.
     """
     try:
         folder = _here(model, "")
         if folder is None:
-            return side
+            return None
         size = _config(folder, "", "unet/config.json").get("sample_size")
         vae = _config(folder, "", "vae/config.json")
         _check_vae(vae, "")
     except UsageError:
-        return side  # check_at_plan says what is wrong with it
+        return None  # check_at_plan says what is wrong with it
     sides = size if isinstance(size, list) else [size]
     known = bool(sides) and all(isinstance(item, int) and item > 0 for item in sides)
-    return min(side, min(sides) * _reduction(vae)) if known else side
+    return min(sides) * _reduction(vae) if known else None
 
 
 def check_at_plan(model: str, resolution: int, subject: str, *, text: bool = False, vae_only: bool = False) -> None:

@@ -49,7 +49,7 @@ def load_parts(folder: Path, name: str, *, device: str, precision: str) -> Parts
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     layout = read_layout(folder, name)
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     unet = open_part(UNet2DConditionModel.from_pretrained, folder, "unet", name, torch_dtype=dtype)
     vae = open_part(AutoencoderKL.from_pretrained, folder, "vae", name, torch_dtype=torch.float32)
     place = torch.device(device)

@@ -158,7 +158,7 @@ def open_text_to_image(
         folder: the foundation's folder.
         name: how the user named it; messages about the folder start with ``subject:model=name``.
         device: ``"cpu"`` or ``"cuda"``.
-        precision: ``"fp32"``, or ``"bf16"`` for the UNet; text encoder and autoencoder stay fp32.
+        precision: of the UNet, as :class:`~benchbench.plugins.Context` has it; text encoder and autoencoder stay fp32.
         scheduler: class name of a diffusers scheduler.
         subject: the plugin that asks, the start of messages about its parameters.
 

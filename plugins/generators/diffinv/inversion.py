@@ -347,7 +347,7 @@ def draw_window(
     stratified: bool,
     device: torch.device,
 ) -> Draws:
-    """Draw one window for the images of a batch.
+    """Draw one window for the images of a batch, on the CPU, so that every device sees the same numbers.
 
     Args:
         seed: the step's seed.
@@ -357,20 +357,20 @@ def draw_window(
         num_train_timesteps: T; timesteps lie in 0..T-1.
         stratified: whether each window has one timestep in each of WINDOW equal parts of 0..T-1, in random
             order (lower gradient variance), instead of independent uniform ones (the paper's).
-        device: where the generators live; streams differ between kinds of device.
+        device: where the draws are wanted.
     """
     count = len(images)
-    timesteps = torch.empty(WINDOW, count, dtype=torch.int64, device=device)
-    posterior = torch.empty(WINDOW, count, *shape, device=device)
-    noise = torch.empty(WINDOW, count, *shape, device=device)
-    rng = torch.Generator(device=device)
+    timesteps = torch.empty(WINDOW, count, dtype=torch.int64)
+    posterior = torch.empty(WINDOW, count, *shape)
+    noise = torch.empty(WINDOW, count, *shape)
+    rng = torch.Generator()
     for column, image in enumerate(images):
         rng.manual_seed(derive_seed(seed, "inversion", image, window))
-        share = torch.rand(WINDOW, generator=rng, device=device, dtype=torch.float64)
+        share = torch.rand(WINDOW, generator=rng, dtype=torch.float64)
         if stratified:
-            order = torch.randperm(WINDOW, generator=rng, device=device)
+            order = torch.randperm(WINDOW, generator=rng)
             share = (order + share) / WINDOW
         timesteps[:, column] = (share * num_train_timesteps).long().clamp_(max=num_train_timesteps - 1)
-        posterior[:, column] = torch.randn(WINDOW, *shape, generator=rng, device=device)
-        noise[:, column] = torch.randn(WINDOW, *shape, generator=rng, device=device)
-    return Draws(timesteps, posterior, noise)
+        posterior[:, column] = torch.randn(WINDOW, *shape, generator=rng)
+        noise[:, column] = torch.randn(WINDOW, *shape, generator=rng)
+    return Draws(timesteps.to(device), posterior.to(device), noise.to(device))

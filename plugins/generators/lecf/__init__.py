@@ -39,6 +39,7 @@ class LECF(TextToImageGenerator):
     """
 
     may_yield_fewer: ClassVar[bool] = True
+    fit_is_forward_only: ClassVar[bool] = True
     registered: ClassVar[str] = "lecf"
 
     language_model: str | None = param(

@@ -49,7 +49,7 @@ def make_candidates(context: Context, settings: LECF, total: int) -> None:
     The folder holds an ``ImageSet`` at the dataset's resolution, ``probabilities.npy`` (float32 ``(n, C)``, the
     softmax over all classes; not without a ``clip``) and ``sentences.json``: the sentences of each class by its label.
     """
-    info, size, count = context.info, settings.sample_batch, len(context.info.classes)
+    info, size, count = context.info, settings.at_once(), len(context.info.classes)
     frames = class_frames(info, settings.template)
     labels = [class_of(number, total, count) for number in context.shard]
     sentences = _sentences(context, settings, {label: frames[label].concept for label in labels})
@@ -107,7 +107,7 @@ def _sentences(context: Context, settings: LECF, concepts: dict[int, str]) -> di
         if settings.language_model is not None:
             if language is None:
                 folder = context.foundation(settings.language_model)
-                language = open_language_model(folder, settings.language_model, device=context.device)
+                language = open_language_model(folder, settings.language_model)
             own = language.sentences(
                 concept,
                 settings.num_sentences,
@@ -204,12 +204,11 @@ class LanguageModel:
         import torch
 
         check_concepts(self._folder, self.name, [concept])
-        tokens = self._tokenizer(concept, return_tensors="pt").to(self._model.device)
+        tokens = self._tokenizer(concept, return_tensors="pt")
         sentences: dict[str, None] = {}
         idle = 0
-        places = [self._model.device] if self._model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=places), torch.inference_mode():
-            torch.manual_seed(derive_seed("sentences", concept, seed))
+        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+            torch.default_generator.manual_seed(derive_seed("sentences", concept, seed))
             for _ in range(-(-_MOST_DRAWS * n // BATCH)):
                 before = len(sentences)
                 sentences.update(dict.fromkeys(self._draw(tokens, max_new_tokens, top_k)))
@@ -251,13 +250,14 @@ class LanguageModel:
         return [sentence for text in texts if (sentence := " ".join(text.split()))]
 
 
-def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> LanguageModel:
-    """Open a folder in the transformers format, such as ``mrm8488/t5-base-finetuned-common_gen``, in fp32.
+def open_language_model(folder: Path, name: str) -> LanguageModel:
+    """Open a folder in the transformers format, such as ``mrm8488/t5-base-finetuned-common_gen``, in fp32 on the CPU.
+
+    An accelerator would draw other sentences from the same seed, and saves seconds of hours.
 
     Args:
         folder: with ``config.json``, a tokenizer and safetensors.
         name: how the user named it, the start of messages.
-        device: ``"cpu"`` or ``"cuda"``.
 
     Raises:
         UsageError: no sequence-to-sequence model, no tokenizer, or only pickled weights.
@@ -271,7 +271,7 @@ def open_language_model(folder: Path, name: str, *, device: str = "cpu") -> Lang
     model = open_part(AutoModelForSeq2SeqLM.from_pretrained, folder, "", name)
     with quiet(name, "the tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    return LanguageModel(model.float().requires_grad_(False).eval().to(device), tokenizer, folder, name)
+    return LanguageModel(model.float().requires_grad_(False).eval(), tokenizer, folder, name)
 
 
 @refuses_odd_values

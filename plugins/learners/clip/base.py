@@ -59,7 +59,8 @@ class ClipLearner(Learner):
 
         from .training import Setting
 
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        tf32 = context.precision == "tf32"
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
             return self._trained(Setting(self, task, context))
 
     def _trained(self, setting: Setting) -> TrainResult:

@@ -277,7 +277,7 @@ def test_a_weighting_means_the_same_whatever_is_predicted(weighting):
         torch.testing.assert_close(found["v_prediction"], expected, rtol=1e-3, atol=1e-5)
 
 
-def window(images, number=0, stratified=True, seed=0):
+def window(images, number=0, stratified=True, seed=0, device="cpu"):
     return draw_window(
         seed,
         images,
@@ -285,8 +285,15 @@ def window(images, number=0, stratified=True, seed=0):
         shape=(4, 2, 2),
         num_train_timesteps=1000,
         stratified=stratified,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
+
+
+def test_every_device_is_given_what_the_cpu_draws():
+    """No other device has the CPU's streams: a generator cannot even be made on this one."""
+    elsewhere = window([5, 6], device="meta")
+    assert {value.device.type for value in vars(elsewhere).values()} == {"meta"}
+    assert elsewhere.noise.shape == window([5, 6]).noise.shape
 
 
 def test_an_images_stream_is_its_own():

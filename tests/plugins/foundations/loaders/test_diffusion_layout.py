@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from benchbench.errors import UsageError
-from benchbench.models.diffusion.layout import read_layout, read_vae_layout, usual_side
+from benchbench.models.diffusion.layout import native_side, read_layout, read_vae_layout
 
 
 def edit(path, **changes):
@@ -95,20 +95,19 @@ def test_a_resolution_that_does_not_fit_names_who_asked(mini):
     assert str(caught.value) == "toy:resolution=20: must be a multiple of 8, the reduction of the VAE of mine"
 
 
-def test_a_model_works_at_the_side_of_the_dataset_or_at_its_own_if_smaller(mini, tmp_path):
+def test_the_side_that_a_model_was_trained_at_is_read_from_its_configuration(mini, tmp_path):
     """mini has latents of 8 px below a VAE that reduces 8 times; SD v1-4 has 64, which is 512 px."""
-    assert usual_side(str(mini), 128) == 64
-    assert usual_side(str(mini), 32) == 32
+    assert native_side(str(mini)) == 64
     folder = tmp_path / "mine"
     shutil.copytree(mini, folder)
-    for size, side in ((64, 256), ([16, 12], 96), (None, 256), ("8", 256), ([], 256), (0, 256)):
+    for size, side in ((64, 512), ([16, 12], 96), (None, None), ("8", None), ([], None), (0, None)):
         edit(folder / "unet" / "config.json", sample_size=size)
-        assert usual_side(str(folder), 256) == side, size
+        assert native_side(str(folder)) == side, size
 
 
-def test_a_model_that_tells_no_side_of_its_own_works_at_that_of_the_dataset(mini, tmp_path):
+def test_a_model_that_is_not_here_or_does_not_say_tells_no_side(mini, tmp_path):
     file = tmp_path / "model.safetensors"
     file.touch()
     for model in ("no-one/has-this-model", str(mini / "vae"), str(tmp_path), str(file)):
-        assert usual_side(model, 256) == 256, model
-    assert usual_side("glyph-sd", 256) == 32
+        assert native_side(model) is None, model
+    assert native_side("glyph-sd") == 32

@@ -47,6 +47,20 @@ def test_weights_of_other_shapes_are_said_without_a_librarys_advice(part, mini, 
     )
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("tf32", torch.float32),
+                                                  ("bf16", torch.bfloat16), ("fp16", torch.float16)])  # fmt: skip
+def test_the_network_computes_in_the_precision_of_the_step_and_the_autoencoder_in_fp32(precision, dtype, mini):
+    parts = load_parts(mini, "mine", device="cpu", precision=precision)
+    assert {weight.dtype for weight in parts.unet.parameters()} == {dtype}
+    assert {weight.dtype for weight in parts.vae.parameters()} == {torch.float32}
+    given = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor(3), torch.zeros(1, 5, 768)
+    with torch.inference_mode():
+        found = parts.predict(*given)
+        exact = load_parts(mini, "mine", device="cpu", precision="fp32").predict(*given)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_pixels_that_are_not_finite_do_not_become_black(value, mini):
     parts = load_parts(mini, "mine", device="cpu", precision="fp32")
