@@ -19,7 +19,7 @@ from benchbench.running.run import run
 
 #: The stages of a run with all of them, and the options of a command in their folder.
 STAGES = ("data", "fit", "sample", "train", "score")
-_TRAINS = ("--data", "./toydata.py", "--learner", "./toylearner.py", "--arch", "a")
+_TRAINS = ("--data", "./toydata.py", "--learner", "./toylearner.py", "--arch", "a", "--mix", "0:1", "--seeds", "1")
 OPTIONS = ("--gen", "./toygen.py", *_TRAINS, "--metric", "./toymetric.py")
 #: Names that are no plugin file of this world.
 GIVEN = ("none", "real", "more-real", "half-real", "copies")
