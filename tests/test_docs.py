@@ -159,7 +159,7 @@ def test_commands_are_spelled_as_the_command_line_spells_them(page):
             found = command.get_command(None, words[0])
             assert found is not None, f"{page.name}: {line}: no command {words[0]}"
             command, words = found, words[1:]
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         for word in words:
             if word.startswith("--"):
                 assert word.partition("=")[0] in known, f"{page.name}: {line}: no option {word}"

@@ -102,4 +102,4 @@ def test_every_mistake_of_an_axis_has_its_line():
 def test_every_option_says_what_it_is():
     for item in options_of(Request).values():
         assert item.help.endswith((".", "]")), item.name
-        assert item.metavar or item.name == "baseline"
+        assert item.metavar or item.name in ("baseline", "controls")

@@ -124,7 +124,16 @@ def test_its_metric_executor_and_report_serve_a_real_run(installed, tmp_path):
         "--n-syn",
         "10",
     ]
-    command += ["--learner", "timm:steps=2", "--metric", "brightness", "--executor", "aside:patience=300"]
+    command += [
+        "--seeds",
+        "1",
+        "--learner",
+        "timm:steps=2",
+        "--metric",
+        "brightness",
+        "--executor",
+        "aside:patience=300",
+    ]
     done = bench(installed, *command, "--device", "cpu", "--results", str(results))
     assert done.returncode == 0, done.stdout + done.stderr
     lines = (results / "brightest.txt").read_text("utf-8").splitlines()

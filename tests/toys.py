@@ -19,8 +19,10 @@ from benchbench.running.run import run
 
 #: The stages of a run with all of them, and the options of a command in their folder.
 STAGES = ("data", "fit", "sample", "train", "score")
-_TRAINS = ("--data", "./toydata.py", "--learner", "./toylearner.py", "--arch", "a")
+_TRAINS = ("--data", "./toydata.py", "--learner", "./toylearner.py", "--arch", "a", "--mix", "0:1", "--seeds", "1")
 OPTIONS = ("--gen", "./toygen.py", *_TRAINS, "--metric", "./toymetric.py")
+#: Names that are no plugin file of this world.
+GIVEN = ("none", "real", "more-real", "half-real", "copies")
 #: Without generator and metric, in the process of the command.
 BARE = (*_TRAINS, "--metric", "none", "--executor", "inline")
 
@@ -282,15 +284,14 @@ class World:
         return f"{self.folder / stem}.py{colon}{rest}"
 
     def options(self, **options: Any) -> dict[str, Any]:
-        """Return a request's options: one generator, one architecture, one seed, unless said otherwise."""
+        """Return a request's options: one generator, architecture, mix and seed, no controls, unless said otherwise."""
         given = {"gen": "toygen", "data": "toydata", "learner": "toylearner", "metric": "toymetric"} | options
         for kind in ("gen", "data", "learner", "metric"):
             names = [given[kind]] if isinstance(given[kind], str) else given[kind]
             given[kind] = [
-                "+".join(name if name in ("none", "real") else self.file(name) for name in chain.split("+"))
-                for chain in names
+                "+".join(name if name in GIVEN else self.file(name) for name in chain.split("+")) for chain in names
             ]
-        return {"arch": "a", "n_syn": 40, **given}
+        return {"arch": "a", "n_syn": 40, "mix": "0:1", "seeds": 1, **given}
 
     def plan(self, **options: Any) -> Plan:
         return make_plan(make_request(self.options(**options)))

@@ -44,7 +44,7 @@ def takes_experiment(table: type[Request] = Request) -> Callable[[Callable[..., 
         taken = [_parameter("suite", Suite, None), *map(_taken, options), *own]
 
         def run(**values: Any) -> None:
-            given = {item.name: values.pop(item.name) for item in options}
+            given = {item.name: _said(item, values.pop(item.name)) for item in options}
             command(_gather(values.pop("suite"), given), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -60,20 +60,25 @@ def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _taken(item: Option) -> inspect.Parameter:
-    kind: Any = bool if not item.metavar else str | None if item.missing is None else list[str] | None
-    return _parameter(item.name, Annotated[kind, _typer(item)], None if item.metavar else False)
+    kind: Any = bool | None if not item.metavar else str | None if item.missing is None else list[str] | None
+    return _parameter(item.name, Annotated[kind, _typer(item)], None)
 
 
 def _typer(item: Option) -> Any:
     if item.metavar:
         return typer.Option(item.spelling, metavar=item.metavar, help=item.help)
-    return typer.Option(item.spelling.replace("--", "--no-", 1), help=item.help)
+    off = item.spelling.replace("--", "--no-", 1)
+    return typer.Option(f"{item.spelling}/{off}" if item.default is None else off, help=item.help)
+
+
+def _said(item: Option, value: Any) -> Any:
+    """Return what a user gave: the only spelling of a switch that is on by default turns it off."""
+    return False if value and not item.metavar and item.default is not None else value
 
 
 def _gather(suite: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a request: those of the suite file, then those that were given; a switch turns off."""
+    """Return the options of a request: those of the suite file, then those that were given."""
     options: dict[str, Any] = {}
     if suite is not None:
         options |= read_suite(suite)
-    given = {name: False if value is True else value for name, value in given.items() if value is not False}
     return options | {name: value for name, value in given.items() if value not in (None, [], ())}

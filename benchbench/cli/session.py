@@ -145,7 +145,7 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
         {**cell.setting.to_json(), "spec_id": cell.spec_id, "key": cell.train, "steps": cell.steps}
         for cell in plan.cells
     ]
-    sums = {"estimate_s": total.seconds, "unknown": total.unknown, "workers": workers}
+    sums = {"estimate_s": total.seconds, "unknown": total.unknown, "workers": workers, "design": plan.design}
     return {"steps": steps, "cells": cells, **sums, "needs": demand(status, store).to_json()}
 
 
@@ -179,6 +179,8 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
         say(f"needs      {needed}", file=out)
     else:
         say("estimate   nothing to run: everything is cached", file=out)
+    for line in plan.design:
+        say(line, file=out)
     out.flush()
     return needed.refusal()
 

@@ -141,6 +141,8 @@ class Variants(NamedTuple):
 def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store: Store, results: Path) -> list[Path]:
     """Draw a grid of real images next to what was generated from them, for every generation that is in the store.
 
+    Controls generate nothing and have none.
+
     Args:
         cells: of a plan.
         steps: of the plan, by key.
@@ -159,9 +161,9 @@ def draw_figures(cells: Sequence[PlannedCell], steps: Mapping[str, Step], store:
     drawn: dict[str, Path] = {}
     for cell in cells:
         key = cell.sample[-1] if cell.sample else ""
-        if key in drawn or not key or not store.has(key) or not store.has(cell.data):
-            continue
         it = cell.setting
+        if key in drawn or not key or it.control or not store.has(key) or not store.has(cell.data):
+            continue
         name = f"{it.data}-{it.gen}-n{it.n_real}-draw{it.draw + 1}"
         path = results / "figures" / f"{safe_name(name.replace(':', '-').replace(',', '-'), 80)}-{key[:8]}.png"
         drawn[key] = path

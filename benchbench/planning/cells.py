@@ -76,6 +76,11 @@ class Generation:
         """The chain as the command line spells it."""
         return "+".join(link.text for link in self.chain)
 
+    @property
+    def control(self) -> str:
+        """What kind of control it is: a chain that begins with one is one too; empty for what is generated."""
+        return next((link.plugin.control for link in self.chain if link.plugin.control), "")
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -89,18 +94,22 @@ class Transform:
 
 @dataclass(frozen=True)
 class Subset:
-    """Which real training images a cell may use; ``group_size`` matters to the rule ``groups`` alone."""
+    """Which real training images a cell may use, and how many (``rest``) there are beside them.
+
+    ``group_size`` matters to the rule ``groups`` alone.
+    """
 
     shots: int | None
     n_real: int | None
     draw: int
     count: int
+    rest: int
     rule: str = "balanced"
     group_size: int | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether it is the whole training part."""
+        """Whether the whole training part was asked for; by number one may ask for all of it too."""
         return self.shots is None and self.n_real is None
 
     def body(self) -> dict[str, Any] | None:
@@ -168,7 +177,8 @@ def make_cell(
         replicate=training.replicate,
         seed=step.body["seed"],
         subset=subset.rule,
-        whole=subset.whole,
+        whole=not subset.rest,
+        control=generation.control,
         more=training.more,
     )
     # Identity is what the texts of the setting stand for: values in full, files by their content.

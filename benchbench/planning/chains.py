@@ -44,8 +44,18 @@ def aug_text(chain: Sequence[ResolvedPlugin]) -> str:
     return "+".join(link.text for link in shown) or "-"
 
 
-def counts_of(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | None, default: int) -> list[int]:
-    """Return how many images each link of a chain makes, at most: what the last one is asked for decides."""
+def counts_of(
+    chain: tuple[ResolvedPlugin, ...], train_count: int, rest: int, asked: int | None, default: int
+) -> list[int]:
+    """Return how many images each link of a chain makes, at most: what the last one is asked for decides.
+
+    Args:
+        chain: the links.
+        train_count: real training images.
+        rest: real images beside these, the most that a link makes which takes its images from them.
+        asked: the user's number of images, ``None`` for ``default``.
+        default: the preset's.
+    """
     wanted: list[tuple[int | None, int]] = []
     for link in reversed(chain):
         wanted.insert(0, (asked, default))
@@ -54,6 +64,8 @@ def counts_of(chain: tuple[ResolvedPlugin, ...], train_count: int, asked: int | 
     counts: list[int] = []
     for link, (count, usual) in zip(chain, wanted, strict=True):
         count = link.plugin.output_count(train_count, count, usual)
+        if link.plugin.reads_rest:
+            count = min(count, rest)
         if counts and link.plugin.may_yield_fewer:
             count = min(count, counts[-1])  # a filter has no more than it is given
         counts.append(count)

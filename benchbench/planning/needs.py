@@ -126,7 +126,7 @@ def _copied(stage: str, body: Mapping[str, Any], info: Mapping[str, Any]) -> lis
         return [total - body["left_out"]["images"]] if body["left_out"] else []
     if stage == "score":
         return [body["images"]] if body["synthetic"] else [body["images"], total - body["images"]]
-    return [_of_subset(body["subset"], info)] if body.get("subset") else []
+    return [_of_subset(body["subset"], info), body.get("rest", 0)] if body.get("subset") else []
 
 
 def _of_subset(subset: Mapping[str, Any] | None, info: Mapping[str, Any]) -> int:

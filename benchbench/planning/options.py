@@ -39,7 +39,8 @@ class Option:
     Attributes:
         reader: makes the field's value of the texts of a list, or of the one value of another; it is given the
             option's spelling for its message.
-        metavar: what stands for its value in ``--help``; empty for a switch, which turns off what is on by default.
+        metavar: what stands for its value in ``--help``; empty for a switch, which turns off what is on by default, or
+            turns on or off what by default (``None``) depends on the rest.
         help: one line for ``--help``.
         missing: what a list lacks when its text holds nothing, as a script's unset variable does; ``None`` for an
             option that is no list.
@@ -163,9 +164,9 @@ def one_of(*known: str) -> Callable[[Any, str], str]:
 class Request:
     """A set of experiments, as asked for, before anything is looked up.
 
-    Where nothing is given, ``shots``, ``n_real``, ``n_syn`` follow the preset, ``mix`` is synthetic only, ``gen`` the
-    real baseline alone, and ``metric`` (``None``) every installed one; ``draws`` (``None``) is what the learners'
-    protocol averages over where nothing is generated, else one. Each item of ``gen``, ``aug`` and ``test_transform`` is
+    Where nothing is given, ``shots``, ``n_real``, ``n_syn`` and ``mix`` follow the preset, ``gen`` is the real baseline
+    alone, and ``metric`` (``None``) every installed one; ``seeds``, ``draws`` and ``controls`` (``None``) are what
+    :func:`benchbench.planning.design.make_design` says. Each item of ``gen``, ``aug`` and ``test_transform`` is
     a chain, ``()`` for none; ``arch`` may hold aliases; ``sweep`` holds kind, parameter and values.
     """
 
@@ -181,12 +182,24 @@ class Request:
     aug: tuple[Chain, ...] = option(
         (), _augmentations, "NAME,...", "Augmentations; a+b applies both.", "names no augmentation"
     )
-    seeds: int = option(1, _whole, "N", "Trainings per draw. [default: 1]")
+    seeds: int | None = option(
+        None,
+        _whole,
+        "N",
+        "Trainings per draw. [default: the dataset's (quick) or 5 (paper) without --draws, else 1]",
+    )
     draws: int | None = option(
         None,
         _whole,
         "N",
-        "Few-shot draws, each with its own generation. [default: 1, or the learner's where nothing is generated]",
+        "Choices of the real images, each with its own generation. [default: the dataset's (quick) or 1 (paper) "
+        "without --seeds, else 1; the learner's where nothing is generated]",
+    )
+    controls: bool | None = option(
+        None,
+        _truth,
+        "",
+        "Rows of further real images and of copies. [default: under quick, without --seeds and --draws]",
     )
     shots: tuple[int, ...] = option((), _numbers, "N,...", "Real images per class.", "no number given")
     n_real: tuple[int, ...] = option((), _numbers, "N,...", "Real images in all.", "no number given")
@@ -200,7 +213,11 @@ class Request:
         (), _numbers, "N,...", "Generated images. [default: 10 (quick) or 45 (paper) per real one]", "no number given"
     )
     mix: tuple[tuple[int, int], ...] = option(
-        (), _mixes, "R:S,...", "Real to synthetic in each batch. [default: 0:1, synthetic only]", "no ratio given"
+        (),
+        _mixes,
+        "R:S,...",
+        "Real to synthetic in each batch. [default: 1:1 (quick) or 0:1 (paper)]",
+        "no ratio given",
     )
     test_transform: tuple[Chain, ...] = option(
         (),
@@ -229,7 +246,7 @@ class Request:
     )
 
     def __post_init__(self) -> None:
-        trainings = {"--seeds": self.seeds, "--draws": 1 if self.draws is None else self.draws}
+        trainings = {"--seeds": self.seeds or 1, "--draws": self.draws or 1}
         if math.prod(trainings.values()) > MOST_TRAININGS:
             asked = " and ".join(f"{name} {value}" for name, value in trainings.items() if value > 1)
             raise UsageError(f"{asked}: more than {MOST_TRAININGS:,} trainings of one row; ask for fewer")

@@ -20,8 +20,9 @@ from ..plugins.context import derive_seed
 from . import subsets
 from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, make_cell
 from .chains import aug_text, counts_of, expand_augs
+from .design import USUAL_MIX, baseline_name, capped, control_names, fits, make_design, told
 from .estimates import prior
-from .options import Request, read_suite
+from .options import Request
 from .precision import choose_precision
 from .resolved import (
     ResolvedPlugin,
@@ -43,13 +44,14 @@ METRIC_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in an order that respects their inputs, and the cells that need them."""
+    """Steps in an order that respects their inputs, the cells that need them, and lines about how often they train."""
 
     steps: dict[str, Step]
     cells: tuple[PlannedCell, ...]
     request: Request
     device: str
     warnings: tuple[str, ...]
+    design: tuple[str, ...]
 
 
 def make_plan(request: Request, *, download: bool = False) -> Plan:
@@ -75,6 +77,7 @@ class _Planner:
         self.cells: dict[tuple[str, ...], PlannedCell] = {}
         self.subset_code = harness_code("benchbench.planning.subsets")
         self.warnings: list[str] = []
+        self.told: list[str] = []
         self.files: dict[tuple[str, str], Any] = {}
         self.metrics = self._installed_metrics() if request.metric is None else self._asked_metrics(request.metric)
 
@@ -87,7 +90,8 @@ class _Planner:
         if not self.cells:
             empty = [f"--{name}" for name in ("learner", "arch", "aug") if not getattr(self.request, name)]
             raise UsageError(f"{', '.join(empty) or 'the request'}: names nothing to train; the default suite has none")
-        return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, tuple(self.warnings))
+        warnings, design = tuple(self.warnings), tuple(dict.fromkeys(self.told))
+        return Plan(self.steps, tuple(self.cells.values()), self.request, self.device, warnings, design)
 
     def _asked_metrics(self, specs: Iterable[Spec]) -> list[ResolvedPlugin]:
         return list({resolved.text: resolved for resolved in (self._bind("metric", spec) for spec in specs)}.values())
@@ -134,8 +138,11 @@ class _Planner:
         self.data_key = self._data_step()
         learners = [self._bind("learner", spec, info) for spec in request.learner]
         chains = self._chains(learners)
-        generates = any(not chain[-1].plugin.is_real for chain in chains)
-        self.usual_draws = 1 if generates else max(learner.plugin.draws for learner in learners)
+        real = [chain[-1].plugin.is_real for chain in chains]
+        own_draws = max(learner.plugin.draws for learner in learners)
+        self.design = make_design(request, info, own_draws, generates=not all(real), baseline=any(real))
+        controls = [(self._bind("generator", Spec(name), info),) for name in control_names() if self.design.controls]
+        controls = [chain for chain in controls if chain not in chains]
         tests = self._test_transforms()
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
         self.several_augs = len(augs) > 1
@@ -151,13 +158,21 @@ class _Planner:
                 self.warnings.append(
                     f"--n-syn {n_syn}: fewer images than the {len(info.classes)} classes of {info.name}"
                 )
+        before = len(self.cells)
         for subset in self._subsets():
             for chain in chains:
                 for generation in self._generations(chain, subset):
                     scores = self._score_steps(generation, subset)
                     for learner in learners:
-                        axes = (augs, architectures[learner.text], tests)
-                        self._train_cells(generation, subset, scores, learner, *axes)
+                        self._train_cells(generation, subset, scores, learner, augs, architectures[learner.text], tests)
+            for (link,) in controls if self.design.has_controls(subset.draw) else ():
+                if not fits(link.plugin.control, link.plugin.reads_rest, subset.rest, info):
+                    continue
+                for generation, learner in itertools.product(self._generations((link,), subset), learners):
+                    archs = self.design.archs_of_controls(architectures[learner.text])
+                    self._train_cells(generation, subset, {}, learner, augs, archs, tests)
+        planned = [cell.setting for cell in itertools.islice(self.cells.values(), before, None)]
+        self.told += told(planned, info, request)
 
     def _chains(self, learners: Sequence[ResolvedPlugin]) -> list[tuple[ResolvedPlugin, ...]]:
         chains: list[tuple[ResolvedPlugin, ...]] = []
@@ -170,7 +185,7 @@ class _Planner:
                     raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
             chains.append(links)
         if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
-            chains.insert(0, (self._bind("generator", Spec(_baseline_name()), self.info),))
+            chains.insert(0, (self._bind("generator", Spec(baseline_name()), self.info),))
         real = [chain for chain in chains if chain[-1].plugin.is_real]
         untrained = [learner.place for learner in learners if not learner.plugin.trains]
         if untrained and not real:
@@ -217,13 +232,13 @@ class _Planner:
         if rule != "balanced" and not wanted:
             raise UsageError(f"--subset {rule}: needs --n-real, the number of real images")
         if not wanted:
-            wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, _capped(info))]
+            wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, capped(info))]
         for shots, n_real in wanted:
             count = subsets.check(*sizes, shots, n_real, subject, rule=rule, group_size=group)
+            rest = sum(info.class_counts) - count
             # Every draw of the whole set is the same set, but what is generated from it differs.
-            usual = 1 if shots is None and n_real is None else self.usual_draws
-            for draw in range(request.draws or usual):
-                yield Subset(shots, n_real, draw, count, rule, group)
+            for draw in range(self.design.trainings(rest)[0]):
+                yield Subset(shots, n_real, draw, count, rest, rule, group)
 
     def _generations(self, chain: tuple[ResolvedPlugin, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
@@ -233,7 +248,7 @@ class _Planner:
         for asked in self.request.n_syn or (None,):
             fit_keys: list[str] = []
             sample_keys: list[str] = []
-            counts = counts_of(chain, subset.count, asked, default)
+            counts = counts_of(chain, subset.count, subset.rest, asked, default)
             for place, link in enumerate(chain):
                 upstream = sample_keys[-1] if sample_keys else None
                 items = counts[place - 1] if link.plugin.needs_upstream else subset.count
@@ -303,6 +318,12 @@ class _Planner:
     ) -> str:
         seed = self._generation_seed(subset, "sample")
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
+        if link.plugin.reads_rest:
+            if not subset.rest:
+                raise UsageError(
+                    f"{link.name}: all real images of {self.data.text} are in use; give --shots or --n-real"
+                )
+            body["rest"] = subset.rest
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
@@ -379,17 +400,19 @@ class _Planner:
         tests: list[Transform],
     ) -> None:
         axes = learner.plugin.axes
-        mixes: tuple[tuple[int, int], ...] = self.request.mix or ((0, 1),)
+        mixes: tuple[tuple[int, int], ...] = self.request.mix or (USUAL_MIX[self.request.preset],)
         if generation.is_real or "mix" not in axes:
-            if not generation.is_real and any(all(mix) for mix in mixes):
+            if not generation.is_real and any(all(mix) for mix in self.request.mix):
                 self._warn(f"--mix: {learner.name} trains on one source; it sees generated images alone")
             mixes = ((1, 0),) if generation.is_real else ((0, 1),)
-        replicates = range(self.request.seeds)
+        elif generation.control == "half-real":
+            mixes = ((0, 1),)  # with the whole beside it, it would be copies
+        replicates = range(self.design.trainings(subset.rest)[1])
         if not learner.plugin.trains:  # neither images nor draws nor seeds change it: one row of no images
             if learner.text in self.untrained or not generation.is_real:
                 return
             self.untrained.add(learner.text)
-            subset, replicates = Subset(0, None, 0, 0), range(1)
+            subset, replicates = Subset(0, None, 0, 0, sum(self.info.class_counts)), range(1)
         for mix, aug, arch, test, more, replicate in itertools.product(
             mixes, augs if "aug" in axes else [()], architectures, tests, self.request.further(), replicates
         ):
@@ -463,16 +486,8 @@ class _Planner:
 
     def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
-        several = (self.request.draws or self.usual_draws) > 1
+        several = self.design.trainings(subset.rest)[0] > 1
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
-
-
-def _capped(info: DatasetInfo) -> int | None:
-    """Return how many real images the paper's preset uses: all (``None``), or the dataset's cap for each class."""
-    if info.paper_cap is None:
-        return None
-    count = sum(min(info.paper_cap, of_class) for of_class in info.class_counts)
-    return count if count < sum(info.class_counts) else None
 
 
 def _transforms_hint() -> str:
@@ -484,11 +499,3 @@ def _transforms_hint() -> str:
 
     names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
     return f"; there are {', '.join(names)} (and none)" if names else ""
-
-
-def _baseline_name() -> str:
-    """Return the generator that stands for plain real images, as the default suite says."""
-    name: str | None = read_suite("default").get("real_generator")
-    if name is None:
-        raise UsageError("the default suite names no generator of real images (real_generator); use --no-baseline")
-    return name

@@ -49,6 +49,7 @@ class Context:
         fitted: folders that the shards of ``fit`` wrote, in order.
         reference: the folder that ``reference`` of this metric wrote, for ``score``; ``None`` without that method.
         upstream: the images that the generator before this one made, in a chain of generators.
+        rest: the real training images outside the subset, for the ``sample`` of a control that declares ``reads_rest``.
         completed: chunks of ``sample`` that an earlier, killed run finished.
         skipped: chunks of ``sample`` that this run did not make again.
         facts: what ``report`` was given.
@@ -72,6 +73,7 @@ class Context:
     fitted: tuple[Path, ...] = ()
     reference: Path | None = None
     upstream: ImageSet | None = None
+    rest: ImageSet | None = None
     completed: int = 0
     skipped: int = 0
     facts: dict[str, Any] = field(default_factory=dict)

@@ -33,6 +33,12 @@ class DatasetInfo:
         quick_shots: images per class under ``--preset quick`` when the user says nothing; ``None`` for all.
         paper_cap: real images per class at most under ``--preset paper`` when the user says nothing; ``None`` for all.
         group_size: size of the authors' random groups of training images, for ``--subset groups``; ``None`` for none.
+        usual_draws: draws under ``--preset quick`` where a generator is compared with the baseline and the user gives
+            neither ``--draws`` nor ``--seeds``.
+        usual_seeds: trainings on each of these draws.
+        control_draws: the first of these draws on which controls are trained; ``None`` for all.
+        control_archs: architectures that controls are trained with, where the user asks for one of them; all where
+            not, and where it is empty.
         optimizer: ``"sgd"``, or ``"adamw"`` where the paper's protocol says so (MedMNIST).
         licence: licence of the images.
         source: where the images come from.
@@ -56,6 +62,10 @@ class DatasetInfo:
     quick_shots: int | None = None
     paper_cap: int | None = None
     group_size: int | None = None
+    usual_draws: int = 1
+    usual_seeds: int = 5
+    control_draws: int | None = None
+    control_archs: tuple[str, ...] = ()
     optimizer: str = "sgd"
     licence: str = "unknown"
     source: str = "unknown"

@@ -10,13 +10,17 @@ from .base import Plugin
 from .context import Context
 from .images import ImageSet
 
+#: What a control is there to show: that further real images help, that the other half of all of them does (both
+#: positive), and that repeating the images of the subset does not (negative).
+CONTROLS = ("more-real", "half-real", "copies")
+
 
 @dataclass(frozen=True)
 class Generator(Plugin):
     """Makes labelled images out of a training subset. A costly first half goes into ``fit``.
 
-    A generator never sees an image outside ``train``. In a chain ``a+b`` the second link finds the first one's
-    images in ``context.upstream``.
+    A generator never sees an image outside ``train``, unless it is a control that declares so. In a chain ``a+b`` the
+    second link finds the first one's images in ``context.upstream``.
     """
 
     kind: ClassVar[str] = "generator"
@@ -32,9 +36,22 @@ class Generator(Plugin):
     fit_is_forward_only: ClassVar[bool] = False
     #: Whether ``--test-transform`` may name it: a class that defines ``transform`` may.
     is_transform: ClassVar[bool] = False
+    #: One of ``CONTROLS`` for what generates nothing: its rows show what the design can find, and are no result.
+    control: ClassVar[str] = ""
+    #: Whether ``sample`` is given the real training images outside the subset, as ``context.rest``; controls alone.
+    reads_rest: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """Fill in what the methods of a class say of it.
+
+        Raises:
+            TypeError: ``control`` is no kind of control, or no control wants ``context.rest``.
+        """
         super().__init_subclass__(**options)
+        if cls.control not in ("", *CONTROLS):
+            raise TypeError(f"{cls.__name__}.control is {cls.control!r}; it must be one of {', '.join(CONTROLS)}")
+        if cls.reads_rest and not cls.control:
+            raise TypeError(f"{cls.__name__}.reads_rest: only a control sees real images outside the subset")
         cls.has_fit = cls.fit is not Generator.fit
         cls.is_transform = cls.transform is not Generator.transform
 

@@ -209,6 +209,12 @@ class _Job:
         train, rows = self.real("train"), self.rows()
         return train if rows is None else part_of(train, rows, self.context.scratch)
 
+    def rest(self) -> ImageSet:
+        """Return the other real training images."""
+        train, rows = self.real("train"), self.rows()
+        outside = np.delete(np.arange(len(train)), np.arange(len(train)) if rows is None else rows)
+        return part_of(train, outside, self.context.scratch)
+
     def test_folder(self) -> Path:
         """Return the folder of the test images, transformed where the cell says so."""
         key = self.inputs.get("test")
@@ -266,6 +272,8 @@ def _sample(job: _Job) -> dict[str, Any]:
     plugin: Generator = job.plugin
     made = _growing(job)
     job.context.completed = made.finished
+    if "rest" in job.body:
+        job.context.rest = job.rest()
     parts = iter(plugin.sample(job.subset(), job.context))
     first = next(parts, None)
     # A plugin that does not skip what is done starts from the beginning, and its chunks replace the old ones.

@@ -196,9 +196,10 @@ def _sampled(subject: Subject) -> list[ImageSet]:
 
 
 def _upstream(subject: Subject) -> dict[str, Any]:
-    """What the link before would have made, for a generator that filters or changes it."""
-    if not subject.plugin.needs_upstream:
+    """What the link before would have made, for a generator that filters or changes it; or the other real images."""
+    if not subject.plugin.needs_upstream and not subject.plugin.reads_rest:
         return {}
     seeds = range(-(-subject.n_syn // len(subject.train)))
     several = subject.once("upstream", lambda: [subject.more(seed) for seed in seeds])
-    return {"upstream": ImageSet.concatenate(several).subset(range(subject.n_syn))}
+    given = ImageSet.concatenate(several).subset(range(subject.n_syn))
+    return {"upstream" if subject.plugin.needs_upstream else "rest": given}

@@ -57,6 +57,9 @@ class Digits(Dataset):
             prompt="a photo of the digit {}",
             prompt_names=NAMES,
             quick_shots=5,
+            usual_draws=3,
+            usual_seeds=1,
+            control_archs=("shufflenetv2", "mobilenetv2"),  # the lightest; the others take most of a run's time
             licence="CC BY 4.0",
             source="scikit-learn's load_digits, a copy of the test set of UCI 'Optical Recognition of "
             "Handwritten Digits' (Alpaydin and Kaynak, 1998)",

@@ -16,6 +16,7 @@ SCRIPT = Path(sys.executable).with_name("bench")
 MAIN_JOB = (
     *("run", "--gen", "diffinv:checkpoints=4,num_inference_steps=2,shard_size=10,sample_batch=5"),
     *("--data", "digits", "--arch", "shufflenetv2", "--shots", "2", "--n-syn", "20"),
+    *("--draws", "1", "--seeds", "1"),
     *("--learner", "timm:steps=5,batch_size=8"),
 )
 

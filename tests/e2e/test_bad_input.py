@@ -9,7 +9,7 @@ import pytest
 from looking import hashes
 
 DATA = ("--data", "./toydata.py")
-LEARN = ("--learner", "./toylearner.py", "--arch", "a", "--metric", "none", "--executor", "inline")
+LEARN = ("--learner", "./toylearner.py", "--arch", "a", "--metric", "none", "--executor", "inline", "--seeds", "1")
 TOY = (*DATA, *LEARN)
 LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a folder for each class alone"
 

@@ -268,7 +268,7 @@ def test_an_edit_of_a_helper_recomputes_and_why_says_so_but_a_comment_changes_no
 def test_a_suite_file_says_the_same_as_options_and_options_win(ran):
     (ran.folder / "suite.toml").write_text(
         'gen = "./toygen.py"\ndata = "./toydata.py"\n'
-        'learner = "./toylearner.py"\nmetric = "./toymetric.py"\narch = "a"\n'
+        'learner = "./toylearner.py"\nmetric = "./toymetric.py"\narch = "a"\nseeds = 1\nmix = "0:1"\n'
     )
     keys = {step["key"] for step in json.loads(ran("plan", *TOYS, "--json").out)["steps"]}
     assert {step["key"] for step in json.loads(ran("plan", "suite.toml", "--json").out)["steps"]} == keys
@@ -280,7 +280,13 @@ def test_a_suite_file_says_the_same_as_options_and_options_win(ran):
 
 def test_the_default_request_is_the_embedded_main_job(bench):
     told = json.loads(bench("plan", "--json").out)
-    assert {(cell["data"], cell["gen"]) for cell in told["cells"]} == {("digits", "real"), ("digits", "diffinv")}
+    assert {cell["data"] for cell in told["cells"]} == {"digits"}
+    gens = {cell["gen"]: cell["control"] for cell in told["cells"]}
+    assert gens == {"real": "", "diffinv": "", "more-real": "more-real", "copies": "copies"}
+    assert {cell["mix"] for cell in told["cells"] if not cell["baseline"]} == {"1:1"}
+    places = {gen: {(c["draw"], c["replicate"]) for c in told["cells"] if c["gen"] == gen} for gen in gens}
+    assert places["real"] == places["diffinv"] >= places["more-real"]
+    assert len(places["real"]) > 1
     assert len({cell["arch"] for cell in told["cells"]}) == 5
     assert {(cell["shots"], cell["n_real"], cell["preset"]) for cell in told["cells"]} == {(5, 50, "quick")}
     given = json.loads(bench("plan", "--gen", "diffinv", "--data", "digits", "--arch", "all", "--json").out)
@@ -291,7 +297,7 @@ def test_the_python_interface_says_the_same(ran):
     code = """
 import json
 import benchbench
-toys = {"data": "./toydata.py", "learner": "./toylearner.py", "metric": "./toymetric.py"}
+toys = {"data": "./toydata.py", "learner": "./toylearner.py", "metric": "./toymetric.py", "seeds": 1, "mix": "0:1"}
 records = benchbench.run(gen="./toygen.py", **toys, arch="a")
 frame = benchbench.load_results("results")
 print(json.dumps([[record.cell.gen, record.status, record.result.accuracy] for record in records]))

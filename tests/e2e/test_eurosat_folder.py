@@ -19,6 +19,7 @@ EUROSAT = (
 QUICK = (
     *("--gen", "diffinv:model=./mini-sd,checkpoints=2,num_inference_steps=2"),
     *("--learner", "timm:steps=3,batch_size=8", "--arch", "shufflenetv2", "--executor", "inline"),
+    *("--seeds", "1", "--mix", "0:1"),
 )
 
 

@@ -58,7 +58,7 @@ def test_records_say_how_it_was_done(shots):
 
 def test_generated_images_and_mixes(shots):
     bench = shots.at(shots.folder)
-    generator = ("--gen", "prompt:num_inference_steps=1", "--shots", "1", "--n-syn", "20")
+    generator = ("--gen", "prompt:num_inference_steps=1", "--shots", "1", "--n-syn", "20", "--seeds", "1")
     bench("run", *generator, *DATA, "--learner", LEARNERS["ct"], "--mix", "0:1,1:1")
     bench("run", *generator, *DATA, "--learner", LEARNERS["tip-adapter"])
     table = [row for row in rows(bench.folder / "results") if row["gen"].startswith("prompt")]

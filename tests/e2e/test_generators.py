@@ -30,7 +30,7 @@ GENERATORS = {
     "filtered": f"diffinv:checkpoints=2,{SAMPLING}+clip-filter:threshold=0.2",
 }
 LEARN = ("--arch", "shufflenetv2", "--learner", "timm:steps=3,batch_size=8", "--executor", "inline")
-DATA = ("--data", "digits", "--shots", "2", "--n-syn", "20")
+DATA = ("--data", "digits", "--shots", "2", "--n-syn", "20", "--seeds", "1", "--mix", "0:1")
 #: Generators that make one image per real one, or may leave some out.
 FEWER = {"inversion": 20, "vae": 20, "lecf": None, "knn": None, "filtered": None}
 

@@ -45,7 +45,7 @@ def test_the_table_shows_real_beside_diffinv_and_the_difference(main_job):
     line = next(line for line in main_job.done.out.splitlines() if line.startswith("shufflenetv2"))
     cells = re.split(r"\s{2,}", line)
     assert cells[:3] == ["shufflenetv2", f"{real['acc_mean']} (n=1)", GEN]
-    assert cells[3:6] == ["0:1", "20", f"{made['acc_mean']} (n=1)"]
+    assert cells[3:6] == ["1:1", "20", f"{made['acc_mean']} (n=1)"]
     assert float(cells[6]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.006)
     assert made["delta"] in (cells[6], cells[6].removeprefix("+"))
     heading = next(line for line in main_job.done.out.splitlines() if line.startswith("architecture"))
@@ -65,7 +65,7 @@ def test_leaderboard_csv_has_the_columns_in_order(main_job):
         assert re.fullmatch(r"\d{1,3}\.\d\d", row["acc_mean"])
         assert row["extractor"] == "glyphcnn-v1"
         assert all(float(row[name]) >= 0 for name in ("fd", "precision", "recall", "density", "coverage", "train_s"))
-    assert (found["real"]["mix"], found[GEN]["mix"]) == ("1:0", "0:1")
+    assert (found["real"]["mix"], found[GEN]["mix"]) == ("1:0", "1:1")
     assert (found["real"]["n_syn"], found[GEN]["n_syn"]) == ("0", "20")
     assert (found["real"]["fit_s"], found["real"]["sample_s"]) == ("", "")
     assert float(found[GEN]["fit_s"]) > 0
