@@ -23,6 +23,7 @@ from benchbench.plugins import (
     Metric,
     Task,
     TrainResult,
+    param,
 )
 from benchbench.testing import tiny_images, tiny_info
 
@@ -521,6 +522,47 @@ class SharesFiles(Tiny):
         return replace(images, origins=[{"source": f"x/{index}.png"} for index in range(len(images))])
 
 
+@dataclass(frozen=True)
+class OfTwoDraws(Tiny):
+    """Splits anew for each draw, and keeps its promises."""
+
+    seed: int = param(0, low=0, help="Which split.")
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        images = super().load(split, context)
+        return replace(images, images=images.images + np.uint8(self.seed))
+
+    def of_draw(self, draw: int, info: DatasetInfo) -> OfTwoDraws:
+        return replace(self, seed=self.seed + draw)
+
+
+@breaks("has the same facts in every draw", "draws may differ in counts, class_counts, mean, std and notes alone")
+@dataclass(frozen=True)
+class OtherPrompt(OfTwoDraws):
+    """Declares another prompt in the second draw."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(prompt="a {}." if self.seed else "the {}.")
+
+
+@breaks("has the same facts in every draw", "the second draw has the same test images")
+@dataclass(frozen=True)
+class SameTest(OfTwoDraws):
+    """Calls the same images another draw."""
+
+    def load(self, split: str, context: Context) -> ImageSet:
+        return Tiny().load(split, context)
+
+
+@breaks("has the same facts in every draw", "of_draw(0, info) must be the dataset itself")
+@dataclass(frozen=True)
+class CountsFromOne(OfTwoDraws):
+    """Splits anew for the first draw too."""
+
+    def of_draw(self, draw: int, info: DatasetInfo) -> CountsFromOne:
+        return replace(self, seed=draw + 1)
+
+
 @breaks("refuses an unknown split", "returned images")
 @dataclass(frozen=True)
 class AnySplit(Tiny):
@@ -544,4 +586,4 @@ class NoFolder(Foundation):
         return Path("no-such-folder")
 
 
-GOOD = (Copies, Guesser, Brightness, InHalves, Tiny)
+GOOD = (Copies, Guesser, Brightness, InHalves, Tiny, OfTwoDraws)

@@ -14,6 +14,7 @@ from typing import Any
 from ..planning.estimates import Timings, by_stage, duration
 from ..planning.options import make_request
 from ..planning.plan import Plan, make_plan
+from ..planning.splits import splits_told
 from ..reporting.leaderboard import Leaderboard
 from ..running.demand import demand
 from ..running.executors import ChosenExecutor, choose_executor
@@ -160,6 +161,8 @@ def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecut
     total = timings.total(status.todo.values(), workers or 1)
     done = sum(1 for cell in plan.cells if cell.train in status.cached)
     say(f"plan       {_count(len(plan.cells), 'cell')}, {done} done; {_count(len(plan.steps), 'step')}", file=out)
+    for line in splits_told(plan.cells):
+        say(f"draws      {line}", file=out)
     for stage, steps in by_stage(plan.steps.values()).items():
         todo = [step for step in steps if step.key in status.todo]
         cached = sum(1 for step in steps if step.key in status.cached)

@@ -72,6 +72,19 @@ def counts_of(
     return counts
 
 
+def transforms_hint() -> str:
+    """Return which generators can transform test images, as the end of a message; empty where none can."""
+
+    def fits(name: str) -> bool:
+        try:
+            return bool(getattr(load(catalog().get("generator", name)), "is_transform", False))
+        except UsageError:
+            return False  # a broken one is no hint
+
+    names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
+    return f"; there are {', '.join(names)} (and none)" if names else ""
+
+
 def _alone(chain: Chain) -> list[Chain]:
     if not any(link.name == ALL for link in chain) or ALL in catalog().names("augmentation"):
         return [chain]

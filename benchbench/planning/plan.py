@@ -15,11 +15,11 @@ from ..errors import UsageError
 from ..keys.code import harness_code
 from ..machine import choose_device
 from ..plugins import DatasetInfo
-from ..plugins.catalog import catalog, load
+from ..plugins.catalog import catalog
 from ..plugins.context import derive_seed
 from . import subsets
 from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, make_cell
-from .chains import aug_text, counts_of, expand_augs
+from .chains import aug_text, counts_of, expand_augs, transforms_hint
 from .design import USUAL_MIX, baseline_name, capped, control_names, fits, make_design, told
 from .estimates import prior
 from .options import Request
@@ -34,6 +34,7 @@ from .resolved import (
     with_hashed_paths,
 )
 from .spec import Spec, chain_text
+from .splits import Splits
 from .steps import KEPT, PROTOCOL, Step, digest, info_to_json
 
 #: Generated images per real one when ``--n-syn`` is not given; the paper's 45 are section B.2.2's.
@@ -133,9 +134,10 @@ class _Planner:
 
     def _plan_dataset(self, data: ResolvedPlugin, info: DatasetInfo) -> None:
         request = self.request
-        self.data, self.info, self.info_json = data, info, info_to_json(info)
-        self.untrained: set[str] = set()
-        self.data_key = self._data_step()
+        self.splits = Splits(data, info)
+        self.tests: dict[str, list[Transform]] = {}
+        self.untrained: set[tuple[str, str]] = set()
+        self._enter(0)
         learners = [self._bind("learner", spec, info) for spec in request.learner]
         chains = self._chains(learners)
         real = [chain[-1].plugin.is_real for chain in chains]
@@ -143,7 +145,6 @@ class _Planner:
         self.design = make_design(request, info, own_draws, generates=not all(real), baseline=any(real))
         controls = [(self._bind("generator", Spec(name), info),) for name in control_names() if self.design.controls]
         controls = [chain for chain in controls if chain not in chains]
-        tests = self._test_transforms()
         augs = [tuple(self._bind("augmentation", link, info) for link in chain) for chain in expand_augs(request.aug)]
         self.several_augs = len(augs) > 1
         for learner, link in itertools.product(learners, itertools.chain.from_iterable(augs)):
@@ -164,15 +165,23 @@ class _Planner:
                 for generation in self._generations(chain, subset):
                     scores = self._score_steps(generation, subset)
                     for learner in learners:
-                        self._train_cells(generation, subset, scores, learner, augs, architectures[learner.text], tests)
+                        self._train_cells(generation, subset, scores, learner, augs, architectures[learner.text])
             for (link,) in controls if self.design.has_controls(subset.draw) else ():
                 if not fits(link.plugin.control, link.plugin.reads_rest, subset.rest, info):
                     continue
                 for generation, learner in itertools.product(self._generations((link,), subset), learners):
                     archs = self.design.archs_of_controls(architectures[learner.text])
-                    self._train_cells(generation, subset, {}, learner, augs, archs, tests)
+                    self._train_cells(generation, subset, {}, learner, augs, archs)
         planned = [cell.setting for cell in itertools.islice(self.cells.values(), before, None)]
         self.told += told(planned, info, request)
+
+    def _enter(self, draw: int) -> None:
+        """Let the steps that are planned from now on read the images of a draw."""
+        self.data, self.info = self.splits.of(draw)
+        self.info_json = info_to_json(self.info)
+        self.data_key = self._data_step()
+        if self.data_key not in self.tests:
+            self.tests[self.data_key] = self._test_transforms()
 
     def _chains(self, learners: Sequence[ResolvedPlugin]) -> list[tuple[ResolvedPlugin, ...]]:
         chains: list[tuple[ResolvedPlugin, ...]] = []
@@ -207,7 +216,7 @@ class _Planner:
             link = self._bind("generator", chain[0], self.info)
             if not link.plugin.is_transform or link.plugin.has_fit:
                 raise UsageError(
-                    f"--test-transform {link.name}: cannot transform test images one for one{_transforms_hint()}"
+                    f"--test-transform {link.name}: cannot transform test images one for one{transforms_hint()}"
                 )
             transforms.append(Transform(link.text, link.sentence(), link.code("sample"), self._transform_step(link)))
         return transforms
@@ -224,34 +233,38 @@ class _Planner:
         return self._add(Step("transform", label, body, run, (self.data_key,), timing, images, guess))
 
     def _subsets(self) -> Iterator[Subset]:
-        request, info = self.request, self.info
+        request, info = self.request, self.splits.info
         wanted: list[tuple[int | None, int | None]] = [(shots, None) for shots in request.shots]
         wanted += [(None, n_real) for n_real in request.n_real]
-        rule, group = request.subset, info.group_size
-        subject, sizes = self.data.text, (info.class_counts, info.classes)
+        rule, group, subject = request.subset, info.group_size, self.splits.data.text
+        sizes = (info.class_counts, info.classes)
         if rule != "balanced" and not wanted:
             raise UsageError(f"--subset {rule}: needs --n-real, the number of real images")
         if not wanted:
             wanted = [(info.quick_shots, None) if request.preset == "quick" else (None, capped(info))]
         for shots, n_real in wanted:
             count = subsets.check(*sizes, shots, n_real, subject, rule=rule, group_size=group)
-            rest = sum(info.class_counts) - count
             # Every draw of the whole set is the same set, but what is generated from it differs.
-            for draw in range(self.design.trainings(rest)[0]):
-                yield Subset(shots, n_real, draw, count, rest, rule, group)
+            for draw in range(self.design.trainings(sum(info.class_counts) - count)[0]):
+                self._enter(draw)
+                counts = self.info.class_counts
+                taken = subsets.check(counts, info.classes, shots, n_real, subject, rule=rule, group_size=group)
+                # The count of the first draw names the row, though splits of groups differ by a few images.
+                yield Subset(shots, n_real, draw, count, sum(counts) - taken, rule, group)
 
     def _generations(self, chain: tuple[ResolvedPlugin, ...], subset: Subset) -> Iterator[Generation]:
         if chain[-1].plugin.is_real:
             yield Generation(chain, True, 0)
             return
         default = SYNTHETIC_PER_REAL[self.request.preset] * subset.count
+        real = sum(self.info.class_counts) if subset.whole else subset.count
         for asked in self.request.n_syn or (None,):
             fit_keys: list[str] = []
             sample_keys: list[str] = []
             counts = counts_of(chain, subset.count, subset.rest, asked, default)
             for place, link in enumerate(chain):
                 upstream = sample_keys[-1] if sample_keys else None
-                items = counts[place - 1] if link.plugin.needs_upstream else subset.count
+                items = counts[place - 1] if link.plugin.needs_upstream else real
                 fitted = self._fit_steps(link, subset, upstream, items)
                 fit_keys += fitted
                 sample_keys.append(self._sample_step(link, subset, counts[place], fitted, upstream))
@@ -397,7 +410,6 @@ class _Planner:
         learner: ResolvedPlugin,
         augs: list[tuple[ResolvedPlugin, ...]],
         architectures: Iterable[str | None],
-        tests: list[Transform],
     ) -> None:
         axes = learner.plugin.axes
         mixes: tuple[tuple[int, int], ...] = self.request.mix or (USUAL_MIX[self.request.preset],)
@@ -408,13 +420,15 @@ class _Planner:
         elif generation.control == "half-real":
             mixes = ((0, 1),)  # with the whole beside it, it would be copies
         replicates = range(self.design.trainings(subset.rest)[1])
-        if not learner.plugin.trains:  # neither images nor draws nor seeds change it: one row of no images
-            if learner.text in self.untrained or not generation.is_real:
+        if not learner.plugin.trains:  # no training image and no seed changes it: one row of no images
+            if (learner.text, self.data_key) in self.untrained or not generation.is_real:
                 return
-            self.untrained.add(learner.text)
-            subset, replicates = Subset(0, None, 0, 0, sum(self.info.class_counts)), range(1)
+            self.untrained.add((learner.text, self.data_key))
+            draw = 0 if self.data is self.splits.data else subset.draw  # another split has other test images
+            subset, replicates = Subset(0, None, draw, 0, sum(self.info.class_counts)), range(1)
+        tests, further = self.tests[self.data_key], self.request.further()
         for mix, aug, arch, test, more, replicate in itertools.product(
-            mixes, augs if "aug" in axes else [()], architectures, tests, self.request.further(), replicates
+            mixes, augs if "aug" in axes else [()], architectures, tests, further, replicates
         ):
             self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
 
@@ -470,7 +484,8 @@ class _Planner:
 
     def _add_cell(self, training: Training, scores: dict[str, str]) -> None:
         step = self._train_step(training)
-        cell = make_cell(training, step, self.data, self.data_key, scores, (self.request.preset, str(self.precision)))
+        settings = (self.request.preset, str(self.precision))
+        cell = make_cell(training, step, self.splits.data, self.data_key, scores, settings)
         code = cell.code | {"subsets": self.subset_code}
         code |= {f"score {metric.text}": metric.code("score") for metric in self.metrics}
         bodies = [self.steps[key].body for key in scores.values()]
@@ -488,14 +503,3 @@ class _Planner:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
         several = self.design.trainings(subset.rest)[0] > 1
         return f"{shots} {self.info.name}" + (f" draw {subset.draw + 1}" if several else "")
-
-
-def _transforms_hint() -> str:
-    def fits(name: str) -> bool:
-        try:
-            return bool(getattr(load(catalog().get("generator", name)), "is_transform", False))
-        except UsageError:
-            return False  # a broken one is no hint
-
-    names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
-    return f"; there are {', '.join(names)} (and none)" if names else ""

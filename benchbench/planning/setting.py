@@ -27,7 +27,8 @@ class Setting:
         baseline: whether others are compared with it (trained on the real images alone).
         test: spec text of what the test images passed through, ``"-"`` for nothing.
         subset: how the real images were chosen, ``"balanced"`` or ``"groups"``.
-        whole: whether all real training images were used, so that there is no other draw of them.
+        whole: whether all real training images were used, so that there is no other draw of them, unless the dataset
+            is split anew for each draw: then the data steps of the draws differ, and draws are replicates all the same.
         control: ``""``, or what this row is there to show of the design: ``"more-real"``, ``"half-real"`` (positive)
             or ``"copies"`` (negative).
         more: value by name of every further axis where it is not the default, see :mod:`benchbench.planning.options`.

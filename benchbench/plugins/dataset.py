@@ -91,6 +91,21 @@ class Dataset(Plugin):
         """
         raise NotImplementedError
 
+    def of_draw(self, draw: int, info: DatasetInfo) -> Dataset:
+        """Return what draw ``draw`` reads: this dataset where its parts are fixed.
+
+        One without a test part of its own may split its images anew for each draw, so that draws differ in their test
+        images too. Rows name the dataset as it was asked for, whatever the draw.
+
+        Args:
+            draw: number of the draw, from 0, whose dataset is this one.
+            info: facts of this one; those of another draw differ in counts, ``mean``, ``std`` and notes alone.
+
+        Raises:
+            UsageError: there are fewer splits; the message says how many.
+        """
+        return self
+
     def fetch(self) -> None:
         """Download the published files to where ``info`` and ``load`` look for them.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
-from ..plugins import Context, DatasetInfo
+from ..errors import UsageError
+from ..plugins import Context, Dataset, DatasetInfo
 from ..plugins.images import ImageSet
-from .subject import Subject, global_randomness, require, same_images
+from .subject import NotApplicable, Subject, global_randomness, require, same_images
 
 SPLITS = ("train", "validation", "test")
 
@@ -96,6 +98,28 @@ def keeps_test_images_out_of_training(subject: Subject) -> str:
     seen = set(_digests(_load(subject, "train")))
     copies = sum(digest in seen for digest in _digests(_load(subject, "test")))
     return f"{copies} test images equal a training image in every pixel" if copies else ""
+
+
+def has_the_same_facts_in_every_draw(subject: Subject) -> str:
+    """``of_draw`` gives the dataset itself first; another draw has other images in test, and the same facts but counts,
+    mean and std.
+    """
+    plugin, info = subject.plugin, _info(subject)
+    if type(plugin).of_draw is Dataset.of_draw:
+        raise NotApplicable
+    require(plugin.of_draw(0, info) == plugin, "of_draw(0, info) must be the dataset itself: runs of one draw use it")
+    try:
+        other = plugin.of_draw(1, info)
+    except UsageError as error:
+        return f"it has no second split here: {error}"
+    if other == plugin:
+        return ""
+    facts = other.info()
+    free = {name: getattr(info, name) for name in ("counts", "class_counts", "mean", "std", "notes")}
+    require(replace(facts, **free) == info, "draws may differ in counts, class_counts, mean, std and notes alone")
+    tests = other.load("test", subject.context("load another draw", info=facts))
+    require(set(_digests(tests)) != set(_digests(_load(subject, "test"))), "the second draw has the same test images")
+    return ""
 
 
 def refuses_an_unknown_split(subject: Subject) -> None:

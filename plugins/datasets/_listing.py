@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -38,12 +37,14 @@ class Listing:
         classes: class names, sorted.
         parts: ``train``, ``validation`` (may be empty) and ``test``: pairs of relative POSIX path and label, in order.
         notes: facts for the record.
+        is_cut: whether a seed cut the parts out of one folder.
     """
 
     root: Path
     classes: tuple[str, ...]
     parts: Mapping[str, tuple[Item, ...]]
     notes: tuple[str, ...] = ()
+    is_cut: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -122,27 +123,44 @@ def entries(folder: Path, prefix: str) -> tuple[list[str], list[str], list[str]]
 
 
 def cut(
-    classes: Mapping[str, list[str]], seed: int, sizes: Callable[[int], Mapping[str, int]]
+    classes: Mapping[str, list[str]],
+    seed: int,
+    sizes: Callable[[int], Mapping[str, int]],
+    group_of: Callable[[str], str] = str,
 ) -> dict[str, tuple[Item, ...]]:
     """Cut each class into parts, in an order that depends on the name of each image and the seed alone.
 
-    An image keeps its place relative to the others when more are added, and no library version moves it.
+    An image keeps its place relative to the others when more are added, and no library version moves it. Images of a
+    group are in one part, also those of several classes: a part takes groups until it has its size in each class.
 
     Args:
         classes: the images of each class, in the order of the labels.
         seed: which images go into which part.
-        sizes: returns how many images of a class of so many go into each part.
+        sizes: returns how many images of a class of so many go into each part; the last part gets the rest.
+        group_of: returns the group of an image; by default each is one of its own.
 
     Raises:
-        UsageError: a class of one image.
+        UsageError: a class of one image, or one whose groups leave a part without images.
     """
-    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for label, (name, images) in enumerate(classes.items()):
+    part_of: dict[str, str] = {}
+    for name, images in classes.items():
         if len(images) < 2:
             raise UsageError(f"class '{name}' has 1 image; a split into train and test needs at least 2")
-        order = iter(sorted(images, key=lambda image: (derive_seed("split", seed, image), image)))
-        for part, size in sizes(len(images)).items():
-            parts[part] += [(image, label) for image in sorted(islice(order, size))]
+        members = Counter(map(group_of, images))
+        order = sorted(members.keys() - part_of.keys(), key=lambda group: (derive_seed("split", seed, group), group))
+        free, wanted = iter(order), sizes(len(images))
+        for part, size in wanted.items():
+            have = sum(count for group, count in members.items() if part_of.get(group) == part)
+            while have < (len(images) if part == [*wanted][-1] else size) and (group := next(free, None)) is not None:
+                part_of[group] = part
+                have += members[group]
+            if size and not have:
+                groups = f"{len(members)} group{'' if len(members) == 1 else 's'} of images"
+                raise UsageError(f"class '{name}': a split of its {groups} leaves none for {part}")
+    parts: dict[str, list[Item]] = {part: [] for part in PARTS}
+    for label, images in enumerate(classes.values()):
+        for image in sorted(images):
+            parts[part_of[group_of(image)]].append((image, label))
     return {part: tuple(items) for part, items in parts.items()}
 
 

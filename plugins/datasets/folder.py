@@ -6,10 +6,12 @@ by a seed.
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,9 @@ LAYOUT = "expected train/ and test/ (or val/) with a folder for each class, or a
 class Folder(Dataset):
     """Images in class folders: train/ with test/ and/or val/, or class folders alone, split by a seed.
 
+    Class folders alone are split anew for each draw: draw d, counted from 1, is the split of ``split_seed`` + d - 1,
+    with a test part of its own. Each class keeps its share, and images of one ``group`` stay together.
+
     With train/ and val/ but no test/, val/ is the test part; with all three, val/ is the validation part. The
     module ``_images`` says how a file becomes uint8 RGB: EXIF orientation, grey, 16-bit, transparency on
     white, CMYK, centre square, bicubic.
@@ -57,7 +62,10 @@ class Folder(Dataset):
     test_fraction: float = param(
         0.2, above=0.0, high=0.9, help="Share of each class that tests, without test/ or val/."
     )
-    split_seed: int = param(0, low=0, help="Which images these are.")
+    split_seed: int = param(0, low=0, help="Which images these are; each further draw takes the next seed.")
+    group: str = param(
+        "", help="What images of one subject share in their path, as a regular expression: a split keeps them together."
+    )
     flip: bool = param(True, help="Whether a horizontal flip keeps the class.")
     prompt: str = param("a photo of a {}.", help="Prompt for text-to-image models; {} is the class.")
 
@@ -65,6 +73,10 @@ class Folder(Dataset):
         around = self.prompt.split("{}")
         if len(around) != 2 or any(brace in text for text in around for brace in "{}"):
             raise ValueError(f"prompt='{self.prompt}' must hold {{}} once, for the class")
+        try:
+            re.compile(self.group)
+        except re.error as error:
+            raise ValueError(f"group='{self.group}' is no regular expression ({error})") from None
 
     def input_paths(self) -> tuple[Path, ...]:
         """Return the folder: its content, not its place, decides results."""
@@ -90,7 +102,8 @@ class Folder(Dataset):
         def fits(row: Any) -> bool:
             return len(row) == 4 and type(row[0]) is int and are_moments([*row[1], *row[2]]) and are_texts(row[3])
 
-        side, mean, std, leaked = surveyed(listing, ["folder", self.resolution], survey, fits)
+        question = ["folder", self.resolution, *([self.split_seed] if listing.is_cut else [])]
+        side, mean, std, leaked = surveyed(listing, question, survey, fits)
         return DatasetInfo(
             name="folder",
             classes=listing.classes,
@@ -110,6 +123,24 @@ class Folder(Dataset):
         )
 
     @subject_first
+    def of_draw(self, draw: int, info: DatasetInfo) -> Folder:
+        """Return the folder split by another seed, at the same resolution; itself where it has a test part.
+
+        Raises:
+            UsageError: a class has too few images for so many different test parts.
+        """
+        if not draw or not (listing := self._listing()).is_cut:
+            return self
+        most, scarce = min((self._test_parts(listing, label), label) for label in range(len(listing.classes)))
+        if draw >= most:
+            what = "groups of images" if self.group else "images"
+            raise UsageError(
+                f"--draws: class '{listing.classes[scarce]}' has so few {what} that there are {most} different test "
+                f"parts; give at most --draws {most}, or add images"
+            )
+        return replace(self, split_seed=self.split_seed + draw, resolution=info.resolution)
+
+    @subject_first
     def load(self, split: str, context: Context) -> ImageSet:
         """Return one part at ``context.info.resolution``; ``source`` of an origin is the path below the
         folder.
@@ -124,6 +155,19 @@ class Folder(Dataset):
     @property
     def _subject(self) -> str:
         return f"folder:path={self.path}" if self.path else "folder"
+
+    def _group(self, image: str) -> str:
+        """Return what the images of one subject share; an image without it is alone."""
+        found = re.search(self.group, image) if self.group else None
+        return found[found.lastindex or 0] if found else image
+
+    def _test_parts(self, listing: Listing, label: int) -> int:
+        """Return in how many ways the groups of a class that test can be chosen."""
+        test, every = (
+            {self._group(name) for part in parts for name, its in listing.parts[part] if its == label}
+            for parts in (("test",), PARTS)
+        )
+        return math.comb(len(every), len(test))
 
     def _side(self, facts: Iterable[ImageFacts]) -> int:
         """Return the resolution: the one asked for, else by the lower median of the shorter sides."""
@@ -156,6 +200,8 @@ class Folder(Dataset):
             raise UsageError(f"the folder is empty; {LAYOUT}")
         _check_folders(folders, images, "no class folders")
         if places := _parts(root, folders):
+            if self.group:
+                raise UsageError(f"group={self.group}: has a test part, so that nothing is split; leave group out")
             return _from_parts(root, places, [name for name in folders if name not in places.values()])
         classes = class_folders(root, folders, "")
         _check_two(folders)
@@ -164,8 +210,14 @@ class Folder(Dataset):
             test = min(max(1, round(self.test_fraction * count)), count - 1)
             return {"test": test, "train": count - test}
 
-        notes = (f"split by seed {self.split_seed}: {self.test_fraction:.0%} of each class test",)
-        return Listing(root, tuple(classes), cut(classes, self.split_seed, sizes), notes)
+        notes = [f"{self.test_fraction:.0%} of each class test, chosen by split_seed, anew for each draw"]
+        if self.group:
+            if not any(re.search(self.group, name) for images in classes.values() for name in images):
+                example = next(iter(classes.values()))[0]
+                raise UsageError(f"group={self.group}: is in no path of an image, such as '{example}'")
+            notes.append(f"images that share '{self.group}' in their path are in one part")
+        parts = cut(classes, self.split_seed, sizes, self._group)
+        return Listing(root, tuple(classes), parts, tuple(notes), is_cut=True)
 
 
 def _parts(root: Path, folders: list[str]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_single_folder_is_split_by_its_seed(tree, context_of):
     info, context = dataset.info(), context_of(dataset)
     assert info.counts == {"train": 12, "validation": 0, "test": 3}
     assert info.class_counts == (8, 4)
-    assert info.notes == ("split by seed 0: 20% of each class test",)
+    assert info.notes == ("20% of each class test, chosen by split_seed, anew for each draw",)
     train, test = sources(dataset.load("train", context)), sources(dataset.load("test", context))
     assert sorted(train + test) == sorted(
         f"{name}/{number}.png" for name, n in (("cat", 10), ("dog", 5)) for number in range(n)
@@ -89,6 +89,101 @@ def test_a_single_folder_is_split_by_its_seed(tree, context_of):
     tree({"cat": 11})
     later = set(sources(dataset.load("test", context)))
     assert len(set(test) - later) <= 1
+
+
+def test_each_draw_is_a_split_of_its_own(tree, context_of):
+    root = tree({"cat": 10, "dog": 5})
+    (root / "cat" / "0.png").rename(root / "cat" / "large.png")
+    dataset = Folder(path=str(root), split_seed=3)
+    info = dataset.info()
+    assert dataset.of_draw(0, info) == dataset
+    second = dataset.of_draw(1, info)
+    assert second == Folder(path=str(root), split_seed=4, resolution=32)
+    facts = second.info()
+    assert (facts.counts, facts.class_counts, facts.notes) == (info.counts, info.class_counts, info.notes)
+    assert facts.mean != info.mean  # of the training images of this draw
+    tests = [set(sources(each.load("test", context_of(each)))) for each in (dataset, second)]
+    assert tests[0] != tests[1]
+    assert [sum(name.startswith("cat") for name in test) for test in tests] == [2, 2]
+
+
+def test_a_draw_keeps_the_resolution_of_the_first(tree, draw):
+    """The median of the training images' sides would be another one in each split, and rows would not be comparable."""
+    root = tree({"cat": 4, "dog": 4})
+    for place, side in enumerate((16, 32, 48, 64)):
+        for name in ("cat", "dog"):
+            draw(root / name / f"{place}.png", (side, side), seed=place)
+    first = Folder(path=str(root), test_fraction=0.5)
+    info = first.info()
+    seeds = range(1, 6)
+    assert {first.of_draw(seed, info).info().resolution for seed in seeds} == {info.resolution}
+    assert len({Folder(path=str(root), test_fraction=0.5, split_seed=seed).info().resolution for seed in seeds}) > 1
+
+
+def test_parts_that_are_there_are_those_of_every_draw(tree):
+    dataset = Folder(path=str(tree(PETS)))
+    assert dataset.of_draw(7, dataset.info()) is dataset
+
+
+def test_more_draws_than_there_are_test_parts(tree):
+    root = tree({"cat": 20, "dog": 3})
+    dataset = Folder(path=str(root))
+    info = dataset.info()
+    dataset.of_draw(2, info)
+    assert refusal(lambda: dataset.of_draw(3, info)) == (
+        f"folder:path={root}: --draws: class 'dog' has so few images that there are 3 different test parts; "
+        "give at most --draws 3, or add images"
+    )
+
+
+def test_a_group_is_in_one_part(tree, draw, context_of):
+    """Four animals with pictures in both classes, and one picture that belongs to nobody."""
+    root = tree({"awake": 0, "asleep": 0})
+    for number, (label, animal) in enumerate(
+        [(label, animal) for label in ("awake", "asleep") for animal in "abcd"] * 3
+    ):
+        draw(root / label / f"animal-{animal}-{number}.png", seed=number)
+    draw(root / "awake" / "unknown.png", seed=99)
+    dataset = Folder(path=str(root), group=r"animal-(\w)")
+    info = dataset.info()
+    assert info.notes == (
+        "20% of each class test, chosen by split_seed, anew for each draw",
+        r"images that share 'animal-(\w)' in their path are in one part",
+    )
+    seen = set()
+    for number in range(3):
+        split = dataset.of_draw(number, info)
+        parts = {part: sources(split.load(part, context_of(split))) for part in ("train", "test")}
+        animals = {part: {name.split("-")[1] for name in names if "-" in name} for part, names in parts.items()}
+        assert not animals["train"] & animals["test"]
+        assert sum(map(len, parts.values())) == 25
+        assert {name.split("/")[0] for name in parts["test"]} == {"awake", "asleep"}
+        seen.add(frozenset(animals["test"]))
+    assert len(seen) > 1
+    assert refusal(lambda: dataset.of_draw(4, info)) == (
+        rf"folder:path={root}: --draws: class 'asleep' has so few groups of images that there are 4 different test "
+        "parts; give at most --draws 4, or add images"
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "group", "message"),
+    [
+        ({"cat": 3, "dog": 3}, "fox", "group=fox: is in no path of an image, such as 'cat/0.png'"),
+        (PETS, "cat", "group=cat: has a test part, so that nothing is split; leave group out"),
+        ({"cat": 3, "dog": 3}, "cat", "class 'cat': a split of its 1 group of images leaves none for train"),
+    ],
+)
+def test_groups_that_cannot_be_kept(tree, counts, group, message):
+    root = tree(counts)
+    assert said(Folder(path=str(root), group=group)) == f"folder:path={root}: {message}"
+
+
+def test_a_group_that_is_no_pattern(tree):
+    with pytest.raises(UsageError) as raised:
+        build(Folder, {"path": str(tree(PETS)), "group": "("}, subject="folder")
+    told = "folder: group='(' is no regular expression (missing ), unterminated subpattern at position 0)"
+    assert str(raised.value) == told
 
 
 def test_a_class_may_be_called_train(tree):
