@@ -269,8 +269,7 @@ def test_a_plan_says_how_often_and_which_controls(world, monkeypatch):
     assert list(world.plan(**FREE, shots=2, arch="a,b").design) == [
         "trainings  3 draws x 1 seed of each row",
         "controls   more-real (18 further real images, all there are); copies (the real images repeated, 40 in all)",
-        "left out   controls on a, on draw 2, on draw 3, as toy declares; --controls with --draws and --seeds leaves "
-        "none out",
+        "left out   controls of a and on draw 2, 3, as toy declares; --controls with --draws and --seeds trains all",
     ]
     assert list(world.plan(seeds=2).design) == [
         "trainings  1 draw x 2 seeds of each row",
