@@ -11,6 +11,7 @@ from toys import World
 
 from benchbench.errors import UsageError
 from benchbench.planning.design import Design, make_design
+from benchbench.planning.needs import Needs
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan
 from benchbench.plugins import Generator
@@ -259,6 +260,12 @@ def test_further_real_images_that_are_test_images_are_counted(world):
     counted = {record.cell.gen: record.result.details.get("test_copies", 0) for record in records}
     assert counted["more-real"] > counted["copies"] // 3 > 0
     assert counted["real"] + counted["more-real"] == 12
+
+
+def test_the_other_real_images_count_in_what_a_step_needs(world):
+    plan = world.plan(shots=2, gen=["more-real", "copies"], n_syn=6)
+    needed = {s.body["name"]: Needs(plan.steps, "cpu").of(s).images for s in plan.steps.values() if s.stage == "sample"}
+    assert needed == {"more-real": 24 * 4 * 4 * 3, "copies": 6 * 4 * 4 * 3}
 
 
 # What is said
