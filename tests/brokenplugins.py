@@ -479,6 +479,15 @@ class NoPrompt(Tiny):
         return tiny_info(prompt="a photo")
 
 
+@breaks("describes itself consistently", "usual_seeds must be a whole number of at least 1; got 0")
+@dataclass(frozen=True)
+class NeverTrains(Tiny):
+    """Has each row trained on no seed."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(usual_seeds=0)
+
+
 @breaks("loads what it declares", "test has 11 images; info says 12")
 @dataclass(frozen=True)
 class LosesOne(Tiny):

@@ -552,7 +552,7 @@ def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
     from benchbench.cli import run_command
 
     options = world.options(metric="toymetric:fail=true", arch=["a", "boom"])
-    arguments = ["run", "--results", str(world.results), "--executor", "inline", "--n-syn", "40", "--arch", "a,boom"]
+    arguments = ["run", "--results", str(world.results), "--executor", "inline", "--seeds", "1", "--arch", "a,boom"]
     for name in ("gen", "data", "learner", "metric"):
         arguments += [f"--{name}", options[name][0]]
     assert run_command(arguments) == 1

@@ -122,6 +122,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         f"normalised   mean {_triple(info.mean)}, std {_triple(info.std)}",
         f"optimizer    {info.optimizer}",
         *([f"quick        {info.quick_shots} images per class"] if info.quick_shots else []),
+        f"compared     quick, draws x seeds: {info.usual_draws} x {info.usual_seeds}",
         *([f"paper cap    at most {info.paper_cap:,} images per class"] if info.paper_cap else []),
         *([f"groups       of {info.group_size:,} images (--subset groups)"] if info.group_size else []),
         f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",

@@ -287,6 +287,7 @@ def test_the_default_request_is_the_embedded_main_job(bench):
     places = {gen: {(c["draw"], c["replicate"]) for c in told["cells"] if c["gen"] == gen} for gen in gens}
     assert places["real"] == places["diffinv"] >= places["more-real"]
     assert len(places["real"]) > 1
+    assert [line.split()[0] for line in told["design"][:2]] == ["trainings", "controls"]
     assert len({cell["arch"] for cell in told["cells"]}) == 5
     assert {(cell["shots"], cell["n_real"], cell["preset"]) for cell in told["cells"]} == {(5, 50, "quick")}
     given = json.loads(bench("plan", "--gen", "diffinv", "--data", "digits", "--arch", "all", "--json").out)

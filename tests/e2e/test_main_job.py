@@ -22,6 +22,7 @@ def test_the_plan_is_printed_first_with_an_estimate(main_job):
     assert stages == ["data", "fit", "sample", "train", "reference", "score"]
     assert all("0 cached" in line and re.search(r"about \d+ s of work$", line) for line in lines[1:7])
     assert re.fullmatch(r"estimate   \d+ (s|min.*) with 1 process on cpu", lines[7])
+    assert lines[9:11] == ["trainings  1 draw x 1 seed of each row", "controls   none; --controls adds them"]
 
 
 def test_every_step_is_announced_and_ends_with_what_is_left(main_job):
