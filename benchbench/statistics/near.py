@@ -4,8 +4,8 @@ Each image becomes a thumbnail of 8x8 px in colour, less its mean. Two images ar
 by 0.995 or more. Among the 547 test and 1,000 training digits no two are, nor among 1,000 and 1,200 photographs of 32
 px. An image is found again (all digits, 99.9 % of the photographs and more) behind JPEG of quality 90, at half the
 resolution, with noise of 5 grey levels, or at 80 % of its contrast; behind JPEG of quality 50 all digits and 69 % of
-these small photographs are. An image that is shifted, cropped or mirrored is another one here. Perceptual hashes (DCT and
-differences, 64 and 256 bits) were tried: they take different digits for one before they know a JPEG of one.
+these small photographs are. An image that is shifted, cropped or mirrored is another one here. Perceptual hashes (DCT
+and differences, 64 and 256 bits) were tried: they take different digits for one before they know a JPEG of one.
 """
 
 from __future__ import annotations
