@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from ..results.table import Generation, Row
 from ..safetext import on_a_line
-from ..statistics.overlap import shared_text as overlap_text
+from ..statistics.overlap import NEARLY, shared_notes
 
 #: Notes about a dataset that a table shows; the records have all of them.
 MOST_NOTES = 3
@@ -156,6 +156,8 @@ def row_notes(row: Row) -> list[str]:
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
     if row.test_copies:
         notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
+    if row.near_copies:
+        notes.append(f"Up to {row.near_copies} of its training images {NEARLY.format('a test image')}.")
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes
@@ -163,8 +165,8 @@ def row_notes(row: Row) -> list[str]:
 
 def setting_notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader who compares these rows must know."""
-    shared = overlap_text(max(row.test_in_train for row in rows), max(row.test_in_validation for row in rows))
-    notes = [shared] if shared else []
+    counted = ("test_in_train", "test_in_validation", "near_in_train", "near_in_validation")
+    notes = shared_notes({name: max(getattr(row, name) for row in rows) for name in counted})
     environments = sorted({name for row in rows for name in row.environments})
     if len(environments) >= 2 and not any(len(row.environments) == len(environments) for row in rows):
         notes.append(f"These rows come from {len(environments)} environments: {', '.join(environments)}.")

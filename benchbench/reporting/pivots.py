@@ -16,6 +16,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from ..results.table import Row, Table, natural
+from ..statistics.overlap import NEARLY
 from . import grid as layout
 from .grid import Grid, Notes
 
@@ -125,6 +126,7 @@ class Pivot:
 
 #: Below a pivot; the detailed tables say how many.
 COPIES = "Some of its training images equal a test image in every pixel."
+NEAR = f"Some of its training images {NEARLY.format('a test image')}."
 #: Options of the axes that are numbers of real images.
 SIZES = ("shots", "n-real")
 HEADS = {"learner": "learner", "arch": "architecture", "gen": "generator", "mix": ">mix", "n_syn": ">generated"}
@@ -319,7 +321,8 @@ def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:
     (row,) = value.rows
     text = layout.accuracy(row)
     text = text.replace(f" (n={n})", "") if value.n == n else text
-    return text + (notes.mark(COPIES) if row.test_copies else "")
+    told = {COPIES: row.test_copies, NEAR: row.near_copies}
+    return text + notes.mark(*(sentence for sentence, count in told.items() if count))
 
 
 def _width(grid: Grid) -> int:

@@ -88,8 +88,11 @@ class Row:
         superseded: records of older code, or of the same training done again, that are not shown.
         environments: hashes of its environments; more than one is worth a mark.
         test_copies: training images that equal a test image, the most of any of its trainings.
+        near_copies: further training images that nearly equal a test image, the most of any of its trainings.
         test_in_train, test_in_validation: test images that equal an image of the dataset's training and
             validation part, the most of any of its trainings; 0 also if it was not looked for.
+        near_in_train, near_in_validation: further ones that nearly equal such an image, see
+            :mod:`benchbench.statistics.near`.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
         data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
@@ -110,8 +113,11 @@ class Row:
     superseded: int
     environments: tuple[str, ...]
     test_copies: int = 0
+    near_copies: int = 0
     test_in_train: int = 0
     test_in_validation: int = 0
+    near_in_train: int = 0
+    near_in_validation: int = 0
     aug_links: int = 0
     data_notes: tuple[str, ...] = ()
     delta: float | None = None
@@ -243,8 +249,11 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
         test_copies=max((_fact(result.details, "test_copies") for _, result in done), default=0),
+        near_copies=max((_fact(result.details, "near_copies") for _, result in done), default=0),
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
+        near_in_train=max(_data_fact(record, "near_in_train") for record in records),
+        near_in_validation=max(_data_fact(record, "near_in_validation") for record in records),
         aug_links=sum(name.startswith("aug ") for name in records[-1].code),
         data_notes=tuple(dict.fromkeys(hide_paths(note) for item in records for note in item.provenance.notes)),
     )

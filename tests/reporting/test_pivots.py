@@ -166,11 +166,14 @@ def test_cells_say_what_is_special():
         ("diffinv", "50.00 (n=1)", "failed (out of memory)", "-"),
     )
     assert grid.notes == ("n = 2 trainings unless a cell says otherwise.", "Dataset: a regenerated split.")
-    results = [dataclasses.replace(item.result, details={"test_copies": 3}) for item in records[:2]]
+    results = [dataclasses.replace(item.result, details={"test_copies": 3, "near_copies": 4}) for item in records[:2]]
     copied = [dataclasses.replace(item, result=result) for item, result in zip(records[:2], results, strict=True)]
     marked = pivot_grid(made([*copied, *records[2:]]))
-    assert marked.rows[0][1] == "40.50 ± 0.71 [1]"
+    assert marked.rows[0][1] == "40.50 ± 0.71 [1] [2]"
     assert marked.notes[0] == "[1] Some of its training images equal a test image in every pixel."
+    assert marked.notes[1].startswith(
+        "[2] Some of its training images nearly equal a test image (thumbnails of 8x8 px "
+    )
 
 
 SHORT = """\
