@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from toys import World
 
-from benchbench.errors import UsageError
+from benchbench.errors import MissingError, UsageError
 from benchbench.planning import plan as planning
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
@@ -145,6 +145,29 @@ def test_every_generator_is_scored_on_the_same_number_of_images(world):
     assert scored == {5}
     halved = world.plan(n_syn=100)  # the real baseline needs two disjoint parts of the 24 real images
     assert {step.body["images"] for step in halved.steps.values() if step.stage == "score"} == {12}
+
+
+def test_a_metric_may_compare_all_images_of_each_generator(world):
+    """Beyond half of the 24 real images, which is all that the baseline has to compare, and beyond other rows."""
+    plan = world.plan(gen=["toygen", "toygen+toyfilter"], n_syn=[5, 100], metric="toymetric:every=true")
+    scored = [step.body for step in plan.steps.values() if step.stage == "score"]
+    assert sorted(body["images"] for body in scored if body["synthetic"]) == [5, 5, 100, 100]
+    assert {body["images"] for body in scored if not body["synthetic"]} == {5}
+    alone = world.plan(n_syn=100, metric="toymetric:every=true")
+    assert sorted(step.body["images"] for step in alone.steps.values() if step.stage == "score") == [12, 100]
+
+
+def test_the_papers_preset_does_without_its_metric_only_when_told(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", str(tmp_path / "gone.pth"))
+    options = world.options() | {"metric": None, "preset": "paper"}
+    with pytest.raises(MissingError) as caught:
+        planning.make_plan(planning_request(options))
+    told = str(caught.value)
+    assert told.startswith("fidelity: not found: Inception weights of FID; looked for ")
+    assert told.endswith("; or leave metrics out with --metric none")
+    assert "\n" not in told
+    assert count(planning.make_plan(planning_request(options | {"metric": ["none"]})), "score") == 0
+    assert count(planning.make_plan(planning_request(options | {"preset": "quick"})), "score") == 2
 
 
 def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):

@@ -327,25 +327,30 @@ def read_suite(name: str) -> dict[str, Any]:
         if not path.is_file():
             raise UsageError(f"{name}: no such suite file")
     else:
-        path = _registered_suite(name)
+        path = registered_file("suite", name)
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: not a TOML file: {error}") from None
 
 
-def _registered_suite(name: str) -> Path:
-    points = importlib.metadata.entry_points(group="benchbench.suites")
+def registered_file(kind: str, name: str) -> Path:
+    """Return the TOML file that a plugin package registers under ``benchbench.KINDs``.
+
+    Raises:
+        UsageError: none has that name, or two distributions register it.
+    """
+    points = importlib.metadata.entry_points(group=f"benchbench.{kind}s")
     named = [point for point in points if point.name == name]
     ours = [point for point in named if point.dist and point.dist.name == __name__.partition(".")[0]]
     # What this distribution registers is nobody else's to replace.
     if len({point.value for point in ours or named}) > 1:
         owners = " and ".join(sorted({point.dist.name if point.dist else point.value for point in named}))
-        raise UsageError(f"{name}: two distributions register this suite: {owners}; name its file")
+        raise UsageError(f"{name}: two distributions register this {kind}: {owners}; name its file")
     for point in ours or named:
         package, _, file = point.value.partition(":")
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin:
             return Path(spec.origin).parent / f"{file}.toml"
     known = sorted(point.name for point in points)
-    raise UsageError(f"{name}: no such suite{nearest(name, known) or '; there are ' + ', '.join(known)}")
+    raise UsageError(f"{name}: no such {kind}{nearest(name, known) or '; there are ' + ', '.join(known)}")

@@ -98,12 +98,14 @@ class _Planner:
         return list({resolved.text: resolved for resolved in (self._bind("metric", spec) for spec in specs)}.values())
 
     def _installed_metrics(self) -> list[ResolvedPlugin]:
-        """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
+        """Bind every metric there is; one that cannot work is left out under ``quick``: nobody asked for it by name."""
         metrics = []
         for name in catalog().names("metric"):
             try:
                 metrics.append(self._bind("metric", Spec(name)))
             except UsageError as error:
+                if self.request.preset == "paper":  # another column than the published one would be taken for it
+                    raise type(error)(f"{error}; or leave metrics out with --metric none") from None
                 self.warnings.append(f"metric {name} is left out: {error}")
         return metrics
 
@@ -346,15 +348,17 @@ class _Planner:
 
     def _score_steps(self, generation: Generation, subset: Subset) -> dict[str, str]:
         """Plan each metric. All generators are scored on one number of images, and so is the baseline: a distance
-        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so.
+        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so; so is each where
+        the metric compares all.
 
         The real baseline compares two disjoint parts of the real training images, so at most half of them.
         """
         total = sum(self.info.class_counts)
         n_syn = min(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
-        images = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
+        usual = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
         scores = {}
         for metric in self.metrics:
+            images = (generation.n_syn or min(n_syn, max(total // 2, 1))) if metric.plugin.compares_all() else usual
             if images < (least := metric.plugin.least_images()):
                 self._refuse_metric(f"{metric.name}: needs at least {least} images on each side; there are {images}")
                 continue

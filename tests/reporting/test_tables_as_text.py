@@ -181,8 +181,8 @@ def test_a_terminal_gets_rules_and_colours_unless_told_otherwise(monkeypatch, no
 
 def test_fid_is_the_name_of_one_extractor_only():
     table = build_table([record(metrics=fidelity(7.5, extractor="inception"))])
-    assert " FID ↓ |" in markdown_text(table)
-    assert "FID ↓" in plain(table)
+    assert " FID (torch-fidelity) ↓ |" in markdown_text(table)
+    assert "FID (torch-fidelity) ↓" in plain(table)
     assert "FID" not in MARKDOWN + PLAIN
 
 

@@ -40,8 +40,10 @@ class CacheLearner(PromptedLearner):
     )
     validation: str = param(
         "few",
+        paper="all",
         choices=("few", "all", "none"),
-        help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
+        help="Validation images that decide alpha and beta, whose labels --shots does not count: few is as many per "
+        "class as training images, at most 4.",
     )
 
     def _trained(self, setting: Setting) -> TrainResult:
@@ -68,7 +70,7 @@ class CacheLearner(PromptedLearner):
             answers = torch.cat([cache_logits(part @ keys.T, values, choice.beta) for part in parts])
             scores = setting.zero_shot(setting.test) + choice.alpha * answers
         details: dict[str, Any] = {"recipe": self.recipe(), "alpha": choice.alpha, "beta": choice.beta}
-        details["training_images"] = pool.counts
+        details |= {"training_images": pool.counts, "validation_images": len(held_out)}
         if choice.accuracy is not None:
             details["validation_accuracy"] = choice.accuracy
         return setting.outcome(scores, details, **facts)

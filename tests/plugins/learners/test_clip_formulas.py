@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
 from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
@@ -180,6 +181,17 @@ def test_validation_images_are_as_few_as_the_shots(shots, count):
     assert few.counts.tolist() == [count] * 10
     assert len(adapter.few_validation(part, "all", shots, torch.Generator())) == len(part)
     assert len(adapter.few_validation(part, "none", shots, torch.Generator())) == 0
+
+
+def test_the_papers_preset_searches_the_whole_validation_part_and_the_record_counts_its_labels(tmp_path):
+    for kind in (adapter.TipAdapter, adapter.TipAdapterF):
+        quick, paper = (build(kind, {}, subject="tip", preset=preset) for preset in ("quick", "paper"))
+        assert (quick.validation, paper.validation) == ("few", "all")
+    task = few_shot.task()
+    for which, count in {"few": 2 * 10, "all": len(task.validation), "none": 0}.items():
+        learner = adapter.TipAdapter(augment_epochs=1, validation=which)
+        details = learner.train(task, few_shot.context(tmp_path, which)).details
+        assert details["validation_images"] == count, which
 
 
 def test_without_validation_images_the_given_values_stay(tmp_path):
