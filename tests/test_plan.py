@@ -329,6 +329,28 @@ def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monke
     assert draws(shots=None, preset="paper") == 1, "all images are the same images in every draw"
 
 
+def test_what_a_training_needs_depends_on_the_baseline_and_never_on_the_row(world, monkeypatch):
+    """Rows of generated images, of both and of the baseline get what the real images of the baseline ask for."""
+    asked = []
+
+    def for_training(self, arch, info, n_real):
+        asked.append((arch, n_real))
+        return replace(self, shift=float(n_real))
+
+    monkeypatch.setattr(load(catalog().get("learner", world.file("toylearner"))), "for_training", for_training)
+    plan = world.plan(gen="toygen", shots="2,4", n_syn="5,90", mix="0:1,1:1", arch="all")
+    assert set(asked) == {("a", 6), ("b", 6), ("a", 12), ("b", 12)}, "images of three classes"
+    by_key = {key: step for key, step in plan.steps.items() if step.stage == "train"}
+    assert len(by_key) == 2 * 2 * (1 + 2 * 2)
+    for cell in plan.cells:
+        step = by_key[cell.train]
+        assert step.body["values"] == {"shift": float(cell.setting.n_real)}
+        assert step.run["plugin"]["values"]["shift"] == float(cell.setting.n_real)
+        assert cell.setting.learner == "toylearner.py", "tables show what the user asked for"
+    alone = {cell.train for cell in world.plan(gen="real", shots="2,4", arch="all").cells}
+    assert alone < set(by_key), "another generator in the run retrains no baseline"
+
+
 def test_a_draw_changes_subset_and_generation(world):
     plan = world.plan(shots=2, draws=2, baseline=False)
     fits = [step.body for step in plan.steps.values() if step.stage == "fit"]

@@ -437,7 +437,8 @@ class _Planner:
             self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
 
     def _train_step(self, cell: Training) -> Step:
-        generation, learner, test = cell.generation, cell.learner, cell.test
+        generation, test = cell.generation, cell.test
+        learner = cell.learner.for_training(cell.arch, self.info, cell.subset.count)
         synthetic = generation.sample[-1] if generation.sample and cell.mix[1] else None
         # Initialisation and data order never depend on the generator, so that methods are compared in pairs.
         seed = derive_seed("train", self.info.name, cell.subset.draw, cell.arch, PROTOCOL["version"], cell.replicate)
