@@ -162,7 +162,7 @@ def mean_difference(
     The pairs are what it speaks of, no sample of more. Draws that one pair lacks are left out; ``None`` if none is
     left. Arguments as of :func:`accuracy`.
     """
-    rows = [_by_draw(_paired(ours, theirs)) for ours, theirs in pairs]
+    rows = [paired_by_draw(ours, theirs) for ours, theirs in pairs]
     if not rows or not set.intersection(*map(set, rows)):
         return None
     estimate = _estimate(rows, whole, shared_test, ratio, exact)
@@ -174,13 +174,11 @@ def mean_difference(
     return replace(estimate, p=max(2 * float(special.stdtr(df, ratio)) for ratio, df in ratios))
 
 
-def _paired(ours: Trainings, theirs: Trainings) -> dict[tuple[int, int], Vector]:
-    """Return the difference of hits by image, in -1..1, of each training that both have on equally many images."""
-    return {
-        key: np.asarray(ours[key], np.float64) - np.asarray(theirs[key], np.float64)
-        for key in sorted(ours.keys() & theirs.keys())
-        if np.shape(ours[key]) == np.shape(theirs[key])
-    }
+def paired_by_draw(ours: Trainings, theirs: Trainings) -> dict[int, list[Vector]]:
+    """Return by draw the difference of hits by image, -1..1, of each training that both have on equally many images."""
+    shared = sorted(ours.keys() & theirs.keys())
+    both = {key: (np.asarray(ours[key], np.float64), np.asarray(theirs[key], np.float64)) for key in shared}
+    return _by_draw({key: mine - other for key, (mine, other) in both.items() if mine.shape == other.shape})
 
 
 def _by_draw(images: Mapping[tuple[int, int], Vector]) -> dict[int, list[Vector]]:

@@ -359,7 +359,7 @@ def test_a_terminal_gets_colours_unless_it_says_no(ran, no_color):
 def test_version_and_help(bench):
     assert re.fullmatch(r"bench \d+\.\d+\.\d+\S*\n", bench("--version").out)
     text = bench("--help").out
-    commands = ("run", "plan", "list", "show", "fetch", "why", "report", "gallery", "cache", "doctor", "new", "check")
+    commands = ("run", "plan", "list", "show", "fetch", "compare", "why", "report", "gallery", "cache", "new", "check")
     for command in commands:
         assert re.search(rf"^  {command} ", text, re.MULTILINE), command
         assert bench(command, "--help").out.startswith(f"Usage: bench {command} ")
