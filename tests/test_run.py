@@ -208,7 +208,7 @@ def test_a_clock_that_was_ahead_once_does_not_keep_old_numbers_in_the_tables(wor
     with pytest.warns(UserWarning, match="4 records say that they were made in the future"):
         frame = benchbench.load_results(world.results)
     assert frame[frame.gen == "toygen.py"].acc_mean.item() == pytest.approx(made)
-    assert f" {made:.2f} " in world.files("leaderboard.md")["leaderboard.md"].decode()
+    assert f" {made:.1f} " in world.files("leaderboard.md")["leaderboard.md"].decode()
     world.edit("toysample", "+ by + 90)", "+ by)")
     world.executed()
     world.run(seeds=2)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
-
-from scipy import stats
 
 if TYPE_CHECKING:
     from .trainings import Estimate
@@ -39,7 +36,7 @@ def share_of(part: Estimate, whole: Estimate) -> tuple[float, float, float] | No
 
 
 def _ends(estimate: Estimate) -> tuple[float, float] | None:
-    if estimate.se is None or estimate.df is None:
+    if not estimate.errors():
         return None
-    half = float(stats.t.ppf((1 + LEVEL) / 2, estimate.df)) * estimate.se
-    return (estimate.value - half, estimate.value + half) if math.isfinite(half) else None
+    half = estimate.reach((1 + LEVEL) / 2)
+    return estimate.value - half, estimate.value + half

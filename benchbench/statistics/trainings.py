@@ -275,4 +275,4 @@ def mean_squares(units: NDArray[Any]) -> tuple[Any, Any, Any]:
 
 def _split_anew(means: Vector, ratio: float) -> tuple[float, float, float]:
     se = float(means.std(ddof=1)) * math.sqrt(1 / len(means) + ratio)
-    return se, len(means) - 1.0 if se else math.nan, 0.0
+    return se, len(means) - 1.0 if se > 1e-12 else math.nan, 0.0  # equal means differ by rounding

@@ -18,6 +18,7 @@ from studies import few_shot, trainings
 
 from benchbench.plugins import Column
 from benchbench.reporting import plots
+from benchbench.reporting.curves import curve_plots
 from benchbench.reporting.leaderboard import write_leaderboard
 from benchbench.reporting.pivots import pivots
 from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, metric_plots, plot_name, write_plots
@@ -216,6 +217,46 @@ def test_a_plot_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch):
 def test_colours_reach_the_picture():
     (pivot,) = pivots(build_table(trainings(archs=("a", "b"))))
     assert {BASELINE, COLOURS[0], "#FFFFFF"} <= colours_of(draw(pivot))
+
+
+# Accuracy by steps
+
+
+def risen(gens=("real", "diffinv"), archs=("a", "b"), **cell):
+    """Return records that were scored at two steps on the way."""
+    records = trainings(gens, archs, **cell)
+    points = tuple((step, 1.0, share) for step, share in ((50, 0.25), (100, 0.5)))
+    return [replace(item, result=replace(item.result, curve=points)) for item in records]
+
+
+def test_accuracy_by_steps_has_one_picture_for_each_dataset_and_preset(tmp_path):
+    control = risen(("copies",), control="copies")
+    table = build_table([*risen(), *control, *risen(data="pets"), *risen(preset="paper")])
+    names = [plot.name.rsplit("-", 1)[0] for plot in curve_plots(table)]
+    assert names == ["digits/steps-paper", "digits/steps-quick", "pets/steps-quick"]
+    figure = curve_plots(table)[1].figure()
+    assert [at.get_title(loc="left") for at in figure.axes if at.get_visible()] == ["a", "b"]
+    assert legend_of(figure) == ["real", "diffinv"]
+    real, made = figure.axes[0].lines
+    assert (list(real.get_xdata()), list(real.get_ydata())) == ([50, 100], [25.0, 50.0])
+    assert (real.get_linestyle(), real.get_color(), made.get_color()) == ("--", BASELINE, COLOURS[0])
+    written = [path.relative_to(tmp_path / "figures").as_posix() for path in write_plots(table, tmp_path)]
+    assert [name for name in written if "/steps-" in name] == [plot.name for plot in curve_plots(table)]
+
+
+def test_a_single_point_is_no_curve():
+    assert curve_plots(build_table(trainings())) == []
+
+
+def test_panels_and_lines_say_what_tells_them_apart():
+    records = [*risen(archs=("a",)), *risen(("diffinv",), archs=("a",), mix="1:1"), *risen(archs=("a",), shots=(10,))]
+    figure = curve_plots(build_table(records))[0].figure()
+    assert [at.get_title(loc="left") for at in figure.axes] == ["a, 5 per class", "a, 10 per class"]
+    assert legend_of(figure) == ["real", "diffinv, mix 0:1", "diffinv, mix 1:1"]
+    many = [item for n in range(15) for item in risen(archs=(f"net{n:02}",))]
+    figure = curve_plots(build_table(many))[0].figure()
+    assert len(figure.axes) == 12
+    assert "Drawn: the first 12 of 15 panels." in figure.get_supxlabel()
 
 
 # What metrics say

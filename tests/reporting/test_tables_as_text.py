@@ -18,8 +18,8 @@ from benchbench.results.table import build_table
 
 CSV = """\
 data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,delta_low,delta_high,verdict,tie_group,detectable,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset,acc_low,acc_high,control,balanced_accuracy,auc,ece,nll,train_accuracy,colour
-digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,19bdcdebcbaf,,,,1,,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,64.65,77.35,,,,,,,0.50
-digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,397d7fb5dd33,3.06,8.94,,1,,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,70.84,83.16,,,,,,,0.50
+digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,19bdcdebcbaf,,,,1,,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,64.30,76.89,,,,,,,0.50
+digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,397d7fb5dd33,3.06,8.94,,1,,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,70.31,82.56,,,,,,,0.50
 digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,5bea68d85518,,,,1,,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,,,,,,,,,0.50
 digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,f047262fba2b,,,,1,,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,,,,,,,,,0.50
 digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,7b66f29bdb2a,,,,,,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,,,,,,,,,0.50
@@ -40,7 +40,7 @@ PROTOCOL
 | generator | resnet18   | vgg16        |
 | --------- | ---------- | ------------ |
 | real      | 71.0 ± 6.3 | 60.0 (1 x 1) |
-| diffinv   | 77.0 ± 6.2 | 55.0 (1 x 1) |
+| diffinv   | 77.0 ± 6.1 | 55.0 (1 x 1) |
 
 - This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, so there is no verdict.
 - Over 1 draw x 3 seeds, or as a cell says (draws x seeds); ± is half of the 95 % interval.
@@ -51,8 +51,8 @@ PROTOCOL
 
 | architecture | generator | mix | generated | accuracy, %            | n                | difference      | tie group | best on test, % | training |
 | ------------ | --------- | --: | --------: | ---------------------- | ---------------- | --------------- | --------: | --------------: | -------: |
-| resnet18     | real      | 1:0 |         - | 71.0 [64.7, 77.3]      | 1 draw x 3 seeds |                 |         1 |            72.0 |   13.0 s |
-| resnet18     | diffinv   | 0:1 |       500 | 77.0 [70.8, 83.2] [1]  | 1 draw x 3 seeds | +6.0 [3.1, 8.9] |         1 |            78.0 |   13.0 s |
+| resnet18     | real      | 1:0 |         - | 71.0 [64.3, 76.9]      | 1 draw x 3 seeds |                 |         1 |            72.0 |   13.0 s |
+| resnet18     | diffinv   | 0:1 |       500 | 77.0 [70.3, 82.6] [1]  | 1 draw x 3 seeds | +6.0 [3.1, 8.9] |         1 |            78.0 |   13.0 s |
 | vgg16        | real      | 1:0 |         - | 60.0                   | 1 draw x 1 seed  |                 |         1 |            61.0 |   12.0 s |
 | vgg16        | diffinv   | 0:1 |       500 | 55.0                   | 1 draw x 1 seed  | -5.0            |         1 |            56.0 |   12.0 s |
 | vgg16        | diffinv   | 1:1 |       500 | failed (out of memory) |                  |                 |           |                 |          |
@@ -95,8 +95,8 @@ PLAIN = """\
 digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
 architecture  generator  mix  accuracy, %             n                 difference       tie group
 --------------------------------------------------------------------------------------------------
-resnet18      real       1:0  71.0 [64.7, 77.3]       1 draw x 3 seeds                           1
-resnet18      diffinv    0:1  77.0 [70.8, 83.2] [1]   1 draw x 3 seeds  +6.0 [3.1, 8.9]          1
+resnet18      real       1:0  71.0 [64.3, 76.9]       1 draw x 3 seeds                           1
+resnet18      diffinv    0:1  77.0 [70.3, 82.6] [1]   1 draw x 3 seeds  +6.0 [3.1, 8.9]          1
 vgg16         real       1:0  60.0                    1 draw x 1 seed                            1
 vgg16         diffinv    0:1  55.0                    1 draw x 1 seed   -5.0                     1
 vgg16         diffinv    1:1  failed (out of memory)
@@ -185,7 +185,7 @@ def test_a_terminal_gets_rules_and_colours_unless_told_otherwise(monkeypatch, no
     stream = Terminal()
     print_table(build_table(small_study()), stream)
     text = stream.getvalue()
-    assert "77.0 [70.8, 83.2] [1]" in text
+    assert "77.0 [70.3, 82.6] [1]" in text
     assert "────" in text
     assert ("\x1b[31mfailed" in text) is not no_colour
 
