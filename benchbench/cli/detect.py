@@ -166,7 +166,7 @@ def _seconds(plan: Plan, store: Store, *, done: bool = False) -> float:
 
 
 def _lines(found: Sequence[Needed], points: float, results: Path) -> list[str]:
-    rows = [("", "draws x seeds", "time", "which shows", "from trainings")]
+    rows: list[tuple[str, ...]] = [("", "draws x seeds", "time", "which shows", "from trainings")]
     for item in found:
         if item.draws is None:
             floor = "" if item.least is None else f"; no number shows less than {item.least:.1f} on these test images"
