@@ -72,6 +72,32 @@ def counts_of(
     return counts
 
 
+def transforms_hint() -> str:
+    """Return which generators can transform test images, as the end of a message; empty where none can."""
+
+    def fits(name: str) -> bool:
+        try:
+            return bool(getattr(load(catalog().get("generator", name)), "is_transform", False))
+        except UsageError:
+            return False  # a broken one is no hint
+
+    names = [entry.name for entry in catalog().entries("generator") if fits(entry.name)]
+    return f"; there are {', '.join(names)} (and none)" if names else ""
+
+
+def check_order(links: Sequence[ResolvedPlugin]) -> None:
+    """Check that the first link of a chain makes images and the others work on them.
+
+    Raises:
+        UsageError: a link stands where it cannot; the message says where it can.
+    """
+    for place, link in enumerate(links):
+        if link.plugin.needs_upstream and place == 0:
+            raise UsageError(f"{link.name}: works on another generator's images; write generator+{link.name}")
+        if not link.plugin.needs_upstream and place > 0:
+            raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
+
+
 def _alone(chain: Chain) -> list[Chain]:
     if not any(link.name == ALL for link in chain) or ALL in catalog().names("augmentation"):
         return [chain]
