@@ -18,8 +18,8 @@ from ..plugins import DatasetInfo
 from ..plugins.catalog import catalog
 from ..plugins.context import derive_seed
 from . import subsets
-from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, make_cell
-from .chains import aug_text, counts_of, expand_augs, transforms_hint
+from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, label_of, make_cell
+from .chains import check_order, counts_of, expand_augs, transforms_hint
 from .design import USUAL_MIX, baseline_name, capped, control_names, fits, make_design, told
 from .estimates import prior
 from .options import Request
@@ -188,13 +188,8 @@ class _Planner:
     def _chains(self, learners: Sequence[ResolvedPlugin]) -> list[tuple[ResolvedPlugin, ...]]:
         chains: list[tuple[ResolvedPlugin, ...]] = []
         for chain in self.request.gen:
-            links = tuple(self._bind("generator", link, self.info) for link in chain)
-            for place, link in enumerate(links):
-                if link.plugin.needs_upstream and place == 0:
-                    raise UsageError(f"{link.name}: works on another generator's images; write generator+{link.name}")
-                if not link.plugin.needs_upstream and place > 0:
-                    raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
-            chains.append(links)
+            chains.append(tuple(self._bind("generator", link, self.info) for link in chain))
+            check_order(chains[-1])
         if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
             chains.insert(0, (self._bind("generator", Spec(baseline_name()), self.info),))
         real = [chain for chain in chains if chain[-1].plugin.is_real]
@@ -471,12 +466,7 @@ class _Planner:
         )
         inputs = tuple(key for key in (self.data_key, synthetic, test.key) if key)
         where = self._where(cell.subset) if learner.plugin.trains else ""
-        what = f"{cell.arch or learner.name} on {generation.text}{where}"
-        what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
-        what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""
-        what += f", tested through {test.text}" if test.key else ""
-        what += "".join(f", {name} {value}" for name, value in cell.more.items())
-        label = f"train {what}, seed {cell.replicate + 1}"
+        label = label_of(cell, where, self.several_augs)
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
         timing = f"train {learner.name} {cell.arch} {kind} {body['precision']}"
         guess = prior(learner, "train", 0, self.info, cell.arch)
