@@ -413,6 +413,14 @@ def test_the_papers_preset_samples_in_fp16_and_learns_in_fp32_on_an_accelerator(
     assert not {cell.spec_id for cell in published.cells} & {cell.spec_id for cell in faster.cells}
 
 
+def test_a_fit_that_only_samples_computes_in_the_precision_of_sampling(monkeypatch):
+    monkeypatch.setattr("benchbench.machine.has_cuda", lambda: True)
+    options = {"gen": ["lecf", "diffinv"], "data": "digits", "arch": "shufflenetv2", "metric": ["none"]}
+    plan = make_plan(make_request(options | {"precision": "fp16"}))
+    fits = {step.body["name"]: step.body["precision"] for step in plan.steps.values() if step.stage == "fit"}
+    assert fits == {"lecf": "fp16", "diffinv": "fp32"}
+
+
 @pytest.mark.parametrize("fact", ["mean", "std", "classify_resolution"])
 def test_what_was_measured_on_the_images_enters_every_key(world, monkeypatch, fact):
     """Also where the files are the same: what is remembered of them may be wrong."""

@@ -110,5 +110,7 @@ def test_a_table_that_cannot_be_read_is_one_line(text, flaw, tmp_path, monkeypat
 
 
 def test_a_name_that_is_not_registered_is_refused():
+    told = CliRunner().invoke(app, ["show", "papr"]).exception
+    assert str(told).startswith("papr: no such plugin (did you mean 'paper'")
     with pytest.raises(UsageError, match=r"^papr: no such protocol \(did you mean 'paper'\?\)"):
         read_protocol("papr")

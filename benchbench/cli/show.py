@@ -164,7 +164,7 @@ def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
         return spec, catalog().get(kind, spec.name) if kind else _file_entry(spec.name)
     known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
     if not known:
-        names = sorted({entry.name for entry in catalog().entries(kind)} | set(KINDS))
+        names = sorted({entry.name for entry in catalog().entries(kind)} | set(KINDS) | set(protocol_names()))
         raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
     if len(known) > 1:
         raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in known)}; add --kind {known[0].kind}")

@@ -447,7 +447,7 @@ def _fix_protocol(device: str, precision: str = "fp32") -> None:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time, and nobody reads such memory
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
             warnings.filterwarnings("ignore", message=".*determinis")
 
 
