@@ -62,8 +62,8 @@ class Answers:
     @property
     def digest(self) -> str:
         """SHA-256 of the log-probabilities and of the classes where they are kept, 64 hexadecimal digits."""
-        parts = [self.log_probabilities] if self.classes is None else [self.log_probabilities, self.classes]
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+        classes = b"" if self.classes is None else self.classes.tobytes()
+        return hashlib.sha256(self.log_probabilities.tobytes() + classes).hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write ``answers.npz``."""

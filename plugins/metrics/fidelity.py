@@ -217,3 +217,77 @@ class Fidelity(Metric):
         if context.reference is None:
             raise BenchError("fidelity: score needs what reference wrote; give its folder as context.reference")
         return score(self, real, synthetic, context.reference, context)
+
+
+@dataclass(frozen=True)
+class Memorisation(Metric):
+    """Share of generated images that are nearer to a real training image than real held-out images are.
+
+    The distance is that of an image to the nearest training image, on the features of the network that ``fidelity``
+    compares. Each training image is left out in turn and its distance to the others taken; the limit is the distance
+    that 1 % of real images (``share``) stay below. A generated image below it, or an exact copy, counts. So 1 % is what
+    images from the world that the training images are from would score, and ``memorised_real`` is what one half of the
+    training images scores against the other. More says that the generator keeps near to its training images, which
+    inversion is meant to do; whether it copies one, ``details.closest`` shows: the nearest pairs. A mirrored or cropped
+    copy may be further away than the limit.
+    """
+
+    extractor: str = param(
+        "glyphcnn-v1", choices=("glyphcnn-v1", "inception"), help="Network whose features are compared, see fidelity."
+    )
+    share: float = param(0.01, above=0, high=0.5, help="Share of real held-out images below the limit.")
+    weights: str | None = param(None, help="Inception weights file, see fidelity.")
+
+    def __post_init__(self) -> None:
+        self._network()
+
+    def _network(self) -> Fidelity:
+        """Return the metric that has the same network."""
+        return Fidelity(extractor=self.extractor, weights=self.weights)
+
+    def columns(self) -> Sequence[Column]:
+        """Return the share, that of real images, and how far away generated images are in units of real ones."""
+        return (
+            Column("memorised", f"memorised ({self.extractor})", 4, "less"),
+            Column("memorised_real", "memorised, of real images", 4),
+            Column("nearest_ratio", "distance / that of real images", 3),
+        )
+
+    def least_images(self) -> int:
+        """Return how many images make two halves."""
+        return 4
+
+    def needs(self) -> Requirements:
+        """Return what the network needs; a wrong file is a UsageError."""
+        return self._network().needs()
+
+    def input_paths(self) -> tuple[Path, ...]:
+        """Return the Inception weights, if they decide the result."""
+        return self._network().input_paths()
+
+    def seconds(self, stage: str, images: int, info: DatasetInfo) -> float:
+        """Estimate a step as ``fidelity`` does."""
+        return self._network().seconds(stage, images, info)
+
+    def reference(self, real: ImageSet, context: Context) -> None:
+        """Write the features of the real images, all of them, and their distances; errors as ``fidelity``."""
+        from .memorising import write
+
+        write(self, self._network(), real, context)
+
+    def score(self, real: ImageSet, synthetic: ImageSet, context: Context) -> Mapping[str, Any]:
+        """Return ``memorised, memorised_real, memorised_expected, nearest_ratio``, what it was measured with, and more.
+
+        Shares are in 0 to 1. ``nearest_ratio`` is the median distance of a generated image over that of a real image
+        to the nearest other one, ``None`` where the latter is 0. ``details.closest`` lists the 20 nearest pairs as
+        ``[generated image, real image, distance]``.
+
+        Raises:
+            BenchError: a set is too small, or its features are unusable.
+            CorruptError, MissingError, UsageError: as ``fidelity``.
+        """
+        from .memorising import score
+
+        if context.reference is None:
+            raise BenchError("memorisation: score needs what reference wrote; give its folder as context.reference")
+        return score(self, self._network(), synthetic, context.reference, context)

@@ -128,7 +128,7 @@ def write(metric: Fidelity, real: ImageSet, context: Context) -> None:
     rows = _in_proportion(real.labels, 2 * most, context)
     chosen = _in_proportion(real.labels[rows], most, context)
     extractor = open_extractor(metric, context)
-    pool = _features(extractor, real, rows, context)
+    pool = features_of(extractor, real, rows, context)
     features = pool if len(chosen) == len(pool) else pool[chosen]
     try:
         check_features(pool, "real", minimum=max(2, k + 1))
@@ -152,7 +152,7 @@ def _in_proportion(labels: NDArray[np.int64], most: int, context: Context) -> ND
     return np.sort(shuffled_by_class[np.arange(most) * len(labels) // most])
 
 
-def _features(extractor: Extractor, real: ImageSet, rows: NDArray[np.int64], context: Context) -> Features:
+def features_of(extractor: Extractor, real: ImageSet, rows: NDArray[np.int64], context: Context) -> Features:
     """Return the features of some real images, which are on disk in ``context.folder``; a kill loses one part."""
     size = PART * extractor.batch
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]

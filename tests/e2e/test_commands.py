@@ -36,7 +36,7 @@ OURS = {
     ),
     "augmentation": ("default", "autoaugment", "randaugment", "cutout", "mixup", "cutmix", "augmix", "meada"),
     "learner": ("timm", "clip-zeroshot", "coop", "tip-adapter", "tip-adapter-f", "ct"),
-    "metric": ("fidelity",),
+    "metric": ("fidelity", "memorisation", "agreement"),
     "executor": ("inline", "processes", "ray"),
     "report": ("csv", "markdown", "png"),
     "foundation": ("glyph-cnn", "glyph-sd", "glyph-clip", "glyph-biggan", "glyph-pool", "glyph-words"),
