@@ -167,6 +167,8 @@ def test_where_all_real_images_are_in_use_half_of_them_are_compared_with_all(wor
     for options in ({}, {"shots": 8}, {"mix": "1:1"}):
         found = controls(world.plan(**FREE, **options))
         assert found == {"half-real": ("0:1", 12), "copies": (options.get("mix", "0:1"), 40)}
+    (half,) = {cell.setting.n_real for cell in world.plan(**FREE).cells if cell.setting.control == "half-real"}
+    assert half == 24, "by which a learner counts its steps, as for the baseline"
     one = world.plan(**FREE, data="toydata:per_class=1")
     assert list(controls(one)) == ["copies"], "a class of one image has no half"
     assert "left out   a positive control: all real images are in use" in one.design

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..plugins import DatasetInfo
+from ..plugins import DatasetInfo, Generator
 from .options import Request, read_suite
 from .setting import Cell, Setting
 
@@ -90,28 +90,15 @@ def control_names() -> tuple[str, ...]:
     return tuple(read_suite("default").get("control_generators", ()))
 
 
-def fits(kind: str, reads_rest: bool, rest: int, info: DatasetInfo) -> bool:
-    """Return whether a control says something about a row.
-
-    Args:
-        kind: of the control.
-        reads_rest: whether it needs real images outside of the row's.
-        rest: how many there are.
-        info: the dataset.
-    """
-    if kind == "half-real":
+def fits(control: Generator, rest: int, info: DatasetInfo) -> bool:
+    """Return whether a control can be trained beside rows, beside whose real images there are ``rest`` further ones."""
+    if control.control == "half-real":
         return not rest and min(info.class_counts) > 1
-    return bool(rest) or not reads_rest
+    return bool(rest) or not control.reads_rest
 
 
-def told(cells: Sequence[Cell], info: DatasetInfo, request: Request) -> list[str]:
-    """Return the lines of a plan about the design for one dataset.
-
-    Args:
-        cells: all cells of the dataset.
-        info: the dataset.
-        request: what was asked for.
-    """
+def told(cells: Sequence[Cell], info: DatasetInfo) -> list[str]:
+    """Return the lines of a plan about the design for one dataset, whose cells are given."""
     rows = [cell for cell in cells if not cell.control and cell.n_real]
     controls = [cell for cell in cells if cell.control]
     lines = [f"trainings  {', '.join(_shapes(rows))} of each row"] if rows else []

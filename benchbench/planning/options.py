@@ -199,7 +199,8 @@ class Request:
         None,
         _truth,
         "",
-        "Rows of further real images and of copies. [default: under quick, without --seeds and --draws]",
+        "Rows of further real images and of copies. [default: where a generator is compared under quick, without "
+        "--seeds and --draws]",
     )
     shots: tuple[int, ...] = option((), _numbers, "N,...", "Real images per class.", "no number given")
     n_real: tuple[int, ...] = option((), _numbers, "N,...", "Real images in all.", "no number given")

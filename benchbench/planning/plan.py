@@ -169,13 +169,12 @@ class _Planner:
                     for learner in learners:
                         self._train_cells(generation, subset, scores, learner, augs, architectures[learner.text])
             for (link,) in controls if self.design.has_controls(subset.draw) else ():
-                if not fits(link.plugin.control, link.plugin.reads_rest, subset.rest, info):
-                    continue
-                for generation, learner in itertools.product(self._generations((link,), subset), learners):
+                fitting = self._generations((link,), subset) if fits(link.plugin, subset.rest, info) else ()
+                for generation, learner in itertools.product(fitting, learners):
                     archs = self.design.archs_of_controls(architectures[learner.text])
                     self._train_cells(generation, subset, {}, learner, augs, archs)
         planned = [cell.setting for cell in itertools.islice(self.cells.values(), before, None)]
-        self.told += told(planned, info, request)
+        self.told += told(planned, info)
 
     def _enter(self, draw: int) -> None:
         """Let the steps that are planned from now on read the images of a draw."""

@@ -17,9 +17,8 @@ EUROSAT = (
     *("Pasture", "PermanentCrop", "Residential", "River", "SeaLake"),
 )
 QUICK = (
-    *("--gen", "diffinv:model=./mini-sd,checkpoints=2,num_inference_steps=2"),
+    *("--gen", "diffinv:model=./mini-sd,checkpoints=2,num_inference_steps=2", "--seeds", "1", "--mix", "0:1"),
     *("--learner", "timm:steps=3,batch_size=8", "--arch", "shufflenetv2", "--executor", "inline"),
-    *("--seeds", "1", "--mix", "0:1"),
 )
 
 
