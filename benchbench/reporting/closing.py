@@ -89,7 +89,7 @@ def _said(mean: Mean) -> str:
     over = f" {over}" * (mean.archs != ("-",)) + f" ({trainings(estimate)})"
     said = f"{_points(estimate)}{over}"
     if estimate.note == "identical":
-        return f"the same answers as the baseline in every training{over}"
+        return f"the same test images right as the baseline in every training{over}"
     if estimate.note == "this draw only":
         return f"{said} on this draw of the real images alone: no verdict"
     if verdict in ("", "not enough trainings"):

@@ -183,7 +183,7 @@ MARKS = {
         "This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, "
         "so there is no verdict."
     ),
-    "identical": "Identical: every training gave the same answers as the baseline's.",
+    "identical": "Identical: every training has the same test images right as the baseline's.",
 }
 
 

@@ -207,7 +207,9 @@ def test_two_draws_are_rough():
 
 def test_identical_answers():
     (line,) = said(study({"diffinv": 0}))
-    assert line.startswith("diffinv: the same answers as the baseline in every training with a (3 draws x 1 seed); ")
+    assert line.startswith(
+        "diffinv: the same test images right as the baseline in every training with a (3 draws x 1 seed)"
+    )
 
 
 def test_what_failed_and_what_has_no_baseline():
