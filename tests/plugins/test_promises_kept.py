@@ -15,6 +15,7 @@ SHORT = {
     "tip-adapter": {"augment_epochs": 2},
     "tip-adapter-f": {"augment_epochs": 2, "epochs": 3},
     "ct": {"epochs": 4},
+    "probe": {"model": "glyph-clip"},
 }
 ARCHITECTURES = {"timm": "shufflenetv2"}
 
