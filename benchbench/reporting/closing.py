@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 WORTH = 3.0
 #: Lines at the end of a command; ``leaderboard.md`` has all.
 MOST_LINES = 12
+#: What stays of a difference that could be shown, with more trainings: beyond this share, test images are too few.
+FLOOR = 0.75
+#: A share of a gain is told if its interval is at most this wide, twice all of it: a wider one says nothing.
+WIDEST = 2.0
 #: Draws that give a verdict where one draw of many gives none.
 FEWEST_DRAWS = 3
 #: Options that say how many trainings there are, each with a value.
@@ -61,7 +65,7 @@ def _about(mean: Mean, others: Sequence[Mean], table: Table) -> str:
     copies = control_of(mean, table.means, "copies")
     if found.verdict == "better" and copies is not None and copies.conclusion.verdict == "better":
         parts.append(f"but copies of the real images are called better too ({_points(_known(copies))})")
-    if positive is not None and mean.share is not None and found.verdict != "worse":
+    if positive is not None and found.verdict != "worse" and mean.share and mean.share[2] - mean.share[1] < WIDEST:
         part, low, high = (round(100 * share) for share in mean.share)
         parts.append(f"{part} % [{low}, {high}] of what {positive.setting.n_syn:,} further real images give")
     return "; ".join([*parts, *_cost(rows, estimate if found.verdict == "better" else None)])
@@ -196,18 +200,36 @@ def _design(table: Table, results: Sequence[Mean], command: Sequence[str]) -> It
     estimates = [_known(mean) for mean in results if _known(mean).note != "identical"]
     if not estimates:
         return
-    known = sorted(mean.conclusion.detectable for mean in results if mean.conclusion.detectable is not None)
+    known = [mean for mean in results if mean.conclusion.detectable is not None]
     widest = max(estimates, key=lambda estimate: estimate.draws)
     option, number = _more(widest)
     factor, what = number / getattr(widest, option.removeprefix("--")), "for a verdict"
     if known:
-        ends = list(dict.fromkeys(points(end) for end in (known[0], known[-1])))
-        yield f"smallest difference that this design could have shown: {' to '.join(ends)} points (four times in five)"
-        what = f"about half of it takes {factor:.0f} times the {option.removeprefix('--')}"
-        what += ", and as many more test images" * (option == "--seeds")
+        now = [mean.conclusion.detectable for mean in known]
+        then = [_least(mean, factor) for mean in known]
+        yield f"smallest difference that this design could have shown: {_range(now)} points (four times in five)"
+        what = f"with {factor:.0f} times the {option.removeprefix('--')} {_range(then)} points"
+        if any(one and other and one > FLOOR * other for one, other in zip(then, now, strict=True)):
+            what += " (the rest takes more test images)"
     work = _work(table.generations, table.rows) * (factor - 1)
     again = _again(command, option, number, widest, controls=any(mean.setting.control for mean in table.means))
     yield f"{what}: {again}" + (f" (about {duration(work)} of work more)" if work else "")
+
+
+def _least(mean: Mean, factor: float) -> float | None:
+    """Return the smallest difference that a mean would show with so many times the draws, or seeds of one draw."""
+    from ..statistics.designs import shows
+
+    if mean.spread is None:
+        return None
+    estimate, more = _known(mean), round(factor)
+    draws, seeds = (1, more * estimate.seeds) if mean.spread.whole else (more * estimate.draws, estimate.seeds)
+    return shows(mean.spread, draws, seeds, mean.conclusion.compared)
+
+
+def _range(values: Sequence[float | None]) -> str:
+    known = sorted(value for value in values if value is not None)
+    return " to ".join(dict.fromkeys(points(value) for value in (known[:1] + known[-1:]))) or "?"
 
 
 def _more(estimate: Estimate) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..planning.setting import Setting
 from .record import Record
 from .table import shown_keys
-from .trainings import RowTrainings, paired, trainings_of
+from .trainings import RowTrainings, spread_between, trainings_of
 
 if TYPE_CHECKING:
     from ..statistics.designs import Spread
@@ -46,17 +46,8 @@ class Recorded:
         whole = {source: list(pairs.values()) for source, pairs in sources.items() if len(pairs) == len(set(places))}
         mixed = {source: pairs for source, pairs in whole.items() if source[0] == settings[0].mix}  # type: ignore[index]
         chosen = list((mixed or whole).values())
-        found = [spread for pairs in chosen if (spread := _spread(pairs)) is not None]
+        found = [spread for pairs in chosen if (spread := spread_between(pairs)) is not None]
         return _average(found), sum(len(ours.hits) + len(theirs.hits) for pairs in chosen for ours, theirs in pairs)
-
-
-def _spread(pairs: Sequence[tuple[RowTrainings, RowTrainings]]) -> Spread | None:
-    from ..statistics.designs import spread_of
-
-    rows = [row for pair in pairs for row in pair]
-    shared = all(row.shared_test for row in rows)
-    ratio = None if shared else max(row.ratio for row in rows)
-    return spread_of([paired(*pair)[:2] for pair in pairs], whole=all(row.whole for row in rows), split_anew=ratio)
 
 
 def _average(found: Sequence[Spread]) -> Spread | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..planning.setting import Setting
-from .trainings import RowTrainings, accuracy_of, difference_of, paired
+from .trainings import RowTrainings, accuracy_of, difference_of, paired, spread_between
 
 if TYPE_CHECKING:
+    from ..statistics.designs import Spread
     from ..statistics.trainings import Estimate
 
 K = TypeVar("K", bound=Hashable)
@@ -63,6 +64,7 @@ class Mean:
         rows: ``spec_id`` of each row that it is over.
         share: of a generator, the part of the gain of as many further real images that its own gain is, over the
             architectures that those were tried with, and its interval; ``None`` where that gain is not shown.
+        spread: where its variance comes from, ``None`` where nothing tells.
 
     """
 
@@ -73,6 +75,7 @@ class Mean:
     worse: int
     rows: tuple[str, ...]
     share: tuple[float, float, float] | None = None
+    spread: Spread | None = None
 
 
 def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
@@ -105,7 +108,13 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
         for setting, by_arch in groups.items()
     }
     judged = _judged(differences)
-    every = tuple(_mean(setting, by_arch, judged[setting], found) for setting, by_arch in groups.items())
+    every = tuple(
+        dataclasses.replace(
+            _mean(setting, by_arch, judged[setting], found),
+            spread=_spread(rows, [pairs[spec_id] for spec_id in by_arch.values()]),
+        )
+        for setting, by_arch in groups.items()
+    )
 
     def with_share(mean: Mean) -> Mean:
         from ..statistics.shares import share_of
@@ -177,6 +186,10 @@ def _pairs(rows: Mapping[str, Trained]) -> dict[str, tuple[str, str]]:
 
 def _difference(rows: Mapping[str, Trained], pairs: Iterable[tuple[str, str]]) -> Estimate | None:
     return difference_of([(rows[ours].trainings, rows[theirs].trainings) for ours, theirs in pairs])
+
+
+def _spread(rows: Mapping[str, Trained], pairs: Iterable[tuple[str, str]]) -> Spread | None:
+    return spread_between([(rows[ours].trainings, rows[theirs].trainings) for ours, theirs in pairs])
 
 
 def _deviation(rows: Mapping[str, Trained], ours: str, theirs: str) -> float | None:

@@ -51,7 +51,9 @@ def test_the_table_shows_real_beside_diffinv_and_the_difference(main_job):
     assert float(made["delta"]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.011)
     assert "Each row: mix 0:1, 20 generated, 1 draw x 1 seed, tie group 1." in lines
     sentence = next(line for line in lines if line.startswith(f"{GEN}: "))
-    assert sentence.startswith(f"{GEN}: {table[2][3]} points with shufflenetv2 (1 draw x 1 seed) on this draw of the real ")
+    assert sentence.startswith(
+        f"{GEN}: {table[2][3]} points with shufflenetv2 (1 draw x 1 seed) on this draw of the real "
+    )
     assert lines[-1].startswith("for a verdict: bench run --gen ")
     assert " --draws 3 --seeds 1" in lines[-1]
     (measured,) = (line for line in main_job.done.out.splitlines() if "FD (glyphcnn-v1)" in line)
