@@ -14,7 +14,6 @@ from ..pictures.canvas import png
 from ..planning.estimates import duration
 from ..planning.setting import Setting
 from ..results.cost import Priced, priced_places
-from ..results.folder import read_records
 from ..results.table import Row, Table
 from ..safetext import in_markdown
 from .drawing import BASELINE, COLOURS, LETTER, PANEL, STYLE, marker, panel_axes, titled
@@ -43,7 +42,7 @@ class WorthReport(Report):
 
     def write(self, table: Table, results: Path) -> list[Path]:
         """Write both; where no row is compared with a baseline, nothing."""
-        places = priced_places(table, read_records(results).records)
+        places = priced_places(table)
         if not places:
             return []
         drawn = {f"figures/{_name(group)}": group for group in _figures(places)}

@@ -20,7 +20,7 @@ from ..plugins.metric import Column
 from .learning import Learning, curve_of, learning_of
 from .reading import LARGEST
 from .record import METRIC_FACTS, Record, Result, number_columns
-from .trainings import accuracy_of, trainings_of
+from .trainings import RowTrainings, accuracy_of, trainings_of
 from .verdicts import Conclusion, Mean, Trained, conclusions, means, ties
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Row:
         measures: means of the further numbers of a classifier by name.
         learning: what the trainings say of how far they got; ``None`` where no record has it.
         curve: ``(step, mean test accuracy in percent)`` on the way.
+        trainings: the finished trainings themselves, image by image; ``None`` without one.
         best_on_test: mean of the best accuracy seen on the test set, in percent; not a result.
         train_s: mean seconds of one training.
         train_images_per_s: its mean rate.
@@ -143,6 +144,7 @@ class Row:
     measures: Mapping[str, float] = field(default_factory=dict)
     learning: Learning | None = None
     curve: tuple[tuple[float, float], ...] = ()
+    trainings: RowTrainings | None = field(default=None, compare=False, repr=False)
 
     @property
     def acc_mean(self) -> float | None:
@@ -346,7 +348,8 @@ def _compared(rows: Sequence[Row], trained: Mapping[str, Trained]) -> list[Row]:
         if known is None:
             return row
         accuracy = accuracy_of(known.trainings)
-        return replace(row, accuracy=accuracy, conclusion=found[row.spec_id], tie_group=groups.get(row.spec_id))
+        row = replace(row, accuracy=accuracy, trainings=known.trainings)
+        return replace(row, conclusion=found[row.spec_id], tie_group=groups.get(row.spec_id))
 
     return list(map(compared, rows))
 
