@@ -322,30 +322,38 @@ def read_suite(name: str) -> dict[str, Any]:
     Raises:
         UsageError: no such suite, or not TOML (with the line).
     """
-    path = Path(name)
-    if name.endswith(".toml") or "/" in name:
-        if not path.is_file():
-            raise UsageError(f"{name}: no such suite file")
-    else:
-        path = _registered_suite(name)
+    path = declared_file(name, "suite")
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: not a TOML file: {error}") from None
 
 
-def _registered_suite(name: str) -> Path:
-    points = importlib.metadata.entry_points(group="benchbench.suites")
+def declared_file(name: str, kind: str) -> Path:
+    """Return a TOML file: a path, or the name of one that a plugin package registers as ``benchbench.KINDs``.
+
+    Args:
+        name: a path ends with ``.toml`` or has a slash.
+        kind: ``"suite"`` or ``"recipe"``.
+
+    Raises:
+        UsageError: there is none, or two distributions register that name.
+    """
+    if name.endswith(".toml") or "/" in name:
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such {kind} file")
+        return Path(name)
+    points = importlib.metadata.entry_points(group=f"benchbench.{kind}s")
     named = [point for point in points if point.name == name]
     ours = [point for point in named if point.dist and point.dist.name == __name__.partition(".")[0]]
     # What this distribution registers is nobody else's to replace.
     if len({point.value for point in ours or named}) > 1:
         owners = " and ".join(sorted({point.dist.name if point.dist else point.value for point in named}))
-        raise UsageError(f"{name}: two distributions register this suite: {owners}; name its file")
+        raise UsageError(f"{name}: two distributions register this {kind}: {owners}; name its file")
     for point in ours or named:
         package, _, file = point.value.partition(":")
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin:
             return Path(spec.origin).parent / f"{file}.toml"
     known = sorted(point.name for point in points)
-    raise UsageError(f"{name}: no such suite{nearest(name, known) or '; there are ' + ', '.join(known)}")
+    raise UsageError(f"{name}: no such {kind}{nearest(name, known) or '; there are ' + ', '.join(known)}")
