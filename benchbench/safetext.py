@@ -15,11 +15,14 @@ _ON_A_LINE = re.compile(f"[{_OBEYED}]")
 #: What a spreadsheet computes, also where it is written as wide as a Chinese character.
 _COMPUTED = re.compile(r"[=+@\t\r\n＝＋＠－]|-(?=.)(?!\d+(\.\d+)?(e[+-]?\d+)?$)", re.IGNORECASE | re.DOTALL)
 #: What Markdown, as GitHub and others extend it, acts on within a line. ``[1]`` is a mark of ours and no link, since
-#: nothing defines one; an underscore inside a word stays.
+#: nothing defines one, nor is an interval, ``[-0.5, 2.0]``; an underscore inside a word stays.
 _MARKED = re.compile(
-    r"[\\`*~|$]|&(?=#?\w+;)|\[(?!\d+\](?![(\[:]))|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.|#$",
+    r"[\\`*~|$]|&(?=#?\w+;)|\[(?!(\d+|-?\d+\.\d, -?\d+\.\d)\](?![(\[:]))|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])"
+    r"|:(?=//)|(?<=www)\.|#$",
     re.IGNORECASE,
 )
+#: What may begin a block.
+_BEGINNING = tuple("#>+-=0123456789")
 
 
 def on_a_line(text: str) -> str:
@@ -38,6 +41,12 @@ def in_csv(text: str) -> str:
 def in_markdown(text: str) -> str:
     """Return a text for a heading, an item or a cell of a table in Markdown: it shows as it is, on one line."""
     return _MARKED.sub(r"\\\g<0>", on_a_line(" ".join(text.split()))).replace("<", "&lt;")
+
+
+def item_in_markdown(text: str) -> str:
+    """Return a text as an item of a list in Markdown: it begins no heading, quotation or list inside of the item."""
+    item = in_markdown(text)
+    return f"- &#{ord(item[0])};{item[1:]}" if item[:1] in _BEGINNING else f"- {item}"
 
 
 def encodable(text: str, stream: TextIO) -> str:

@@ -189,7 +189,7 @@ def _images(folder: Path, count: int) -> Iterator[dict[str, Any]]:
         folder,
         *("run", "--gen", str(folder / "noise.py"), "--data", f"folder:path={folder / 'photos'},resolution=32"),
         *("--n-syn", str(count), "--learner", "timm:steps=20,images=streamed", "--arch", "shufflenetv2"),
-        *("--metric", "none"),
+        *("--mix", "0:1", "--metric", "none"),
         *("--no-baseline", "--executor", "processes", "--workers", "1", "--results", str(results)),
     )
     cpu = (

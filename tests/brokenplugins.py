@@ -240,6 +240,17 @@ class StartsFromText(Guesser):
         return "my-weights"
 
 
+@breaks("fills in what a training needs once", "must not change a learner that is filled in already")
+@dataclass(frozen=True)
+class NeverFilledIn(Guesser):
+    """Counts the images anew each time that it is asked."""
+
+    steps: int = param(1, help="How many.")
+
+    def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> NeverFilledIn:
+        return replace(self, steps=n_real)
+
+
 @breaks("ignores the images if it says so", "trains is False, but other training images gave other probabilities")
 @dataclass(frozen=True)
 class SecretlyTrains(Guesser):
@@ -477,6 +488,15 @@ class NoPrompt(Tiny):
 
     def info(self) -> DatasetInfo:
         return tiny_info(prompt="a photo")
+
+
+@breaks("describes itself consistently", "usual_seeds must be a whole number of at least 1; got 0")
+@dataclass(frozen=True)
+class NeverTrains(Tiny):
+    """Has each row trained on no seed."""
+
+    def info(self) -> DatasetInfo:
+        return tiny_info(usual_seeds=0)
 
 
 @breaks("loads what it declares", "test has 11 images; info says 12")

@@ -11,6 +11,7 @@ from toys import World
 
 from benchbench.errors import UsageError
 from benchbench.planning.design import Design, make_design
+from benchbench.planning.needs import Needs
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan
 from benchbench.plugins import Generator
@@ -261,6 +262,12 @@ def test_further_real_images_that_are_test_images_are_counted(world):
     assert counted["real"] + counted["more-real"] == 12
 
 
+def test_the_other_real_images_count_in_what_a_step_needs(world):
+    plan = world.plan(shots=2, gen=["more-real", "copies"], n_syn=6)
+    needed = {s.body["name"]: Needs(plan.steps, "cpu").of(s).images for s in plan.steps.values() if s.stage == "sample"}
+    assert needed == {"more-real": 24 * 4 * 4 * 3, "copies": 6 * 4 * 4 * 3}
+
+
 # What is said
 
 
@@ -269,8 +276,7 @@ def test_a_plan_says_how_often_and_which_controls(world, monkeypatch):
     assert list(world.plan(**FREE, shots=2, arch="a,b").design) == [
         "trainings  3 draws x 1 seed of each row",
         "controls   more-real (18 further real images, all there are); copies (the real images repeated, 40 in all)",
-        "left out   controls on a, on draw 2, on draw 3, as toy declares; --controls with --draws and --seeds leaves "
-        "none out",
+        "left out   controls of a and on draw 2, 3, as toy declares; --controls with --draws and --seeds trains all",
     ]
     assert list(world.plan(seeds=2).design) == [
         "trainings  1 draw x 2 seeds of each row",

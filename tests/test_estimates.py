@@ -149,7 +149,8 @@ def test_steps_by_stage_keep_their_order():
         ("generator", "real", "sample", 500, None),
         ("generator", "real-guidance:strength=0.5,num_inference_steps=20", "sample", 9, 8 + 9 * (0.004 + 10 * 0.0036)),
         ("learner", "clip-zeroshot", "train", 0, 6 + 100 * 0.0005),
-        ("learner", "coop:max_steps=none", "train", 0, None),
+        ("learner", "coop:steps=20,batch_size=8", "train", 0, 6 + 20 * (8 * 0.00025 + 4 * 0.0005)),
+        ("learner", "coop", "train", 0, None),
     ],
 )
 def test_priors_are_products_of_parameters_and_counts(kind, text, stage, images, seconds):

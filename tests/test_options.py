@@ -69,6 +69,30 @@ def test_an_axis_that_is_declared_is_on_the_command_line():
     assert heard == [(given, True)]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        ([], {}),
+        (["--controls"], {"controls": True}),
+        (["--no-controls"], {"controls": False}),
+        (["--no-controls", "--no-baseline"], {"controls": False, "baseline": False}),
+    ],
+)
+def test_a_switch_with_no_default_can_be_turned_on_and_off(arguments, given):
+    heard = []
+    app = typer.Typer(rich_markup_mode=None)
+
+    @app.command()
+    @takes_experiment()
+    def run(experiment: dict) -> None:
+        """Run."""
+        heard.append(experiment)
+
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert heard == [given]
+    assert make_request({"data": "d", "gen": "real", **given}).controls is given.get("controls")
+
+
 def test_an_axis_multiplies_the_plan_and_its_default_changes_nothing(world):
     usual = world.plan(baseline=False)
     plan = plan_of(world, grey_scale="none,luma,mean")

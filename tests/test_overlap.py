@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from toys import World
 
 from benchbench.plugins.images import ImageSet
-from benchbench.statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
+from benchbench.running.copies import NEAR
+from benchbench.statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_notes, shared_with_test
 from benchbench.store.store import Store
 
 TWINS = '''
@@ -67,17 +68,23 @@ def test_one_pixel_makes_another_image():
     assert len(set(digests(ImageSet(images, np.zeros(3, dtype=np.int64), ("one",))).tolist())) == 2
 
 
-def test_what_is_shared_is_one_sentence():
-    assert shared_text(0, 0) == ""
-    assert shared_text(1200, 0) == "Test images that equal another in every pixel: 1,200 with a training image."
-    assert shared_text(1, 2).endswith(": 1 with a training image and 2 with a validation image.")
+def test_what_is_shared_is_a_sentence_each():
+    assert shared_notes({"test_in_train": 0, "near_in_train": 0}) == []
+    exact = "Test images that equal another in every pixel: 1,200 with a training image."
+    assert shared_notes({"test_in_train": 1200}) == [exact]
+    both = {"test_in_train": 1, "test_in_validation": 2, "near_in_train": 0, "near_in_validation": 3}
+    assert shared_notes(both) == [
+        "Test images that equal another in every pixel: 1 with a training image and 2 with a validation image.",
+        "Test images that nearly equal another (thumbnails of 8x8 px correlate by 0.995 or more): "
+        "3 with a validation image.",
+    ]
 
 
 def test_an_overlap_is_in_facts_record_and_table(world):
     records = world.run(data="toytwins:validation=3")
     store = Store(world.results / "artifacts")
     (key,) = {key for record in records for key in record.steps["data"]}
-    facts = {"test_in_train": 2, "test_in_validation": 3}
+    facts = {"test_in_train": 2, "test_in_validation": 3, "near_in_train": 0, "near_in_validation": 0}
     assert store.meta(key)["facts"] == facts
     for record in records:
         (told,) = record.facts["data"]
@@ -112,3 +119,48 @@ def test_none_is_said_too(world):
     assert record.facts["data"][0]["test_in_train"] == 0
     assert "test_copies" not in record.result.details
     assert "every pixel" not in (world.results / "leaderboard.md").read_text("utf-8")
+
+
+PICTURES = """
+    def load(self, split, context):
+        start = {"train": 0, "validation": 20, "test": 0}[split]
+        count = context.info.counts[split]
+        images = np.stack([np.random.default_rng(start + at).integers(20, 220, (4, 4, 3)) for at in range(count)])
+        if split == "test":
+            images[1:4] += 2  # of the training images 1 to 3; image 0 is the same, 8 and 9 are of their own
+            images[4:8] = images[4:8][:, :, ::-1]
+        return ImageSet(images.astype(np.uint8), np.arange(count) % 2, ("dark", "light"))
+"""
+
+
+def test_near_copies_are_counted_beside_exact_ones(world):
+    twins = (world.folder / "toytwins.py").read_text("utf-8")
+    (world.folder / "toynear.py").write_text(twins[: twins.index("    def load")] + PICTURES, "utf-8")
+    (world.folder / "toyagain.py").write_text(AGAIN, "utf-8")
+    records = {record.cell.baseline: record for record in world.run(data="toynear", gen="toyagain", metric="none")}
+    (facts,) = records[True].facts["data"]
+    assert (facts["test_in_train"], facts["near_in_train"], facts["near_in_validation"]) == (1, 3, 0)
+    counts = {name: [records[kind].result.details.get(name) for kind in (True, False)] for name in COUNTS}
+    assert counts == {"test_copies": [1, 5], "near_copies": [3, 15]}
+    text = (world.results / "leaderboard.md").read_text("utf-8")
+    how = "(thumbnails of 8x8 px correlate by 0.995 or more)"
+    assert f"Test images that nearly equal another {how}: 3 with a training image." in text
+    assert f"Up to 15 of its training images nearly equal a test image {how}." in text
+    near = Store(world.results / "artifacts").path(records[True].steps["data"][0]) / "train" / NEAR
+    assert np.flatnonzero(np.load(near)).tolist() == [1, 2, 3]
+
+
+COUNTS = ("test_copies", "near_copies")
+
+AGAIN = '''
+from dataclasses import dataclass
+import numpy as np
+from benchbench import Generator
+
+@dataclass(frozen=True)
+class ToyAgain(Generator):
+    """The training images again and again."""
+
+    def sample(self, train, context):
+        yield train.subset(np.arange(context.n_syn) % len(train))
+'''

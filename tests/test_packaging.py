@@ -17,7 +17,7 @@ CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 FOLDERS = CONFIG["tool"]["setuptools"]["package-dir"]
 GROUPS = CONFIG["project"]["entry-points"]
 #: Groups whose entry points name TOML files.
-FILES = ("benchbench.suites", "benchbench.recipes")
+OF_FILES = ("benchbench.suites", "benchbench.protocols", "benchbench.recipes")
 #: Trains the embedded models: in the repository, not in an installation.
 PRETRAINING = ("foundations", "pretrain")
 
@@ -47,7 +47,7 @@ def test_every_module_lies_in_a_package():
     assert not stray
 
 
-@pytest.mark.parametrize("group", [name for name in GROUPS if name not in FILES + ("benchbench.commands",)])
+@pytest.mark.parametrize("group", [name for name in GROUPS if name not in (*OF_FILES, "benchbench.commands")])
 def test_every_declared_plugin_loads(group):
     from benchbench.plugins.catalog import catalog, load
 
@@ -66,10 +66,8 @@ def test_every_declared_command_is_a_typer_application():
         assert isinstance(point.load(), typer.Typer), point.value
 
 
-@pytest.mark.parametrize("group", FILES)
-def test_every_declared_file_lies_beside_its_package(group):
-    assert GROUPS[group]
-    for target in GROUPS[group].values():
+def test_every_declared_suite_protocol_and_recipe_is_a_file_beside_its_package():
+    for target in (target for group in OF_FILES for target in GROUPS[group].values()):
         package, _, file = target.partition(":")
         top, *rest = package.split(".")
         assert (ROOT / FOLDERS[top]).joinpath(*rest, f"{file}.toml").is_file()

@@ -210,7 +210,7 @@ def test_what_an_augmentation_reads_enters_the_key_of_the_training(world, tmp_pa
 def command(world, name: str, *values: str, site: str = "") -> subprocess.CompletedProcess[str]:
     given = world.options(gen="reads" if not values else f"reads:{values[0]}")
     flags = [
-        f"--{key.replace('_', '-')}={value if key in ('arch', 'n_syn') else value[0]}" for key, value in given.items()
+        f"--{key.replace('_', '-')}={value[0] if isinstance(value, list) else value}" for key, value in given.items()
     ]
     arguments = [sys.executable, "-c", BENCH, name, *flags, f"--results={world.results}", *values[1:]]
     environment = {**os.environ, "PYTHONPATH": site}

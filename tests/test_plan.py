@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from toys import World
 
-from benchbench.errors import UsageError
+from benchbench.errors import MissingError, UsageError
 from benchbench.planning import plan as planning
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan, make_plan
@@ -145,6 +145,29 @@ def test_every_generator_is_scored_on_the_same_number_of_images(world):
     assert scored == {5}
     halved = world.plan(n_syn=100)  # the real baseline needs two disjoint parts of the 24 real images
     assert {step.body["images"] for step in halved.steps.values() if step.stage == "score"} == {12}
+
+
+def test_a_metric_may_compare_all_images_of_each_generator(world):
+    """Beyond half of the 24 real images, which is all that the baseline has to compare, and beyond other rows."""
+    plan = world.plan(gen=["toygen", "toygen+toyfilter"], n_syn=[5, 100], metric="toymetric:every=true")
+    scored = [step.body for step in plan.steps.values() if step.stage == "score"]
+    assert sorted(body["images"] for body in scored if body["synthetic"]) == [5, 5, 100, 100]
+    assert {body["images"] for body in scored if not body["synthetic"]} == {5}
+    alone = world.plan(n_syn=100, metric="toymetric:every=true")
+    assert sorted(step.body["images"] for step in alone.steps.values() if step.stage == "score") == [12, 100]
+
+
+def test_the_papers_preset_does_without_its_metric_only_when_told(world, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_INCEPTION_WEIGHTS", str(tmp_path / "gone.pth"))
+    options = world.options() | {"metric": None, "preset": "paper"}
+    with pytest.raises(MissingError) as caught:
+        planning.make_plan(planning_request(options))
+    told = str(caught.value)
+    assert told.startswith("fidelity: not found: Inception weights of FID; looked for ")
+    assert told.endswith("; or leave metrics out with --metric none")
+    assert "\n" not in told
+    assert count(planning.make_plan(planning_request(options | {"metric": ["none"]})), "score") == 0
+    assert count(planning.make_plan(planning_request(options | {"preset": "quick"})), "score") == 2
 
 
 def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):
@@ -306,6 +329,28 @@ def test_the_usual_draws_of_a_learner_are_for_few_real_images_alone(world, monke
     assert draws(shots=None, preset="paper") == 1, "all images are the same images in every draw"
 
 
+def test_what_a_training_needs_depends_on_the_baseline_and_never_on_the_row(world, monkeypatch):
+    """Rows of generated images, of both and of the baseline get what the real images of the baseline ask for."""
+    asked = []
+
+    def for_training(self, arch, info, n_real):
+        asked.append((arch, n_real))
+        return replace(self, shift=float(n_real))
+
+    monkeypatch.setattr(load(catalog().get("learner", world.file("toylearner"))), "for_training", for_training)
+    plan = world.plan(gen="toygen", shots="2,4", n_syn="5,90", mix="0:1,1:1", arch="all")
+    assert set(asked) == {("a", 6), ("b", 6), ("a", 12), ("b", 12)}, "images of three classes"
+    by_key = {key: step for key, step in plan.steps.items() if step.stage == "train"}
+    assert len(by_key) == 2 * 2 * (1 + 2 * 2)
+    for cell in plan.cells:
+        step = by_key[cell.train]
+        assert step.body["values"] == {"shift": float(cell.setting.n_real)}
+        assert step.run["plugin"]["values"]["shift"] == float(cell.setting.n_real)
+        assert cell.setting.learner == "toylearner.py", "tables show what the user asked for"
+    alone = {cell.train for cell in world.plan(gen="real", shots="2,4", arch="all").cells}
+    assert alone < set(by_key), "another generator in the run retrains no baseline"
+
+
 def test_a_draw_changes_subset_and_generation(world):
     plan = world.plan(shots=2, draws=2, baseline=False)
     fits = [step.body for step in plan.steps.values() if step.stage == "fit"]
@@ -366,6 +411,14 @@ def test_the_papers_preset_samples_in_fp16_and_learns_in_fp32_on_an_accelerator(
     assert precisions(published) == {"fit": "fp32", "sample": "fp16", "train": "fp32"}
     assert precisions(faster) == {"fit": "bf16", "sample": "bf16", "train": "bf16"}
     assert not {cell.spec_id for cell in published.cells} & {cell.spec_id for cell in faster.cells}
+
+
+def test_a_fit_that_only_samples_computes_in_the_precision_of_sampling(monkeypatch):
+    monkeypatch.setattr("benchbench.machine.has_cuda", lambda: True)
+    options = {"gen": ["lecf", "diffinv"], "data": "digits", "arch": "shufflenetv2", "metric": ["none"]}
+    plan = make_plan(make_request(options | {"precision": "fp16"}))
+    fits = {step.body["name"]: step.body["precision"] for step in plan.steps.values() if step.stage == "fit"}
+    assert fits == {"lecf": "fp16", "diffinv": "fp32"}
 
 
 @pytest.mark.parametrize("fact", ["mean", "std", "classify_resolution"])

@@ -223,8 +223,8 @@ def test_a_record_of_schema_3_keeps_its_columns():
     assert made.cell.arch == "-"
     assert made.metric_columns["another"] == (Column("colour", "colour"),)
     titles = {column.key: (column.title, column.decimals, column.better) for column in made.metric_columns["fidelity"]}
-    assert titles["fd"] == ("FID", 4, "less")
-    assert titles["kd"] == ("KID", 6, "less")
+    assert titles["fd"] == ("FID (torch-fidelity)", 4, "less")
+    assert titles["kd"] == ("KID (torch-fidelity)", 6, "less")
     assert list(titles) == ["fd", "kd", "precision", "recall", "density", "coverage"]
 
 

@@ -208,7 +208,7 @@ def test_a_clock_that_was_ahead_once_does_not_keep_old_numbers_in_the_tables(wor
     with pytest.warns(UserWarning, match="4 records say that they were made in the future"):
         frame = benchbench.load_results(world.results)
     assert frame[frame.gen == "toygen.py"].acc_mean.item() == pytest.approx(made)
-    assert f" {made:.2f} " in world.files("leaderboard.md")["leaderboard.md"].decode()
+    assert f" {made:.1f} " in world.files("leaderboard.md")["leaderboard.md"].decode()
     world.edit("toysample", "+ by + 90)", "+ by)")
     world.executed()
     world.run(seeds=2)
@@ -552,7 +552,7 @@ def test_the_command_line_says_what_failed_and_exits_with_one(world, capsys):
     from benchbench.cli import run_command
 
     options = world.options(metric="toymetric:fail=true", arch=["a", "boom"])
-    arguments = ["run", "--results", str(world.results), "--executor", "inline", "--n-syn", "40", "--arch", "a,boom"]
+    arguments = ["run", "--results", str(world.results), "--executor", "inline", "--seeds", "1", "--arch", "a,boom"]
     for name in ("gen", "data", "learner", "metric"):
         arguments += [f"--{name}", options[name][0]]
     assert run_command(arguments) == 1

@@ -247,3 +247,129 @@ def test_a_table_of_ten_thousand_records_takes_seconds():
     started = time.process_time()
     assert len(build_table(records).rows) == 2000
     assert time.process_time() - started < 5.0
+
+
+# What rows conclude
+
+
+def trained(gen, correct, arch="resnet18", draws=3, **cell):
+    """Return one training on each of some draws."""
+    return [record(gen, correct=correct, arch=arch, draw=draw, **cell) for draw in range(draws)]
+
+
+def details(records, **told):
+    return [dataclasses.replace(item, result=dataclasses.replace(item.result, **told)) for item in records]
+
+
+def test_a_family_is_all_rows_of_one_dataset_preset_and_test_that_have_a_baseline():
+    rows = [
+        *trained("real", 100),
+        *trained("diffinv", 112),
+        *trained("real", 100, "vgg16"),
+        *trained("lecf", 94, "vgg16"),
+    ]
+    table = build_table([*rows, *trained("alone", 150, "other"), *trained("copies", 112, control="copies")])
+    found = {row.setting.gen: row.conclusion for row in table.rows if not row.setting.baseline}
+    p = {gen: found[gen].difference.p for gen in ("diffinv", "lecf")}
+    assert p["diffinv"] < p["lecf"] < 0.05
+    assert [found[gen].compared for gen in ("diffinv", "lecf", "copies", "alone")] == [2, 2, 1, 0]
+    assert [found[gen].verdict for gen in ("diffinv", "lecf", "copies", "alone")] == ["better", "worse", "better", ""]
+    assert found["diffinv"].detectable > found["copies"].detectable, "of equal hits, but alone in its family"
+    more = build_table([*rows, *(item for n in range(30) for item in trained(f"g{n}", 101, "vgg16"))])
+    assert row_of(more, gen="lecf").conclusion.verdict == "no difference shown", "one of 32 rows now"
+    for change in ({"data": "eurosat"}, {"preset": "paper"}, {"test": "vae"}):
+        apart = [*trained("real", 100, **change), *trained("x", 101, **change)]
+        assert row_of(build_table([*rows, *apart]), gen="x").conclusion.compared == 1
+
+
+def test_tie_groups_are_of_rows_that_can_be_compared():
+    rows = {"real": 100, "good": 130, "fair": 128, "poor": 60}
+    records = [item for gen, correct in rows.items() for item in trained(gen, correct)]
+    records += [*trained("real", 20, "vgg16"), *trained("more-real", 190, control="more-real")]
+    table = build_table(records)
+    groups = {(row.setting.gen, row.setting.arch): row.tie_group for row in table.rows}
+    assert groups == {
+        ("good", "resnet18"): 1,
+        ("fair", "resnet18"): 1,
+        ("real", "resnet18"): 2,
+        ("poor", "resnet18"): 3,
+        ("real", "vgg16"): 1,
+        ("more-real", "resnet18"): None,
+    }
+
+
+def test_copies_of_a_training_are_one_training():
+    same = [record("real", replicate=seed) for seed in range(3)]
+    (row,) = build_table(same).rows
+    assert (row.seeds, row.accuracy.seeds, row.acc_mean) == (3, 1, 75.0)
+    answers = [dict(answers=f"{n}" * 64) for n in range(3)]
+    (row,) = build_table([details([item], **told)[0] for item, told in zip(same, answers, strict=True)]).rows
+    assert row.accuracy.seeds == 3, "equal hits by different answers"
+
+
+def test_draws_that_are_split_anew_have_test_images_of_their_own():
+    """Their common test images give no interval a part; the steps of the dataset tell them apart."""
+    records = [*trained("real", 100), *trained("diffinv", 110)]
+    split = [dataclasses.replace(item, steps={"data": [f"{item.cell.draw}" * 64]}) for item in records]
+    apart, shared = (row_of(build_table(found), gen="diffinv").conclusion.difference for found in (split, records))
+    assert shared.low is not None
+    assert (apart.value, apart.low) == (shared.value, None), "three equal draws tell nothing of others"
+
+
+def test_means_are_over_the_architectures_that_have_a_difference():
+    records = [*trained("real", 100), *trained("real", 80, "vgg16"), *trained("g", 110), *trained("g", 82, "vgg16")]
+    records += [*trained("g", 150, "alone"), *trained("copies", 102, control="copies")]
+    found = {mean.setting.gen: mean for mean in build_table(records).means}
+    assert (found["g"].archs, found["g"].conclusion.difference.value) == (("resnet18", "vgg16"), pytest.approx(3.0))
+    assert (found["g"].better, found["g"].worse, found["g"].conclusion.compared) == (1, 0, 1)
+    assert (found["copies"].archs, found["copies"].setting.control) == (("resnet18",), "copies")
+
+
+def test_a_part_of_a_table_keeps_what_it_concludes_among_all():
+    records = small_study()
+    table = build_table(records)
+    ours = row_of(table, arch="vgg16", mix="0:1")
+    part = table.of([ours.spec_id])
+    assert part.rows == (ours,)
+    assert [made.setting.gen for made in part.generations] == ["diffinv"]
+    assert [mean.setting.gen for mean in part.means] == ["diffinv"]
+    assert table.of(row.spec_id for row in table.rows) == table
+
+
+UNLEARNED = "46 % on its own training images after 100 steps: it has not learned them yet."
+RISING = "Still rising: 96 % on its own training images after 100 steps."
+
+
+@pytest.mark.parametrize(
+    ("learning", "text"),
+    [
+        ({"train_accuracy": 0.456, "rising": True}, UNLEARNED),
+        ({"train_accuracy": 0.96, "rising": True}, RISING),
+        ({"rising": True}, "Still rising: after 100 steps."),
+        ({"train_accuracy": 0.96, "rising": False}, ""),
+        ({"train_accuracy": 1.5}, None),
+        ({"train_accuracy": "nan", "rising": 3}, None),
+        ([], None),
+    ],
+)
+def test_how_far_a_row_got(learning, text):
+    (row,) = build_table(details([record()], details={"learning": learning}, steps=100)).rows
+    assert (row.learning and row.learning.text) == text
+
+
+def test_of_several_trainings_those_that_still_rise_are_counted():
+    told = [{"train_accuracy": 0.9 + seed / 50, "rising": seed == 1} for seed in range(3)]
+    records = [details([record(replicate=seed)], details={"learning": told[seed]}, steps=100)[0] for seed in range(3)]
+    assert build_table(records).rows[0].learning.text == (
+        "1 of 3 still rising: 92 % on its own training images after 100 steps."
+    )
+
+
+def test_measures_and_curves_are_means_over_trainings():
+    measures = [{"auc": 0.5 + seed / 10, "per_class": [1.0], "ece": None} for seed in range(2)]
+    curves = [((10, 1.0, 0.5), (20 + seed, 1.0, 0.75)) for seed in range(2)]
+    told = [{"measures": known, "curve": curve} for known, curve in zip(measures, curves, strict=True)]
+    records = [details([record(replicate=seed)], **told[seed])[0] for seed in range(2)]
+    (row,) = build_table(records).rows
+    assert row.measures == {"auc": pytest.approx(0.55)}
+    assert row.curve == ((10, 50.0),), "where both were scored"

@@ -238,8 +238,13 @@ class ToyMetric(Metric):
     scale: float = param(1.0, help="Multiplies.")
     least: int = param(1, help="Images that it needs.")
 
+    every: bool = param(False, help="Compares all images.")
+
     def least_images(self):
         return self.least
+
+    def compares_all(self):
+        return self.every
 
     def score(self, real, synthetic, context):
         if self.fail:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import cache, check, doctor, fetch, gallery, listing, new, report, reproduce, running, show, why
+from . import cache, check, compare, doctor, fetch, gallery, listing, new, report, reproduce, running, show, why
 from .extensions import ExtensibleGroup
 from .say import say
 
@@ -53,6 +53,7 @@ app.command("show")(show.show)
 app.command("fetch")(fetch.fetch)
 app.command("report")(report.report)
 app.command("gallery")(gallery.gallery)
+app.command("compare")(compare.compare)
 app.command("why")(why.why)
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

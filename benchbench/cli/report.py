@@ -23,6 +23,7 @@ def report(
     as_json: o.Json = False,
 ) -> None:
     """Write the reports (tables and plots) from the records, and print the table; `bench list report` names them."""
+    from ..reporting.closing import closing_lines
     from ..reporting.leaderboard import chosen_reports, write_leaderboard
     from ..reporting.text import print_table
     from ..results.folder import read_records
@@ -40,4 +41,6 @@ def report(
             say(f"plot  {path}")
         for path in board.texts if formats else ():
             say(f"file  {path}")
+        for line in ("", *closing_lines(board.table)):
+            say(line)
     raise typer.Exit(1 if board.problems else 0)

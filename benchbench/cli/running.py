@@ -61,9 +61,18 @@ def plan(
     experiment: dict[str, Any],
     results: o.Results = Path("results"),
     cells: Annotated[bool, typer.Option("--cells", help="List every cell and step.")] = False,
+    detect: Annotated[
+        str | None,
+        typer.Option(metavar="POINTS", help="Instead, how many draws and seeds show a difference of so many points."),
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Show cells, stages, what is cached and how long the rest will take; runs nothing, imports no torch."""
+    if detect is not None:
+        from .detect import points_of, show_detect
+
+        show_detect(experiment, results, points_of(detect), as_json=as_json)
+        return
     from . import session
 
     session.show_plan(experiment, results, cells=cells, as_json=as_json)

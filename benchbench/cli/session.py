@@ -62,8 +62,8 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
 def _conclude(
     plan: Plan, records: list[Any], errors: dict[str, str], chosen: Choices, store: Store, took: float
 ) -> int:
+    from ..reporting.closing import closing_lines
     from ..reporting.text import print_table
-    from ..results.table import build_table
 
     board = write_tables(plan, chosen.results, store)
     for line in (*(f"warning: {text}" for text in board.warnings), *board.problems):
@@ -73,11 +73,14 @@ def _conclude(
         say_json([record.to_json() for record in records])
     else:
         say("")
-        print_table(build_table(records))
+        shown = board.table.of(record.spec_id for record in records)  # verdicts are those among all of the folder
+        print_table(shown)
         say("")
         for label, path in _left_behind(chosen.results, len(records), board):
             say(f"{label:<10} {path}")
         say(f"{'took':<10} {duration(took)}")
+        for line in ("", *closing_lines(shown, sys.argv[1:])):
+            say(line)
     for cause, count in Counter(record.error for record in failed).items():
         cells = "1 cell" if count == 1 else f"{count} cells"
         complain(f"{cells} failed: {cause}")

@@ -13,7 +13,8 @@ from ..planning.spec import parse_spec
 from ..plugins.catalog import KINDS, catalog, is_file_name, load
 from ..plugins.parameters import build, format_value, parameters
 from . import options as o
-from .say import say, say_json
+from .protocol import protocol_names, show_protocol
+from .say import say, say_json, table_lines
 
 
 def show(
@@ -21,7 +22,13 @@ def show(
     kind: Annotated[str | None, typer.Option("--kind", help="When two kinds share a name.")] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Show a plugin: what it does, its parameters, licence, source and paper section."""
+    """Show a plugin: what it does, its parameters, licence, source and paper section.
+
+    `bench show paper` shows what the paper's preset has beside what was published and what the authors' code does.
+    """
+    if kind is None and name in protocol_names():
+        show_protocol(name, as_json)
+        return
     spec, entry = named_plugin(name, kind)
     cls = load(entry)
     rows = [
@@ -101,7 +108,7 @@ def _facts(cls: Any, spec: Any) -> dict[str, list[str]]:
     if cls.kind == "report":
         facts["facts"] = [f"writes  {', '.join(build(cls, spec.values, subject=spec.name).files())}"]
     if callable(getattr(cls, "table", None)):
-        facts["table"] = _table_lines(cls)
+        facts["table"] = table_lines(cls.table())
     return facts
 
 
@@ -122,6 +129,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         f"normalised   mean {_triple(info.mean)}, std {_triple(info.std)}",
         f"optimizer    {info.optimizer}",
         *([f"quick        {info.quick_shots} images per class"] if info.quick_shots else []),
+        f"compared     quick, draws x seeds: {info.usual_draws} x {info.usual_seeds}",
         *([f"paper cap    at most {info.paper_cap:,} images per class"] if info.paper_cap else []),
         *([f"groups       of {info.group_size:,} images (--subset groups)"] if info.group_size else []),
         f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",
@@ -145,27 +153,6 @@ def _triple(values: Any) -> str:
     return " ".join(f"{value:.4f}" for value in values)
 
 
-#: A cell of a table that is longer goes below the table as a note.
-_WIDEST = 40
-
-
-def _table_lines(cls: Any) -> list[str]:
-    rows = [{key: str(value) for key, value in row.items()} for row in cls.table()]
-    if not rows:
-        return []
-    notes = []
-    for row in rows:
-        name = next(iter(row.values()))
-        for key, text in row.items():
-            if len(text) > _WIDEST:
-                notes.append(f"{name}, {key}: {text}")
-                row[key] = "see below"
-    widths = {key: max(len(key), *(len(row.get(key, "")) for row in rows)) for key in rows[0]}
-    lines = ["  ".join(f"{key:<{width}}" for key, width in widths.items()).rstrip()]
-    lines += ["  ".join(f"{row.get(key, ''):<{width}}" for key, width in widths.items()).rstrip() for row in rows]
-    return [*lines, *dict.fromkeys(notes)]
-
-
 def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
     """Return the spec and the catalog's entry of a plugin that a user names, by a registered name or a file.
 
@@ -177,7 +164,7 @@ def named_plugin(name: str, kind: str | None) -> tuple[Any, Any]:
         return spec, catalog().get(kind, spec.name) if kind else _file_entry(spec.name)
     known = [entry for entry in catalog().entries(kind) if entry.name == spec.name]
     if not known:
-        names = sorted({entry.name for entry in catalog().entries(kind)} | set(KINDS))
+        names = sorted({entry.name for entry in catalog().entries(kind)} | set(KINDS) | set(protocol_names()))
         raise UsageError(f"{spec.name}: no such plugin{nearest(spec.name, names)}; `bench list` shows all")
     if len(known) > 1:
         raise UsageError(f"{spec.name}: it is a {' and a '.join(e.kind for e in known)}; add --kind {known[0].kind}")

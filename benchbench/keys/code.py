@@ -64,7 +64,7 @@ STAGES = {
 #: Methods that plan and display; no result depends on them, unless a method that makes one calls them.
 _PLANNING = frozenset(
     {
-        *("needs", "fetch", "check_resolution", "table"),
+        *("needs", "fetch", "check_resolution", "for_training", "table"),
         *("seconds", "training_seconds", "output_count", "upstream_count", "least_images"),
     }
 )

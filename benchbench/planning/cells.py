@@ -137,6 +137,22 @@ class Training:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
+def label_of(training: Training, where: str, several_augs: bool) -> str:
+    """Return what people read of a training while it runs.
+
+    Args:
+        training: what is trained.
+        where: the real images that it rests on, as `` 5-shot digits draw 2``; empty where none are trained on.
+        several_augs: whether there are trainings that differ in nothing but their augmentation.
+    """
+    what = f"{training.arch or training.learner.name} on {training.generation.text}{where}"
+    what += f", mix {training.mix[0]}:{training.mix[1]}" if all(training.mix) else ""
+    what += f", {aug_text(training.aug)}" if training.aug and several_augs else ""
+    what += f", tested through {training.test.text}" if training.test.key else ""
+    what += "".join(f", {name} {value}" for name, value in training.more.items())
+    return f"train {what}, seed {training.replicate + 1}"
+
+
 def make_cell(
     training: Training,
     step: Step,

@@ -85,6 +85,19 @@ def transforms_hint() -> str:
     return f"; there are {', '.join(names)} (and none)" if names else ""
 
 
+def check_order(links: Sequence[ResolvedPlugin]) -> None:
+    """Check that the first link of a chain makes images and the others work on them.
+
+    Raises:
+        UsageError: a link stands where it cannot; the message says where it can.
+    """
+    for place, link in enumerate(links):
+        if link.plugin.needs_upstream and place == 0:
+            raise UsageError(f"{link.name}: works on another generator's images; write generator+{link.name}")
+        if not link.plugin.needs_upstream and place > 0:
+            raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
+
+
 def _alone(chain: Chain) -> list[Chain]:
     if not any(link.name == ALL for link in chain) or ALL in catalog().names("augmentation"):
         return [chain]

@@ -123,11 +123,13 @@ def told(cells: Sequence[Cell], info: DatasetInfo, request: Request) -> list[str
     if controls and not any(cell.control != "copies" for cell in controls):
         lines.append("left out   a positive control: all real images are in use")
     archs, draws = ({getattr(cell, axis) for cell in controls} for axis in ("arch", "draw"))
-    without = [f"on {arch}" for arch in dict.fromkeys(cell.arch for cell in generated) if arch not in archs]
-    without += [f"on draw {draw + 1}" for draw in sorted({cell.draw for cell in generated} - draws)]
+    other_archs = [arch for arch in dict.fromkeys(cell.arch for cell in generated) if arch not in archs]
+    other_draws = [str(draw + 1) for draw in sorted({cell.draw for cell in generated} - draws)]
+    places = (("of", other_archs), ("on draw", other_draws))
+    without = [f"{word} {', '.join(names)}" for word, names in places if names]
     if controls and without:
-        how = "--controls with --draws and --seeds leaves none out"
-        lines.append(f"left out   controls {', '.join(without)}, as {info.name} declares; {how}")
+        how = "--controls with --draws and --seeds trains all"
+        lines.append(f"left out   controls {' and '.join(without)}, as {info.name} declares; {how}")
     return lines
 
 

@@ -152,7 +152,7 @@ def _guess(resolved: ResolvedPlugin, stage: str, images: int, info: DatasetInfo,
     own = plugin.training_seconds(arch, info) if stage == "train" else plugin.seconds(stage, images, info)
     if own is not None:
         return float(own)
-    rows = _priors(type(plugin).__module__.partition(".")[0]).get(f"{plugin.kind}/{resolved.name}", ())
+    rows = _priors(type(plugin).__module__.partition(".")[0]).get(f"{type(plugin).kind}/{resolved.name}", ())
     values = {item.name: getattr(plugin, item.name) for item in parameters(type(plugin))}
     row = next((row for row in rows if _fits(row.get("with", {}), values)), {})
     if stage not in row:

@@ -330,11 +330,7 @@ def read_suite(name: str) -> dict[str, Any]:
 
 
 def declared_file(name: str, kind: str) -> Path:
-    """Return a TOML file: a path, or the name of one that a plugin package registers as ``benchbench.KINDs``.
-
-    Args:
-        name: a path ends with ``.toml`` or has a slash.
-        kind: ``"suite"`` or ``"recipe"``.
+    """Return a TOML file by its path, which ends with ``.toml`` or has a slash, or by its registered name.
 
     Raises:
         UsageError: there is none, or two distributions register that name.
@@ -343,6 +339,15 @@ def declared_file(name: str, kind: str) -> Path:
         if not Path(name).is_file():
             raise UsageError(f"{name}: no such {kind} file")
         return Path(name)
+    return registered_file(kind, name)
+
+
+def registered_file(kind: str, name: str) -> Path:
+    """Return the TOML file that a plugin package registers under ``benchbench.KINDs``.
+
+    Raises:
+        UsageError: none has that name, or two distributions register it.
+    """
     points = importlib.metadata.entry_points(group=f"benchbench.{kind}s")
     named = [point for point in points if point.name == name]
     ours = [point for point in named if point.dist and point.dist.name == __name__.partition(".")[0]]

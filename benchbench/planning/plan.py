@@ -18,8 +18,8 @@ from ..plugins import DatasetInfo
 from ..plugins.catalog import catalog
 from ..plugins.context import derive_seed
 from . import subsets
-from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, make_cell
-from .chains import aug_text, counts_of, expand_augs, transforms_hint
+from .cells import Generation, PlannedCell, Subset, Training, Transform, columns_of, label_of, make_cell
+from .chains import check_order, counts_of, expand_augs, transforms_hint
 from .design import USUAL_MIX, baseline_name, capped, control_names, fits, make_design, told
 from .estimates import prior
 from .options import Request
@@ -98,12 +98,14 @@ class _Planner:
         return list({resolved.text: resolved for resolved in (self._bind("metric", spec) for spec in specs)}.values())
 
     def _installed_metrics(self) -> list[ResolvedPlugin]:
-        """Bind every metric there is; one that cannot work is left out, since nobody asked for it by name."""
+        """Bind every metric there is; one that cannot work is left out under ``quick``: nobody asked for it by name."""
         metrics = []
         for name in catalog().names("metric"):
             try:
                 metrics.append(self._bind("metric", Spec(name)))
             except UsageError as error:
+                if self.request.preset == "paper":  # another column than the published one would be taken for it
+                    raise type(error)(f"{error}; or leave metrics out with --metric none") from None
                 self.warnings.append(f"metric {name} is left out: {error}")
         return metrics
 
@@ -186,13 +188,8 @@ class _Planner:
     def _chains(self, learners: Sequence[ResolvedPlugin]) -> list[tuple[ResolvedPlugin, ...]]:
         chains: list[tuple[ResolvedPlugin, ...]] = []
         for chain in self.request.gen:
-            links = tuple(self._bind("generator", link, self.info) for link in chain)
-            for place, link in enumerate(links):
-                if link.plugin.needs_upstream and place == 0:
-                    raise UsageError(f"{link.name}: works on another generator's images; write generator+{link.name}")
-                if not link.plugin.needs_upstream and place > 0:
-                    raise UsageError(f"{link.name}: makes its own images and cannot follow {links[place - 1].name}+")
-            chains.append(links)
+            chains.append(tuple(self._bind("generator", link, self.info) for link in chain))
+            check_order(chains[-1])
         if self.request.baseline and not any(chain[-1].plugin.is_real for chain in chains):
             chains.insert(0, (self._bind("generator", Spec(baseline_name()), self.info),))
         real = [chain for chain in chains if chain[-1].plugin.is_real]
@@ -346,15 +343,17 @@ class _Planner:
 
     def _score_steps(self, generation: Generation, subset: Subset) -> dict[str, str]:
         """Plan each metric. All generators are scored on one number of images, and so is the baseline: a distance
-        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so.
+        grows as images get fewer. One that makes fewer is scored on what it makes, and tables say so; so is each where
+        the metric compares all.
 
         The real baseline compares two disjoint parts of the real training images, so at most half of them.
         """
         total = sum(self.info.class_counts)
         n_syn = min(self.request.n_syn or (SYNTHETIC_PER_REAL[self.request.preset] * subset.count,))
-        images = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
+        usual = min(n_syn, generation.n_syn or n_syn, max(total // 2, 1), METRIC_IMAGES)
         scores = {}
         for metric in self.metrics:
+            images = (generation.n_syn or min(n_syn, max(total // 2, 1))) if metric.plugin.compares_all() else usual
             if images < (least := metric.plugin.least_images()):
                 self._refuse_metric(f"{metric.name}: needs at least {least} images on each side; there are {images}")
                 continue
@@ -433,7 +432,8 @@ class _Planner:
             self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
 
     def _train_step(self, cell: Training) -> Step:
-        generation, learner, test = cell.generation, cell.learner, cell.test
+        generation, test = cell.generation, cell.test
+        learner = cell.learner.for_training(cell.arch, self.info, cell.subset.count)
         synthetic = generation.sample[-1] if generation.sample and cell.mix[1] else None
         # Initialisation and data order never depend on the generator, so that methods are compared in pairs.
         seed = derive_seed("train", self.info.name, cell.subset.draw, cell.arch, PROTOCOL["version"], cell.replicate)
@@ -466,12 +466,7 @@ class _Planner:
         )
         inputs = tuple(key for key in (self.data_key, synthetic, test.key) if key)
         where = self._where(cell.subset) if learner.plugin.trains else ""
-        what = f"{cell.arch or learner.name} on {generation.text}{where}"
-        what += f", mix {cell.mix[0]}:{cell.mix[1]}" if all(cell.mix) else ""
-        what += f", {aug_text(cell.aug)}" if cell.aug and self.several_augs else ""
-        what += f", tested through {test.text}" if test.key else ""
-        what += "".join(f", {name} {value}" for name, value in cell.more.items())
-        label = f"train {what}, seed {cell.replicate + 1}"
+        label = label_of(cell, where, self.several_augs)
         kind = digest([body["values"], body["augs"], self.info.name])[:8]
         timing = f"train {learner.name} {cell.arch} {kind} {body['precision']}"
         guess = prior(learner, "train", 0, self.info, cell.arch)

@@ -136,6 +136,14 @@ class ResolvedPlugin:
             if foundation_hash(name) not in (known.get(self._content(name)), known.get(name)):
                 yield f"the model '{name}'"
 
+    def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> ResolvedPlugin:
+        """Return a learner as one training needs it (:meth:`benchbench.plugins.Learner.for_training`)."""
+        plugin = self.plugin.for_training(arch, info, n_real)
+        made = replace(self)
+        # Its files, models and code are the same, and were hashed.
+        vars(made).update({**vars(self), "plugin": plugin})
+        return made
+
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code of a stage, as it was when it was first asked for: one per plan."""
         if stage not in self._codes:

@@ -98,7 +98,10 @@ class Context:
         return np.random.default_rng(derive_seed(self.seed, *names))
 
     def torch_rng(self, *names: Any, device: str = "cpu") -> torch.Generator:
-        """Return a torch generator seeded from this step's seed and ``names``."""
+        """Return a torch generator seeded from this step's seed and ``names``.
+
+        Draw on the CPU and move what was drawn: another device has other streams, and so would make other images.
+        """
         import torch
 
         return torch.Generator(device=device).manual_seed(derive_seed(self.seed, *names))

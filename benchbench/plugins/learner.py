@@ -135,6 +135,20 @@ class Learner(Plugin):
         """Return the side in px of the images that it trains on, which augmentations are given."""
         return info.classify_resolution
 
+    def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> Self:
+        """Return this learner with what depends on one training filled in, such as how many steps it takes.
+
+        The plan asks for each training, and what is filled in enters its key. Every row of a table is given the number
+        of the baseline, also one that trains on generated images alone or on half of the real ones: how long a training
+        is must never depend on the row. A learner that is filled in already is returned as it is.
+
+        Args:
+            arch: architecture name, ``None`` for a learner without that axis.
+            info: the dataset.
+            n_real: real images that the baseline trains on.
+        """
+        return self
+
     def foundations(self, arch: str | None, info: DatasetInfo) -> tuple[str, ...]:
         """Return the pretrained models that a training of ``arch`` starts from, beyond those of ``needs``.
 
@@ -143,7 +157,10 @@ class Learner(Plugin):
         return ()
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
-        """Estimate the CPU seconds of one training on one core; ``None`` leaves it to measured priors."""
+        """Estimate the CPU seconds of one training on one core; ``None`` leaves it to measured priors.
+
+        The plan asks the learner that :meth:`for_training` returned.
+        """
         return None
 
     def train(self, task: Task, context: Context) -> TrainResult:

@@ -34,6 +34,10 @@ class Metric(Plugin):
         """
         return ()
 
+    def compares_all(self) -> bool:
+        """Return whether it compares all images of a generator; by default as many as every row of the run has."""
+        return False
+
     def least_images(self) -> int:
         """Return how many images of either side it needs; with fewer, the plan leaves it out and says so."""
         return 1

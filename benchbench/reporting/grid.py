@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
 from ..results.table import Generation, Row
 from ..safetext import on_a_line
-from ..statistics.overlap import shared_text as overlap_text
+from ..statistics.overlap import NEARLY, shared_notes
+
+if TYPE_CHECKING:
+    from ..statistics.trainings import Estimate
 
 #: Notes about a dataset that a table shows; the records have all of them.
 MOST_NOTES = 3
@@ -87,20 +91,41 @@ def duration(seconds: float | None) -> str:
 
 
 def accuracy(row: Row) -> str:
-    """Return ``"85.80 ± 0.61 (n=3)"``, with what failed; never a hole."""
-    if row.acc_mean is None:
+    """Return ``"85.8 [83.1, 88.5]"``, with what failed; never a hole."""
+    if row.accuracy is None:
         return row.status
-    spread = "" if row.acc_std is None else f" ± {row.acc_std:.2f}"
     failed = f", {row.status}" if row.failed else ""
-    return f"{row.acc_mean:.2f}{spread} (n={row.seeds}){failed}"
+    return f"{points(row.accuracy.value)}{interval(row.accuracy)}{failed}"
 
 
-def difference(row: Row) -> str:
-    """Return ``"+2.10 ± 0.30"``: the difference to the baseline, the deviation of the paired differences."""
-    if row.delta is None:
-        return ""
-    spread = "" if row.delta_std is None else f" ± {row.delta_std:.2f}"
-    return f"{row.delta + 0.0:+.2f}{spread}"
+def difference(found: Estimate | None) -> str:
+    """Return ``"+2.1 [-0.3, 4.5]"``: a difference in percentage points, nothing for ``None``."""
+    return "" if found is None else f"{signed(found.value)}{interval(found)}"
+
+
+def interval(found: Estimate) -> str:
+    """Return ``" [83.1, 88.5]"``, nothing where there is none."""
+    return "" if found.low is None or found.high is None else f" [{points(found.low)}, {points(found.high)}]"
+
+
+def trainings(found: Estimate | None) -> str:
+    """Return ``"3 draws x 2 seeds"``: the distinct trainings that a number is over, nothing for ``None``."""
+    return "" if found is None else f"{count(found.draws, 'draw')} x {count(found.seeds, 'seed')}"
+
+
+def count(number: int, noun: str) -> str:
+    """Return ``"1 draw"``, ``"2,000 draws"``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def points(value: float) -> str:
+    """Return percent or points with one decimal, ``"0.0"`` for what rounds to nothing."""
+    return f"{round(value, 1) + 0.0:.1f}"
+
+
+def signed(value: float) -> str:
+    """Return points with their sign and one decimal, ``"+0.0"`` for what rounds to nothing."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def images(made: Generation) -> str:
@@ -148,14 +173,36 @@ def subsets(generations: Iterable[Generation]) -> Iterator[tuple[str, list[Gener
         yield title, list(group)
 
 
+#: What is marked of an estimate, by its note.
+MARKS = {
+    "rough": "Rough: two draws only, so that the interval hangs on their difference.",
+    "for these training images": (
+        "For these training images: all there are. Intervals cover seeds and test images, no other choice of images."
+    ),
+    "this draw only": (
+        "This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, "
+        "so there is no verdict."
+    ),
+    "identical": "Identical: every training gave the same answers as the baseline's.",
+}
+
+
 def row_notes(row: Row) -> list[str]:
     """Return what a reader of a row must know about it."""
-    notes = []
+    estimates = (row.accuracy, row.conclusion.difference)
+    notes = list(dict.fromkeys(MARKS[item.note] for item in estimates if item is not None and item.note in MARKS))
+    difference = row.conclusion.difference
+    if difference and row.accuracy and difference.trainings < row.accuracy.trainings:
+        notes.append(f"The difference is over {trainings(difference)}, which the baseline has too.")
+    if row.learning is not None and row.learning.text:
+        notes.append(row.learning.text)
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
     if row.test_copies:
         notes.append(f"Up to {row.test_copies} of its training images equal a test image in every pixel.")
+    if row.near_copies:
+        notes.append(f"Up to {row.near_copies} of its training images {NEARLY.format('a test image')}.")
     if len(row.environments) > 1:
         notes.append(f"Mixes {len(row.environments)} environments: {', '.join(row.environments)}.")
     return notes
@@ -163,8 +210,8 @@ def row_notes(row: Row) -> list[str]:
 
 def setting_notes(rows: Sequence[Row]) -> list[str]:
     """Return what a reader who compares these rows must know."""
-    shared = overlap_text(max(row.test_in_train for row in rows), max(row.test_in_validation for row in rows))
-    notes = [shared] if shared else []
+    counted = ("test_in_train", "test_in_validation", "near_in_train", "near_in_validation")
+    notes = shared_notes({name: max(getattr(row, name) for row in rows) for name in counted})
     environments = sorted({name for row in rows for name in row.environments})
     if len(environments) >= 2 and not any(len(row.environments) == len(environments) for row in rows):
         notes.append(f"These rows come from {len(environments)} environments: {', '.join(environments)}.")

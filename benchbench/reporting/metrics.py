@@ -87,6 +87,6 @@ def heading_of(column: Column) -> str:
 
 def _notes(found: Scored) -> Iterator[str]:
     if found.baseline:
-        yield f"The row {found.baseline} scores real images against other real images: as good as it gets."
+        yield f"The row {found.baseline} scores real images against other ones; copies of those would score better."
     if not found.comparable:
         yield "Rows were scored on different numbers of images, which moves the values: do not rank them."

@@ -10,12 +10,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import chain, compress
 from typing import Any
 
 from rich.cells import cell_len
 
 from ..results.table import Row, Table, natural
+from ..statistics.overlap import NEARLY
 from . import grid as layout
 from .grid import Grid, Notes
 
@@ -43,12 +44,17 @@ class Axis:
 
 @dataclass(frozen=True)
 class Value:
-    """One cell: mean and sample standard deviation in percent over ``n`` trainings, which ``rows`` hold."""
+    """One cell: a mean in percent, its 95 % interval, and the row that it is of; none for a mean over architectures."""
 
     mean: float | None
-    std: float | None
-    n: int
-    rows: tuple[Row, ...]
+    low: float | None = None
+    high: float | None = None
+    rows: tuple[Row, ...] = ()
+
+    @property
+    def n(self) -> str:
+        """What it is over, ``"3 draws x 2 seeds"``; empty for a mean over architectures and where all failed."""
+        return layout.trainings(self.rows[0].accuracy) if self.rows else ""
 
 
 @dataclass(frozen=True)
@@ -117,14 +123,16 @@ class Pivot:
             texts |= {"gen": "-", "mix": "-"}  # what it might be trained on does not matter to it
         return [texts[name] for name in self.varying()]
 
-    def common_n(self) -> int:
-        """Return the number of trainings that most cells have."""
-        counts = [value.n for line in self.lines if not line.averaged for value in line.values if value and value.n]
-        return max(statistics.multimode(counts), default=0)
+    def common_n(self) -> str:
+        """Return what most cells are over."""
+        return max(statistics.multimode(value.n for line in self.lines for value in line.values if value and value.n))
 
 
 #: Below a pivot; the detailed tables say how many.
 COPIES = "Some of its training images equal a test image in every pixel."
+NEAR = f"Some of its training images {NEARLY.format('a test image')}."
+#: Likewise.
+ON_THE_WAY = "Not at the end of its learning; the detailed tables say how far it got."
 #: Options of the axes that are numbers of real images.
 SIZES = ("shots", "n-real")
 HEADS = {"learner": "learner", "arch": "architecture", "gen": "generator", "mix": ">mix", "n_syn": ">generated"}
@@ -149,7 +157,7 @@ def _every(table: Table) -> list[Pivot]:
     shown = []
     further = sorted({name for row in table.rows for name in row.setting.more})
     for axis in (*AXES, *map(_further, further)):
-        for rows in _groups(axis, table.rows):
+        for rows in _groups(axis, [row for row in table.rows if not row.setting.control]):
             columns = dict(sorted({axis.column(row) for row in rows}))
             lines = _lines(axis, rows, list(columns))
             if lines:
@@ -197,18 +205,20 @@ def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = N
     if means_only and averaged:
         lines = [line for line in lines if line.averaged]
     notes, n = Notes(), pivot.common_n()
+    cells = [value for line in lines for value in line.values if value and value.rows and value.mean is not None]
+    every = [_marks(value.rows[0]) for value in cells]
+    shared = [text for text in dict.fromkeys(chain(*every)) if all(text in texts for texts in every)]
     names = [name for name in pivot.varying() if not (means_only and averaged and name == "arch")]
     labels = [dict(zip(pivot.varying(), pivot.label(line), strict=True)) for line in lines]
-    cells = [[_text(value, n, line.averaged, notes) for value in line.values] for line in lines]
-    rows = [(*(label[name] for name in names), *texts) for label, texts in zip(labels, cells, strict=True)]
-    below = notes.lines()
-    trainings = f"n = {n} training{'' if n == 1 else 's'}"
+    texts = [[_text(value, n, notes, shared) for value in line.values] for line in lines]
+    rows = [(*(label[name] for name in names), *line) for label, line in zip(labels, texts, strict=True)]
+    below = [*notes.lines(), *shared]
     if averaged:
         below.append("Means are over the architectures with equal weight, and only where none is missing.")
     if means_only and averaged:
-        below.append(f"Each architecture has {trainings}, or what leaderboard.md says.")
+        below.append(f"Each architecture has {n}, or what leaderboard.md says.")
     elif n:
-        below.append(f"{trainings} unless a cell says otherwise.")
+        below.append(f"Over {n}, or as a cell says (draws x seeds); ± is half of the 95 % interval.")
     grid = Grid(
         pivot.heading,
         (*(HEADS[name] for name in names), *pivot.columns),
@@ -218,7 +228,7 @@ def pivot_grid(pivot: Pivot, *, means_only: bool = False, widest: int | None = N
     if widest is None or _width(grid) <= widest:
         return grid
     across = tuple(", ".join(label[name] for name in names) for label in labels)
-    turned = [(column, *(line[place] for line in cells)) for place, column in enumerate(pivot.columns)]
+    turned = [(column, *(line[place] for line in texts)) for place, column in enumerate(pivot.columns)]
     other = Grid(pivot.heading, (pivot.axis.name, *across), tuple(turned), grid.notes)
     return other if _width(other) < _width(grid) else grid
 
@@ -288,7 +298,8 @@ def _order(line: Line) -> tuple[Any, ...]:
 
 
 def _value(row: Row) -> Value:
-    return Value(row.acc_mean, row.acc_std, row.seeds, (row,))
+    known = row.accuracy
+    return Value(None, rows=(row,)) if known is None else Value(known.value, known.low, known.high, (row,))
 
 
 def _means(lines: Sequence[Line]) -> list[Line]:
@@ -306,20 +317,31 @@ def _means(lines: Sequence[Line]) -> list[Line]:
         for cells in zip(*(line.values for line in group.values()), strict=True):
             means = [value.mean for value in cells if value is not None and value.mean is not None]
             whole = len(means) == len(archs)
-            values.append(Value(statistics.fmean(means), None, len(means), ()) if whole else None)
+            values.append(Value(statistics.fmean(means)) if whole else None)
         averages.append(Line(learner, "mean", gen, mix, n_syn, baseline, tuple(values), averaged=True))
     return sorted(averages, key=_order)
 
 
-def _text(value: Value | None, n: int, averaged: bool, notes: Notes) -> str:
-    if value is None:
-        return "-"
-    if averaged:
-        return layout.number(value.mean)
+def _text(value: Value | None, n: str, notes: Notes, shared: Sequence[str]) -> str:
+    if value is None or not value.rows:  # a hole, or a mean over architectures
+        return "-" if value is None or value.mean is None else layout.points(value.mean)
     (row,) = value.rows
-    text = layout.accuracy(row)
-    text = text.replace(f" (n={n})", "") if value.n == n else text
-    return text + (notes.mark(COPIES) if row.test_copies else "")
+    if value.mean is None:
+        return row.status
+    half = None if value.low is None or value.high is None else (value.high - value.low) / 2
+    text = layout.points(value.mean) + ("" if half is None else f" ± {layout.points(half)}")
+    text += "" if value.n == n or row.accuracy is None else f" ({row.accuracy.draws} x {row.accuracy.seeds})"
+    text += f" {row.conclusion.verdict}" if row.conclusion.verdict in ("better", "worse") else ""
+    text += f", {row.status}" if row.failed else ""
+    return text + notes.mark(*(mark for mark in _marks(row) if mark not in shared))
+
+
+def _marks(row: Row) -> list[str]:
+    """Return what a pivot says of a row; the detailed tables say more."""
+    known = [layout.MARKS[row.accuracy.note]] if row.accuracy and row.accuracy.note in layout.MARKS else []
+    known += [COPIES] if row.test_copies else []
+    known += [NEAR] if row.near_copies else []
+    return [*known, ON_THE_WAY] if row.learning and row.learning.text else known
 
 
 def _width(grid: Grid) -> int:

@@ -1,4 +1,4 @@
-"""Plots: accuracy of the pivots, with error bars over trainings, and what metrics say of the generated images.
+"""Plots: accuracy of the pivots, with intervals, accuracy by steps, and what metrics say of the generated images.
 
 The same records give the same bytes with one version of Matplotlib.
 """
@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,35 +17,16 @@ from ..files import put, safe_name
 from ..pictures.canvas import png
 from ..plugins.metric import Column
 from ..results.table import Generation, Scores, Table, natural
+from .curves import CurvePlot, curve_plots
+from .drawing import BASELINE, COLOURS, LETTER, PANEL, STYLE, STYLES, fit_range, marker, panel_axes, titled
 from .metrics import Scored, heading_of, scored
 from .pivots import SIZES, Line, Pivot, Value, pivots
-from .readable import TICKED, TITLED, chosen_lines, left_out, resize, short
+from .readable import TICKED, chosen_lines, left_out, resize, short
 
-#: Colours that colour-blind people can tell apart (Okabe and Ito 2008), grey for the yellow that is too pale on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-BASELINE = "#000000"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-STYLES = ("-", "-.", ":")
-DOTS_PER_INCH = 120
 #: Lines in one panel beyond which each architecture gets its own.
 MOST_LINES = 12
 #: Letters of a generator's spelling beyond which a legend names it and not the axis.
 MOST_LETTERS = 16
-#: Inches of one panel, and of a letter of text; a categorical axis grows with its values.
-PANEL, LETTER = (4.6, 3.3), 0.075
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "lines.linewidth": 1.4,
-    "lines.markersize": 5,
-    "text.parse_math": False,
-}
-
-
 #: A title and what is drawn below it.
 Panel = tuple[str, list[Line]]
 
@@ -76,13 +56,17 @@ def write_plots(table: Table, results: Path) -> list[Path]:
         for pivot in pivots(table)
         if any(_known(value) for line in pivot.lines for value in line.values)
     ]
-    drawn += [(plot.name, png(plot.figure, STYLE)) for plot in metric_plots(table)]
+    drawn += [(plot.name, png(plot.figure, STYLE)) for plot in _further_plots(table)]
     return [put(results / "figures" / name, content) for name, content in drawn]
 
 
 def plot_names(table: Table) -> list[str]:
     """Return the paths of a table's plots below ``figures/``, in the order in which they are shown."""
-    return [*map(plot_name, pivots(table)), *(plot.name for plot in metric_plots(table))]
+    return [*map(plot_name, pivots(table)), *(plot.name for plot in _further_plots(table))]
+
+
+def _further_plots(table: Table) -> list[CurvePlot | MetricPlot]:
+    return [*curve_plots(table), *metric_plots(table)]
 
 
 def plot_name(pivot: Pivot) -> str:
@@ -103,7 +87,7 @@ def figure_of(pivot: Pivot) -> Any:
     many = len(panels) > 1
     drawn = {id(line) for _, lines in panels for line in lines}
     shown = replace(pivot, lines=tuple(line for line in pivot.lines if id(line) in drawn))
-    figure, axes, across, down = _panelled(len(panels), sharey=True)
+    figure, axes, across, down = panel_axes(len(panels), sharey=True)
     looks = _looks(shown, panelled=many)
     legend: dict[str, Any] = {}
     for place, (at, (title, lines)) in enumerate(zip(axes, panels, strict=False)):
@@ -111,35 +95,13 @@ def figure_of(pivot: Pivot) -> Any:
         at.set_title(short(title), fontsize=9, loc="left")
         at.set_xlabel(short(pivot.axis.name) if place + across >= len(panels) else "")
         at.set_ylabel("test accuracy, %" if place % across == 0 else "")
-    _fit_range(axes[0])
+    fit_range(axes[0])
     wide = max(PANEL[0] - 1.0 * many, 0.0 if _is_scale(pivot) else 0.45 * len(pivot.columns))
     names = [short(name, legend) for name in legend]
     right = 0.6 + LETTER * max(map(len, names))
     resize(figure, across * wide + right, max(down * PANEL[1], 0.2 * len(names)) + 0.8)
     figure.legend(list(legend.values()), names, loc="outside right center", frameon=False)
-    return _titled(figure, pivot.heading.replace(", %:", ":"), _caption(shown) + more)
-
-
-def _panelled(count: int, *, sharey: bool) -> tuple[Any, Any, int, int]:
-    """Return a figure, the axes of its panels, at most three in a row, and the numbers of columns and rows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across, down = min(count, 3), -(-count // 3)
-    figure = Figure(layout="constrained", dpi=DOTS_PER_INCH)
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(down, across, sharey=sharey, squeeze=False).ravel()
-    for unused in axes[count:]:
-        unused.set_visible(False)
-    return figure, axes, across, down
-
-
-def _titled(figure: Any, title: str, caption: str) -> Any:
-    """Return a figure of its final size with a title above and a caption below, in lines that fit its width."""
-    letters = int(figure.get_figwidth() / LETTER)
-    figure.suptitle(textwrap.fill(short(title, letters=TITLED), int(0.95 * letters)), x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(textwrap.fill(short(caption, letters=TITLED), int(1.15 * letters)), x=0.01, ha="left", fontsize=8)
-    return figure
+    return titled(figure, pivot.heading.replace(", %:", ":"), _caption(shown) + more)
 
 
 def _panels(pivot: Pivot) -> list[Panel]:
@@ -199,7 +161,7 @@ def _looks(pivot: Pivot, *, panelled: bool) -> dict[tuple[Any, ...], Look]:
             looks[_key(line)] = Look(colour if len(methods) > 1 else BASELINE, "o", "--", hollow=True)
         else:
             style = STYLES[(place // len(COLOURS)) % len(STYLES)]
-            looks[_key(line)] = Look(colour, _marker(rank), style, hollow=False)
+            looks[_key(line)] = Look(colour, marker(rank), style, hollow=False)
     return looks
 
 
@@ -228,7 +190,7 @@ def _draw_panel(
     for line in lines:
         look = looks[_key(line)]
         cells = zip(places, line.values, strict=True)
-        known = [(place, cell.mean, cell.std or 0.0) for place, cell in cells if cell and cell.mean is not None]
+        known = [(place, cell.mean, cell) for place, cell in cells if cell and cell.mean is not None]
         if not known:
             continue
         if line.level:
@@ -240,7 +202,7 @@ def _draw_panel(
         handle = at.errorbar(
             [place * 2**shift if scale else place + shift for place, _, _ in known],
             [mean for _, mean, _ in known],
-            yerr=[std for _, _, std in known] if any(std for _, _, std in known) else None,
+            yerr=_bars(cell for _, _, cell in known),
             color=look.colour,
             marker=look.marker,
             linestyle=look.style if scale else "none",
@@ -259,31 +221,31 @@ def _label(pivot: Pivot, line: Line, panelled: bool) -> str:
         hidden |= {"mix", "n_syn"}
     names = {"mix": "mix {}", "n_syn": "{} generated"}
     shown = [names.get(name, "{}").format(text) for name, text in fields.items() if name not in hidden and text != "-"]
-    counts = sorted({value.n for value in line.values if value is not None and value.n})
-    n = "" if line.averaged or panelled else f" (n={'-'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))})"
-    return " ".join((", ".join(shown) or line.gen, n.strip())).strip().lstrip("_")
+    return (", ".join(shown) or line.gen).strip().lstrip("_")
+
+
+def _bars(cells: Iterable[Value]) -> list[list[float]] | None:
+    """Return the lengths of intervals below and above their means, ``None`` where there is no interval at all."""
+    ends = [(cell.mean or 0.0, cell.low, cell.high) for cell in cells]
+    if all(low is None or high is None for _, low, high in ends):
+        return None
+    return [
+        [0.0 if low is None else mean - low for mean, low, _ in ends],
+        [0.0 if high is None else high - mean for mean, _, high in ends],
+    ]
 
 
 def _caption(pivot: Pivot) -> str:
     values = [value for line in pivot.lines if not line.averaged for value in line.values if value is not None]
-    counts = sorted({value.n for value in values if value.n})
-    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    counts = list(dict.fromkeys(value.n for value in values if value.n))
     failed = sum(value.mean is None for value in values)
-    if counts == [1]:
-        text = "A single training at each point: no deviation."
-    else:
-        text = f"Mean and sample standard deviation over n = {n} trainings (seeds x draws) at each point."
+    text = f"Mean and 95 % interval over {counts[0] if len(counts) == 1 else 'the draws and seeds of each point'}."
+    if all(value.low is None for value in values):
+        text = f"Means without an interval: {counts[0]}." if len(counts) == 1 else "Means without an interval."
     text += " Means over architectures weigh them equally and have no bars." * any(
         line.averaged for line in pivot.lines
     )
     return text + (f" Failed and not drawn: {failed}." if failed else "")
-
-
-def _fit_range(at: Any) -> None:
-    """Leave no room below 0 and above 100 % but for half a marker, which would be cut."""
-    low, high = at.get_ylim()
-    half = 0.025 * (high - low)
-    at.set_ylim(max(low, -half), min(high, 100.0 + half))
 
 
 def _is_scale(pivot: Pivot) -> bool:
@@ -300,11 +262,6 @@ def _method(line: Line, panelled: bool) -> tuple[str, str]:
 
 def _source(line: Line) -> tuple[str, str, int | None]:
     return line.gen, line.mix, line.n_syn
-
-
-def _marker(rank: int) -> str:
-    """Return the marker of a generator; each round of colours has other ones."""
-    return MARKERS[(rank + rank // len(COLOURS)) % len(MARKERS)]
 
 
 def _entry(line: Line, panelled: bool) -> tuple[Any, ...]:
@@ -347,7 +304,7 @@ class MetricPlot:
         ordered = [every[place] for place in chosen_lines(*self._compared(every))]
         sizes = sorted({made.setting.n_real for made, _ in self.scored.lines})
         legend = len(sizes) > 1 or max(len(gen) for gen, _ in ordered) > MOST_LETTERS
-        figure, axes, across, down = _panelled(len(self.columns), sharey=False)
+        figure, axes, across, down = panel_axes(len(self.columns), sharey=False)
         for at, column in zip(axes, self.columns, strict=False):
             _draw_column(at, column, ordered, sizes, named=not legend)
         handles, names = axes[0].get_legend_handles_labels()
@@ -366,7 +323,7 @@ class MetricPlot:
             caption += " Scored on different numbers of images, which moves the values: do not rank them."
         caption += left_out(len(ordered), len(every))
         title = f"Metric {self.scored.metric}: {self.title}; arrows point to what is better"
-        return _titled(figure, title, caption)
+        return titled(figure, title, caption)
 
     def _compared(self, lines: Sequence[MetricLine]) -> tuple[list[list[float | None]], list[bool]]:
         """Return what :func:`chosen_lines` takes: of each line the mean in each column, and whether it is baseline."""
@@ -443,7 +400,7 @@ def _draw_column(
         at.plot(
             *zip(*points, strict=True),
             color=colour,
-            marker="o" if baseline else _marker(rank),
+            marker="o" if baseline else marker(rank),
             markerfacecolor="white" if baseline else colour,
             linestyle=("--" if baseline else STYLES[rank // len(COLOURS) % len(STYLES)]) if several else "none",
             label=gen.lstrip("_"),

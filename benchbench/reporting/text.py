@@ -19,18 +19,20 @@ from urllib.parse import quote
 from rich.cells import cell_len
 
 from ..results.table import Generation, Row, Table
-from ..safetext import encodable, in_markdown
+from ..safetext import encodable, in_markdown, item_in_markdown
 from . import grid as layout
+from .closing import closing_lines
 from .grid import Grid, Notes
 from .metrics import metric_grids
 from .pivots import pivot_grid, pivots, shown_instead
 
 PROTOCOL = """\
-Accuracy is that of the last training step on all test images, in percent: mean ± sample standard deviation
-over n trainings (seeds x draws); a single training has none. The difference is to the baseline, the same
-training on the real images alone, ± the standard deviation of the differences paired by draw and seed.
-"Best on test" is the best of the periodic evaluations on the test images: it selects on them, and is not a
-result. Times are per training and per generation."""
+Accuracy is that of the last training step on all test images, in percent, with its 95 % interval over draws, seeds
+and test images. The difference is to the baseline, the same training on the real images alone, in percentage points,
+paired over the draws and seeds that both rows have. The verdict is corrected for all rows that were compared; rows of
+one tie group are not shown to differ from the best of it. n counts distinct trainings. "Best on test" is the best of
+the periodic evaluations on the test images: it selects on them, and is not a result. Times are per training and per
+generation."""
 
 
 def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
@@ -38,10 +40,13 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
     parts = ["# Leaderboard", PROTOCOL]
     if not table.rows:
         parts.append("No records yet.")
+    if lines := closing_lines(table, most=None):
+        parts += ["## In words", "\n".join(map(item_in_markdown, lines))]
     for pivot in pivots(table):
         parts += _rendered(pivot_grid(pivot))
     for title, rows in layout.settings(table.rows):
-        parts += _rendered(accuracy_grid(title, rows))
+        for grid in accuracy_grids(title, rows):
+            parts += _rendered(grid)
     for title, generations in layout.subsets(table.generations):
         for grid in (*metric_grids(title, generations), *cost_grids(title, generations)):
             parts += _rendered(grid)
@@ -51,17 +56,84 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def accuracy_grid(title: str, rows: Sequence[Row]) -> Grid:
-    """Return the accuracies of rows that share everything but architecture, generator and mixing."""
+def accuracy_grids(title: str, rows: Sequence[Row], *, short: bool = False) -> Iterator[Grid]:
+    """Yield the accuracies of rows that share everything but architecture, generator and mixing, and their controls.
+
+    Args:
+        title: what they share.
+        rows: the rows.
+        short: as a terminal shows it: without times, and with what all rows share below instead of in a column.
+    """
+    results = [row for row in rows if not row.setting.control]
+    controls = [row for row in rows if row.setting.control]
+    for heading, some in ((title, results), (f"Controls: {title}", controls)):
+        if some:
+            grid = _accuracies(heading, some)
+            yield _shortened(grid, some) if short else grid
+
+
+#: What a control is there for.
+CONTROLS = {
+    "more-real": "further real images in place of generated ones, what a perfect generator would make",
+    "half-real": "half of the real images; what the baseline gains over it is what twice the images bring",
+    "copies": "the real images again; where they are called better, anything may be",
+}
+
+
+def _accuracies(title: str, rows: Sequence[Row]) -> Grid:
     notes = Notes()
+    every = [layout.row_notes(row) for row in rows]
+    known = [texts for row, texts in zip(rows, every, strict=True) if row.accuracy is not None]
+    shared = [text for text in known[0] if all(text in texts for texts in known)] if len(known) > 1 else []
     cells = []
-    for row in rows:
-        made = row.generation
-        marked = layout.accuracy(row) + notes.mark(*layout.row_notes(row))
-        measured = (marked, layout.difference(row), layout.number(row.best_on_test), layout.duration(row.train_s))
-        cells.append((row.setting.arch, row.setting.gen, row.setting.mix, layout.images(made), *measured))
-    headers = ("architecture", "generator", ">mix", ">generated", "accuracy, %", "difference", ">best on test, %")
-    return Grid(title, (*headers, ">training"), tuple(cells), (*notes.lines(), *layout.setting_notes(rows)))
+    for row, texts in zip(rows, every, strict=True):
+        found, made = row.conclusion, row.generation
+        marks = notes.mark(*(text for text in texts if text not in shared))
+        measured = (layout.accuracy(row) + marks, layout.trainings(row.accuracy), layout.difference(found.difference))
+        said = (found.verdict, "" if row.tie_group is None else str(row.tie_group))
+        best = "" if row.best_on_test is None else layout.points(row.best_on_test)
+        named = (row.setting.arch, row.setting.gen, row.setting.mix, layout.images(made))
+        cells.append((*named, *measured, *said, best, layout.duration(row.train_s)))
+    first = ("architecture", "generator", ">mix", ">generated", "accuracy, %", "n", "difference", "verdict")
+    below = [*notes.lines(), *shared, *_corrected(rows)]
+    below += [f"{kind}: {text}." for kind, text in CONTROLS.items() if any(row.setting.control == kind for row in rows)]
+    headers = (*first, ">tie group", ">best on test, %", ">training")
+    return _filled(Grid(title, headers, tuple(cells), (*below, *layout.setting_notes(rows))))
+
+
+def _corrected(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield why an interval may leave 0 out where a verdict shows no difference."""
+    compared = max(row.conclusion.compared for row in rows)
+    if compared > 1:
+        yield f"Verdicts are stricter than the 95 % intervals, because {compared} rows were compared (Holm, at 5 %)."
+
+
+def _shortened(grid: Grid, rows: Sequence[Row]) -> Grid:
+    """Return a grid without its last columns, and with what all of its rows share in a line below.
+
+    A baseline is mixed with nothing, so that the columns about generated images are those of the other rows.
+    """
+    made = [place for place, row in enumerate(rows) if not row.setting.baseline]
+    shared, kept = [], []
+    for place, (name, _) in enumerate(grid.columns):
+        some = made if name in ("mix", "generated", "tie group") else range(len(rows))
+        values = list(dict.fromkeys(grid.rows[at][place] for at in some))
+        if not values:
+            continue
+        if name in ("mix", "generated", "n", "tie group") and len(values) == 1 and values[0]:
+            shared.append({"n": values[0], "generated": f"{values[0]} generated"}.get(name, f"{name} {values[0]}"))
+        elif name not in ("best on test, %", "training"):
+            kept.append(place)
+    lines = tuple(tuple(row[place] for place in kept) for row in grid.rows)
+    below = (f"Each row: {', '.join(shared)}.",) if shared else ()
+    return Grid(grid.title, tuple(grid.headers[place] for place in kept), lines, (*below, *grid.notes))
+
+
+def _filled(grid: Grid) -> Grid:
+    """Return a grid without the columns that no row fills, as where there is only the baseline."""
+    kept = [place for place in range(len(grid.headers)) if any(row[place] for row in grid.rows)]
+    rows = tuple(tuple(row[place] for place in kept) for row in grid.rows)
+    return replace(grid, headers=tuple(grid.headers[place] for place in kept), rows=rows)
 
 
 def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
@@ -128,43 +200,10 @@ def short_grids(table: Table) -> Iterator[Grid]:
         grid = pivot_grid(pivot, means_only=True, widest=WIDEST)
         yield replace(grid, notes=(*grid.notes, "In detail: leaderboard.md."))
     rest = [row for row in table.rows if row.spec_id not in covered]
-    yield from comparison_grids(replace(table, rows=tuple(rest)))
+    for title, rows in layout.settings(rest):
+        yield from accuracy_grids(title, rows, short=True)
     for title, generations in layout.subsets(table.generations):
         yield from (grid for grid in metric_grids(title, generations, short=True) if grid.headers)
-
-
-def comparison_grids(table: Table) -> Iterator[Grid]:
-    """Yield one grid for each dataset, subset, preset, learner and augmentation."""
-    for title, rows in layout.settings(table.rows):
-        notes = Notes()
-        cells: list[tuple[str, ...]] = []
-        baselines = [row for row in rows if row.setting.baseline]
-        for arch in dict.fromkeys(row.setting.arch for row in rows):
-            base = next((row for row in baselines if row.setting.arch == arch), None)
-            real = "" if base is None else _accuracy(base, notes)
-            others = [row for row in rows if row.setting.arch == arch and not row.setting.baseline]
-            cells += [(arch, real, *_compared(row, notes)) for row in others]
-            if not others:
-                cells.append((arch, real, *[""] * 5))
-        name = ", ".join(dict.fromkeys(row.setting.gen for row in baselines)) or "baseline"
-        headers = ("architecture", name, "generator", ">mix", ">generated", "accuracy, %", "difference")
-        yield _filled(Grid(title, headers, tuple(cells), (*notes.lines(), *layout.setting_notes(rows))))
-
-
-def _filled(grid: Grid) -> Grid:
-    """Return a grid without the columns that no row fills, as where there is only the baseline."""
-    kept = [place for place in range(len(grid.headers)) if any(row[place] for row in grid.rows)]
-    rows = tuple(tuple(row[place] for place in kept) for row in grid.rows)
-    return replace(grid, headers=tuple(grid.headers[place] for place in kept), rows=rows)
-
-
-def _compared(row: Row, notes: Notes) -> tuple[str, ...]:
-    images = layout.images(row.generation)
-    return row.setting.gen, row.setting.mix, images, _accuracy(row, notes), layout.difference(row)
-
-
-def _accuracy(row: Row, notes: Notes) -> str:
-    return layout.accuracy(row) + notes.mark(*layout.row_notes(row))
 
 
 def plain_lines(grid: Grid) -> Iterator[str]:

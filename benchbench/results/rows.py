@@ -34,10 +34,14 @@ LEADING = (
     *("data", "gen", "mix", "aug", "learner", "arch", "n_real", "n_syn", "seeds", "acc_mean", "acc_std"),
     *("fd", "precision", "recall", "density", "coverage", "extractor"),
     *("fit_s", "sample_s", "train_s", "preset", "spec_id"),
+    *("delta_low", "delta_high", "verdict", "tie_group", "detectable"),
     *("draws", "delta", "best_on_test", "kd", "n_score", "n_reference", "peak_memory_mib"),
     *("fit_images_per_s", "sample_images_per_s", "train_images_per_s", "status", "superseded", "environments"),
     *("delta_std", "shots", "n_made", "fd_real", "test", "subset"),
+    *("acc_low", "acc_high", "control", "balanced_accuracy", "auc", "ece", "nll", "train_accuracy"),
 )
+
+_MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
 
 
 class TableColumn(NamedTuple):
@@ -112,6 +116,10 @@ def _measured(item: MetricColumn) -> TableColumn:
     return TableColumn(item.name, item.decimals, value)
 
 
+def _measure(name: str) -> TableColumn:
+    return TableColumn(name, 4, lambda row: row.measures.get(name))
+
+
 def _harness() -> dict[str, TableColumn]:
     """Return the columns that no metric fills, by name."""
     of_setting = [item.name for item in dataclasses.fields(Setting) if item.name in LEADING]
@@ -124,10 +132,20 @@ def _harness() -> dict[str, TableColumn]:
         "best_on_test": 2,
     }
     of_row |= {"peak_memory_mib": 1, "train_images_per_s": 3}
-    of_row |= dict.fromkeys(("seeds", "spec_id", "status", "superseded"))
+    of_row |= dict.fromkeys(("seeds", "spec_id", "status", "superseded", "tie_group"))
     of_generation: dict[str, int | None] = {"fit_s": 2, "sample_s": 2, "fit_images_per_s": 3, "sample_images_per_s": 3}
     of_generation |= dict.fromkeys(("draws", "n_made"))
     columns = [TableColumn("environments", None, lambda row: len(row.environments))]
+    columns += [
+        TableColumn("delta_low", 2, lambda row: row.conclusion.difference and row.conclusion.difference.low),
+        TableColumn("delta_high", 2, lambda row: row.conclusion.difference and row.conclusion.difference.high),
+        TableColumn("verdict", None, attrgetter("conclusion.verdict")),
+        TableColumn("detectable", 2, attrgetter("conclusion.detectable")),
+        TableColumn("acc_low", 2, lambda row: row.accuracy and row.accuracy.low),
+        TableColumn("acc_high", 2, lambda row: row.accuracy and row.accuracy.high),
+        TableColumn("train_accuracy", 2, lambda row: row.learning and row.learning.train_accuracy),
+        *map(_measure, _MEASURES),
+    ]
     columns += [TableColumn(name, None, attrgetter(f"setting.{name}")) for name in of_setting]
     columns += [TableColumn(name, decimals, attrgetter(name)) for name, decimals in of_row.items()]
     columns += [
@@ -174,6 +192,7 @@ _COUNTS = (
     "n_reference",
     "superseded",
     "environments",
+    "tie_group",
 )
 _MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
 _SECONDS = ("data_s", "fit_s", "sample_s", "train_s", "score_s")

@@ -11,14 +11,20 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..planning.setting import Setting, hide_paths
 from ..plugins.metric import Column
+from .learning import Learning, curve_of, learning_of
 from .reading import LARGEST
-from .record import METRIC_FACTS, Record, number_columns
+from .record import METRIC_FACTS, Record, Result, number_columns
+from .trainings import accuracy_of, trainings_of
+from .verdicts import Conclusion, Mean, Trained, conclusions, means, ties
+
+if TYPE_CHECKING:
+    from ..statistics.trainings import Estimate
 
 T = TypeVar("T")
 
@@ -52,6 +58,7 @@ class Generation:
         n_made: images that there are, fewer than ``n_syn`` after a filter; the mean over draws, rounded.
         fit_s, sample_s: seconds per generation.
         fit_images_per_s, sample_images_per_s: rates of the two stages.
+        device: what it ran on, ``"mixed"`` where the draws differ in it.
 
     """
 
@@ -63,6 +70,13 @@ class Generation:
     sample_s: float | None = None
     fit_images_per_s: float | None = None
     sample_images_per_s: float | None = None
+    device: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of one generation, ``None`` where none was measured."""
+        known = [seconds for seconds in (self.fit_s, self.sample_s) if seconds is not None]
+        return sum(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -76,11 +90,15 @@ class Row:
         seeds: finished trainings, over all draws.
         failed: trainings that failed.
         status: ``"done"``, ``"failed (out of memory)"`` or ``"1 of 3 failed (out of memory)"``.
-        acc_mean: mean accuracy of the last step, in percent.
-        acc_std: its sample standard deviation (``ddof=1``); ``None`` for a single training.
-        delta: ``acc_mean`` minus that of the baseline with the same everything else.
-        delta_std: sample standard deviation of the differences, paired by draw and replicate; ``None`` unless
-            both rows have the same ones, at least two.
+        accuracy: mean accuracy of the last step over the distinct trainings, in percent, with its interval; ``None``
+            where every training failed.
+        acc_std: sample standard deviation (``ddof=1``) over all trainings; ``None`` for a single training.
+        conclusion: the difference from the baseline with the same everything else, and what it says.
+        tie_group: 1 for the best row of those that can be compared and every row not shown to be worse, 2 for the best
+            of the others and so on; ``None`` for a control and without an accuracy.
+        measures: means of the further numbers of a classifier by name.
+        learning: what the trainings say of how far they got; ``None`` where no record has it.
+        curve: ``(step, mean test accuracy in percent)`` on the way.
         best_on_test: mean of the best accuracy seen on the test set, in percent; not a result.
         train_s: mean seconds of one training.
         train_images_per_s: its mean rate.
@@ -88,8 +106,11 @@ class Row:
         superseded: records of older code, or of the same training done again, that are not shown.
         environments: hashes of its environments; more than one is worth a mark.
         test_copies: training images that equal a test image, the most of any of its trainings.
+        near_copies: further training images that nearly equal a test image, the most of any of its trainings.
         test_in_train, test_in_validation: test images that equal an image of the dataset's training and
             validation part, the most of any of its trainings; 0 also if it was not looked for.
+        near_in_train, near_in_validation: further ones that nearly equal such an image, see
+            :mod:`benchbench.statistics.near`.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
         data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
@@ -101,7 +122,7 @@ class Row:
     seeds: int
     failed: int
     status: str
-    acc_mean: float | None
+    accuracy: Estimate | None
     acc_std: float | None
     best_on_test: float | None
     train_s: float | None
@@ -110,40 +131,74 @@ class Row:
     superseded: int
     environments: tuple[str, ...]
     test_copies: int = 0
+    near_copies: int = 0
     test_in_train: int = 0
     test_in_validation: int = 0
+    near_in_train: int = 0
+    near_in_validation: int = 0
     aug_links: int = 0
     data_notes: tuple[str, ...] = ()
-    delta: float | None = None
-    delta_std: float | None = None
+    conclusion: Conclusion = field(default_factory=Conclusion)
+    tie_group: int | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+    learning: Learning | None = None
+    curve: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def acc_mean(self) -> float | None:
+        """The mean accuracy alone, in percent."""
+        return None if self.accuracy is None else self.accuracy.value
+
+    @property
+    def delta(self) -> float | None:
+        """The difference alone, in percentage points."""
+        return None if self.conclusion.difference is None else self.conclusion.difference.value
+
+    @property
+    def delta_std(self) -> float | None:
+        """The sample standard deviation of the differences of single trainings, in percentage points."""
+        return self.conclusion.deviation
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in a fixed order, their generations, and the number of records that are not shown."""
+    """Rows in a fixed order, their generations, the number of records that are not shown, means over architectures."""
 
     rows: tuple[Row, ...]
     generations: tuple[Generation, ...]
     superseded: int
+    means: tuple[Mean, ...] = ()
+
+    def of(self, spec_ids: Iterable[str]) -> Table:
+        """Return the part about some rows; what they conclude stays what it is among all."""
+        wanted = set(spec_ids)
+        rows = tuple(row for row in self.rows if row.spec_id in wanted)
+        made = {row.setting.generation for row in rows}
+        return Table(
+            rows,
+            tuple(item for item in self.generations if item.setting.generation in made),
+            sum(row.superseded for row in rows),
+            tuple(mean for mean in self.means if wanted.intersection(mean.rows)),
+        )
 
 
 def build_table(records: Iterable[Record]) -> Table:
     """Return the table of all records, the same for any order of them."""
     by_spec = _grouped(records, lambda record: record.spec_id)
-    rows, shown, accuracies = [], [], {}
+    rows, shown = [], []
+    finished: dict[str, list[Record]] = {}
     for spec_id, group in by_spec.items():
         kept = _newest(group)
         shown += kept
         rows.append(_row(kept, len(group) - len(kept)))
-        accuracies[spec_id] = {_training(item): item.result.accuracy * 100 for item in kept if item.result}
+        finished[spec_id] = [record for record in kept if record.result]
     rows.sort(key=_row_order)
-    baselines: dict[tuple[Hashable, ...], Row] = {}
-    for row in rows:
-        if row.setting.baseline and row.acc_mean is not None:
-            baselines.setdefault(row.setting.comparable, row)
-    compared = tuple(_with_delta(row, baselines.get(row.setting.comparable), accuracies) for row in rows)
+    trained = {row.spec_id: Trained(row.setting, trainings_of(done)) for row in rows if (done := finished[row.spec_id])}
+    compared = _compared(rows, trained)
+    over = means(trained, {row.spec_id: row.conclusion for row in compared})
     made = [_generation(group) for group in _grouped(shown, lambda record: record.cell.generation).values()]
-    return Table(compared, tuple(sorted(made, key=_generation_order)), sum(row.superseded for row in rows))
+    generations = tuple(sorted(made, key=_generation_order))
+    return Table(tuple(compared), generations, sum(row.superseded for row in rows), over)
 
 
 def shown_keys(records: Iterable[Record]) -> set[str]:
@@ -224,7 +279,8 @@ def _grouped(records: Iterable[Record], by: Callable[[Record], T]) -> dict[T, li
 
 def _row(records: Sequence[Record], superseded: int) -> Row:
     done = [(record, record.result) for record in records if record.result is not None]
-    accuracies = [result.accuracy * 100 for _, result in done]
+    results = [result for _, result in done]
+    accuracies = [result.accuracy * 100 for result in results]
     best = [result.best_on_test * 100 for _, result in done if result.best_on_test is not None]
     memory = [number for record in records if (number := _number(record.cost.peak_memory_mib)) is not None]
     return Row(
@@ -234,7 +290,7 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         seeds=len(done),
         failed=len(records) - len(done),
         status=_status(records),
-        acc_mean=_mean(accuracies),
+        accuracy=None,
         acc_std=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         best_on_test=_mean(best),
         train_s=_mean(record.cost.train_s for record, _ in done),
@@ -243,11 +299,24 @@ def _row(records: Sequence[Record], superseded: int) -> Row:
         superseded=superseded,
         environments=tuple(sorted({record.provenance.environment for record in records})),
         test_copies=max((_fact(result.details, "test_copies") for _, result in done), default=0),
+        near_copies=max((_fact(result.details, "near_copies") for _, result in done), default=0),
         test_in_train=max(_data_fact(record, "test_in_train") for record in records),
         test_in_validation=max(_data_fact(record, "test_in_validation") for record in records),
+        near_in_train=max(_data_fact(record, "near_in_train") for record in records),
+        near_in_validation=max(_data_fact(record, "near_in_validation") for record in records),
         aug_links=sum(name.startswith("aug ") for name in records[-1].code),
         data_notes=tuple(dict.fromkeys(hide_paths(note) for item in records for note in item.provenance.notes)),
+        measures=_measures(results),
+        learning=learning_of(results),
+        curve=curve_of(results),
     )
+
+
+def _measures(results: Sequence[Result]) -> dict[str, float]:
+    """Return the mean of each further number; lists, such as those by class, are left to the records."""
+    names = sorted({name for result in results for name in result.measures})
+    found = {name: _mean(result.measures.get(name) for result in results) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _data_fact(record: Record, name: str) -> int:
@@ -268,14 +337,18 @@ def _status(records: Sequence[Record]) -> str:
     return f"failed ({why})" if len(reasons) == len(records) else f"{len(reasons)} of {len(records)} failed ({why})"
 
 
-def _with_delta(row: Row, baseline: Row | None, accuracies: Mapping[str, Mapping[tuple[int, int], float]]) -> Row:
-    if baseline is None or row.setting.baseline or row.acc_mean is None or baseline.acc_mean is None:
-        return row
-    ours, theirs = accuracies[row.spec_id], accuracies[baseline.spec_id]
-    std = None
-    if len(ours) > 1 and ours.keys() == theirs.keys():
-        std = statistics.stdev([ours[training] - theirs[training] for training in sorted(ours)])
-    return replace(row, delta=row.acc_mean - baseline.acc_mean, delta_std=std)
+def _compared(rows: Sequence[Row], trained: Mapping[str, Trained]) -> list[Row]:
+    """Return rows with their accuracies and what they say against each other."""
+    found, groups = conclusions(trained), ties(trained)
+
+    def compared(row: Row) -> Row:
+        known = trained.get(row.spec_id)
+        if known is None:
+            return row
+        accuracy = accuracy_of(known.trainings)
+        return replace(row, accuracy=accuracy, conclusion=found[row.spec_id], tie_group=groups.get(row.spec_id))
+
+    return list(map(compared, rows))
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:
@@ -330,7 +403,12 @@ def _generation(records: Sequence[Record]) -> Generation:
         sample_s=mean(lambda item: item.cost.sample_s),
         fit_images_per_s=mean(lambda item: item.cost.images_per_s.get("fit")),
         sample_images_per_s=mean(lambda item: item.cost.images_per_s.get("sample")),
+        device=_only(values(lambda item: item.cost.device)),
     )
+
+
+def _only(names: Sequence[str]) -> str | None:
+    return (names[0] if len(set(names)) == 1 else "mixed") if names else None
 
 
 def _generation_order(made: Generation) -> tuple[Any, ...]:

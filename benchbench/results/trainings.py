@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..statistics.designs import Spread
     from ..statistics.trainings import Estimate
 
 
@@ -100,3 +101,13 @@ def paired(ours: RowTrainings, theirs: RowTrainings) -> tuple[Hits, Hits, bool]:
         {key: theirs.hits[key] for key in kept},
         len(kept) < len(shared),
     )
+
+
+def spread_between(pairs: Sequence[tuple[RowTrainings, RowTrainings]]) -> Spread | None:
+    """Return where the variance of the mean difference over pairs of rows comes from, ``None`` where nothing tells."""
+    from ..statistics.designs import spread_of
+
+    rows = [row for pair in pairs for row in pair]
+    shared = all(row.shared_test for row in rows)
+    ratio = None if shared else max(row.ratio for row in rows)
+    return spread_of([paired(*pair)[:2] for pair in pairs], whole=all(row.whole for row in rows), split_anew=ratio)

@@ -35,10 +35,11 @@ from ..plugins.images import Images, ImageSet
 from ..results.answers import Answers
 from ..results.reading import json_flaw
 from ..results.record import plain
-from ..statistics.overlap import DIGESTS, copies_of, digests, known_digests, shared_text, shared_with_test
+from ..statistics.overlap import DIGESTS, digests, shared_notes
 from ..store.lock import Owner
 from ..store.store import Store
 from .chunks import GrowingSet
+from .copies import in_dataset, in_training
 from .parts import part_of
 from .scoring import answer, score
 from .watch import Reader, Watch
@@ -228,7 +229,7 @@ class _Job:
 
 def _data(job: _Job) -> dict[str, Any]:
     plugin: Dataset = job.plugin
-    counts, hashed = {}, {}
+    counts = {}
     if json.dumps(info_to_json(plugin.info())) != json.dumps(info_to_json(job.info)):  # asked before files were hashed
         raise BenchError(f"{job.info.name}: its files changed while the run was planned; run again")
     for split in SPLITS:
@@ -237,16 +238,16 @@ def _data(job: _Job) -> dict[str, Any]:
             raise BenchError(f"{job.info.name}: {split} has {flaw}")
         part.save(job.folder / split)
         hashing = functools.partial(job.context.progress, label=f"looking for copies in {split}", unit="part")
-        counts[split], hashed[split] = len(part), digests(part, hashing)
-        np.save(job.folder / split / DIGESTS, hashed[split], allow_pickle=False)
+        counts[split] = len(part)
+        np.save(job.folder / split / DIGESTS, digests(part, hashing), allow_pickle=False)
     if counts["train"] == 0 or counts["test"] == 0:
         raise BenchError(
             f"{job.info.name}: has {counts['train']} training and {counts['test']} test images; both are needed"
         )
-    shared = shared_with_test(hashed)
+    shared = in_dataset(job.folder, job.context)
     job.context.report(**shared)
-    if shared_note := shared_text(shared["test_in_train"], shared["test_in_validation"]):
-        job.context.log(shared_note)
+    for note in shared_notes(shared):
+        job.context.log(note)
     return {"images": sum(counts.values()), "counts": counts}
 
 
@@ -342,21 +343,21 @@ def _train(job: _Job) -> dict[str, Any]:
     kept = Answers.of(outcome.probabilities, labels)
     kept.save(job.folder)
     result = asdict(score(outcome, task, labels)) | {"answers": kept.digest}
-    if learner.trains and (copies := _copies(job, task)):
-        result["details"]["test_copies"] = copies
+    if learner.trains:
+        result["details"] |= _copies(job, task)
     _write_json(job.folder / "outcome.json", _kept(result, job.body["name"]))
     return {"images": int(outcome.images_seen)}  # of NumPy, as sums are, it would be no JSON
 
 
-def _copies(job: _Job, task: Task) -> int:
-    """Count training images that equal a test image; a real part that is known to share none is not looked at."""
-    data, parts = job.store.path(job.inputs["data"]), []
-    if task.real is not None and job.store.meta(job.inputs["data"]).get("facts", {}).get("test_in_train") != 0:
-        rows = job.rows()
-        parts.append(known_digests(data / "train")[slice(None) if rows is None else rows])
-    if task.synthetic is not None:
-        parts.append(known_digests(job.store.path(job.inputs["synthetic"])))
-    return copies_of(known_digests(data / "test"), parts) if parts else 0
+def _copies(job: _Job, task: Task) -> dict[str, int]:
+    """Return how many training images equal or nearly equal a test image, where there are such."""
+    rows = None
+    if task.real is not None:
+        chosen = job.rows()
+        rows = slice(None) if chosen is None else chosen
+    synthetic = None if task.synthetic is None else job.store.path(job.inputs["synthetic"])
+    found = in_training(job.store.path(job.inputs["data"]), rows, synthetic, job.context)
+    return {name: count for name, count in found.items() if count}
 
 
 def _reference(job: _Job) -> dict[str, Any]:
@@ -446,7 +447,7 @@ def _fix_protocol(device: str, precision: str = "fp32") -> None:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False  # it costs time, and nobody reads such memory
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nobody reads it
             warnings.filterwarnings("ignore", message=".*determinis")
 
 

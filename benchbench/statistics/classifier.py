@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,7 +84,8 @@ def auc(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float | None:
         ours, others = int(positive.sum()), int((~positive).sum())
         if not ours or not others:
             return None
-        ranks = rankdata(scores[:, label])
+        _, place, count = np.unique(scores[:, label], return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(count) - (count - 1) / 2)[place]  # ties share their mean rank
         areas.append((float(ranks[positive].sum()) - ours * (ours + 1) / 2) / (ours * others))
     return sum(areas) / len(areas)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from scipy import stats
-
 from .trainings import IDENTICAL, ONE_DRAW, Estimate
 
 #: Chance of any false verdict in a family of rows, and the power that "detectable" means.
@@ -69,13 +67,12 @@ def tie_groups(values: Sequence[float | None], difference: Callable[[int, int], 
 def detectable(estimate: Estimate | None, rows: int) -> float | None:
     """Return the smallest difference that a design finds in 80 % of cases, in percentage points.
 
-    ``(t(1 - a / 2) + t(.8)) se`` with ``a = .05 / rows``, at the estimate's standard error and degrees of freedom.
+    ``(t(1 - a / 2) + t(.8)) se`` with ``a = .05 / rows``, at the estimate's standard errors and degrees of freedom.
 
     Args:
         estimate: the difference of a row to its baseline; without a p value nothing can be found, ``None``.
         rows: compared in the family.
     """
-    if estimate is None or estimate.p is None or estimate.se is None or estimate.df is None:
+    if estimate is None or estimate.p is None:
         return None
-    quantiles = stats.t.ppf([1 - ALPHA / max(rows, 1) / 2, POWER], estimate.df)
-    return float(quantiles.sum()) * estimate.se
+    return estimate.reach(1 - ALPHA / max(rows, 1) / 2, POWER)

@@ -6,19 +6,20 @@ their ranking. So every other extractor stands in the heading.
 
 from __future__ import annotations
 
-#: Extractor id of FID's Inception network. A metric may write it only after checking the hash of the weights.
-INCEPTION = "inception"
+#: Extractor ids of FID's Inception network, each with the resize that images pass before it, which moves FID. A metric
+#: may write them only after checking the hash of the weights.
+INCEPTIONS = {"inception": "torch-fidelity", "inception-legacy": "StudioGAN legacy"}
 
 
 def heading(extractor: str) -> str:
-    """Return the column of a Fréchet distance: ``"FID"`` or ``"FD (glyphcnn-v1)"``; ``"FD"`` for none."""
-    return "FID" if extractor == INCEPTION else _named("FD", extractor)
+    """Return the heading of a Fréchet distance: ``FID (torch-fidelity)`` or ``FD (glyphcnn-v1)``; ``FD`` for none."""
+    return _named("FID" if extractor in INCEPTIONS else "FD", extractor)
 
 
 def kernel_heading(extractor: str) -> str:
-    """Return the column of a kernel distance: ``"KID"`` or ``"KD (glyphcnn-v1)"``; ``"KD"`` for none."""
-    return "KID" if extractor == INCEPTION else _named("KD", extractor)
+    """Return the heading of a kernel distance: ``KID (torch-fidelity)`` or ``KD (glyphcnn-v1)``; ``KD`` for none."""
+    return _named("KID" if extractor in INCEPTIONS else "KD", extractor)
 
 
 def _named(name: str, extractor: str) -> str:
-    return f"{name} ({extractor})" if extractor else name
+    return f"{name} ({INCEPTIONS.get(extractor, extractor)})" if extractor else name

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from ..plugins.images import ImageSet
 
+#: Side of the thumbnails that :mod:`benchbench.statistics.near` compares in px, and the least correlation of two that
+#: are alike.
+SIDE, LIKENESS = 8, 0.995
+#: What is said of them.
+NEARLY = f"nearly equal {{}} (thumbnails of {SIDE}x{SIDE} px correlate by {LIKENESS} or more)"
+_PARTS = {"training": "train", "validation": "validation"}
 #: In the folder of a set of images: their hashes, so that no training has to make them again.
 DIGESTS = "digests.npy"
 
@@ -54,11 +60,19 @@ def shared_with_test(parts: Mapping[str, NDArray[np.uint64]]) -> dict[str, int]:
     return {f"test_in_{name}": int(np.isin(parts["test"], parts[name]).sum()) for name in ("train", "validation")}
 
 
-def shared_text(in_train: int, in_validation: int) -> str:
-    """Return what was found as a sentence, empty when nothing is shared."""
-    counts = {"training": in_train, "validation": in_validation}
-    pairs = " and ".join(f"{count:,} with a {name} image" for name, count in counts.items() if count)
-    return f"Test images that equal another in every pixel: {pairs}." if pairs else ""
+def shared_notes(facts: Mapping[str, int]) -> list[str]:
+    """Return what was found as sentences, none where nothing is shared.
+
+    Args:
+        facts: ``test_in_train``, ``test_in_validation``, ``near_in_train``, ``near_in_validation``; 0 if left out.
+    """
+    how = {"test": "equal another in every pixel", "near": NEARLY.format("another")}
+    return [f"Test images that {words}: {pairs}." for kind, words in how.items() if (pairs := _pairs(kind, facts))]
+
+
+def _pairs(kind: str, facts: Mapping[str, int]) -> str:
+    counts = {part: facts.get(f"{kind}_in_{key}", 0) for part, key in _PARTS.items()}
+    return " and ".join(f"{count:,} with a {part} image" for part, count in counts.items() if count)
 
 
 def known_digests(folder: Path) -> NDArray[np.uint64]:

@@ -41,6 +41,10 @@ def describes_itself_consistently(subject: Subject) -> None:
     require(info.optimizer in ("sgd", "adamw"), f"optimizer must be sgd or adamw; got {info.optimizer!r}")
     few = info.quick_shots is None or 0 < info.quick_shots <= min(info.class_counts)
     require(few, f"quick_shots={info.quick_shots} exceeds the smallest class ({min(info.class_counts)} images)")
+    for name in ("usual_draws", "usual_seeds", "control_draws"):
+        value = getattr(info, name)
+        fine = (type(value) is int and value > 0) or (value is None and name == "control_draws")
+        require(fine, f"{name} must be a whole number of at least 1; got {value!r}")
 
 
 def says_licence_and_source(subject: Subject) -> str:

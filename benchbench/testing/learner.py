@@ -100,6 +100,14 @@ def names_what_it_starts_from(subject: Subject) -> None:
     require(fine, f"foundations(arch, info) must return a tuple of names; got {names!r}")
 
 
+def fills_in_what_a_training_needs_once(subject: Subject) -> None:
+    """``for_training`` gives a learner of the same class, and leaves one that it filled in as it is."""
+    filled = subject.plugin.for_training(_arch(subject), subject.info, len(subject.train))
+    require(type(filled) is type(subject.plugin), f"for_training must return the learner, filled in; got {filled!r}")
+    again = filled.for_training(_arch(subject), subject.info, 10 * len(subject.train))
+    require(again == filled, "for_training must not change a learner that is filled in already")
+
+
 def ignores_the_images_if_it_says_so(subject: Subject) -> None:
     """With ``trains = False`` the plan makes one cell whatever the images, so other images must change nothing."""
     if subject.plugin.trains:
@@ -135,7 +143,8 @@ def _task(subject: Subject) -> Task:
 
 def _train(subject: Subject, task: Task) -> TrainResult:
     """Train, and require what the harness requires of an outcome."""
-    outcome: TrainResult = subject.plugin.train(task, subject.context("train"))
+    learner = subject.plugin.for_training(task.arch, task.info, len(subject.train))
+    outcome: TrainResult = learner.train(task, subject.context("train"))
     require(not (problem := flaw(outcome, task)), problem or "")
     return outcome
 

@@ -27,7 +27,8 @@ from .data import Source, make_batches, training_sets
 from .evaluate import logits_of, probabilities
 from .grown import GrownFile, grown_pairs
 from .inputs import Inputs
-from .pixels import OnDisk, placed, set_bytes
+from .learning import Learning, looked_at
+from .pixels import OnDisk, Pixels, placed, set_bytes
 from .recipes import Recipe, learning_rates, make_optimizer
 
 #: Seconds of training between two checkpoints; a shorter training never writes one.
@@ -108,6 +109,9 @@ class Training:
         self.inputs = Inputs(self.batches, task.augmentations, task.info)
         self.rng = torch.Generator(device=self.device)
         self.phases = _phases(task, recipe.steps)
+        seed = derive_seed(context.seed, "learning")
+        self.looked_at, labels = looked_at(self.batches.sources, recipe, seed)
+        self.learning = Learning(labels, recipe.steps)
         self.step = 0
         self.curve: list[tuple[int, float]] = []
         self._pending: list[tuple[int, torch.Tensor, int]] = []
@@ -132,13 +136,15 @@ class Training:
         self.loss_sum += loss.detach()
         self.loss_steps += 1
         self.step = step + 1
+        if self.step in self.learning.steps:
+            self.learning.note(self.step, self._logits(self.looked_at))
         if self.step in self.recipe.evaluation_steps:
-            self.task.evaluate(self.step, self._logits)
+            self.task.evaluate(self.step, lambda: self._logits(self.test))
             self._record()
 
     def finish(self) -> TrainResult:
         """Classify the test images after the last step and return the outcome."""
-        logits = self._logits()
+        logits = self._logits(self.test)
         self._record()
         self._settle()
         weights = (weight.numel() for weight in self.model.parameters() if weight.requires_grad)
@@ -159,6 +165,7 @@ class Training:
             "precision": self.context.precision,
             "mix": self.batches.mix,
             "training_images": self.batches.counts,
+            "learning": self.learning.details(),
         }
         if any(source.rounds for source in sources):
             details["grown"] = {source.name: len(source.labels) - source.original for source in sources}
@@ -174,6 +181,7 @@ class Training:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [list(point) for point in self.curve],
+            "learning": [list(point) for point in self.learning.curve],
             "answers": [[at, classes] for at, classes in self.task.answers.items()],
             "loss_sum": self.loss_sum,
             "loss_steps": self.loss_steps,
@@ -199,6 +207,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.curve = [(step, loss) for step, loss in state["curve"]]
+        self.learning.curve = [(step, share) for step, share in state["learning"]]
         for step, classes in state["answers"]:
             self.task.evaluate(step, lambda classes=classes: classes)  # type: ignore[misc]
         self.loss_sum, self.loss_steps = state["loss_sum"], state["loss_steps"]
@@ -230,8 +239,8 @@ class Training:
                 return loss
         return F.cross_entropy(logits, targets)
 
-    def _logits(self) -> torch.Tensor:
-        return logits_of(self.model, self.test, self.task.info, self._autocast())
+    def _logits(self, images: Pixels) -> torch.Tensor:
+        return logits_of(self.model, images, self.task.info, self._autocast())
 
     def _record(self) -> None:
         """Note a point of the curve; an accelerator goes on training, and its numbers are read at the next point."""
@@ -254,6 +263,7 @@ class Training:
                 )
             self.curve.append((step, loss))
         self._pending.clear()
+        self.learning.settle()
 
     def _grow(self, step: int, which: int) -> None:
         """Let augmentation number ``which`` add to each source by itself, so that the mix keeps its ratio."""

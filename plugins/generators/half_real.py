@@ -18,7 +18,7 @@ class HalfReal(Generator):
 
     It is a control where all real images are in use and no further ones are left: the gain of the baseline over it
     is what doubling the real images brings. ``--n-syn`` does not apply to it. Of a class with an odd number of
-    images, half is rounded up and down in turn; a class of one image may be left out.
+    images, half is rounded up or down; a class of one image may be left out.
     """
 
     control: ClassVar[str] = "half-real"
@@ -28,12 +28,13 @@ class HalfReal(Generator):
         return (train_count + 1) // 2
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
-        """Yield every second image of all in the order of their classes, shuffled within each."""
+        """Yield ``context.n_syn`` images, evenly spaced in the order of their classes, shuffled within each."""
         import numpy as np
 
         shuffled = context.rng("half").permutation(len(train))
         by_class = shuffled[np.argsort(train.labels[shuffled], kind="stable")]
-        chosen = np.sort(by_class[::2])
+        count = context.n_syn
+        chosen = np.sort(by_class[(2 * np.arange(count) + 1) * len(train) // (2 * count)])
         for chunk in context.chunks(len(chosen), CHUNK):
             places = chosen[chunk.start : chunk.stop]
             half = train.subset(places)

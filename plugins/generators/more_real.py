@@ -23,9 +23,10 @@ class MoreReal(Generator):
 
     control: ClassVar[str] = "more-real"
     reads_rest: ClassVar[bool] = True
+    may_yield_fewer: ClassVar[bool] = True  # where another draw splits the images anew, a few less may be left
 
     def sample(self, train: ImageSet, context: Context) -> Iterator[ImageSet]:
-        """Yield ``context.n_syn`` of the real images in ``context.rest``; fewer are contained in more.
+        """Yield ``context.n_syn`` of the real images in ``context.rest``, or all; fewer are contained in more.
 
         Raises:
             BenchError: there is no real image outside the subset.
@@ -34,7 +35,8 @@ class MoreReal(Generator):
 
         if context.rest is None:
             raise BenchError("more-real: all real images are in use")
-        chosen = balanced_sample(context.rest.labels, context.n_syn, context.seed)
+        count = min(context.n_syn, len(context.rest))
+        chosen = balanced_sample(context.rest.labels, count, context.seed)
         for chunk in context.chunks(len(chosen), CHUNK):
             places = chosen[chunk.start : chunk.stop]
             further = context.rest.subset(places)

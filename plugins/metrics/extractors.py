@@ -3,13 +3,14 @@
 An extractor is named by its id, the hash of its weights and the id of its preprocessing. All three are pinned or
 computed here, none is taken on trust, and there is no extractor with random weights.
 
-For the Inception extractor, torch-fidelity supplies the network and its TensorFlow-1 resize. Its own loading is
-bypassed: it would accept any file of the right name and unpickle it.
+For the Inception extractors, torch-fidelity supplies the network, and for one of them its TensorFlow-1 resize. Its
+own loading is bypassed: it would accept any file of the right name and unpickle it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from benchbench.errors import CorruptError
 from benchbench.files import drop_pages
 from benchbench.plugins.images import batches
-from benchbench.statistics.labels import INCEPTION
+from benchbench.statistics.labels import INCEPTIONS
 
 from ..foundations.glyph_cnn_model import SIDE, at_its_side, open_glyph_cnn
 from .fidelity import SHA256, read_checked, weights_path
@@ -73,8 +74,8 @@ class Extractor:
 
 def open_extractor(metric: Fidelity, context: Context) -> Extractor:
     """Open the extractor that the metric names; errors as :func:`glyphcnn` and :func:`inception`."""
-    if metric.extractor == INCEPTION:
-        return inception(weights_path(metric.weights), context.device)
+    if metric.extractor in INCEPTIONS:
+        return inception(weights_path(metric.weights), context.device, metric.extractor)
     return glyphcnn(context.foundation("glyph-cnn"), context.device)
 
 
@@ -141,11 +142,30 @@ def _exact_convolutions() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
-LAYER = "2048"
+LAYER, INCEPTION_SIDE = "2048", 299
 
 
-def inception(path: Path, device: str = "cpu") -> Extractor:
+def legacy_input(pixels: torch.Tensor) -> torch.Tensor:
+    """Return what StudioGAN's ``legacy`` resize gives Inception: float32 ``(B, 3, 299, 299)`` in [-1, 1].
+
+    Bilinear without antialiasing and without rounding, clipped to 0..255, then ``(x / 255 - 0.5) / 0.5`` (StudioGAN,
+    ``src/metrics/preparation.py`` and ``src/utils/resize.py``).
+
+    Args:
+        pixels: uint8 ``(B, 3, H, W)``.
+    """
+    side = (INCEPTION_SIDE, INCEPTION_SIDE)
+    large = torch.nn.functional.interpolate(pixels.float(), size=side, mode="bilinear", align_corners=False)
+    return (large.clamp(0, 255) / 255 - 0.5) / 0.5
+
+
+def inception(path: Path, device: str = "cpu", name: str = "inception") -> Extractor:
     """Open the Inception network of FID from a weights file.
+
+    Args:
+        path: the weights.
+        device: where it runs.
+        name: ``"inception"`` behind torch-fidelity's TensorFlow-1 resize, ``"inception-legacy"`` behind StudioGAN's.
 
     Raises:
         MissingError: there is no such file.
@@ -162,13 +182,21 @@ def inception(path: Path, device: str = "cpu") -> Extractor:
     with torch.random.fork_rng(devices=[]):  # layers draw their initial weights from the global state
         network = FeatureExtractorInceptionV3("inception-v3-compat", [LAYER], feature_extractor_weights_path=stream)
     model = network.requires_grad_(False).eval().to(device)
+    legacy = name == "inception-legacy"
+    layers = [layer for part, layer in model.named_children() if part != "fc"]  # in the order of its own forward
+
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        if not legacy:
+            return model(pixels)[0]
+        return functools.reduce(lambda found, layer: layer(found), layers, legacy_input(pixels)).flatten(1)
+
     return Extractor(
-        id=INCEPTION,
+        id=name,
         sha256=SHA256,
         layer=LAYER,
         width=2048,
-        preprocess="rgb-128-bilinear-tf1-299",
+        preprocess="rgb-pm1-bilinear-studiogan-legacy-299" if legacy else "rgb-128-bilinear-tf1-299",
         batch=32,
-        encode=lambda pixels: model(pixels)[0],
+        encode=encode,
         device=device,
     )

@@ -19,7 +19,7 @@ from benchbench.errors import BenchError, MissingError, UsageError
 from benchbench.files import expanded, hash_file
 from benchbench.machine import cores
 from benchbench.plugins import Column, Context, DatasetInfo, ImageSet, Metric, RequiredFile, Requirements, param
-from benchbench.statistics.labels import heading, kernel_heading
+from benchbench.statistics.labels import INCEPTIONS, heading, kernel_heading
 
 #: SHA-256 of the weights; torch-fidelity and pytorch-fid publish the same bytes under different names.
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -99,19 +99,25 @@ class Fidelity(Metric):
     are FID and KID, computed by torch-fidelity, only on its Inception network with weights whose hash is
     right; without them that extractor is an error and never something else. Precision, recall, density and
     coverage with k = 5 are the measures of Diffusion Inversion, Zhou et al. 2023, table 2.
+
+    FID depends on how images are resized to Inception's 299 px: ``inception`` does it as torch-fidelity and the
+    original TensorFlow code, ``inception-legacy`` as StudioGAN's ``legacy``, whose metrics the paper reports. The
+    column names which. ``paper`` takes the latter, and compares all generated images with the whole training part.
     """
 
     extractor: str = param(
         "glyphcnn-v1",
-        choices=("glyphcnn-v1", "inception"),
-        help="Network whose features are compared: the embedded one, or the Inception network of FID.",
+        choices=("glyphcnn-v1", *INCEPTIONS),
+        paper="inception-legacy",
+        help="Network whose features are compared: the embedded one, or FID's Inception behind either resize.",
     )
     nearest_k: int = param(5, low=1, help="Neighbours that span a ball in precision, recall, density and coverage.")
     images: int = param(
         10_000,
+        paper=0,
         low=0,
         stage="score",
-        help="Most generated images that are scored, a seeded choice of the rest left out; 0 for all.",
+        help="Most generated images that are scored, a seeded choice, as many for every row; 0 for all of each.",
     )
     reference_images: int = param(
         10_000,
@@ -127,7 +133,7 @@ class Fidelity(Metric):
     )
 
     def __post_init__(self) -> None:
-        if self.weights and self.extractor != "inception":
+        if self.weights and self.extractor not in INCEPTIONS:
             raise ValueError("weights is for extractor=inception; the embedded extractor has its own")
         for name in ("images", "reference_images"):
             if 0 < getattr(self, name) <= self.nearest_k:
@@ -142,13 +148,17 @@ class Fidelity(Metric):
             *(Column(name, name, 4, "more") for name in ("precision", "recall", "density", "coverage")),
         )
 
+    def compares_all(self) -> bool:
+        """Return whether every generated image is compared."""
+        return self.images == 0
+
     def least_images(self) -> int:
         """Return one more than the neighbours that span a ball."""
         return self.nearest_k + 1
 
     def needs(self) -> Requirements:
         """Return the embedded extractor, or torch-fidelity and its weights; a wrong file is a UsageError."""
-        if self.extractor != "inception":
+        if self.extractor not in INCEPTIONS:
             return Requirements(foundations=("glyph-cnn",), memory_gib=1.0)
         path = weights_path(self.weights)
         if path.exists():
@@ -158,14 +168,14 @@ class Fidelity(Metric):
 
     def input_paths(self) -> tuple[Path, ...]:
         """Return the Inception weights, if they decide the result."""
-        if self.extractor != "inception":
+        if self.extractor not in INCEPTIONS:
             return ()
         return (weights_path(self.weights),)
 
     def seconds(self, stage: str, images: int, info: DatasetInfo) -> float:
         """Estimate a step: the network goes through images one after the other, pairs of images take every core."""
-        start, image, pair = (17.0, 0.7, 95e-9) if self.extractor == "inception" else (0.5, 0.0005, 20e-9)
-        if self.extractor != "inception":
+        start, image, pair = (17.0, 0.7, 95e-9) if self.extractor in INCEPTIONS else (0.5, 0.0005, 20e-9)
+        if self.extractor not in INCEPTIONS:
             image += 1.8e-8 * info.resolution**2  # resized first
         real = images if stage == "reference" else sum(info.class_counts)
         pool, known = (min(real, most or real) for most in (2 * self.reference_images, self.reference_images))

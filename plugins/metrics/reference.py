@@ -19,7 +19,7 @@ from benchbench.machine import cores
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.checks import check_features
 from benchbench.statistics.distances import Gaussian, gaussian, gaussian_distance, mean_kernel
-from benchbench.statistics.labels import INCEPTION
+from benchbench.statistics.labels import INCEPTIONS
 from benchbench.statistics.pairs import SIDE, Compute
 from benchbench.statistics.prdc import Balls, balls_of
 
@@ -51,7 +51,7 @@ class Fit:
 
 def fit_for(extractor: str) -> Fit:
     """Return the estimator of the Fréchet distance on an extractor's features."""
-    if extractor == INCEPTION:
+    if extractor in INCEPTIONS:
         return Fit(_fid_statistics, _fid, "torch-fidelity frechet_inception_distance")
     return Fit(gaussian, gaussian_distance, "gaussian-w2")
 
@@ -134,7 +134,7 @@ def write(metric: Fidelity, real: ImageSet, context: Context) -> None:
         check_features(pool, "real", minimum=max(2, k + 1))
         mean, matrix = fit_for(extractor.id).of(features)
         balls = balls_of(features, nearest_k=k, **blocks_for(context))
-        within = None if extractor.id == INCEPTION else mean_kernel(features, **blocks_for(context))
+        within = None if extractor.id in INCEPTIONS else mean_kernel(features, **blocks_for(context))
     except (ValueError, ArithmeticError) as error:
         raise BenchError(f"fidelity: {error}") from None
     arrays = {"labels": real.labels[rows], "chosen": chosen, "mean": mean, "matrix": matrix}

@@ -16,7 +16,7 @@ from benchbench.plugins.context import derive_seed
 from benchbench.plugins.images import ImageSet
 from benchbench.statistics.checks import check_features
 from benchbench.statistics.distances import kernel_distance
-from benchbench.statistics.labels import INCEPTION, heading
+from benchbench.statistics.labels import INCEPTIONS, heading
 from benchbench.statistics.prdc import PRDC, compute_prdc, expected_coverage
 
 from .extractors import Extractor, Features, extract, open_extractor
@@ -67,7 +67,7 @@ def score(metric: Fidelity, real: ImageSet, synthetic: ImageSet, folder: Path, c
         # torch-fidelity looks at nothing, so both routes pass here first.
         check_features(features, "synthetic", minimum=max(2, k + 1))
         fd = fit.distance(known.gaussian, fit.of(features))
-        if extractor.id == INCEPTION:
+        if extractor.id in INCEPTIONS:
             size = min(KID_SUBSET_SIZE, len(known.features), len(scored))
             kd = kid(known.features, features, size)
             kernel = f"torch-fidelity kernel_inception_distance_mean, {KID_SUBSETS} x {size}, seed {KID_SEED}"

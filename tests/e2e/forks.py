@@ -23,7 +23,12 @@ from pathlib import Path
 #: What commands import: every one of them takes a tenth of a second to two seconds of CPU.
 LIBRARIES = (
     *("benchbench.cli.app", "numpy", "pandas", "PIL.Image", "matplotlib.figure", "torch", "torchvision", "timm"),
-    *("sklearn.cluster", "transformers.models.clip.modeling_clip", "diffusers.models.unets.unet_2d_condition"),
+    *(
+        "scipy.special",
+        "sklearn.cluster",
+        "transformers.models.clip.modeling_clip",
+        "diffusers.models.unets.unet_2d_condition",
+    ),
     *("diffusers.models.autoencoders.autoencoder_kl", "diffusers.schedulers.scheduling_ddim"),
 )
 

@@ -128,7 +128,10 @@ OPTIONS = [
     (("--preset", "papr"), "--preset papr: must be one of quick, paper (did you mean 'paper'?)"),
     (("--device", "tpu"), "--device tpu: must be one of auto, cpu, cuda (did you mean 'cpu'?)"),
     (("--precision", "fp16"), "--precision fp16: needs an accelerator; on a CPU there are fp32 and bf16"),
-    (("--precision", "fp8"), "--precision fp8: must be one of auto, fp32, tf32, fp16, bf16 (did you mean 'fp16'?)"),
+    (
+        ("--precision", "fp8"),
+        "--precision fp8: must be one of auto, fp32, tf32, fp16, bf16 (did you mean 'fp32' or 'fp16'?)",
+    ),
     (("--executor", "rey"), "--executor rey: unknown executor (did you mean 'ray'?); `bench list executor` shows all"),
     (("--results", ""), "--results: must not be empty; leave it out for ./results"),
     (("--workers", "0"), "--workers 0: must be at least 1"),

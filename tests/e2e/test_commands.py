@@ -22,7 +22,18 @@ OURS = {
         *("digits", "folder", "cifar10", "cifar100", "stl10", "imagenette", "eurosat"),
         *("pathmnist", "dermamnist", "bloodmnist"),
     ),
-    "generator": ("real", "diffinv", "prompt", "lecf", "real-guidance", "clip-filter", "biggan", "knn", "vae"),
+    "generator": (
+        "real",
+        "diffinv",
+        "prompt",
+        "lecf",
+        "real-guidance",
+        "clip-filter",
+        "biggan",
+        "knn",
+        "vae",
+        "corrupt",
+    ),
     "augmentation": ("default", "autoaugment", "randaugment", "cutout", "mixup", "cutmix", "augmix", "meada"),
     "learner": ("timm", "clip-zeroshot", "coop", "tip-adapter", "tip-adapter-f", "ct"),
     "metric": ("fidelity",),
@@ -287,6 +298,7 @@ def test_the_default_request_is_the_embedded_main_job(bench):
     places = {gen: {(c["draw"], c["replicate"]) for c in told["cells"] if c["gen"] == gen} for gen in gens}
     assert places["real"] == places["diffinv"] >= places["more-real"]
     assert len(places["real"]) > 1
+    assert [line.split()[0] for line in told["design"][:2]] == ["trainings", "controls"]
     assert len({cell["arch"] for cell in told["cells"]}) == 5
     assert {(cell["shots"], cell["n_real"], cell["preset"]) for cell in told["cells"]} == {(5, 50, "quick")}
     given = json.loads(bench("plan", "--gen", "diffinv", "--data", "digits", "--arch", "all", "--json").out)
@@ -365,7 +377,7 @@ def test_a_terminal_gets_colours_unless_it_says_no(ran, no_color):
 def test_version_and_help(bench):
     assert re.fullmatch(r"bench \d+\.\d+\.\d+\S*\n", bench("--version").out)
     text = bench("--help").out
-    commands = ("run", "plan", "list", "show", "fetch", "why", "report", "gallery", "cache", "doctor", "new", "check")
+    commands = ("run", "plan", "list", "show", "fetch", "compare", "why", "report", "gallery", "cache", "new", "check")
     for command in commands:
         assert re.search(rf"^  {command} ", text, re.MULTILINE), command
         assert bench(command, "--help").out.startswith(f"Usage: bench {command} ")

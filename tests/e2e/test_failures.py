@@ -8,7 +8,20 @@ import pytest
 from looking import hashes, records
 
 DATA = ("--data", "./toydata.py")
-LEARN = ("--learner", "./toylearner.py", "--arch", "a", "--metric", "none", "--executor", "inline", "--seeds", "1")
+LEARN = (
+    "--learner",
+    "./toylearner.py",
+    "--arch",
+    "a",
+    "--metric",
+    "none",
+    "--executor",
+    "inline",
+    "--seeds",
+    "1",
+    "--mix",
+    "0:1",
+)
 TOY = (*DATA, *LEARN)
 GEN = (*DATA, *LEARN, "--gen")
 BLEND = (*GEN, "./toygen.py")

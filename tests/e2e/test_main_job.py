@@ -22,6 +22,7 @@ def test_the_plan_is_printed_first_with_an_estimate(main_job):
     assert stages == ["data", "fit", "sample", "train", "reference", "score"]
     assert all("0 cached" in line and re.search(r"about \d+ s of work$", line) for line in lines[1:7])
     assert re.fullmatch(r"estimate   \d+ (s|min.*) with 1 process on cpu", lines[7])
+    assert lines[9:11] == ["trainings  1 draw x 1 seed of each row", "controls   none; --controls adds them"]
 
 
 def test_every_step_is_announced_and_ends_with_what_is_left(main_job):
@@ -42,14 +43,20 @@ def test_stderr_holds_progress_and_nothing_else(main_job):
 def test_the_table_shows_real_beside_diffinv_and_the_difference(main_job):
     found = {row["gen"]: row for row in rows(main_job.results)}
     real, made = found["real"], found[GEN]
-    line = next(line for line in main_job.done.out.splitlines() if line.startswith("shufflenetv2"))
-    cells = re.split(r"\s{2,}", line)
-    assert cells[:3] == ["shufflenetv2", f"{real['acc_mean']} (n=1)", GEN]
-    assert cells[3:6] == ["1:1", "20", f"{made['acc_mean']} (n=1)"]
-    assert float(cells[6]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.006)
-    assert made["delta"] in (cells[6], cells[6].removeprefix("+"))
-    heading = next(line for line in main_job.done.out.splitlines() if line.startswith("architecture"))
-    assert re.split(r"\s{2,}", heading)[:3] == ["architecture", "real", "generator"]
+    lines = main_job.done.out.splitlines()
+    table = [re.split(r"\s{2,}", line) for line in lines if line.startswith(("architecture", "shufflenetv2"))]
+    assert table[0][:4] == ["architecture", "generator", "accuracy, %", "difference"]
+    assert table[1] == ["shufflenetv2", "real", f"{float(real['acc_mean']):.1f}"]
+    assert table[2][:3] == ["shufflenetv2", GEN, f"{float(made['acc_mean']):.1f}"]
+    assert float(table[2][3]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.06)
+    assert float(made["delta"]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.011)
+    assert "Each row: mix 1:1, 20 generated, 1 draw x 1 seed, tie group 1." in lines
+    sentence = next(line for line in lines if line.startswith(f"{GEN}: "))
+    assert sentence.startswith(
+        f"{GEN}: {table[2][3]} points with shufflenetv2 (1 draw x 1 seed) on this draw of the real "
+    )
+    assert lines[-1].startswith("for a verdict: bench run --gen ")
+    assert " --draws 3 --seeds 1" in lines[-1]
     (measured,) = (line for line in main_job.done.out.splitlines() if "FD (glyphcnn-v1)" in line)
     assert re.split(r"\s{2,}", measured)[:4] == ["generator", "generated", "FD (glyphcnn-v1) ↓", "of real images"]
 

@@ -54,7 +54,7 @@ class Strangers(toymetric.ToyMetric):
             raise UsageError("{WORDS}")
         return super().score(real, synthetic, context) | {{"=1+1": 0.5, "extractor": "=1 \\x1b[31m"}}
 '''
-TRAIN = ("--learner", "./toylearner.py", "--arch", "a")
+TRAIN = ("--learner", "./toylearner.py", "--arch", "a", "--mix", "0:1", "--seeds", "1")
 RUN = ("--data", "./=data.py", "--gen", "./gen [red].py", "--gen", "./gen [red].py:fail=sample", *TRAIN)
 RUN += ("--metric", "./metric.py", "--metric", "./metric.py:fail=true", "--executor", "processes", "--workers", "1")
 

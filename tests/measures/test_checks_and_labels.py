@@ -57,8 +57,8 @@ def test_blocks_cover_every_row_once() -> None:
 
 
 def test_only_inception_is_called_fid() -> None:
-    assert heading("inception") == "FID"
-    assert kernel_heading("inception") == "KID"
+    for name, resize in {"inception": "torch-fidelity", "inception-legacy": "StudioGAN legacy"}.items():
+        assert (heading(name), kernel_heading(name)) == (f"FID ({resize})", f"KID ({resize})")
     for other in ("glyphcnn-v1", "Inception", "inception-v3", "dinov2"):
         assert heading(other) == f"FD ({other})"
         assert kernel_heading(other) == f"KD ({other})"

@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from handmade import record, small_study
@@ -108,6 +109,28 @@ def test_the_frame_has_the_columns_of_the_file_in_numbers(results):
     assert (ours["acc_mean"], ours["delta"], ours["n_syn"], ours["shots"]) == (77.0, 6.0, 500, 5)
     assert str(frame["n_real"].dtype) == "Int64"
     assert str(frame["delta_std"].dtype) == "float64"
+
+
+def test_columns_of_what_a_row_concludes(tmp_path):
+    learned = {"learning": {"train_accuracy": 0.5, "rising": False}}
+    measures = {"balanced_accuracy": 0.55, "auc": 0.75, "ece": 0.125, "nll": 1.5}
+    for draw in range(3):
+        write_record(tmp_path, record("real", correct=100, draw=draw))
+        made = record(correct=110, draw=draw)
+        write_record(tmp_path, replace(made, result=replace(made.result, details=learned, measures=measures)))
+    write_record(tmp_path, record("copies", correct=100, control="copies"))
+    frame = load_results(tmp_path)
+    names = list(frame.columns)
+    assert names[22:29] == ["delta_low", "delta_high", "verdict", "tie_group", "detectable", "draws", "delta"]
+    ours = frame[frame["gen"] == "diffinv"].iloc[0]
+    assert (ours["verdict"], ours["tie_group"], ours["train_accuracy"]) == ("better", 1, 50.0)
+    assert {name: ours[name] for name in measures} == measures
+    assert ours["delta"] == pytest.approx(5.0)
+    assert 0 < ours["delta_low"] < 5.0 < ours["delta_high"]
+    assert ours["acc_low"] < 55.0 < ours["acc_high"]
+    assert ours["detectable"] > 0
+    assert str(frame["tie_group"].dtype) == "Int64"
+    assert list(frame["control"]) == ["", "copies", ""]
 
 
 def test_the_frame_of_single_trainings_says_which_are_shown(results):

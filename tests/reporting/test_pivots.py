@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from studies import few_shot, trainings
 
+from benchbench.reporting.grid import MARKS
 from benchbench.reporting.pivots import pivot_grid, pivots
 from benchbench.reporting.text import markdown_text, print_table
 from benchbench.results.table import build_table
@@ -43,7 +44,9 @@ def test_augmentations_with_their_base_first_then_singles_then_chains():
     pivot = made(trainings(augs=AUGS))
     assert pivot.columns == ("default", "augmix", "mixup", "randaugment+mixup")
     assert lines_of(pivot) == {("real",): [42.5, 43.5, 41.5, 40.5], ("diffinv",): [47.5, 48.5, 46.5, 45.5]}
-    assert all(value.std == pytest.approx(0.5**0.5) for line in pivot.lines for value in line.values)
+    cells = [value for line in pivot.lines for value in line.values]
+    assert {value.n for value in cells} == {"1 draw x 2 seeds"}
+    assert all(value.low < value.mean < value.high for value in cells)
     assert pivot.settings == 4
 
 
@@ -57,9 +60,7 @@ def test_means_over_architectures_only_where_none_is_missing():
     # By architecture on the base alone: the rest is in the pivot by augmentation.
     assert (by_arch.axis.option, by_arch.columns) == ("arch", ("a", "b"))
     assert by_arch.title.endswith("augmentation default")
-    assert "\n| mean         | diffinv   | 50.50        | 51.50        | -            |\n" in markdown_text(
-        build_table(gone)
-    )
+    assert "\n| mean         | diffinv   | 50.5       | 51.5       | -          |\n" in markdown_text(build_table(gone))
 
 
 def test_lines_and_columns_that_say_nothing_about_the_axis_are_left_to_the_detailed_tables():
@@ -162,25 +163,49 @@ def test_cells_say_what_is_special():
     pivot = made(records)
     grid = pivot_grid(pivot)
     assert grid.rows == (
-        ("real", "40.50 ± 0.71", "50.50 ± 0.71", "60.50 ± 0.71"),
-        ("diffinv", "50.00 (n=1)", "failed (out of memory)", "-"),
+        ("real", "40.5 ± 6.8", "50.5 ± 6.9", "60.5 ± 6.8"),
+        ("diffinv", "50.0 (1 x 1)", "failed (out of memory)", "-"),
     )
-    assert grid.notes == ("n = 2 trainings unless a cell says otherwise.", "Dataset: a regenerated split.")
-    results = [dataclasses.replace(item.result, details={"test_copies": 3}) for item in records[:2]]
+    assert grid.notes == (MARKS["this draw only"], OVER, "Dataset: a regenerated split.")
+    results = [dataclasses.replace(item.result, details={"test_copies": 3, "near_copies": 4}) for item in records[:2]]
     copied = [dataclasses.replace(item, result=result) for item, result in zip(records[:2], results, strict=True)]
     marked = pivot_grid(made([*copied, *records[2:]]))
-    assert marked.rows[0][1] == "40.50 ± 0.71 [1]"
+    assert marked.rows[0][1] == "40.5 ± 6.8 [1] [2]"
     assert marked.notes[0] == "[1] Some of its training images equal a test image in every pixel."
+    assert marked.notes[1].startswith(
+        "[2] Some of its training images nearly equal a test image (thumbnails of 8x8 px "
+    )
 
+
+def test_a_cell_says_what_is_better_worse_and_on_its_way():
+    learned = {"learning": {"train_accuracy": 0.46, "rising": True}}
+    records = [record("real", arch=arch, draw=draw, correct=100) for arch in "ab" for draw in range(3)]
+    for arch, correct, details in (("a", 120, {}), ("b", 80, learned)):
+        found = [record(arch=arch, draw=draw, correct=correct) for draw in range(3)]
+        records += [
+            dataclasses.replace(item, result=dataclasses.replace(item.result, details=details)) for item in found
+        ]
+    grid = pivot_grid(made(records))
+    assert [text.split(" ", 3)[3:] for text in grid.rows[1][1:]] == [["better"], ["worse [1]"]]
+    assert grid.notes[0] == "[1] Not at the end of its learning; the detailed tables say how far it got."
+
+
+def test_a_control_is_no_line_of_a_pivot():
+    records = [record(gen, arch=arch, control=control) for gen, control in KINDS.items() for arch in "ab"]
+    assert lines_of(made(records)).keys() == {("real",), ("diffinv",)}
+
+
+KINDS = {"real": "", "diffinv": "", "more-real": "more-real", "copies": "copies"}
+OVER = "Over 1 draw x 2 seeds, or as a cell says (draws x seeds); ± is half of the 95 % interval."
 
 SHORT = """\
 Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm
 generator  default  mixup
 -------------------------
-real       45.50    46.50
-diffinv    50.50    51.50
+real       45.5     46.5
+diffinv    50.5     51.5
 Means are over the architectures with equal weight, and only where none is missing.
-Each architecture has n = 2 trainings, or what leaderboard.md says.
+Each architecture has 1 draw x 2 seeds, or what leaderboard.md says.
 Dataset: a regenerated split.
 In detail: leaderboard.md.
 
@@ -188,16 +213,16 @@ In detail: leaderboard.md.
 
 TURNED = """\
 Accuracy by augmentation, %: digits, 50 real images (5 per class), preset quick, learner timm, architecture resnet18
-augmentation  real          diffinv
-----------------------------------------
-default       40.50 ± 0.71  45.50 ± 0.71
-one           41.50 ± 0.71  46.50 ± 0.71
+augmentation  real        diffinv
+------------------------------------
+default       40.5 ± 6.8  45.5 ± 6.9
+one           41.5 ± 6.8  46.5 ± 6.9
 """
 
 
 def test_a_terminal_shows_the_pivot_in_place_of_many_tables():
     assert printed(trainings(augs=("default", "mixup"), archs=("a", "b"))) == SHORT
-    wide = ("default", "one", "other", "somewhat", "yetanother", "zany", "zoo")
+    wide = ("default", "one", "other", "somewhat", "yetanother", "zany", "zoo", "zuu")
     assert printed(trainings(augs=wide)).startswith(TURNED)
 
 

@@ -18,6 +18,7 @@ from studies import few_shot, trainings
 
 from benchbench.plugins import Column
 from benchbench.reporting import plots
+from benchbench.reporting.curves import curve_plots
 from benchbench.reporting.leaderboard import write_leaderboard
 from benchbench.reporting.pivots import pivots
 from benchbench.reporting.plots import BASELINE, COLOURS, draw, figure_of, metric_plots, plot_name, write_plots
@@ -92,8 +93,8 @@ def test_one_setting_has_no_plot_and_needs_no_matplotlib(tmp_path):
 def test_shots_with_error_bars_and_a_level_for_what_does_not_train():
     figure = drawn(few_shot())
     (at,) = figure.axes
-    methods = [[f"{name}, {gen} (n=2)" for gen in ("real", "diffinv")] for name in ("coop", "tip")]
-    assert legend_of(figure) == [*methods[0], "still (n=1)", *methods[1]]
+    methods = [[f"{name}, {gen}" for gen in ("real", "diffinv")] for name in ("coop", "tip")]
+    assert legend_of(figure) == [*methods[0], "still", *methods[1]]
     assert [tick.get_text() for tick in at.get_xticklabels()] == ["1", "2", "4", "8", "16"]
     (level,) = [line for line in at.lines if line.get_linestyle() != "None" and list(line.get_xdata()) == [0, 1]]
     assert list(level.get_ydata()) == [45.0, 45.0]
@@ -102,9 +103,11 @@ def test_shots_with_error_bars_and_a_level_for_what_does_not_train():
     assert list(bars[1].lines[0].get_ydata()) == [45.5, 52.5, 59.5, 66.5, 73.5]
     (segments,) = bars[1].lines[2]
     low, high = segments.get_segments()[0][:, 1]
-    assert high - low == pytest.approx(2 * 0.5**0.5)
+    value = next(line.values[0] for line in pivots(build_table(few_shot()))[0].lines if line.gen == "diffinv")
+    assert (low, high) == pytest.approx((value.low, value.high))
+    assert low < 45.5 < high
     assert figure.get_suptitle() == "Accuracy by real images per class: digits, preset quick"
-    assert "n = 1 to 2 trainings" in figure.get_supxlabel()
+    assert figure.get_supxlabel() == "Mean and 95 % interval over the draws and seeds of each point."
 
 
 @pytest.mark.parametrize("still", [True, False])
@@ -121,23 +124,29 @@ def test_single_trainings_have_no_error_bars_in_plot_and_legend():
     figure = drawn(records)
     assert [container.has_yerr for container in figure.axes[0].containers] == [False, False, True, True]
     assert [text for text in legend_of(figure) if text.startswith("coop")] == [
-        "coop, real (n=1)",
-        "coop, diffinv (n=1)",
+        "coop, real",
+        "coop, diffinv",
     ]
 
 
 def test_the_baseline_is_hollow_and_black_and_each_generator_has_a_colour():
-    figure = drawn(trainings(("real", "diffinv", "lecf"), archs=FIVE))
+    records = trainings(("real", "diffinv", "lecf"), archs=FIVE)
+    figure = drawn(records)
     (at,) = figure.axes
     points = [container.lines[0] for container in at.containers]
     assert [line.get_color() for line in points] == [BASELINE, *COLOURS[:2]]
     assert [line.get_markerfacecolor() for line in points] == ["white", *COLOURS[:2]]
     assert len({line.get_marker() for line in points[1:]}) == 2
     assert {line.get_linestyle() for line in points} == {"None"}  # architectures have no order
-    assert legend_of(figure) == ["real (n=2)", "diffinv (n=2)", "lecf (n=2)"]
+    assert legend_of(figure) == ["real", "diffinv", "lecf"]
     low, high = at.get_ylim()
-    assert 35 < low < 40
-    assert 85 < high < 95
+    ends = [
+        end
+        for line in pivots(build_table(records))[0].lines
+        for value in line.values
+        for end in (value.low, value.high)
+    ]
+    assert low < min(ends) < max(ends) < high
 
 
 def test_markers_at_no_and_at_all_hits_are_whole():
@@ -155,7 +164,7 @@ def test_augmentations_have_a_panel_for_each_architecture_and_their_mean():
     figure = drawn(trainings(archs=("a", "b"), augs=("default", "mixup")), "aug")
     assert [at.get_title(loc="left") for at in figure.axes] == ["a", "b", "mean over architectures"]
     assert legend_of(figure) == ["real", "diffinv"]
-    assert "n = 2 trainings" in figure.get_supxlabel()
+    assert "95 % interval over 1 draw x 2 seeds" in figure.get_supxlabel()
     assert [list(bars.lines[0].get_ydata()) for bars in figure.axes[2].containers] == [[45.5, 46.5], [50.5, 51.5]]
 
 
@@ -169,19 +178,19 @@ def test_many_lines_over_shots_get_a_panel_for_each_architecture():
     assert [at.get_title(loc="left") for at in panels] == sorted(FIVE)
     assert all([45.0, 45.0] in [list(line.get_ydata()) for line in at.lines] for at in panels)
     few = drawn(trainings(archs=("a", "b"), shots=(1, 2)), "shots")
-    assert legend_of(few) == [f"{arch}, {gen} (n=2)" for arch in "ab" for gen in ("real", "diffinv")]
+    assert legend_of(few) == [f"{arch}, {gen}" for arch in "ab" for gen in ("real", "diffinv")]
 
 
 def test_what_failed_is_not_drawn_and_told():
     records = [*trainings(("real",), archs=("a", "b")), record(arch="a", correct=100), record(arch="b", error="no")]
     figure = drawn(records)
     assert "Failed and not drawn: 1." in figure.get_supxlabel()
-    assert legend_of(figure) == ["real (n=2)", "diffinv (n=1)"]
+    assert legend_of(figure) == ["real", "diffinv"]
 
 
 def test_odd_names_are_drawn_as_they_are(recwarn):
     figure = drawn(trainings(("real", "_a$b$"), archs=("数字", "b" * 60)))
-    assert legend_of(figure) == ["real (n=2)", "a$b$ (n=2)"]
+    assert legend_of(figure) == ["real", "a$b$"]
     assert [str(item.message) for item in recwarn.list if "Glyph" in str(item.message)] == []
 
 
@@ -208,6 +217,46 @@ def test_a_plot_that_fails_does_not_cost_the_tables(tmp_path, monkeypatch):
 def test_colours_reach_the_picture():
     (pivot,) = pivots(build_table(trainings(archs=("a", "b"))))
     assert {BASELINE, COLOURS[0], "#FFFFFF"} <= colours_of(draw(pivot))
+
+
+# Accuracy by steps
+
+
+def risen(gens=("real", "diffinv"), archs=("a", "b"), **cell):
+    """Return records that were scored at two steps on the way."""
+    records = trainings(gens, archs, **cell)
+    points = tuple((step, 1.0, share) for step, share in ((50, 0.25), (100, 0.5)))
+    return [replace(item, result=replace(item.result, curve=points)) for item in records]
+
+
+def test_accuracy_by_steps_has_one_picture_for_each_dataset_and_preset(tmp_path):
+    control = risen(("copies",), control="copies")
+    table = build_table([*risen(), *control, *risen(data="pets"), *risen(preset="paper")])
+    names = [plot.name.rsplit("-", 1)[0] for plot in curve_plots(table)]
+    assert names == ["digits/steps-paper", "digits/steps-quick", "pets/steps-quick"]
+    figure = curve_plots(table)[1].figure()
+    assert [at.get_title(loc="left") for at in figure.axes if at.get_visible()] == ["a", "b"]
+    assert legend_of(figure) == ["real", "diffinv"]
+    real, made = figure.axes[0].lines
+    assert (list(real.get_xdata()), list(real.get_ydata())) == ([50, 100], [25.0, 50.0])
+    assert (real.get_linestyle(), real.get_color(), made.get_color()) == ("--", BASELINE, COLOURS[0])
+    written = [path.relative_to(tmp_path / "figures").as_posix() for path in write_plots(table, tmp_path)]
+    assert [name for name in written if "/steps-" in name] == [plot.name for plot in curve_plots(table)]
+
+
+def test_a_single_point_is_no_curve():
+    assert curve_plots(build_table(trainings())) == []
+
+
+def test_panels_and_lines_say_what_tells_them_apart():
+    records = [*risen(archs=("a",)), *risen(("diffinv",), archs=("a",), mix="1:1"), *risen(archs=("a",), shots=(10,))]
+    figure = curve_plots(build_table(records))[0].figure()
+    assert [at.get_title(loc="left") for at in figure.axes] == ["a, 5 per class", "a, 10 per class"]
+    assert legend_of(figure) == ["real", "diffinv, mix 0:1", "diffinv, mix 1:1"]
+    many = [item for n in range(15) for item in risen(archs=(f"net{n:02}",))]
+    figure = curve_plots(build_table(many))[0].figure()
+    assert len(figure.axes) == 12
+    assert "Drawn: the first 12 of 15 panels." in figure.get_supxlabel()
 
 
 # What metrics say
@@ -306,7 +355,7 @@ def test_of_many_lines_the_best_and_the_baseline_are_drawn_and_all_are_in_the_ta
     (pivot,) = pivots(table)
     figure = figure_of(pivot)
     names = ["real", *(f"g{n}" for n in range(MOST_DRAWN - 2)), "zero"]
-    assert legend_of(figure) == [f"{name} (n=1)" for name in names]
+    assert legend_of(figure) == names
     assert len(figure.axes[0].containers) == MOST_DRAWN
     assert "Drawn: the baseline and the best, 20 of 62; the tables have all." in " ".join(
         figure.get_supxlabel().split()

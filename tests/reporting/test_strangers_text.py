@@ -130,17 +130,17 @@ def test_a_terminal_and_a_pipe_show_it_and_it_does_nothing(monkeypatch, text):
 
 def test_an_output_of_few_signs_gets_what_it_can_show():
     stream = io.TextIOWrapper(io.BytesIO(), "ascii")
-    print_table(
-        build_table([record("real"), record("日", correct=140), record("日", correct=120, replicate=1)]), stream
-    )
+    print_table(build_table([record(gen, aug=aug) for gen in ("real", "日") for aug in ("default", "mixup")]), stream)
     stream.flush()
     assert b"\\u65e5" in stream.buffer.getvalue()
-    assert b" +- " in stream.buffer.getvalue()
+    assert b"+- is half of the 95 % interval" in stream.buffer.getvalue()
 
 
 def test_our_own_marks_and_names_are_not_escaped():
     old = record(code="c0", created="2026-01-01T00:00:00+00:00")
     page = markdown_text(build_table([record(), old, record("real")]))
-    assert "75.00 (n=1) [1] |" in page
-    assert "- [1] Newest code only" in page
-    assert "\\" not in page
+    assert "| 75.0 [1] " in page
+    assert "- [2] Newest code only" in page
+    interval = markdown_text(build_table([record(replicate=seed, correct=150 - seed) for seed in (0, 1)]))
+    assert re.search(r"\| 74\.8 \[\d\d\.\d, \d\d\.\d\] \[1\] \|", interval)
+    assert "\\" not in page + interval

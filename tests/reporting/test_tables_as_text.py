@@ -12,17 +12,17 @@ from rich.cells import cell_len
 
 from benchbench.plugins import Column
 from benchbench.reporting.grid import Grid, aligned, duration
-from benchbench.reporting.text import PROTOCOL, comparison_grids, markdown_text, print_table
+from benchbench.reporting.text import PROTOCOL, accuracy_grids, markdown_text, print_table
 from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
 
 CSV = """\
-data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset,colour
-digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,865001a95725,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,0.50
-digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,f1aa5859b7ae,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,0.50
-digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,43464d227a93,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,0.50
-digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,ebf05b78088c,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,0.50
-digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,534097af7ae6,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,0.50
+data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,delta_low,delta_high,verdict,tie_group,detectable,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset,acc_low,acc_high,control,balanced_accuracy,auc,ece,nll,train_accuracy,colour
+digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,19bdcdebcbaf,,,,1,,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,64.30,76.89,,,,,,,0.50
+digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,397d7fb5dd33,3.06,8.94,,1,,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,70.31,82.56,,,,,,,0.50
+digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,5bea68d85518,,,,1,,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,,,,,,,,,0.50
+digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,f047262fba2b,,,,1,,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,,,,,,,,,0.50
+digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,7b66f29bdb2a,,,,,,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,,,,,,,,,0.50
 """
 
 MARKDOWN = """\
@@ -30,28 +30,35 @@ MARKDOWN = """\
 
 PROTOCOL
 
+## In words
+
+- diffinv: +0.0 points on average over these 2 architectures (1 draw x 1 seed) on this draw of the real images alone: no verdict; 1 min 30 s per generation
+- for a verdict: the same command with --draws 3 --seeds 1 (about 6 min 24 s of work more)
+
 ## Accuracy by architecture, %: digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
 
-| generator | resnet18     | vgg16       |
-| --------- | ------------ | ----------- |
-| real      | 71.00 ± 1.00 | 60.00 (n=1) |
-| diffinv   | 77.00 ± 2.00 | 55.00 (n=1) |
+| generator | resnet18   | vgg16        |
+| --------- | ---------- | ------------ |
+| real      | 71.0 ± 6.3 | 60.0 (1 x 1) |
+| diffinv   | 77.0 ± 6.1 | 55.0 (1 x 1) |
 
-- n = 3 trainings unless a cell says otherwise.
+- This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, so there is no verdict.
+- Over 1 draw x 3 seeds, or as a cell says (draws x seeds); ± is half of the 95 % interval.
 - These rows come from 2 environments: e1, e2.
 - Dataset: a regenerated split.
 
 ## digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
 
-| architecture | generator | mix | generated | accuracy, %            | difference   | best on test, % | training |
-| ------------ | --------- | --: | --------: | ---------------------- | ------------ | --------------: | -------: |
-| resnet18     | real      | 1:0 |         - | 71.00 ± 1.00 (n=3)     |              |           72.00 |   13.0 s |
-| resnet18     | diffinv   | 0:1 |       500 | 77.00 ± 2.00 (n=3) [1] | +6.00 ± 1.00 |           78.00 |   13.0 s |
-| vgg16        | real      | 1:0 |         - | 60.00 (n=1)            |              |           61.00 |   12.0 s |
-| vgg16        | diffinv   | 0:1 |       500 | 55.00 (n=1)            | -5.00        |           56.00 |   12.0 s |
-| vgg16        | diffinv   | 1:1 |       500 | failed (out of memory) |              |                 |          |
+| architecture | generator | mix | generated | accuracy, %            | n                | difference      | tie group | best on test, % | training |
+| ------------ | --------- | --: | --------: | ---------------------- | ---------------- | --------------- | --------: | --------------: | -------: |
+| resnet18     | real      | 1:0 |         - | 71.0 [64.3, 76.9]      | 1 draw x 3 seeds |                 |         1 |            72.0 |   13.0 s |
+| resnet18     | diffinv   | 0:1 |       500 | 77.0 [70.3, 82.6] [1]  | 1 draw x 3 seeds | +6.0 [3.1, 8.9] |         1 |            78.0 |   13.0 s |
+| vgg16        | real      | 1:0 |         - | 60.0                   | 1 draw x 1 seed  |                 |         1 |            61.0 |   12.0 s |
+| vgg16        | diffinv   | 0:1 |       500 | 55.0                   | 1 draw x 1 seed  | -5.0            |         1 |            56.0 |   12.0 s |
+| vgg16        | diffinv   | 1:1 |       500 | failed (out of memory) |                  |                 |           |                 |          |
 
 - [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
+- This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, so there is no verdict.
 - These rows come from 2 environments: e1, e2.
 - Dataset: a regenerated split.
 
@@ -62,7 +69,7 @@ PROTOCOL
 | real      |         - |     0.50 |     1 |              1 / ? |
 | diffinv   |       500 |     0.50 |     1 |              1 / ? |
 
-- The row real scores real images against other real images: as good as it gets.
+- The row real scores real images against other ones; copies of those would score better.
 
 ## Metric fidelity: digits, 50 real images (5 per class), preset quick
 
@@ -71,7 +78,7 @@ PROTOCOL
 | real      |         - |             3.1250 |           0.031250 |      0.7500 |   0.5000 |    0.9000 |     0.6250 |     1 |          400 / 899 |
 | diffinv   |       500 |            12.5000 |           0.125000 |      0.7500 |   0.5000 |    0.9000 |     0.6250 |     1 |          400 / 899 |
 
-- The row real scores real images against other real images: as good as it gets.
+- The row real scores real images against other ones; copies of those would score better.
 
 ## Cost of one generation: digits, 50 real images (5 per class), preset quick
 
@@ -86,12 +93,16 @@ PROTOCOL
 
 PLAIN = """\
 digits, 50 real images (5 per class), preset quick, learner timm, augmentation default
-architecture  real                generator  mix  generated  accuracy, %             difference
--------------------------------------------------------------------------------------------------
-resnet18      71.00 ± 1.00 (n=3)  diffinv    0:1        500  77.00 ± 2.00 (n=3) [1]  +6.00 ± 1.00
-vgg16         60.00 (n=1)         diffinv    0:1        500  55.00 (n=1)             -5.00
-vgg16         60.00 (n=1)         diffinv    1:1        500  failed (out of memory)
+architecture  generator  mix  accuracy, %             n                 difference       tie group
+--------------------------------------------------------------------------------------------------
+resnet18      real       1:0  71.0 [64.3, 76.9]       1 draw x 3 seeds                           1
+resnet18      diffinv    0:1  77.0 [70.3, 82.6] [1]   1 draw x 3 seeds  +6.0 [3.1, 8.9]          1
+vgg16         real       1:0  60.0                    1 draw x 1 seed                            1
+vgg16         diffinv    0:1  55.0                    1 draw x 1 seed   -5.0                     1
+vgg16         diffinv    1:1  failed (out of memory)
+Each row: 500 generated.
 [1] Newest code only; 1 record of older code, or of the same training done before, not shown.
+This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, so there is no verdict.
 These rows come from 2 environments: e1, e2.
 Dataset: a regenerated split.
 
@@ -100,14 +111,14 @@ generator  generated  colour ↑
 ------------------------------
 real               -      0.50
 diffinv          500      0.50
-The row real scores real images against other real images: as good as it gets.
+The row real scores real images against other ones; copies of those would score better.
 
 Metric fidelity: digits, 50 real images (5 per class), preset quick
 generator  generated  FD (glyphcnn-v1) ↓  KD (glyphcnn-v1) ↓  precision ↑  recall ↑  density ↑  coverage ↑
 ----------------------------------------------------------------------------------------------------------
 real               -              3.1250            0.031250       0.7500    0.5000     0.9000      0.6250
 diffinv          500             12.5000            0.125000       0.7500    0.5000     0.9000      0.6250
-The row real scores real images against other real images: as good as it gets.
+The row real scores real images against other ones; copies of those would score better.
 
 """
 
@@ -174,15 +185,15 @@ def test_a_terminal_gets_rules_and_colours_unless_told_otherwise(monkeypatch, no
     stream = Terminal()
     print_table(build_table(small_study()), stream)
     text = stream.getvalue()
-    assert "77.00 ± 2.00 (n=3) [1]" in text
+    assert "77.0 [70.3, 82.6] [1]" in text
     assert "────" in text
     assert ("\x1b[31mfailed" in text) is not no_colour
 
 
 def test_fid_is_the_name_of_one_extractor_only():
     table = build_table([record(metrics=fidelity(7.5, extractor="inception"))])
-    assert " FID ↓ |" in markdown_text(table)
-    assert "FID ↓" in plain(table)
+    assert " FID (torch-fidelity) ↓ |" in markdown_text(table)
+    assert "FID (torch-fidelity) ↓" in plain(table)
     assert "FID" not in MARKDOWN + PLAIN
 
 
@@ -249,14 +260,14 @@ def test_every_column_of_every_metric_stands_in_text():
 
 def test_a_failed_cell_keeps_its_place_on_the_terminal():
     text = plain(build_table([record("real", error="mine: raised\nmore"), record()]))
-    assert "resnet18      failed (mine: raised)  diffinv    0:1        500  75.00 (n=1)" in text
-    assert "resnet18      75.00 (n=1)" in plain(build_table([record("real")]))
+    assert "resnet18      real       failed (mine: raised)" in text
+    assert "resnet18      real       75.0 [1]\nEach row: 1 draw x 1 seed.\n" in plain(build_table([record("real")]))
 
 
 def test_a_baseline_alone_has_no_empty_columns():
-    (grid,) = comparison_grids(build_table([record("real"), record("real", replicate=1)]))
-    assert grid.headers == ("architecture", "real")
-    assert len(grid.rows[0]) == 2
+    rows = build_table([record("real"), record("real", correct=140, replicate=1)]).rows
+    (grid,) = accuracy_grids("digits", rows, short=True)
+    assert [name for name, _ in grid.columns] == ["architecture", "generator", "accuracy, %"]
 
 
 def test_nothing_breaks_a_table():

@@ -205,6 +205,22 @@ def test_mixed_precision_trains_and_is_reported(tmp_path):
     assert outcome.details["precision"] == "bf16"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "tf32"])
+def test_convolutions_round_their_factors_only_where_tf32_is_asked_for(precision, tmp_path):
+    seen = []
+
+    def build():
+        flags = torch.backends.cudnn
+        seen.append((flags.allow_tf32, flags.deterministic, flags.benchmark))
+        return TinyNet()
+
+    outcome = train_classifier(
+        build, tiny_task(), replace(tiny_context(tmp_path), precision=precision), tiny_recipe(2), 8
+    )
+    assert seen == [(precision == "tf32", True, False)]
+    assert outcome.details["precision"] == precision
+
+
 def test_evaluation_changes_nothing(tmp_path):
     often, _ = weights(tiny_task(), tmp_path, tiny_recipe(evaluations=12))
     once, _ = weights(tiny_task(), tmp_path, tiny_recipe(evaluations=1))

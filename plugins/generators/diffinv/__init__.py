@@ -31,8 +31,9 @@ class DiffusionInversion(DiffusionGenerator):
     ``optimizer=dense-adamw`` is the authors' optimiser, one AdamW over all rows of a group, which also moves
     the rows outside a mini-batch, by momentum and weight decay; ``per-image`` gives each image an Adam of its
     own, so that an embedding depends on its image alone. The two are not equivalent. Groups are consecutive
-    training images. For MedMNIST the authors make groups of one class, so that their unconditional input is
-    a class mean; that is ``unconditional=class-mean``.
+    training images. For MedMNIST and EuroSAT the authors make groups of one class, so that their unconditional
+    input is a class mean; that is ``unconditional=class-mean``. They draw five partners anew for each pair of
+    guidance scale and checkpoint, within the group; here five partners of the whole class meet every pair.
 
     Presets: ``paper`` has the published values. ``quick`` fits the embedded model on a CPU: a larger learning
     rate from the tokens of a prompt instead of random ones, stratified timesteps, few visits, and

@@ -73,6 +73,40 @@ class ClipLearner(Learner):
 
 
 @dataclass(frozen=True)
+class StepMatched(Learner):
+    """A learner that trains for as many steps of as many images in every row; extend it before the CLIP's class.
+
+    A class that extends it has ``epochs`` and ``batch_size``, and says in ``matched`` what the real images of the
+    baseline ask for.
+    """
+
+    steps: int | None = param(
+        None, low=1, help="Optimiser steps, the same for every row; none: what epochs of the real images take."
+    )
+    match: str = param(
+        "steps",
+        choices=("steps", "epochs"),
+        help="What all rows have in common. steps: each takes as many as the real images ask for, of as many images; "
+        "epochs: each passes as often over its own images, as in the authors' code, so that more images take more.",
+    )
+
+    def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> Self:
+        """Return this learner with the steps and the batch size that ``n_real`` real images ask for."""
+        return self if self.match == "epochs" else self.matched(n_real, len(info.classes))
+
+    def matched(self, n_real: int, classes: int) -> Self:
+        """Return this learner with ``steps`` and ``batch_size`` as for so many images, unless they are set."""
+        raise NotImplementedError
+
+    def ready(self, task: Task) -> Self:
+        """Return this learner for its training, which the plan has filled in; without a plan, by the images given."""
+        given = [len(images) for images in (task.real, task.synthetic) if images is not None]
+        if self.match == "epochs":
+            return self.matched(sum(given), len(task.info.classes))
+        return self if self.steps else self.matched(given[0], len(task.info.classes))
+
+
+@dataclass(frozen=True)
 class PromptedLearner(Prompted, ClipLearner):
     """A learner on a CLIP that asks it by one prompt per class."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from benchbench.models.clip.layout import check_text_lengths
 from benchbench.plugins import DatasetInfo, TrainResult, param
 
-from .base import ClipLearner
+from .base import ClipLearner, StepMatched
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,17 +25,19 @@ STD, FIRST_RATE = 0.02, 1e-5
 
 
 @dataclass(frozen=True)
-class CoOp(ClipLearner):
+class CoOp(StepMatched, ClipLearner):
     """Context optimisation: the words before the class name are vectors, trained through the frozen CLIP.
 
     Zhou et al. 2022, "Learning to Prompt for Vision-Language Models", section 3.2: one context of ``n_ctx`` vectors for
     all classes, the class name and a full stop after it, cross-entropy on the cosines with randomly cropped images.
     SGD; the first epoch at a rate of 0.00001, then a cosine by epochs. The context of the last step is what counts.
 
-    ``paper`` follows the authors' few-shot settings: 16 vectors, 50 epochs for one shot, 100 for 2 and 4, 200 for more,
-    whatever the images, real or generated; a last batch that is not full continues in the next epoch, where the
-    authors drop it. ``quick`` has fewer vectors, since the embedded CLIP reads 20 tokens, a limit of steps, and larger
-    crops: a twelfth of a digit is no digit. Its values were chosen on the digits' validation part.
+    ``paper`` follows the authors' few-shot settings: 16 vectors, 50 epochs for one shot, 100 for 2 and 4, 200 for more;
+    a last batch that is not full continues in the next epoch, where the authors drop it. Every row takes the steps that
+    these epochs of the real images are. Under ``match=epochs`` images count whatever they are, as in the authors' code,
+    so that generated ones in greater number mean more steps. ``quick`` has fewer vectors, since the embedded CLIP reads
+    20 tokens, a limit of steps, and larger crops: a twelfth of a digit is no digit. Its values were chosen on the
+    digits' validation part.
     """
 
     registered: ClassVar[str] = "coop"
@@ -66,6 +68,16 @@ class CoOp(ClipLearner):
         check_text_lengths(self.clip, self.registered, [f"{start}{name}." for name in names], reserved)
         return self
 
+    def matched(self, n_real: int, classes: int) -> Self:
+        """Return this learner with the authors' epochs of so many images, and the steps that they are."""
+        size = min(self.batch_size, n_real)
+        of_epoch = max(1, n_real // size)
+        epochs = self.epochs or authors_epochs(n_real, classes)
+        steps = self.steps or min(epochs * of_epoch, self.max_steps or epochs * of_epoch)
+        if not (self.steps and self.epochs):
+            epochs = -(-steps // of_epoch)
+        return replace(self, steps=steps, epochs=epochs, batch_size=size)
+
     def _trained(self, setting: Setting) -> TrainResult:
         import torch
         from torch.nn import functional as F
@@ -77,11 +89,11 @@ class CoOp(ClipLearner):
         vectors = first_context(clip, self.n_ctx, self.ctx_init, context.torch_rng("context")).requires_grad_()
         tokens = prompt_tokens(clip, names, len(vectors))
         fixed = clip.token_embeddings(tokens)
-        pool = Pool(task, self.batch_size, context.seed)
-        steps_of_epoch = max(1, len(pool) // pool.size)
-        epochs = self.epochs or authors_epochs(len(pool), len(names))
-        steps = min(epochs * steps_of_epoch, self.max_steps or epochs * steps_of_epoch)
-        epochs = -(-steps // steps_of_epoch)
+        ready = self.ready(task)
+        steps = ready.steps or 1
+        epochs = ready.epochs or steps
+        steps_of_epoch = -(-steps // epochs)
+        pool = Pool(task, ready.batch_size, context.seed)
 
         def logits(features: torch.Tensor) -> torch.Tensor:
             head = F.normalize(clip.text_features(tokens, with_context(fixed, vectors)))
@@ -101,10 +113,11 @@ class CoOp(ClipLearner):
             ),
             rate=lambda step: epoch_rate(self.learning_rate, step // steps_of_epoch, epochs),
             loss=loss,
+            answer=logits,
         )
         with torch.no_grad():
             scores = logits(setting.test)
-        recipe = self.recipe(n_ctx=len(vectors), epochs=epochs, steps=steps)
+        recipe = ready.recipe(n_ctx=len(vectors))
         return setting.outcome(scores, {"recipe": recipe, "training_images": pool.counts, "mix": pool.mix}, **facts)
 
 

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchbench.plugins import TrainResult, param
 
-from .base import PromptedLearner
+from .base import PromptedLearner, StepMatched
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import torch
 
-    from .training import Setting
+    from .training import Pool, Setting
 
 #: Largest norm of the gradient.
 CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True)
-class ClassifierTuning(PromptedLearner):
+class ClassifierTuning(StepMatched, PromptedLearner):
     """Classifier tuning: a linear head on frozen CLIP embeddings, which begins as zero-shot classification.
 
     He et al. 2023, "Is Synthetic Data from Generative Models Ready for Image Recognition?", section 3: real images are
@@ -27,6 +29,10 @@ class ClassifierTuning(PromptedLearner):
     logits t of zero-shot classification, so that a wrong image costs less; T divides the teacher's logits alone. With
     ``--mix`` of both, a step adds the two terms, ``weight_real`` and ``weight_synthetic`` times. Embeddings are taken
     once, without augmentation. AdamW, gradients cut to norm 1, a cosine over all steps.
+
+    Every row takes the steps that the authors' epochs over the real images are, in batches of one size. Under
+    ``match=epochs``, as in their code, a row with generated images passes over those, in batches of
+    ``batch_size_synthetic``: several times the steps, and many times the images, of training on real ones alone.
 
     The values of ``paper`` are the authors' published commands. What their code does besides is not reproduced: class
     names without their first two letters, a schedule counted with another batch size than the training's, embeddings
@@ -37,10 +43,15 @@ class ClassifierTuning(PromptedLearner):
     axes: ClassVar[frozenset[str]] = frozenset({"mix"})
 
     epochs: int = param(
-        30, low=1, help="Passes over the generated images; over the real ones where there are no others."
+        30,
+        low=1,
+        help="Passes over the real images, which decide the steps of every row; under match=epochs over the generated "
+        "ones, where there are any.",
     )
-    batch_size: int = param(512, low=1, help="Images per step, real and generated together.")
-    batch_size_real: int = param(32, low=1, help="Images per step where there are only real ones.")
+    batch_size: int = param(32, low=1, help="Images per step, real and generated together.")
+    batch_size_synthetic: int = param(
+        512, low=1, help="Images per step with generated ones among them, under match=epochs."
+    )
     learning_rate: float = param(0.03, paper=1e-3, above=0.0, help="Peak learning rate with real images.")
     learning_rate_synthetic: float = param(
         0.03, paper=2e-3, above=0.0, help="Peak learning rate on generated images alone."
@@ -52,10 +63,20 @@ class ClassifierTuning(PromptedLearner):
     weight_real: float = param(1.0, low=0.0, help="Weight of the term of real images.")
     weight_synthetic: float = param(1.0, low=0.0, help="Weight of the term of generated images.")
 
+    def matched(self, n_real: int, classes: int) -> Self:
+        """Return this learner with the steps of ``epochs`` whole passes over so many real images."""
+        size = min(self.batch_size, n_real)
+        return replace(self, steps=self.steps or self.epochs * -(-n_real // size), batch_size=size)
+
     def recipe(self, **realised: Any) -> dict[str, Any]:
         """Return how it trains, as records keep it, without the two parameters that the training chose between."""
-        others = ("batch_size_real", "learning_rate_synthetic")
+        others = ("batch_size_synthetic", "learning_rate_synthetic")
         return {name: value for name, value in super().recipe(**realised).items() if name not in others}
+
+    def _length(self, pool: Pool) -> int:
+        """Return the steps under ``match=epochs``: as many batches an epoch as hold as many generated images as are."""
+        made = pool.counts["synthetic"] * sum(pool.parts)
+        return self.steps or self.epochs * -(-made // (pool.size * pool.mix["synthetic"]))
 
     def _trained(self, setting: Setting) -> TrainResult:
         import torch
@@ -64,19 +85,17 @@ class ClassifierTuning(PromptedLearner):
         from .training import Pool
 
         task = setting.task
-        ready = replace(
-            self,
-            batch_size=self.batch_size if task.synthetic is not None else self.batch_size_real,
-            learning_rate=self.learning_rate if task.real is not None else self.learning_rate_synthetic,
-        )
+        ready, longest = self, task.synthetic is not None and self.match == "epochs"
+        if longest:
+            ready = replace(ready, batch_size=self.batch_size_synthetic)
+        if task.real is None:
+            ready = replace(ready, learning_rate=self.learning_rate_synthetic)
+        ready = ready.ready(task)
         pool = Pool(task, ready.batch_size, setting.context.seed)
+        steps = self._length(pool) if longest else ready.steps or 1
         sets = pool.sets.items()
         features = torch.cat([setting.encode(images, f"encoding {name} images") for name, images in sets])
         is_real = torch.cat([torch.full((len(images),), name == "real") for name, images in sets])
-        # An epoch has the batches that hold as many generated images as there are; without such, as many real ones.
-        counted = "synthetic" if "synthetic" in pool.sets else "real"
-        whole = pool.counts[counted] * sum(pool.parts)
-        steps = self.epochs * -(-whole // (pool.size * pool.mix[counted]))
         # A linear layer that begins as zero-shot classification.
         weight = (setting.scale * setting.head).requires_grad_()
         bias = weight.new_zeros(len(weight)).requires_grad_()
@@ -101,6 +120,7 @@ class ClassifierTuning(PromptedLearner):
             optimizer=torch.optim.AdamW([weight, bias], lr=ready.learning_rate, weight_decay=self.weight_decay),
             rate=lambda step: head_rate(ready.learning_rate, step, steps, self.warmup_steps),
             loss=loss,
+            answer=lambda features: F.linear(features, weight, bias),
             clip_norm=CLIP_NORM,
         )
         with torch.no_grad():

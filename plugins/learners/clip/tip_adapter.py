@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from benchbench.plugins import ImageSet, TrainResult, param
 
-from .base import PromptedLearner
+from .base import PromptedLearner, StepMatched
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import torch
 
     from .training import Pool, Setting
@@ -40,8 +42,10 @@ class CacheLearner(PromptedLearner):
     )
     validation: str = param(
         "few",
+        paper="all",
         choices=("few", "all", "none"),
-        help="Validation images that decide alpha and beta: few is as many per class as training images, at most 4.",
+        help="Validation images that decide alpha and beta, whose labels --shots does not count: few is as many per "
+        "class as training images, at most 4.",
     )
 
     def _trained(self, setting: Setting) -> TrainResult:
@@ -68,7 +72,7 @@ class CacheLearner(PromptedLearner):
             answers = torch.cat([cache_logits(part @ keys.T, values, choice.beta) for part in parts])
             scores = setting.zero_shot(setting.test) + choice.alpha * answers
         details: dict[str, Any] = {"recipe": self.recipe(), "alpha": choice.alpha, "beta": choice.beta}
-        details["training_images"] = pool.counts
+        details |= {"training_images": pool.counts, "validation_images": len(held_out)}
         if choice.accuracy is not None:
             details["validation_accuracy"] = choice.accuracy
         return setting.outcome(scores, details, **facts)
@@ -96,7 +100,7 @@ class TipAdapter(CacheLearner):
 
 
 @dataclass(frozen=True)
-class TipAdapterF(CacheLearner):
+class TipAdapterF(StepMatched, CacheLearner):
     """Tip-Adapter whose keys are fine-tuned: the cache is where training starts, everything else is frozen.
 
     Zhang et al. 2022, "Tip-Adapter", section 3.2: AdamW with a cosine per step on the cross-entropy of
@@ -104,16 +108,26 @@ class TipAdapterF(CacheLearner):
     here; ``paper`` takes the 100 epochs that the authors took for EuroSAT. In the place of 100 stands the CLIP's own
     scale. After the last step alpha and beta are chosen as for ``tip-adapter``, on a few validation images.
 
-    The authors report the best epoch by accuracy on the test part. That is not reproduced: here the last step counts.
+    Every row takes the steps that the epochs over the real images are, in batches of one size. Under ``match=epochs``
+    they are passes over the images of the row, whatever these are.
     """
 
     registered: ClassVar[str] = "tip-adapter-f"
 
-    epochs: int = param(50, paper=100, low=1, help="Passes over the training images.")
+    epochs: int = param(50, paper=100, low=1, help="Passes over the real images; under match=epochs over the row's.")
     max_steps: int | None = param(200, paper=None, low=1, help="Optimiser steps at most; none is no limit.")
-    batch_size: int = param(256, low=1, help="Images per step; all of them where there are fewer.")
+    batch_size: int = param(256, low=1, help="Images per step; all real ones where there are fewer.")
     learning_rate: float = param(1e-3, above=0.0, help="Learning rate of the first step.")
     weight_decay: float = param(0.01, low=0.0, help="Decoupled decay of the keys.")
+
+    def matched(self, n_real: int, classes: int) -> Self:
+        """Return this learner with the steps of ``epochs`` whole passes over so many images."""
+        size = min(self.batch_size, n_real)
+        steps = self.epochs * -(-n_real // size)
+        return replace(self, steps=self.steps or min(steps, self.max_steps or steps), batch_size=size)
+
+    def _trained(self, setting: Setting) -> TrainResult:
+        return CacheLearner._trained(self.ready(setting.task), setting)
 
     def _tuned(self, setting: Setting, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, dict[str, Any]]:
         """Train the keys by cross-entropy at the initial alpha and beta (Zhang et al. 2022, section 3.2)."""
@@ -124,16 +138,17 @@ class TipAdapterF(CacheLearner):
 
         context = setting.context
         keys, pool = keys.clone().requires_grad_(), Pool(setting.task, self.batch_size, context.seed)
-        steps = self.epochs * -(-len(pool) // pool.size)
-        steps = min(steps, self.max_steps or steps)
+        steps = self.steps or 1
+
+        def logits(features: torch.Tensor) -> torch.Tensor:
+            answers = cache_logits(features @ keys.T, values, self.beta)
+            return setting.zero_shot(features) + self.alpha * answers
 
         def loss(step: int) -> torch.Tensor:
             rows, labels = pool.batch(step)
             rng = context.torch_rng("augmentation", step)
             features = F.normalize(setting.encode_crops(pool.pixels(rows), (CROP, 1.0), rng))
-            logits = setting.zero_shot(features)
-            logits = logits + self.alpha * cache_logits(features @ keys.T, values, self.beta)
-            return F.cross_entropy(logits, labels.to(features.device))
+            return F.cross_entropy(logits(features), labels.to(features.device))
 
         return keys, setting.optimise(
             pool,
@@ -141,6 +156,7 @@ class TipAdapterF(CacheLearner):
             optimizer=torch.optim.AdamW([keys], lr=self.learning_rate, eps=1e-4, weight_decay=self.weight_decay),
             rate=lambda step: half_cosine(self.learning_rate, step, steps),
             loss=loss,
+            answer=logits,
         )
 
 

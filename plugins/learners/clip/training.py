@@ -18,15 +18,17 @@ from benchbench.files import drop_pages
 from benchbench.models.clip.model import open_clip_model
 from benchbench.models.clip.pixels import random_crops
 from benchbench.models.prompts import class_prompts
-from benchbench.plugins import TrainResult
+from benchbench.plugins import Images, TrainResult
+from benchbench.plugins.context import derive_seed
 from benchbench.plugins.images import batches
 from benchbench.training.data import Batches, Source, training_sets
 from benchbench.training.evaluate import probabilities
+from benchbench.training.learning import MOST, Learning, drawn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from benchbench.plugins import Context, Images, ImageSet, Task
+    from benchbench.plugins import Context, ImageSet, Task
 
     from .base import ClipLearner
 
@@ -52,7 +54,7 @@ class Pool(Batches):
 
         Args:
             task: with both sources, its ``mix`` says how they share a batch, and a part of 0 leaves one out.
-            size: images per batch, or all where there are fewer.
+            size: images per batch; more than there are take some of them again.
             seed: decides the order, as in every training: the permutations of two generators are the same.
         """
         self.sets = training_sets(task)
@@ -62,7 +64,7 @@ class Pool(Batches):
             rows = torch.arange(start, start + len(images))
             sources.append(Source(name, rows, torch.from_numpy(np.array(images.labels)), seed))
         self.all_labels = torch.cat([source.labels for source in sources])
-        super().__init__(sources, min(size, len(self)), task.mix)
+        super().__init__(sources, size, task.mix)
 
     def __len__(self) -> int:
         return len(self.all_labels)
@@ -160,6 +162,7 @@ class Setting:
         optimizer: torch.optim.Optimizer,
         rate: Callable[[int], float],
         loss: Callable[[int], torch.Tensor],
+        answer: Callable[[torch.Tensor], torch.Tensor],
         clip_norm: float | None = None,
     ) -> dict[str, Any]:
         """Take optimiser steps 0 to ``steps - 1`` on the weights of ``optimizer``; a killed training continues.
@@ -170,11 +173,12 @@ class Setting:
             optimizer: over what is trained, leaves that take a gradient; changed in place.
             rate: learning rate of a step.
             loss: the loss of a step, a scalar; it must depend on its number and on the weights alone.
+            answer: logits ``(N, C)`` for images, as unit rows ``(N, D)``, with the weights as they are.
             clip_norm: largest norm of the gradient, if any.
 
         Returns:
-            ``steps``, ``images_seen``, ``parameters`` and ``curve`` of the outcome. The curve is of ``(step, mean loss
-            since the point before)`` pairs; the last point is at ``steps``.
+            ``steps``, ``images_seen``, ``parameters``, ``curve`` and ``learning`` of the outcome. The curve is of
+            ``(step, mean loss since the point before)`` pairs; the last point is at ``steps``.
 
         Raises:
             BenchError: the loss is no longer finite.
@@ -182,7 +186,11 @@ class Setting:
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         curve: list[tuple[int, float]] = []
         total, every = torch.zeros((), device=self.context.device), -(-steps // _POINTS)
-        for step in self.context.resume(range(steps), *weights, optimizer, curve, total, label="training"):
+        rows = drawn(len(pool), MOST, derive_seed(self.context.seed, "learning"))
+        looked_at = self.encode(Images(pool.pixels(rows), self.task.info.classes), "encoding training images")
+        learning = Learning(pool.all_labels[rows].to(looked_at.device), steps)
+        kept = (*weights, optimizer, curve, total, learning.curve)
+        for step in self.context.resume(range(steps), *kept, label="training"):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
             optimizer.zero_grad(set_to_none=True)
@@ -193,6 +201,10 @@ class Setting:
             optimizer.step()
             total += value.detach()
             done = step + 1
+            if done in learning.steps:
+                with torch.no_grad():
+                    learning.note(done, answer(looked_at))
+                learning.settle()
             if done % every == 0 or done == steps:
                 mean = float(total) / (done - (curve[-1][0] if curve else 0))
                 if not math.isfinite(mean):
@@ -202,9 +214,12 @@ class Setting:
                 curve.append((done, mean))
                 total.zero_()
         trained = sum(weight.numel() for weight in weights)
-        return {"steps": steps, "images_seen": steps * pool.size, "parameters": trained, "curve": curve}
+        facts = {"steps": steps, "images_seen": steps * pool.size, "parameters": trained, "curve": curve}
+        return facts | {"learning": learning.details()}
 
-    def outcome(self, logits: torch.Tensor, details: dict[str, Any], **facts: Any) -> TrainResult:
+    def outcome(
+        self, logits: torch.Tensor, details: dict[str, Any], learning: dict[str, Any] | None = None, **facts: Any
+    ) -> TrainResult:
         """Return the outcome of logits ``(N_test, C)``, and have zero-shot classification scored too.
 
         A learner that trains also reports the classes that no training image shows.
@@ -212,10 +227,12 @@ class Setting:
         Args:
             logits: of the test images, from the last step.
             details: JSON that the learner reports about its training.
-            facts: what :meth:`optimise` returned, if anything was trained.
+            learning: how far the training images were learned, if anything was trained.
+            facts: what else :meth:`optimise` returned, if anything was trained.
         """
         self.task.evaluate("zero_shot", lambda: self.zero_shot(self.test))
         reported = {"template": self.template, "precision": self.context.precision, **details}
+        reported |= {"learning": learning} if learning else {}
         counts = np.zeros(len(self.task.info.classes), np.int64)
         for images in (self.task.real, self.task.synthetic):
             counts += images.counts if images is not None else 0

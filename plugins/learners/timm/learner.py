@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
+from .recipes import FINE_TUNING, IMAGES, OTHER, QUICK, Quick, steps_for
 from .stems import OTHERS, PAPER_ARCHITECTURES, RULES
 
 if TYPE_CHECKING:
@@ -18,33 +19,16 @@ if TYPE_CHECKING:
     from benchbench.training.recipes import Recipe
 
 
-#: Peak learning rates by recipe and optimiser. The paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001
-#: for MedMNIST. The quick rates, one for all networks too, were chosen on a validation part of the digits, at 5 images
-#: per class: at 100 steps of batch 32 a rate of 0.1 leaves the light networks near chance.
-LEARNING_RATES = {
-    ("paper", "sgd"): 0.1,
-    ("paper", "adamw"): 1e-3,
-    ("quick", "sgd"): 0.01,
-    ("quick", "adamw"): 3e-3,
-}
-#: Peak learning rates from published weights: a tenth of those from scratch, but for SGD in a quick training, which has
-#: 100 steps to learn a new head. Ours, since the paper fine-tunes nothing; within the range (0.0001 to 0.1) that
-#: Kornblith et al. 2019, appendix A, search.
-FINE_TUNING_RATES = {
-    ("paper", "sgd"): 0.01,
-    ("paper", "adamw"): 1e-4,
-    ("quick", "sgd"): 0.003,
-    ("quick", "adamw"): 3e-4,
-}
+#: Peak learning rates of AdamW, and of both optimisers under ``paper``, from scratch and from published weights. The
+#: paper gives 0.1 for all networks (appendix B.2), and AdamW at 0.001 for MedMNIST; it fine-tunes nothing, and a tenth
+#: is ours. The quick rates of SGD are those of ``recipes``.
+RATES = {("paper", "sgd"): 0.1, ("paper", "adamw"): 1e-3, ("quick", "adamw"): 3e-3}
+FINE_TUNING_RATES = {("paper", "sgd"): 0.01, ("paper", "adamw"): 1e-4, ("quick", "adamw"): 3e-4}
 
-#: CPU seconds per image and step at 16 px on one core, for estimates: forward, backward and update.
-SECONDS_PER_IMAGE = {
-    "resnet18": 0.0120,
-    "vgg16": 0.0090,
-    "mobilenetv2": 0.0030,
-    "shufflenetv2": 0.0010,
-    "efficientnetb0": 0.0048,
-}
+#: Test images that are scored on the way, as a share of the training images processed: 3 % of the time, or less.
+SCORED = 0.1
+#: What it takes to score an image, as a share of what training on it takes.
+SCORING = 0.25
 
 #: Sides in px that ``bench show timm`` tells the maps of.
 SHOWN_SIDES = (28, 32, 64, 96, 224, 256)
@@ -52,7 +36,7 @@ SHOWN_SIDES = (28, 32, 64, 96, 224, 256)
 
 @dataclass(frozen=True)
 class TimmClassifier(Learner):
-    """A classifier trained for a fixed number of steps, from scratch or from weights, scored once after the last.
+    """A classifier trained for a fixed number of steps, from scratch or from weights, whose last step counts.
 
     The protocol of Diffusion Inversion, Zhou et al. 2023, appendix B.2: SGD with momentum, linear warm-up and a cosine,
     batches of constant size whatever the data, cross-entropy, no choice on held-out images. ``all`` stands for
@@ -63,13 +47,23 @@ class TimmClassifier(Learner):
     networks, images are normalised as the weights were trained, and the head is new.
     """
 
-    steps: int = param(100, paper=50_000, low=1, help="Optimiser steps, the same for every row.")
-    batch_size: int = param(32, paper=128, low=2, help="Images per step, real and generated together.")
+    steps: int | None = param(
+        None,
+        paper=50_000,
+        low=1,
+        help="Optimiser steps, the same for every row; none: the network's quick recipe, more for more real images.",
+    )
+    batch_size: int | None = param(
+        None,
+        paper=128,
+        low=2,
+        help="Images per step, real and generated together; none: the network's quick recipe.",
+    )
     recipe: str = param("quick", paper="paper", choices=("quick", "paper"), help="Which default learning rate.")
     learning_rate: float | None = param(
         None,
         above=0.0,
-        help="Peak learning rate; none: 0.1 (SGD) or 0.001 (AdamW) under paper, 0.01 or 0.003 under quick; "
+        help="Peak learning rate; none: 0.1 (SGD) or 0.001 (AdamW) under paper, the network's or 0.003 under quick; "
         "from weights 0.01 or 0.0001 under paper, 0.003 or 0.0003 under quick.",
     )
     weight_decay: float = param(5e-4, low=0.0, help="L2 penalty (SGD) or decoupled decay (AdamW).")
@@ -77,8 +71,12 @@ class TimmClassifier(Learner):
     warmup_steps: int = param(10, paper=1_000, low=0, help="Steps of linear warm-up from a thousandth of the rate.")
     optimizer: str | None = param(None, choices=("sgd", "adamw"), help="Optimiser; none: the dataset's.")
     resolution: int | None = param(None, low=8, high=1024, help="Side of the images in px; none: the dataset's.")
-    evaluations: int = param(
-        2, paper=20, low=1, help="Scorings of the test set, for best_on_test only; never chosen on."
+    evaluations: int | None = param(
+        None,
+        paper=20,
+        low=1,
+        help="Scorings of the test set, for the curve and best_on_test, never chosen on; none: 8, or fewer where they "
+        "would take more than a few percent of the time.",
     )
     pretrained: bool = param(False, help="Start from the weights that timm publishes for each architecture.")
     weights: str | None = param(
@@ -119,6 +117,28 @@ class TimmClassifier(Learner):
             resolution=self.train_resolution(info),
             pretrained=self.pretrained or bool(self.weights),
         )
+
+    def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> TimmClassifier:
+        """Return this learner with the steps, batch size, rate and evaluations of a network in place of ``None``.
+
+        Steps depend on the network and on the real images of the baseline alone, so that every row gets as many.
+        """
+        quick, optimizer = self._quick(arch), self.optimizer or info.optimizer
+        rates = FINE_TUNING_RATES if self.pretrained or self.weights else RATES
+        rates = {("quick", "sgd"): quick.learning_rate, **rates}
+        steps, batch_size = self.steps or steps_for(quick, n_real), self.batch_size or quick.batch_size
+        affordable = int(SCORED * steps * batch_size / max(1, info.counts["test"])) + 1
+        return replace(
+            self,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=self.learning_rate or rates[self.recipe, optimizer],
+            optimizer=optimizer,
+            evaluations=self.evaluations or max(count for count in (1, 2, 4, 8) if count <= affordable),
+        )
+
+    def _quick(self, arch: str | None) -> Quick:
+        return FINE_TUNING if self.pretrained or self.weights else QUICK.get(arch or "", OTHER)
 
     def train_resolution(self, info: DatasetInfo) -> int:
         """Return the side in px of the images that it trains on, which augmentations are given."""
@@ -162,7 +182,9 @@ class TimmClassifier(Learner):
 
         if task.arch is None:
             raise ValueError("timm: needs an architecture")
-        ready, classes, side = self.resolve(task.info), len(task.info.classes), self.train_resolution(task.info)
+        images = task.real if task.real is not None else task.synthetic
+        ready = self.resolve(task.info).for_training(task.arch, task.info, len(images or ()))
+        classes, side = len(task.info.classes), self.train_resolution(task.info)
         build: Callable[[Any, int, int], nn.Module]
         start: Any = task.arch  # what a network is built from: a name, or weights
         details: dict[str, Any] = {}
@@ -191,24 +213,22 @@ class TimmClassifier(Learner):
         return replace(outcome, details={**outcome.details, **details})
 
     def training_recipe(self) -> Recipe:
-        """Return the recipe; an optimiser that nothing has decided is SGD."""
+        """Return the recipe of a learner that :meth:`for_training` returned."""
         from benchbench.training.recipes import Recipe
 
-        optimizer = self.optimizer or "sgd"
-        rates = FINE_TUNING_RATES if self.pretrained or self.weights else LEARNING_RATES
-        values = {item.name: getattr(self, item.name) for item in fields(Recipe)}
-        values |= {"optimizer": optimizer, "learning_rate": self.learning_rate or rates[self.recipe, optimizer]}
-        return Recipe(**values)
+        return Recipe(**{item.name: getattr(self, item.name) for item in fields(Recipe)})
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
-        if arch not in SECONDS_PER_IMAGE or self.pretrained or self.weights:
+        if arch not in QUICK or self.pretrained or self.weights:
             return None
+        quick, ready = QUICK[arch], self.for_training(arch, info, IMAGES)
         rule, side = RULES[arch], max(self.train_resolution(info), RULES[arch].smallest)
         ratio = rule.stem(side).map(side) / rule.stem(16).map(16)
         # Measured at 64 px: 4 to 10 times the seconds for maps 4 times as wide, since small maps are inefficient.
         effort = min(ratio, 4.0) ** 1.5 * max(ratio / 4.0, 1.0) ** 2
-        return self.steps * self.batch_size * SECONDS_PER_IMAGE[arch] * effort
+        images = ready.steps * ready.batch_size + ready.evaluations * info.counts["test"] * SCORING
+        return images / quick.batch_size * quick.seconds * effort
 
     @staticmethod
     def table() -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from benchbench.errors import UsageError, nearest
+from benchbench.models.timm_hub import fixed
 
 from .stems import PAPER_ARCHITECTURES
 
@@ -76,12 +77,6 @@ def build(name: str, resolution: int, classes: int, **options: Any) -> TimmNetwo
     if resolution < SMALL and not fixed(name):
         _keep_small(net)
     return TimmNetwork(net)
-
-
-def fixed(name: str) -> bool:
-    """Return whether a network is made for one size of images, as most transformers are."""
-    config = timm.get_pretrained_cfg(name)
-    return config is not None and bool(config.fixed_input_size)
 
 
 def _keep_small(net: Any) -> None:

@@ -60,6 +60,17 @@ def test_fewer_further_images_are_contained_in_more(tmp_path):
     assert (rest.images[[origin["rest"] for origin in more.origins]] == more.images).all()
 
 
+def test_a_split_of_another_size_than_the_first(tmp_path):
+    """Where every draw splits the images anew, the first one says how many images a row has."""
+    assert len(sampled("more-real", some([1, 1, 1]), tmp_path, n_syn=9, rest=some([3, 3, 2]))) == 8
+    kind, train = kinds()["half-real"](), some([7, 8])
+    for planned in (7, 8, 9):
+        context = Context(seed=3, folder=tmp_path, scratch=tmp_path, info=dataset_info(2, 4), n_syn=planned)
+        half = ImageSet.concatenate(list(kind.sample(train, context)))
+        assert len({image.tobytes() for image in half.images}) == len(half) == planned
+        assert np.ptp(half.counts) <= 1
+
+
 def test_without_further_images(tmp_path):
     with pytest.raises(BenchError, match="more-real: all real images are in use"):
         sampled("more-real", some([1, 1, 1]), tmp_path)

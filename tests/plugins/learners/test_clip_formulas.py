@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import few_shot
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from benchbench.models.clip.model import open_clip_model
 from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
 from benchbench_plugins.foundations.glyph import GlyphCLIP
 from benchbench_plugins.learners.clip import coop as prompts
 from benchbench_plugins.learners.clip import ct as heads
@@ -182,6 +184,17 @@ def test_validation_images_are_as_few_as_the_shots(shots, count):
     assert len(adapter.few_validation(part, "none", shots, torch.Generator())) == 0
 
 
+def test_the_papers_preset_searches_the_whole_validation_part_and_the_record_counts_its_labels(tmp_path):
+    for kind in (adapter.TipAdapter, adapter.TipAdapterF):
+        quick, paper = (build(kind, {}, subject="tip", preset=preset) for preset in ("quick", "paper"))
+        assert (quick.validation, paper.validation) == ("few", "all")
+    task = few_shot.task()
+    for which, count in {"few": 2 * 10, "all": len(task.validation), "none": 0}.items():
+        learner = adapter.TipAdapter(augment_epochs=1, validation=which)
+        details = learner.train(task, few_shot.context(tmp_path, which)).details
+        assert details["validation_images"] == count, which
+
+
 def test_without_validation_images_the_given_values_stay(tmp_path):
     task = few_shot.task()
     empty = ImageSet(task.validation.images[:0], task.validation.labels[:0], task.validation.classes)
@@ -195,7 +208,7 @@ def test_without_validation_images_the_given_values_stay(tmp_path):
 
 
 def test_a_head_that_takes_no_step_hits_what_zero_shot_hits(tmp_path, setting):
-    learner = heads.ClassifierTuning(epochs=1, batch_size_real=512, learning_rate=1e-12, weight_decay=0.0)
+    learner = heads.ClassifierTuning(epochs=1, batch_size=512, learning_rate=1e-12, weight_decay=0.0)
     outcome, result = few_shot.trained(learner, few_shot.task(), few_shot.context(tmp_path))
     assert outcome.probabilities == pytest.approx(setting.zero_shot(setting.test).softmax(1).numpy(), abs=1e-4)
     assert outcome.parameters == 10 * 64 + 10
@@ -242,13 +255,72 @@ def test_rates_are_a_clean_cosine_over_the_whole_training():
         (2, 5, (1, 3), 16, 3, 15),
     ],
 )
-def test_the_length_is_epochs_of_whole_batches(tmp_path, real, synthetic, mix, batch, epochs, steps):
-    learner = heads.ClassifierTuning(epochs=epochs, batch_size=batch, batch_size_real=batch)
+def test_the_authors_length_is_epochs_of_whole_batches(tmp_path, real, synthetic, mix, batch, epochs, steps):
+    learner = heads.ClassifierTuning(epochs=epochs, match="epochs", batch_size=batch, batch_size_synthetic=batch)
     task = few_shot.task(real or 1, synthetic=few_shot.made(synthetic) if synthetic else None, mix=mix)
     if real is None:
         task = few_shot.task(real=None, synthetic=few_shot.made(synthetic))
+    learner = learner.for_training(None, task.info, 10 * (real or 1))
     outcome = learner.train(task, few_shot.context(tmp_path))
     assert outcome.steps == steps
+    assert outcome.details["recipe"]["match"] == "epochs"
+
+
+#: By learner: for 20 and for 200 real images the steps of its epochs, and the images of a step.
+MATCHED = {
+    prompts.CoOp: ((100, 20), (400, 32)),  # 100 epochs of a step; 200 of six, of which quick takes 400 at most
+    adapter.TipAdapterF: ((50, 20), (50, 200)),
+    heads.ClassifierTuning: ((30, 20), (210, 32)),
+}
+
+
+@pytest.mark.parametrize("kind", MATCHED)
+def test_the_real_images_decide_the_steps_of_every_row(kind):
+    for n_real, expected in zip((20, 200), MATCHED[kind], strict=True):
+        ready = kind().for_training(None, few_shot.INFO, n_real)
+        assert (ready.steps, ready.batch_size) == expected
+        assert ready.for_training(None, few_shot.INFO, 10 * n_real) == ready
+    exact = kind(steps=7).for_training(None, few_shot.INFO, 200)
+    assert (exact.steps, exact.batch_size) == (7, MATCHED[kind][1][1])
+    theirs = kind(match="epochs")
+    assert theirs.for_training(None, few_shot.INFO, 20) == theirs
+
+
+@pytest.mark.parametrize("kind", MATCHED)
+def test_rows_of_generated_images_take_the_steps_and_the_images_of_the_real_ones(tmp_path, kind):
+    ready = replace(kind(), epochs=3).for_training(None, few_shot.INFO, 20)
+    both = {"real": few_shot.task(2).real, "synthetic": few_shot.made(8)}
+    tasks = [few_shot.task(2), few_shot.task(2, real=None, synthetic=both["synthetic"])]
+    if "mix" in kind.axes:
+        tasks.append(few_shot.task(2, **both, mix=(1, 1)))
+    half = few_shot.task(1)
+    outcomes = [ready.train(task, few_shot.context(tmp_path, str(at))) for at, task in enumerate([*tasks, half])]
+    assert {(outcome.steps, outcome.images_seen) for outcome in outcomes} == {(3, 60)}
+    assert all(outcome.details["recipe"]["steps"] == 3 for outcome in outcomes)
+    assert all(outcome.details["recipe"]["batch_size"] == 20 for outcome in outcomes)
+
+
+@pytest.mark.parametrize(("kind", "steps"), [(prompts.CoOp, 2), (adapter.TipAdapterF, 1)])
+def test_the_authors_count_the_images_of_the_row(tmp_path, kind, steps):
+    learner = kind(epochs=1, match="epochs").for_training(None, few_shot.INFO, 20)
+    task = few_shot.task(2, real=None, synthetic=few_shot.made(8))  # 80 images
+    outcome = learner.train(task, few_shot.context(tmp_path))
+    assert (outcome.steps, outcome.images_seen) == (steps, steps * (32 if kind is prompts.CoOp else 80))
+
+
+@pytest.mark.parametrize("kind", MATCHED)
+def test_how_far_the_training_images_were_learned_is_told(tmp_path, kind):
+    """With the weights as they end, the shots are answered as the outcome says."""
+    task = few_shot.task(2)
+    ready = replace(kind(), epochs=8).for_training(None, few_shot.INFO, 20)
+    if "validation" in vars(ready):
+        ready = replace(ready, validation="none")  # else the cache answers with another alpha and beta than it trained
+    task = replace(task, test=task.real.without_labels())
+    outcome = ready.train(task, few_shot.context(tmp_path))
+    learned = outcome.details["learning"]
+    assert [step for step, _ in learned["curve"]] == list(range(1, 9))
+    assert learned["images"] == 20
+    assert learned["train_accuracy"] == float((outcome.probabilities.argmax(1) == task.real.labels).mean())
 
 
 def test_the_weights_of_the_two_terms_count(tmp_path):

@@ -19,6 +19,7 @@ from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.timm.architectures import build
 from benchbench_plugins.learners.timm.learner import TimmClassifier
+from benchbench_plugins.learners.timm.recipes import FINE_TUNING, OTHER, QUICK
 from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
 
 INFO = dataset_info(4, class_counts=(10,) * 4)
@@ -55,6 +56,7 @@ def test_the_five_are_known_without_torch():
     code = """
 import sys
 from benchbench_plugins.learners.timm.learner import TimmClassifier
+from benchbench_plugins.learners.timm.recipes import FINE_TUNING, OTHER, QUICK
 names = TimmClassifier(resolution=8).architectures(["vgg16", "all", "ResNet18"], None)
 assert names == ("vgg16", "resnet18", "mobilenetv2", "shufflenetv2", "efficientnetb0"), names
 try:
@@ -77,22 +79,53 @@ def test_where_images_lie_is_no_part_of_a_key():
     assert not where.enters_key("train")
 
 
+def realised(learner, arch="resnet18", info=INFO, n_real=50):
+    return learner.resolve(info).for_training(arch, info, n_real).training_recipe()
+
+
 def test_presets_and_the_dataset_decide_the_recipe():
     paper = build_plugin(TimmClassifier, {}, subject="timm", preset="paper")
-    recipe = paper.resolve(INFO).training_recipe()
+    recipe = realised(paper, n_real=40_000)
     assert (recipe.steps, recipe.batch_size, recipe.optimizer) == (50_000, 128, "sgd")
     assert (recipe.learning_rate, recipe.momentum, recipe.weight_decay) == (0.1, 0.9, 5e-4)
     assert (recipe.warmup_steps, recipe.evaluations) == (1_000, 20)
-    medical = paper.resolve(replace(INFO, optimizer="adamw")).training_recipe()
+    medical = realised(paper, info=replace(INFO, optimizer="adamw"))
     assert (medical.optimizer, medical.learning_rate, medical.weight_decay) == ("adamw", 1e-3, 5e-4)
     for ready, peak in ((recipe, 0.1), (medical, 1e-3)):  # what the authors' schedule realises, Zhou et al. 2023, B.2
         rates = [learning_rates(ready)[step] / peak for step in (0, 1_000, 25_000, 50_000)]
         assert rates == pytest.approx([0.001, 0.999, 0.501, 0.001], abs=5e-4)
     own = build_plugin(TimmClassifier, {"learning_rate": "0.5", "optimizer": "sgd"}, subject="timm", preset="paper")
-    assert own.resolve(replace(INFO, optimizer="adamw")).training_recipe().learning_rate == 0.5
+    assert realised(own, info=replace(INFO, optimizer="adamw")).learning_rate == 0.5
     assert own.resolve(INFO).resolution == 16
     with pytest.raises(UsageError, match="timm:steps=0: must be at least 1"):
         build_plugin(TimmClassifier, {"steps": "0"}, subject="timm")
+
+
+@pytest.mark.parametrize("arch", PAPER_ARCHITECTURES)
+def test_a_quick_training_is_as_long_as_the_network_and_the_real_images_ask_for(arch):
+    quick = realised(TimmClassifier(), arch)
+    assert (quick.steps, quick.batch_size, quick.learning_rate) == tuple(vars(QUICK[arch]).values())[:3]
+    assert realised(TimmClassifier(), arch, n_real=200).steps == 2 * quick.steps
+    assert realised(TimmClassifier(steps=7), arch, n_real=200).steps == 7
+    assert realised(TimmClassifier(batch_size=8, learning_rate=0.3), arch).steps == quick.steps
+    filled = TimmClassifier().resolve(INFO).for_training(arch, INFO, 50)
+    assert filled.for_training(arch, INFO, 200) == filled
+
+
+def test_what_was_not_searched_has_a_recipe_of_its_own():
+    adamw = realised(TimmClassifier(optimizer="adamw"), "vgg16")
+    assert (adamw.steps, adamw.learning_rate) == (QUICK["vgg16"].steps, 3e-3)
+    other, tuned = realised(TimmClassifier(), "resnet10t"), realised(TimmClassifier(pretrained=True), "resnet18")
+    assert (other.steps, other.learning_rate) == (OTHER.steps, OTHER.learning_rate)
+    assert (tuned.steps, tuned.learning_rate) == (FINE_TUNING.steps, FINE_TUNING.learning_rate)
+
+
+@pytest.mark.parametrize(("tests", "evaluations"), [(100, 8), (1_000, 2), (100_000, 1)])
+def test_the_test_part_is_scored_on_the_way_as_often_as_costs_little(tests, evaluations):
+    info = replace(INFO, counts={**INFO.counts, "test": tests})
+    learner = TimmClassifier(steps=400, batch_size=32)
+    assert realised(learner, info=info).evaluations == evaluations
+    assert realised(replace(learner, evaluations=3), info=info).evaluations == 3
 
 
 def test_training_end_to_end(tmp_path):
@@ -119,15 +152,17 @@ def test_training_end_to_end(tmp_path):
 
 
 def test_estimate_scales_with_work():
-    quick, paper = TimmClassifier(), TimmClassifier(steps=1_000)
+    quick, longer = TimmClassifier(evaluations=1), TimmClassifier(steps=10 * QUICK["resnet18"].steps, evaluations=1)
     assert quick.training_seconds("vit_tiny_patch16_224", INFO) is None
-    short, long = quick.training_seconds("resnet18", INFO), paper.training_seconds("resnet18", INFO)
-    assert short is not None
-    assert long == pytest.approx(10 * short)
+    short, long = quick.training_seconds("resnet18", INFO), longer.training_seconds("resnet18", INFO)
+    more_tests = replace(INFO, counts={**INFO.counts, "test": 2 * INFO.counts["test"]})
+    scoring = quick.training_seconds("resnet18", more_tests) - short
+    assert 0 < scoring < 0.1 * short
+    assert long - scoring == pytest.approx(10 * (short - scoring))
     # resnet18 meets images of 64 px with a stride of 2, shufflenetv2 with the stem of 16 px.
     for arch, side, factor in (("resnet18", 32, 8**0.5), ("resnet18", 64, 8**0.5), ("shufflenetv2", 64, 8)):
-        assert TimmClassifier(resolution=side).training_seconds(arch, INFO) == pytest.approx(
+        assert replace(quick, resolution=side).training_seconds(arch, INFO) == pytest.approx(
             factor * quick.training_seconds(arch, INFO)
         )
-    wide, wider = (TimmClassifier(resolution=side).training_seconds("vgg16", INFO) for side in (64, 128))
+    wide, wider = (replace(quick, resolution=side).training_seconds("vgg16", INFO) for side in (64, 128))
     assert wider == pytest.approx(4 * wide)

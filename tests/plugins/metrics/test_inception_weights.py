@@ -16,6 +16,7 @@ from scored import scored
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins.context import Context
 from benchbench.plugins.images import ImageSet
+from benchbench.plugins.parameters import build
 from benchbench.statistics.labels import heading, kernel_heading
 from benchbench_plugins.metrics import extractors, fidelity
 from benchbench_plugins.metrics.fidelity import Fidelity
@@ -170,10 +171,16 @@ def test_the_values_are_those_of_torch_fidelity(
     metric = Fidelity(extractor="inception", nearest_k=1, weights=str(path))
     found = scored(metric, real, synthetic, context_for(tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
-    assert (heading(found["extractor"]), kernel_heading(found["extractor"])) == ("FID", "KID")
+    assert (heading(found["extractor"]), kernel_heading(found["extractor"])) == (
+        "FID (torch-fidelity)",
+        "KID (torch-fidelity)",
+    )
     assert found["details"]["extractor"]["sha256"] == pin
     assert found["details"]["kd_estimator"].endswith("100 x 3, seed 2020")
-    assert found["warnings"][0] == "N=3 < d=2048: FID is mostly sample-size bias; read kd and the real baseline too"
+    assert (
+        found["warnings"][0]
+        == "N=3 < d=2048: FID (torch-fidelity) is mostly sample-size bias; read kd and the real baseline too"
+    )
 
     from torch_fidelity import calculate_metrics
 
@@ -192,3 +199,41 @@ def test_the_values_are_those_of_torch_fidelity(
     assert found["fd"] > 1e-3  # the images do differ in these features
     assert found["fd"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-4)
     assert found["kd"] == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6)
+
+
+def test_the_legacy_resize_is_studiogans_and_the_network_is_the_same(
+    random_network: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(random_network, path)
+    pin = hashlib.sha256(path.read_bytes()).hexdigest()
+    for module in (fidelity, extractors):
+        monkeypatch.setattr(module, "SHA256", pin)
+    pixels = torch.from_numpy(toy(3, 0).images).permute(0, 3, 1, 2)
+    # Another form of bilinear sampling without antialiasing: a grid of pixel centres, the border repeated.
+    at = torch.arange(299).add(0.5).mul(2 / 299).sub(1)
+    grid = torch.stack([at.expand(299, 299), at[:, None].expand(299, 299)], dim=2).expand(len(pixels), -1, -1, -1)
+    large = torch.nn.functional.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(extractors.legacy_input(pixels), large / 127.5 - 1, atol=1e-3, rtol=0)
+
+    legacy = extractors.open_extractor(Fidelity(extractor="inception-legacy", weights=str(path)), context_for(tmp_path))
+    plain = extractors.open_extractor(Fidelity(extractor="inception", weights=str(path)), context_for(tmp_path))
+    assert (legacy.id, plain.id) == ("inception-legacy", "inception")
+    assert legacy.preprocess != plain.preprocess
+    assert legacy.sha256 == plain.sha256 == pin
+    # Images of 299 px are not resized by either, so that one network's two scalings are all that differs.
+    whole = torch.randint(0, 256, (2, 3, 299, 299), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        theirs, ours = plain.encode(whole), legacy.encode(whole)
+        small = plain.encode(pixels), legacy.encode(pixels)
+    assert ours.shape == (2, 2048)
+    torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.02 * float(theirs.abs().max()))
+    assert float((small[0] - small[1]).abs().max()) > 1e-3
+
+
+def test_the_papers_preset_compares_every_image_behind_the_resize_of_its_metrics() -> None:
+    published = build(Fidelity, {}, subject="fidelity", preset="paper")
+    assert (published.extractor, published.images, published.reference_images) == ("inception-legacy", 0, 0)
+    assert published.compares_all()
+    assert not build(Fidelity, {}, subject="fidelity", preset="quick").compares_all()
+    assert not build(Fidelity, {"images": "100"}, subject="fidelity", preset="paper").compares_all()
