@@ -17,7 +17,7 @@ CONFIG = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 FOLDERS = CONFIG["tool"]["setuptools"]["package-dir"]
 GROUPS = CONFIG["project"]["entry-points"]
 #: Groups whose entry points name TOML files.
-OF_FILES = ("benchbench.suites", "benchbench.protocols")
+OF_FILES = ("benchbench.suites", "benchbench.protocols", "benchbench.recipes")
 #: Trains the embedded models: in the repository, not in an installation.
 PRETRAINING = ("foundations", "pretrain")
 
@@ -66,7 +66,7 @@ def test_every_declared_command_is_a_typer_application():
         assert isinstance(point.load(), typer.Typer), point.value
 
 
-def test_every_declared_suite_and_protocol_is_a_file_beside_its_package():
+def test_every_declared_suite_protocol_and_recipe_is_a_file_beside_its_package():
     for target in (target for group in OF_FILES for target in GROUPS[group].values()):
         package, _, file = target.partition(":")
         top, *rest = package.split(".")

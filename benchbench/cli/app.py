@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import cache, check, compare, doctor, fetch, gallery, listing, new, report, running, show, why
+from . import cache, check, compare, doctor, fetch, gallery, listing, new, report, reproduce, running, show, why
 from .extensions import ExtensibleGroup
 from .say import say
 
@@ -47,6 +47,7 @@ def _options(
 
 app.command("run")(running.run)
 app.command("plan")(running.plan)
+app.command("reproduce")(reproduce.reproduce)
 app.command("list")(listing.list_plugins)
 app.command("show")(show.show)
 app.command("fetch")(fetch.fetch)

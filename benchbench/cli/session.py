@@ -48,7 +48,7 @@ def run(options: Mapping[str, Any], chosen: Choices) -> int:
     status = inspect(plan, store)
     executor = choose_executor(chosen.executor, chosen.workers, len(status.todo), plan.device)
     # With --json, stdout holds the records and nothing else.
-    why = _print_plan(plan, store, status, executor, sys.stderr if chosen.as_json else sys.stdout)
+    why = print_plan(plan, store, status, executor, sys.stderr if chosen.as_json else sys.stdout)
     if chosen.dry_run:
         _warn(why)
         return 0
@@ -115,7 +115,7 @@ def show_plan(options: Mapping[str, Any], results: Path, *, cells: bool, as_json
     if as_json:
         say_json(_plan_json(plan, store, status, executor.workers or 1))
         return
-    _warn(_print_plan(plan, store, status, executor, sys.stdout))
+    _warn(print_plan(plan, store, status, executor, sys.stdout))
     if cells:
         say("")
         for key, step in plan.steps.items():
@@ -153,7 +153,7 @@ def _plan_json(plan: Plan, store: Store, status: Status, workers: int) -> dict[s
     return {"steps": steps, "cells": cells, **sums, "needs": demand(status, store).to_json()}
 
 
-def _print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> str:
+def print_plan(plan: Plan, store: Store, status: Status, executor: ChosenExecutor, out: Any) -> str:
     """Print the plan and return why it cannot be carried out on this machine, empty if it can."""
     needed = demand(status, store)
     timings = Timings(store.root)

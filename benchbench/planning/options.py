@@ -323,16 +323,24 @@ def read_suite(name: str) -> dict[str, Any]:
     Raises:
         UsageError: no such suite, or not TOML (with the line).
     """
-    path = Path(name)
-    if name.endswith(".toml") or "/" in name:
-        if not path.is_file():
-            raise UsageError(f"{name}: no such suite file")
-    else:
-        path = registered_file("suite", name)
+    path = declared_file(name, "suite")
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{name}: not a TOML file: {error}") from None
+
+
+def declared_file(name: str, kind: str) -> Path:
+    """Return a TOML file by its path, which ends with ``.toml`` or has a slash, or by its registered name.
+
+    Raises:
+        UsageError: there is none, or two distributions register that name.
+    """
+    if name.endswith(".toml") or "/" in name:
+        if not Path(name).is_file():
+            raise UsageError(f"{name}: no such {kind} file")
+        return Path(name)
+    return registered_file(kind, name)
 
 
 def registered_file(kind: str, name: str) -> Path:

@@ -155,6 +155,11 @@ def cost_grids(title: str, generations: Sequence[Generation]) -> Iterator[Grid]:
         yield Grid(f"Cost of one generation: {title}", headers, tuple(cells))
 
 
+def markdown_grid(grid: Grid) -> str:
+    """Return a grid as paragraphs of Markdown: heading, table, notes."""
+    return "\n\n".join(_rendered(grid))
+
+
 def _rendered(grid: Grid) -> Iterator[str]:
     yield f"## {in_markdown(grid.title)}"
     if grid.headers:

@@ -89,9 +89,9 @@ def inspect(plan: Plan, store: Store) -> Status:
                 corrupt.append((key, step.label, problem))
     spoiled = {key for key, _, _ in corrupt}
     wanted: set[str] = set()
+    taken = {key for step in plan.steps.values() for key in step.inputs}
     for key, step in reversed(plan.steps.items()):  # leaves come after their inputs
-        leaf = step.stage in ("train", "score")
-        if key not in cached and (leaf or key in wanted or key in spoiled):
+        if key not in cached and (key not in taken or key in wanted or key in spoiled):
             wanted.add(key)
             wanted.update(step.inputs)
     todo = {key: step for key, step in plan.steps.items() if key in wanted and key not in cached}
