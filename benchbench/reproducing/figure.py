@@ -12,7 +12,7 @@ from ..pictures.canvas import png
 from ..pictures.gallery import Group, Tile, draw_gallery, variants
 from ..planning import subsets
 from ..plugins.images import ImageSet
-from ..reporting.plots import BASELINE, COLOURS, DOTS_PER_INCH, MARKERS, PANEL, STYLE
+from ..reporting.drawing import BASELINE, COLOURS, DOTS_PER_INCH, MARKERS, PANEL, STYLE
 from ..store.store import Store
 from .compare import Measured, Outcome
 from .experiments import Experiment

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from .trainings import IDENTICAL, LEVEL, ONE_DRAW, ROUGH, WHOLE, Estimate
+from .trainings import IDENTICAL, ONE_DRAW, ROUGH, TAIL, WHOLE, Estimate
 
 
 def over_draws(values: Mapping[int, float], *, whole: bool) -> Estimate:
@@ -30,7 +30,7 @@ def over_draws(values: Mapping[int, float], *, whole: bool) -> Estimate:
     se = float(numbers.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     if not se:  # a single draw, or equal numbers: nothing tells how much they would vary
         return Estimate(mean, None, None, None, None, None, count, 1, count, note)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * se
+    half = float(stats.t.ppf(1 - TAIL, count - 1)) * se
     return Estimate(mean, mean - half, mean + half, se, float(count - 1), None, count, 1, count, note)
 
 
