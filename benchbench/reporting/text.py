@@ -84,7 +84,7 @@ def _accuracies(title: str, rows: Sequence[Row]) -> Grid:
     notes = Notes()
     every = [layout.row_notes(row) for row in rows]
     known = [texts for row, texts in zip(rows, every, strict=True) if row.accuracy is not None]
-    shared = [text for text in known[0] if all(text in texts for texts in known)] if len(known) > 1 else []
+    shared = [text for text in layout.MARKS.values() if known and all(text in texts for texts in known)]
     cells = []
     for row, texts in zip(rows, every, strict=True):
         found, made = row.conclusion, row.generation
