@@ -187,6 +187,14 @@ MARKS = {
 }
 
 
+#: What a control is there for.
+CONTROLS = {
+    "more-real": "further real images in place of generated ones, what a perfect generator would make",
+    "half-real": "half of the real images; what the baseline gains over it is what twice the images bring",
+    "copies": "the real images again; where they are called better, anything may be",
+}
+
+
 def row_notes(row: Row) -> list[str]:
     """Return what a reader of a row must know about it."""
     estimates = (row.accuracy, row.conclusion.difference)
