@@ -67,8 +67,11 @@ def make_design(request: Request, info: DatasetInfo, own_draws: int, *, generate
         baseline: whether there is a row of the real images alone.
 
     Raises:
-        UsageError: controls are asked for, and there is no baseline to compare them with.
+        UsageError: controls are asked for, and there is no baseline to compare them with; or settings are to be chosen
+            on a validation part that the dataset does not have.
     """
+    if request.select and not info.counts.get("validation"):
+        raise UsageError(f"--select {request.select}: {info.name} has no validation part to choose on")
     if request.controls and not baseline:
         raise UsageError("--controls: are compared with the baseline row; omit --no-baseline")
     declared, compares = not (request.draws or request.seeds), baseline and (generates or bool(request.controls))

@@ -425,10 +425,11 @@ class _Planner:
             draw = 0 if self.data is self.splits.data else subset.draw  # another split has other test images
             subset, replicates = Subset(0, None, draw, 0, sum(self.info.class_counts)), range(1)
         tests, further = self.tests[self.data_key], self.request.further()
+        sweep = "" if generation.is_real or generation.control else self.request.swept
         for mix, aug, arch, test, more, replicate in itertools.product(
             mixes, augs if "aug" in axes else [()], architectures, tests, further, replicates
         ):
-            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
+            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more, sweep), scores)
 
     def _train_step(self, cell: Training) -> Step:
         generation, test = cell.generation, cell.test
@@ -452,10 +453,8 @@ class _Planner:
             body["foundations"] = learner.foundations | {name: self._foundation(name, learner) for name in models}
         if not cell.mix[0] or not learner.plugin.trains:
             body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
-        if test.key:
-            body["test"] = test.key
-        if cell.more:
-            body["more"] = cell.more
+        extra = {"test": test.key, "more": cell.more, "chosen_on": "validation" if cell.sweep else None}
+        body |= {name: value for name, value in extra.items() if value}
         if self.device != "cpu":
             body["device"] = self.device  # augmentations and dropout draw there, from streams of its own
         run = self._run(

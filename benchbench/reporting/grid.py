@@ -204,6 +204,12 @@ def row_notes(row: Row) -> list[str]:
         notes.append(f"The difference is over {trainings(difference)}, which the baseline has too.")
     if row.learning is not None and row.learning.text:
         notes.append(row.learning.text)
+    if row.choice is not None:
+        reached = f"{points(row.choice.validation)} % on the validation part"
+        among = f"of {count(row.choice.among, 'setting')}"
+        notes.append(
+            f"Chosen {among}: {reached}." if row.choice.chosen else f"Not chosen {among}, no verdict: {reached}."
+        )
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")
