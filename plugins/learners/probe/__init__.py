@@ -40,6 +40,8 @@ class Probe(Learner):
     """
 
     axes: ClassVar[frozenset[str]] = frozenset({"mix"})
+    #: In the place of the five seeds that Zhou et al. 2023 average over, which would be five copies here.
+    draws: ClassVar[int] = 5
 
     model: str | None = param(
         None, help="What gives the features: a folder in timm's hub format, a CLIP, a hub id or an embedded CLIP."
