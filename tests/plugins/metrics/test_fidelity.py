@@ -234,7 +234,7 @@ def test_parameters_and_needs() -> None:
     assert Fidelity().input_paths() == ()
     with pytest.raises(UsageError, match=r"^fidelity: weights is for extractor=inception; "):
         build(Fidelity, {"weights": "a.pth"}, subject="fidelity")
-    with pytest.raises(UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception "):
+    with pytest.raises(UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception, inception-legacy "):
         build(Fidelity, {"extractor": "incepton"}, subject="fidelity")
     with pytest.raises(UsageError, match=r"^fidelity:nearest_k=0: must be at least 1$"):
         build(Fidelity, {"nearest_k": "0"}, subject="fidelity")
