@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from .trainings import IDENTICAL, ONE_DRAW, ROUGH, TAIL, WHOLE, Estimate
 
@@ -30,7 +30,7 @@ def over_draws(values: Mapping[int, float], *, whole: bool) -> Estimate:
     se = float(numbers.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     if not se:  # a single draw, or equal numbers: nothing tells how much they would vary
         return Estimate(mean, None, None, None, None, None, count, 1, count, note)
-    half = float(stats.t.ppf(1 - TAIL, count - 1)) * se
+    half = float(special.stdtrit(count - 1, 1 - TAIL)) * se
     return Estimate(mean, mean - half, mean + half, se, float(count - 1), None, count, 1, count, note)
 
 
@@ -44,4 +44,4 @@ def difference_over_draws(ours: Mapping[int, float], theirs: Mapping[int, float]
         return Estimate(0.0, None, None, None, None, None, estimate.draws, 1, estimate.draws, IDENTICAL)
     if estimate.se is None:
         return estimate
-    return replace(estimate, p=2 * float(stats.t.sf(abs(estimate.value) / estimate.se, estimate.df)))
+    return replace(estimate, p=2 * float(special.stdtr(estimate.df, -abs(estimate.value) / estimate.se)))

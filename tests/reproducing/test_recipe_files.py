@@ -55,7 +55,7 @@ MISTAKES = {
     "claim's axis": ('than = {row = "Toy"}', 'than = {rows = "Toy"}', "claim[1].than.rows: unknown key (did you"),
     "no claim's side": ('than = {row = "Toy"}', "", "claim[1].than: missing"),
     "twice": ('label = "2,000"', 'label = "1"', "column: '1' is there twice"),
-    "world's claim": ('column = [{label = "one"', 'row = [{label = "Us"}]\ncolumn = [{label = "one"', "on.few.claim[1]."),
+    "world's claim": ('column = [{label = "one"', 'row = [{label = "Us"}]\ncolumn = [{label = "one"', "on.few.claim"),
     "toml": ("format = 1", "format = ", "not a TOML file: "),
 }  # fmt: skip
 
