@@ -108,7 +108,7 @@ def test_what_cannot_be_chosen_among_is_refused(options, told):
 def test_a_dataset_without_a_validation_part_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     bare = World(tmp_path / "plugins", tmp_path / "results")
-    with pytest.raises(UsageError, match="^--select validation: toy has no validation part to choose on$"):
+    with pytest.raises(UsageError, match=r"^--select validation: toy has no validation part to choose on$"):
         bare.plan(sweep=SWEEP, select="validation")
 
 
