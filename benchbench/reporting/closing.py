@@ -15,7 +15,7 @@ from ..planning.estimates import duration
 from ..planning.setting import Setting
 from ..results.table import Generation, Row, Table
 from ..results.verdicts import Mean, control_of
-from .grid import count, points, signed, trainings
+from .grid import CONTROLS, count, points, signed, trainings
 
 if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
@@ -43,7 +43,7 @@ def closing_lines(table: Table, command: Sequence[str] = (), most: int | None = 
             alone are known.
         most: lines about generators at most, ``None`` for all.
     """
-    results = [mean for mean in table.means if not mean.setting.control]
+    results = [mean for mean in table.means if not mean.setting.control] or table.means
     about = [_about(mean, results, table) for mean in results]
     about += _not_compared(table, {mean.setting.gen for mean in results})
     if most is not None and len(about) > most:
@@ -56,13 +56,13 @@ def _about(mean: Mean, others: Sequence[Mean], table: Table) -> str:
     found = mean.conclusion
     estimate = _known(mean)
     rows = [row for row in table.rows if row.spec_id in mean.rows]
-    positive = control_of(mean, table.means, "more-real") or control_of(mean, table.means, "half-real")
+    controls = {} if mean.setting.control else {kind: control_of(mean, table.means, kind) for kind in CONTROLS}
+    positive, copies = controls.get("more-real") or controls.get("half-real"), controls.get("copies")
     parts = [f"{_name(mean, others)}: {_said(mean)}"]
-    if found.verdict == "no difference shown":
+    if found.verdict == "no difference shown" and not mean.setting.control:
         parts.append(_completed(mean, positive))
     if len(mean.archs) > 1 and found.verdict in ("better", "worse", "no difference shown"):
         parts.append(_by_itself(mean))
-    copies = control_of(mean, table.means, "copies")
     if found.verdict == "better" and copies is not None and copies.conclusion.verdict == "better":
         parts.append(f"but copies of the real images are called better too ({_points(_known(copies))})")
     if positive is not None and found.verdict != "worse" and mean.share and mean.share[2] - mean.share[1] < WIDEST:
@@ -89,7 +89,7 @@ def _said(mean: Mean) -> str:
     over = f" {over}" * (mean.archs != ("-",)) + f" ({trainings(estimate)})"
     said = f"{_points(estimate)}{over}"
     if estimate.note == "identical":
-        return f"the same answers as the baseline in every training{over}"
+        return f"the same test images right as the baseline in every training{over}"
     if estimate.note == "this draw only":
         return f"{said} on this draw of the real images alone: no verdict"
     if verdict in ("", "not enough trainings"):

@@ -183,7 +183,15 @@ MARKS = {
         "This draw only: one of many. Intervals cover seeds and test images alone; another draw may say the opposite, "
         "so there is no verdict."
     ),
-    "identical": "Identical: every training gave the same answers as the baseline's.",
+    "identical": "Identical: every training has the same test images right as the baseline's.",
+}
+
+
+#: What a control is there for.
+CONTROLS = {
+    "more-real": "further real images in place of generated ones, what a perfect generator would make",
+    "half-real": "half of the real images; what the baseline gains over it is what twice the images bring",
+    "copies": "the real images again; where they are called better, anything may be",
 }
 
 

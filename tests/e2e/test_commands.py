@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -198,6 +199,19 @@ def test_lists_multiply(ran):
     assert len(told["cells"]) - len(made) == 2 * 2  # a baseline for each subset and architecture
 
 
+def test_a_run_ends_with_a_line_for_each_generator_and_the_command_for_more(ran):
+    words = ("run", *TOYS, "--executor", "inline", "--draws=1")
+    *_, took, empty, sentence, design = ran(*words).out.splitlines()
+    assert took.startswith("took ")
+    assert empty == ""
+    assert re.match(r"toygen\.py: not enough trainings for a verdict, .* points with a \(1 draw x 1 seed\); ", sentence)
+    command = shlex.join(["bench", *words[:-1], "--draws", "1", "--seeds", "4"])
+    assert design.startswith(f"for a verdict: {command} (about ")
+    *_, sentence_again, design = ran("report").out.splitlines()
+    assert sentence_again == sentence
+    assert design.startswith("for a verdict: the same command with --draws 1 --seeds 4 ")
+
+
 def test_report_writes_the_tables_again(ran):
     results = ran.folder / "results"
     before = hashes(results)
@@ -205,7 +219,7 @@ def test_report_writes_the_tables_again(ran):
         (results / name).unlink()
     done = ran("report")
     assert hashes(results) == before
-    assert re.search(r"^a +\d", done.out, re.MULTILINE)
+    assert re.search(r"^a +toygen.py +\d", done.out, re.MULTILINE)
     told = json.loads(ran("report", "--json").out)
     assert sorted(record["key"] for record in told) == sorted(record["key"] for record in records(results))
 

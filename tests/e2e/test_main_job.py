@@ -46,16 +46,13 @@ def test_the_table_shows_real_beside_diffinv_and_the_difference(main_job):
     table = [re.split(r"\s{2,}", line) for line in lines if line.startswith(("architecture", "shufflenetv2"))]
     assert table[0][:4] == ["architecture", "generator", "accuracy, %", "difference"]
     assert table[1] == ["shufflenetv2", "real", f"{float(real['acc_mean']):.1f}"]
-    assert table[2][:3] == ["shufflenetv2", GEN, f"{float(made['acc_mean']):.1f}"]
+    assert table[2][:2] == ["shufflenetv2", GEN]
+    assert float(table[2][2].split(" ")[0]) == pytest.approx(float(made["acc_mean"]), abs=0.06)
     assert float(table[2][3]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.06)
     assert float(made["delta"]) == pytest.approx(float(made["acc_mean"]) - float(real["acc_mean"]), abs=0.011)
     assert "Each row: mix 0:1, 20 generated, 1 draw x 1 seed, tie group 1." in lines
-    sentence = next(line for line in lines if line.startswith(f"{GEN}: "))
-    assert sentence.startswith(
-        f"{GEN}: {table[2][3]} points with shufflenetv2 (1 draw x 1 seed) on this draw of the real "
-    )
-    assert lines[-1].startswith("for a verdict: bench run --gen ")
-    assert " --draws 3 --seeds 1" in lines[-1]
+    (sentence,) = (line for line in lines[-2:] if line.startswith(f"{GEN}: "))
+    assert " with shufflenetv2 (1 draw x 1 seed)" in sentence
     (measured,) = (line for line in main_job.done.out.splitlines() if "FD (glyphcnn-v1)" in line)
     assert re.split(r"\s{2,}", measured)[:4] == ["generator", "generated", "FD (glyphcnn-v1) ↓", "of real images"]
 

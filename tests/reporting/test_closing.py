@@ -160,6 +160,12 @@ def test_a_control_never_changes_better_or_worse(control):
         assert f" {word}, " in said_alone
 
 
+def test_controls_alone_have_lines_of_their_own():
+    line, other, *_ = said(study({"copies": 1, "more-real": 20}))
+    assert line.startswith("copies: no difference shown, +0.5 points [-0.5, 1.5] with a (3 draws x 1 seed); 1 min 31 s")
+    assert other.startswith("more-real: better, +10.0 points [5.8, 14.2] with a (3 draws x 1 seed); 1 min 31 s")
+
+
 def test_copies_that_are_called_better_too():
     line = first({"diffinv": 20, "copies": 20})
     assert "; but copies of the real images are called better too (+10.0 points [5.8, 14.2]); " in line
@@ -207,7 +213,9 @@ def test_two_draws_are_rough():
 
 def test_identical_answers():
     (line,) = said(study({"diffinv": 0}))
-    assert line.startswith("diffinv: the same answers as the baseline in every training with a (3 draws x 1 seed); ")
+    assert line.startswith(
+        "diffinv: the same test images right as the baseline in every training with a (3 draws x 1 seed)"
+    )
 
 
 def test_what_failed_and_what_has_no_baseline():
