@@ -145,7 +145,7 @@ def _completed(mean: Mean, control: Mean | None) -> str:
     said = f"{what} give {_points(gain)}" + ("" if control.archs == mean.archs else f" with {', '.join(control.archs)}")
     if _shown(control):
         return f"while {said}"
-    if control.conclusion.verdict in ("", "not enough trainings"):
+    if control.conclusion.verdict in ("", "not enough trainings") and estimate.note != "identical":
         return f"{said}, of too few trainings to say whether this design shows anything"
     least = control.conclusion.detectable
     if least is None or least > WORTH:
@@ -208,7 +208,7 @@ def _design(table: Table, results: Sequence[Mean], command: Sequence[str]) -> It
         now = [mean.conclusion.detectable for mean in known]
         then = [_least(mean, factor) for mean in known]
         yield f"smallest difference that this design could have shown: {_range(now)} points (four times in five)"
-        what = f"with {factor:.0f} times the {option.removeprefix('--')} {_range(then)} points"
+        what = f"with {factor:.0f} times the {option.removeprefix('--')} about {_range(then)} points"
         if any(one and other and one > FLOOR * other for one, other in zip(then, now, strict=True)):
             what += " (the rest takes more test images)"
     work = _work(table.generations, table.rows) * (factor - 1)
