@@ -207,7 +207,7 @@ def test_controls_without_a_baseline(world):
 
 
 def test_further_real_images_where_there_are_none(world):
-    with pytest.raises(UsageError, match=r"^more-real: all real images of toydata.py are in use; give --shots or --n-"):
+    with pytest.raises(UsageError, match=r"^more-real: all real images are in use; give --shots or --n-real$"):
         world.plan(gen="more-real")
 
 

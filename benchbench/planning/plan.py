@@ -308,7 +308,8 @@ class _Planner:
     def _fit_steps(self, link: ResolvedPlugin, subset: Subset, upstream: str | None, items: int) -> list[str]:
         if not link.plugin.has_fit:
             return []
-        base = self._base(link, "fit", subset) | {"seed": self._generation_seed(subset, "fit"), "upstream": upstream}
+        seed = derive_seed("generate", self.info.name, subset.draw, "fit")
+        base = self._base(link, "fit", subset) | {"seed": seed, "upstream": upstream}
         keys = []
         shards = list(link.plugin.shards(items))
         for place, shard in enumerate(shards):
@@ -325,14 +326,9 @@ class _Planner:
     def _sample_step(
         self, link: ResolvedPlugin, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None
     ) -> str:
-        seed = self._generation_seed(subset, "sample")
+        seed = derive_seed("generate", self.info.name, subset.draw, "sample")
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
-        if link.plugin.reads_rest:
-            if not subset.rest:
-                raise UsageError(
-                    f"{link.name}: all real images of {self.data.text} are in use; give --shots or --n-real"
-                )
-            body["rest"] = subset.rest
+        body |= {"rest": subset.rest} if link.plugin.reads_rest else {}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
@@ -488,9 +484,6 @@ class _Planner:
             cell, code=code, columns=columns, notes=tuple(self.info.notes), reference=tuple(sorted(references))
         )
         self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
-
-    def _generation_seed(self, subset: Subset, stage: str) -> int:
-        return derive_seed("generate", self.info.name, subset.draw, stage)
 
     def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""
