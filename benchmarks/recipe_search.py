@@ -107,6 +107,8 @@ CANDIDATES = (
     Candidate("ct", 60, 32, 0.03),
     Candidate("coop", 100, 32, 0.001),
     Candidate("coop", 200, 32, 0.001),
+    Candidate("coop", 200, 32, 0.004),
+    Candidate("coop", 400, 32, 0.002),
     Candidate("coop", 400, 32, 0.001),
     Candidate("tip-adapter-f", 50, 50, 0.001),
 )
