@@ -1,14 +1,14 @@
 """What was measured in each cell of a recipe, beside what the paper prints, and which of its claims hold.
 
 Cells are found among the records by the identity of their setting. Claims are tested with the statistics of all tables:
-paired differences over the draws and seeds that two cells share, Holm over all comparisons of the recipe.
+paired differences over the draws and seeds that two cells share, Holm over the claims of the recipe.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,6 @@ class Comparison:
         places: part, row and column of the two, as the claim goes through them: a level row stands in every column.
         printed: the paper's difference, ``None`` where it does not print both.
         estimate: the measured difference, ``None`` where the cells share no draw.
-        says: ``"holds"``, ``"does not hold here"`` or ``"not shown"``, with the reason where there is one.
     """
 
     ours: Cell
@@ -58,7 +57,6 @@ class Comparison:
     places: tuple[tuple[str, str, str], tuple[str, str, str]]
     printed: float | None
     estimate: Estimate | None
-    says: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Judged:
         claim: the claim.
         comparisons: in the order of the grid.
         elsewhere: the paper's differences where its grid has other labels than this one, by label.
-        says: ``"holds"`` if every comparison does, ``"does not hold here"`` if one does not, else ``"not shown"``.
+        says: ``"holds"``, ``"does not hold here"`` or ``"not shown"``, with the reason where nothing can be concluded.
     """
 
     claim: Claim
@@ -89,7 +87,8 @@ class Outcome:
 
 def hold_against(experiment: Experiment, records: Iterable[Record]) -> Outcome:
     """Return what the records say of every cell and every claim of a planned recipe."""
-    from ..statistics.families import holm
+    from ..statistics.claims import level, obstacle, together
+    from ..statistics.families import ALPHA, holm
 
     values, printed = _Values(records), experiment.recipe.printed
     cells = tuple(
@@ -99,26 +98,28 @@ def hold_against(experiment: Experiment, records: Iterable[Record]) -> Outcome:
     by_place = experiment.by_place
     claims, parts = experiment.world.claims, experiment.world.parts
     every = [(claim, *pair) for claim in claims for pair in claim.pairs(parts)]
-    pairs = [(claim, ours, theirs) for claim, ours, theirs in every if ours in by_place and theirs in by_place]
-    found = [values.difference(by_place[ours], by_place[theirs]) for _, ours, theirs in pairs]
-    tested = [it.p if it and not pair[0].within else None for it, pair in zip(found, pairs, strict=True)]
     comparisons: dict[Claim, list[Comparison]] = {claim: [] for claim in claims}
-    for (claim, *places), estimate, p in zip(pairs, found, holm(tested), strict=True):
-        ours, theirs = places
-        says = _level(estimate, claim.within) if claim.within else _above(estimate, p)
-        told = _printed(printed, ours, theirs, less=by_place[ours].less)
-        comparisons[claim].append(Comparison(by_place[ours], by_place[theirs], (ours, theirs), told, estimate, says))
-    return Outcome(experiment, cells, tuple(_judged(experiment, *item) for item in comparisons.items()))
-
-
-def _judged(experiment: Experiment, claim: Claim, comparisons: Sequence[Comparison]) -> Judged:
-    says = {one.says for one in comparisons}
-    together = (
-        FAILS if FAILS in says else HOLDS if says == {HOLDS} else OPEN if says else f"{OPEN} (nothing to compare)"
-    )
-    here = any(one.printed is not None for one in comparisons)
-    less = any(one.ours.less for one in comparisons)
-    return Judged(claim, tuple(comparisons), () if here else _elsewhere(experiment.recipe, claim, less), together)
+    for claim, ours, theirs in every:
+        if ours in by_place and theirs in by_place:
+            one, other = by_place[ours], by_place[theirs]
+            told = _printed(printed, ours, theirs, less=one.less)
+            comparisons[claim].append(Comparison(one, other, (ours, theirs), told, values.difference(one, other)))
+    estimates = {claim: [it.estimate for it in some] for claim, some in comparisons.items()}
+    tested = {claim: together(some) for claim, some in estimates.items() if claim.within is None}
+    adjusted = dict(zip(tested, holm([p for p, _ in tested.values()]), strict=True))
+    judged = []
+    for claim, some in comparisons.items():
+        if claim.within is not None:
+            way = level(estimates[claim], claim.within)
+        else:
+            p = adjusted[claim]
+            way = tested[claim][1] if p is not None and p <= ALPHA else 0
+        why = obstacle(estimates[claim])
+        word = {1: HOLDS, -1: FAILS}.get(way, f"{OPEN} ({why})" if why else OPEN)
+        here = any(one.printed is not None for one in some)
+        less = any(one.ours.less for one in some)
+        judged.append(Judged(claim, tuple(some), () if here else _elsewhere(experiment.recipe, claim, less), word))
+    return Outcome(experiment, cells, tuple(judged))
 
 
 def _printed(
@@ -143,25 +144,6 @@ def _elsewhere(recipe: Recipe, claim: Claim, less: bool) -> tuple[tuple[str, flo
                 label = ", ".join(name for name, other in zip(ours, theirs, strict=True) if name == other and name)
                 found.append((label, value))
     return tuple(found)
-
-
-def _above(estimate: Estimate | None, adjusted: float | None) -> str:
-    from ..statistics.families import verdict
-
-    if estimate is None:
-        return f"{OPEN} (no draw in common)"
-    word = verdict(estimate, adjusted)
-    if adjusted is None:
-        return f"{OPEN} ({word or estimate.note})"
-    return {"better": HOLDS, "worse": FAILS}.get(word, OPEN)
-
-
-def _level(estimate: Estimate | None, within: float) -> str:
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return f"{OPEN} (no interval)"
-    if -within <= estimate.low and estimate.high <= within:
-        return HOLDS
-    return FAILS if estimate.low > within or estimate.high < -within else OPEN
 
 
 class _Values:

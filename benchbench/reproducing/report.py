@@ -92,7 +92,7 @@ def _claim(number: int, judged: Judged) -> Grid:
         notes.append(f"The paper's own differences: {told}.")
     if not judged.comparisons:
         notes.append("Nothing to compare: the grid that was run lacks its cells.")
-    headers = ("at", "compared", ">paper", ">measured", ">95 % interval", "draws x seeds", "says")
+    headers = ("at", "compared", ">paper", ">measured", ">95 % interval", "draws x seeds", ">p")
     return Grid(
         f"Claim {number}, {judged.says}: {claim.text}",
         headers,
@@ -109,22 +109,24 @@ def _compared(one: Comparison) -> tuple[str, ...]:
     printed = "" if one.printed is None else f"{one.printed:+.4g}"
     named = (at, f"{ours} better than {theirs}", printed)
     if one.estimate is None:
-        return (*named, "-", "", "", one.says)
+        return (*named, "-", "", "", "")
     value, interval = f"{one.estimate.value:+.{decimals}f}", _interval(one.estimate, decimals, "+")
-    return (*named, value, interval, _count(one.estimate), one.says)
+    p = "" if one.estimate.p is None else f"{one.estimate.p:.2g}"
+    return (*named, value, interval, _count(one.estimate), p)
 
 
 def closing(outcome: Outcome) -> list[str]:
     """Return what the claims' words rest on."""
-    tested = sum(len(it.comparisons) for it in outcome.claims if not it.claim.within)
+    tested = sum(not it.claim.within for it in outcome.claims)
     if not tested:
         return []
     less = any(one.ours.less for it in outcome.claims for one in it.comparisons)
     turned = " A positive one speaks for the claim, also where less of a measure is better." * less
-    many = f"the {tested} comparisons" if tested > 1 else "1 comparison"
+    many = f"Holm over the {tested} claims of this recipe" if tested > 1 else "the one claim of this recipe"
     return [
-        f"Differences are paired by draw and seed.{turned} A claim holds where each of its comparisons is shown at 5 % "
-        f"(Holm over {many} of this recipe); it does not hold here where one is shown to be the other way round."
+        f"Differences are paired by draw and seed; p is two-sided, of each alone.{turned} A claim holds where every "
+        f"difference is above 0 and the least sure one is shown at 5 % ({many}); it does not hold here where one below "
+        "0 is shown likewise, corrected for their number."
     ]
 
 
@@ -180,7 +182,6 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
                     "measure": one.ours.measure,
                     "paper": one.printed,
                     "measured": plain(one.estimate),
-                    "says": one.says,
                 }
                 for one in judged.comparisons
             ],
