@@ -207,10 +207,10 @@ def test_controls_without_a_baseline(world):
 
 
 def test_photographs_are_offered_a_learner_that_hardly_varies(world, monkeypatch):
-    (line,) = [line for line in world.plan().told if line.startswith("to try")]
+    (line,) = [line for line in world.plan().design if line.startswith("to try")]
     assert line.split()[2:4] == ["--learner", "probe:model=FOLDER"]
     declare(world, monkeypatch, foundation="glyph-sd")
-    assert not [line for line in world.plan().told if line.startswith("to try")], "an embedded model knows its images"
+    assert not [line for line in world.plan().design if line.startswith("to try")], "an embedded model knows its images"
 
 
 def test_further_real_images_where_there_are_none(world):
