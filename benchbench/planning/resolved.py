@@ -45,6 +45,7 @@ class ResolvedPlugin:
     places: Mapping[str, tuple[str, str]]
     set_values: tuple[str, ...]
     _codes: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _trainings: dict[Any, ResolvedPlugin] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -138,11 +139,13 @@ class ResolvedPlugin:
 
     def for_training(self, arch: str | None, info: DatasetInfo, n_real: int) -> ResolvedPlugin:
         """Return a learner as one training needs it (:meth:`benchbench.plugins.Learner.for_training`)."""
-        plugin = self.plugin.for_training(arch, info, n_real)
-        made = replace(self)
-        # Its files, models and code are the same, and were hashed.
-        vars(made).update({**vars(self), "plugin": plugin})
-        return made
+        asked = (arch, info.name, n_real)
+        if asked not in self._trainings:  # a plan asks for each of a thousand cells
+            made = replace(self)
+            # Its files, models and code are the same, and were hashed.
+            vars(made).update({**vars(self), "plugin": self.plugin.for_training(arch, info, n_real)})
+            self._trainings[asked] = made
+        return self._trainings[asked]
 
     def code(self, stage: str) -> str:
         """Return the fingerprint of the code of a stage, as it was when it was first asked for: one per plan."""
