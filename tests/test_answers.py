@@ -88,6 +88,15 @@ def test_a_run_keeps_answers_and_measures(world):
         assert frame[name][0] == record.result.measures[name]
 
 
+def test_what_is_kept_decides_the_key_of_a_training_and_not_its_seed(world, monkeypatch):
+    """A store of an earlier version has trainings without answers: they are made again, from the same numbers."""
+    (before,) = [step for step in world.plan(gen="real", metric="none").steps.values() if step.stage == "train"]
+    monkeypatch.setattr("benchbench.planning.plan.KEPT", 0)
+    (after,) = [step for step in world.plan(gen="real", metric="none").steps.values() if step.stage == "train"]
+    assert before.key != after.key
+    assert before.body["seed"] == after.body["seed"]
+
+
 def test_trainings_that_answer_alike_share_a_digest(world):
     """Replicates of a learner without randomness are copies of each other, those of another one are not."""
     world.edit("toyplain", 'context.rng("noise")', "np.random.default_rng(0)")

@@ -206,8 +206,15 @@ def test_controls_without_a_baseline(world):
         world.plan(controls=True, baseline=False)
 
 
+def test_photographs_are_offered_a_learner_that_hardly_varies(world, monkeypatch):
+    (line,) = [line for line in world.plan().told if line.startswith("to try")]
+    assert line.split()[2:4] == ["--learner", "probe:model=FOLDER"]
+    declare(world, monkeypatch, foundation="glyph-sd")
+    assert not [line for line in world.plan().told if line.startswith("to try")], "an embedded model knows its images"
+
+
 def test_further_real_images_where_there_are_none(world):
-    with pytest.raises(UsageError, match=r"^more-real: all real images of toydata.py are in use; give --shots or --n-"):
+    with pytest.raises(UsageError, match=r"^more-real: all real images are in use; give --shots or --n-real$"):
         world.plan(gen="more-real")
 
 

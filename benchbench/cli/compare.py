@@ -66,7 +66,7 @@ def _lines(ours: str, theirs: str, found: Comparison) -> list[str]:
 def _cells(pair: Compared) -> list[str]:
     it = pair.difference
     if it is None:
-        return ["", "", "", "", "no draw and seed in common"]
+        return ["", "", "", "", "no draw and seed in common on the same number of test images"]
     interval = "none" if it.low is None or it.high is None else f"{it.low:+.2f} .. {it.high:+.2f}"
     return [f"{it.value:+.2f}", interval, f"{it.draws} x {it.seeds}", pair.verdict, it.note]
 

@@ -128,7 +128,8 @@ def _one(
     spread, count = recorded.spread(settings)
     told = Needed(name, rows, count)
     if spread is None:
-        return replace(told, problem=f"no variance is recorded in {results}; run it first with --draws 3")
+        more = "--seeds 5" if settings[0].whole else "--draws 3"
+        return replace(told, problem=f"no variance is recorded in {results}; run it first with {more}")
     if spread.between is None:
         return replace(told, problem="one draw is recorded, and draws vary; run it first with --draws 3")
     told = replace(told, least=least(spread, rows))

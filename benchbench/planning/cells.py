@@ -135,6 +135,7 @@ class Training:
     test: Transform
     replicate: int
     more: Mapping[str, str] = field(default_factory=dict)
+    sweep: str = ""
 
 
 def label_of(training: Training, where: str, several_augs: bool) -> str:
@@ -196,6 +197,7 @@ def make_cell(
         whole=not subset.rest,
         control=generation.control,
         more=training.more,
+        sweep=training.sweep,
     )
     # Identity is what the texts of the setting stand for: values in full, files by their content.
     identity = shared | {
@@ -211,8 +213,7 @@ def make_cell(
         identity["subset"] = subset.rule
     if test.key:
         identity["test"] = test.sentence
-    if training.more:
-        identity["more"] = training.more
+    identity |= {name: given for name in ("more", "sweep") if (given := getattr(training, name))}
     keys = (step.key, data_key, generation.fit, generation.sample)
     return PlannedCell(cell, digest(identity)[:16], *keys, scores, _code(training, data), test.key)
 

@@ -55,6 +55,9 @@ def counts_of(
         rest: real images beside these, the most that a link makes which takes its images from them.
         asked: the user's number of images, ``None`` for ``default``.
         default: the preset's.
+
+    Raises:
+        UsageError: a link takes its images from real ones beside these, and there are none.
     """
     wanted: list[tuple[int | None, int]] = []
     for link in reversed(chain):
@@ -65,6 +68,8 @@ def counts_of(
     for link, (count, usual) in zip(chain, wanted, strict=True):
         count = link.plugin.output_count(train_count, count, usual)
         if link.plugin.reads_rest:
+            if not rest:
+                raise UsageError(f"{link.name}: all real images are in use; give --shots or --n-real")
             count = min(count, rest)
         if counts and link.plugin.may_yield_fewer:
             count = min(count, counts[-1])  # a filter has no more than it is given

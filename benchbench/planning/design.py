@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..plugins import DatasetInfo, Generator
+from ..plugins.catalog import catalog
 from .options import Request, read_suite
 from .setting import Cell, Setting
 
@@ -67,8 +68,11 @@ def make_design(request: Request, info: DatasetInfo, own_draws: int, *, generate
         baseline: whether there is a row of the real images alone.
 
     Raises:
-        UsageError: controls are asked for, and there is no baseline to compare them with.
+        UsageError: controls are asked for, and there is no baseline to compare them with; or settings are to be chosen
+            on a validation part that the dataset does not have.
     """
+    if request.select and not info.counts.get("validation"):
+        raise UsageError(f"--select {request.select}: {info.name} has no validation part to choose on")
     if request.controls and not baseline:
         raise UsageError("--controls: are compared with the baseline row; omit --no-baseline")
     declared, compares = not (request.draws or request.seeds), baseline and (generates or bool(request.controls))
@@ -117,7 +121,18 @@ def told(cells: Sequence[Cell], info: DatasetInfo) -> list[str]:
     if controls and without:
         how = "--controls with --draws and --seeds trains all"
         lines.append(f"left out   controls {' and '.join(without)}, as {info.name} declares; {how}")
-    return lines
+    return [*lines, *_offered(rows, info)]
+
+
+def _offered(rows: Sequence[Cell], info: DatasetInfo) -> list[str]:
+    """Return what the default suite offers for photographs, which no embedded model knows, to who did not take it."""
+    suite = read_suite("default")
+    learner = str(suite.get("photographs_learner", ""))
+    name = learner.partition(":")[0]
+    known = info.foundation in catalog().names("foundation")
+    if not name or known or any(cell.learner.partition(":")[0] == name for cell in rows):
+        return []
+    return [f"to try     --learner {learner} {suite.get('photographs_words', '')}".rstrip()]
 
 
 def _shapes(cells: Iterable[Cell]) -> dict[str, None]:

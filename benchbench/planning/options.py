@@ -237,6 +237,12 @@ class Request:
     sweep: tuple[tuple[str, str, tuple[str, ...]], ...] = option(
         (), _each(parse_sweep), "gen.KEY=V,V", "One variant of each generator per value.", "names no parameter"
     )
+    select: str = option(
+        "",
+        one_of("validation"),
+        "validation",
+        "Of the settings of --sweep, the one that is best on the validation part is the row; others are listed.",
+    )
     baseline: bool = option(True, _truth, "", "Leave out the row trained on the real images.")
     device: str = option("auto", one_of("auto", "cpu", "cuda"), "auto|cpu|cuda", "Where to compute.")
     precision: str = option(
@@ -253,6 +259,18 @@ class Request:
             raise UsageError(f"{asked}: more than {MOST_TRAININGS:,} trainings of one row; ask for fewer")
         if self.shots and self.n_real:
             raise UsageError("--shots and --n-real: give one of them; both set the number of real images")
+
+        if self.select and not self.sweep:
+            raise UsageError("--select: chooses among the settings of a sweep; add --sweep gen.KEY=VALUE,VALUE")
+        if self.select and (others := [f"{kind}.{name}" for kind, name, _ in self.sweep if kind != "gen"]):
+            raise UsageError(
+                f"--select: chooses among settings of generators; --sweep {others[0]} sweeps something else"
+            )
+
+    @property
+    def swept(self) -> str:
+        """The parameters whose settings ``select`` chooses among, joined by commas; empty without ``select``."""
+        return ",".join(name for _, name, _ in self.sweep) if self.select else ""
 
     def further(self) -> list[dict[str, str]]:
         """Return each combination of values of the axes that the plan does not know, defaults left out.
@@ -314,7 +332,7 @@ def expand_sweeps(request: Request) -> Request:
                 raise UsageError(f"--sweep {kind}.{name}: name the {kind} that has it with --{kind}")
             specs = [spec.with_value(name, value) for spec in getattr(request, kind) for value in values]
             request = replace(request, **{kind: tuple(specs)})  # type: ignore[arg-type]
-    return replace(request, sweep=())
+    return request if request.select else replace(request, sweep=())
 
 
 def read_suite(name: str) -> dict[str, Any]:

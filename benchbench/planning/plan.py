@@ -308,7 +308,8 @@ class _Planner:
     def _fit_steps(self, link: ResolvedPlugin, subset: Subset, upstream: str | None, items: int) -> list[str]:
         if not link.plugin.has_fit:
             return []
-        base = self._base(link, "fit", subset) | {"seed": self._generation_seed(subset, "fit"), "upstream": upstream}
+        seed = derive_seed("generate", self.info.name, subset.draw, "fit")
+        base = self._base(link, "fit", subset) | {"seed": seed, "upstream": upstream}
         keys = []
         shards = list(link.plugin.shards(items))
         for place, shard in enumerate(shards):
@@ -325,14 +326,9 @@ class _Planner:
     def _sample_step(
         self, link: ResolvedPlugin, subset: Subset, n_syn: int, fitted: list[str], upstream: str | None
     ) -> str:
-        seed = self._generation_seed(subset, "sample")
+        seed = derive_seed("generate", self.info.name, subset.draw, "sample")
         body = self._base(link, "sample", subset) | {"seed": seed, "fit": fitted, "upstream": upstream, "n_syn": n_syn}
-        if link.plugin.reads_rest:
-            if not subset.rest:
-                raise UsageError(
-                    f"{link.name}: all real images of {self.data.text} are in use; give --shots or --n-real"
-                )
-            body["rest"] = subset.rest
+        body |= {"rest": subset.rest} if link.plugin.reads_rest else {}
         run = self._run(plugin=link.location(), inputs={"data": self.data_key, "fit": fitted, "upstream": upstream})
         inputs = tuple(key for key in (self.data_key, *fitted, upstream) if key)
         timing = f"sample {link.name} {digest([body['values'], body['foundations']])[:8]} {body['precision']}"
@@ -425,10 +421,11 @@ class _Planner:
             draw = 0 if self.data is self.splits.data else subset.draw  # another split has other test images
             subset, replicates = Subset(0, None, draw, 0, sum(self.info.class_counts)), range(1)
         tests, further = self.tests[self.data_key], self.request.further()
+        sweep = "" if generation.is_real or generation.control else self.request.swept
         for mix, aug, arch, test, more, replicate in itertools.product(
             mixes, augs if "aug" in axes else [()], architectures, tests, further, replicates
         ):
-            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more), scores)
+            self._add_cell(Training(generation, subset, learner, aug, arch, mix, test, replicate, more, sweep), scores)
 
     def _train_step(self, cell: Training) -> Step:
         generation, test = cell.generation, cell.test
@@ -452,10 +449,8 @@ class _Planner:
             body["foundations"] = learner.foundations | {name: self._foundation(name, learner) for name in models}
         if not cell.mix[0] or not learner.plugin.trains:
             body["subset"] = None  # the real images are not trained on; what they decided is in the synthetic key
-        if test.key:
-            body["test"] = test.key
-        if cell.more:
-            body["more"] = cell.more
+        extra = {"test": test.key, "more": cell.more, "chosen_on": "validation" if cell.sweep else None}
+        body |= {name: value for name, value in extra.items() if value}
         if self.device != "cpu":
             body["device"] = self.device  # augmentations and dropout draw there, from streams of its own
         run = self._run(
@@ -489,9 +484,6 @@ class _Planner:
             cell, code=code, columns=columns, notes=tuple(self.info.notes), reference=tuple(sorted(references))
         )
         self.cells.setdefault((self._add(step), *training.generation.sample, *scores.values()), cell)
-
-    def _generation_seed(self, subset: Subset, stage: str) -> int:
-        return derive_seed("generate", self.info.name, subset.draw, stage)
 
     def _where(self, subset: Subset) -> str:
         shots = f" {subset.shots}-shot" if subset.shots is not None else f" n={subset.n_real}" if subset.n_real else ""

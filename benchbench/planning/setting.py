@@ -31,6 +31,7 @@ class Setting:
             is split anew for each draw: then the data steps of the draws differ, and draws are replicates all the same.
         control: ``""``, or what this row is there to show of the design: ``"more-real"``, ``"half-real"`` (positive)
             or ``"copies"`` (negative).
+        sweep: the generator's parameters whose settings are chosen among on the validation part, joined by commas.
         more: value by name of every further axis where it is not the default, see :mod:`benchbench.planning.options`.
 
     """
@@ -50,6 +51,7 @@ class Setting:
     subset: str = field(default="balanced", kw_only=True)
     whole: bool = field(default=False, kw_only=True)
     control: str = field(default="", kw_only=True)
+    sweep: str = field(default="", kw_only=True)
     more: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False)
 
     def without_paths(self) -> Self:

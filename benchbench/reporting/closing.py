@@ -15,7 +15,7 @@ from ..planning.estimates import duration
 from ..planning.setting import Setting
 from ..results.table import Generation, Row, Table
 from ..results.verdicts import Mean, control_of
-from .grid import count, points, signed, trainings
+from .grid import CONTROLS, count, points, signed, trainings
 
 if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
@@ -43,7 +43,7 @@ def closing_lines(table: Table, command: Sequence[str] = (), most: int | None = 
             alone are known.
         most: lines about generators at most, ``None`` for all.
     """
-    results = [mean for mean in table.means if not mean.setting.control]
+    results = [mean for mean in table.means if not mean.setting.control] or table.means
     about = [_about(mean, results, table) for mean in results]
     about += _not_compared(table, {mean.setting.gen for mean in results})
     if most is not None and len(about) > most:
@@ -56,13 +56,13 @@ def _about(mean: Mean, others: Sequence[Mean], table: Table) -> str:
     found = mean.conclusion
     estimate = _known(mean)
     rows = [row for row in table.rows if row.spec_id in mean.rows]
-    positive = control_of(mean, table.means, "more-real") or control_of(mean, table.means, "half-real")
+    controls = {} if mean.setting.control else {kind: control_of(mean, table.means, kind) for kind in CONTROLS}
+    positive, copies = controls.get("more-real") or controls.get("half-real"), controls.get("copies")
     parts = [f"{_name(mean, others)}: {_said(mean)}"]
-    if found.verdict == "no difference shown":
+    if found.verdict == "no difference shown" and not mean.setting.control:
         parts.append(_completed(mean, positive))
     if len(mean.archs) > 1 and found.verdict in ("better", "worse", "no difference shown"):
         parts.append(_by_itself(mean))
-    copies = control_of(mean, table.means, "copies")
     if found.verdict == "better" and copies is not None and copies.conclusion.verdict == "better":
         parts.append(f"but copies of the real images are called better too ({_points(_known(copies))})")
     if positive is not None and found.verdict != "worse" and mean.share and mean.share[2] - mean.share[1] < WIDEST:
@@ -145,7 +145,7 @@ def _completed(mean: Mean, control: Mean | None) -> str:
     said = f"{what} give {_points(gain)}" + ("" if control.archs == mean.archs else f" with {', '.join(control.archs)}")
     if _shown(control):
         return f"while {said}"
-    if control.conclusion.verdict in ("", "not enough trainings"):
+    if control.conclusion.verdict in ("", "not enough trainings") and estimate.note != "identical":
         return f"{said}, of too few trainings to say whether this design shows anything"
     least = control.conclusion.detectable
     if least is None or least > WORTH:
@@ -208,7 +208,7 @@ def _design(table: Table, results: Sequence[Mean], command: Sequence[str]) -> It
         now = [mean.conclusion.detectable for mean in known]
         then = [_least(mean, factor) for mean in known]
         yield f"smallest difference that this design could have shown: {_range(now)} points (four times in five)"
-        what = f"with {factor:.0f} times the {option.removeprefix('--')} {_range(then)} points"
+        what = f"with {factor:.0f} times the {option.removeprefix('--')} about {_range(then)} points"
         if any(one and other and one > FLOOR * other for one, other in zip(then, now, strict=True)):
             what += " (the rest takes more test images)"
     work = _work(table.generations, table.rows) * (factor - 1)

@@ -187,6 +187,14 @@ MARKS = {
 }
 
 
+#: What a control is there for.
+CONTROLS = {
+    "more-real": "further real images in place of generated ones, what a perfect generator would make",
+    "half-real": "half of the real images; what the baseline gains over it is what twice the images bring",
+    "copies": "the real images again; where they are called better, anything may be",
+}
+
+
 def row_notes(row: Row) -> list[str]:
     """Return what a reader of a row must know about it."""
     estimates = (row.accuracy, row.conclusion.difference)
@@ -196,6 +204,12 @@ def row_notes(row: Row) -> list[str]:
         notes.append(f"The difference is over {trainings(difference)}, which the baseline has too.")
     if row.learning is not None and row.learning.text:
         notes.append(row.learning.text)
+    if row.choice is not None:
+        reached = f"{points(row.choice.validation)} % on the validation part"
+        among = f"of {count(row.choice.among, 'setting')}"
+        notes.append(
+            f"Chosen {among}: {reached}." if row.choice.chosen else f"Not chosen {among}, no verdict: {reached}."
+        )
     if row.superseded:
         records = "1 record" if row.superseded == 1 else f"{row.superseded} records"
         notes.append(f"Newest code only; {records} of older code, or of the same training done before, not shown.")

@@ -108,7 +108,7 @@ class Markdown(Report):
 
 @dataclass(frozen=True)
 class PNG(Report):
-    """figures/*/*.png: plots of accuracy against what varies, with error bars, and of what metrics say."""
+    """figures/*/*.png: plots of accuracy against what varies, with intervals, and by steps, and of what metrics say."""
 
     pictures: ClassVar[bool] = True
 

@@ -72,19 +72,11 @@ def accuracy_grids(title: str, rows: Sequence[Row], *, short: bool = False) -> I
             yield _shortened(grid, some) if short else grid
 
 
-#: What a control is there for.
-CONTROLS = {
-    "more-real": "further real images in place of generated ones, what a perfect generator would make",
-    "half-real": "half of the real images; what the baseline gains over it is what twice the images bring",
-    "copies": "the real images again; where they are called better, anything may be",
-}
-
-
 def _accuracies(title: str, rows: Sequence[Row]) -> Grid:
     notes = Notes()
     every = [layout.row_notes(row) for row in rows]
     known = [texts for row, texts in zip(rows, every, strict=True) if row.accuracy is not None]
-    shared = [text for text in known[0] if all(text in texts for texts in known)] if len(known) > 1 else []
+    shared = [text for text in layout.MARKS.values() if known and all(text in texts for texts in known)]
     cells = []
     for row, texts in zip(rows, every, strict=True):
         found, made = row.conclusion, row.generation
@@ -96,7 +88,9 @@ def _accuracies(title: str, rows: Sequence[Row]) -> Grid:
         cells.append((*named, *measured, *said, best, layout.duration(row.train_s)))
     first = ("architecture", "generator", ">mix", ">generated", "accuracy, %", "n", "difference", "verdict")
     below = [*notes.lines(), *shared, *_corrected(rows)]
-    below += [f"{kind}: {text}." for kind, text in CONTROLS.items() if any(row.setting.control == kind for row in rows)]
+    below += [
+        f"{kind}: {text}." for kind, text in layout.CONTROLS.items() if any(row.setting.control == kind for row in rows)
+    ]
     headers = (*first, ">tie group", ">best on test, %", ">training")
     return _filled(Grid(title, headers, tuple(cells), (*below, *layout.setting_notes(rows))))
 

@@ -162,7 +162,7 @@ def figure_of(group: Sequence[Place]) -> Any:
         at.set_title(short(place[0].row.setting.arch), fontsize=9, loc="left")
         at.set_xlabel("time of fitting, generating and training" if count + across >= len(group) else "")
         at.set_ylabel("test accuracy, %" if count % across == 0 else "")
-    shown = [short(name, handles) for name in handles]
+    shown = [short(name, handles).lstrip("_") or "-" for name in handles]
     resize(figure, across * PANEL[0] + 0.6 + LETTER * max(map(len, shown)), down * PANEL[1] + 0.8)
     figure.legend(list(handles.values()), shown, loc="outside right center", frameon=False)
     caption = "Bars: 95 % intervals of the accuracy. Grey: the front, the most that so much time gives in the mean."

@@ -20,8 +20,9 @@ from ..plugins.metric import Column
 from .learning import Learning, curve_of, learning_of
 from .reading import LARGEST
 from .record import METRIC_FACTS, Record, Result, number_columns
+from .selection import Choice, choices
 from .trainings import RowTrainings, accuracy_of, trainings_of
-from .verdicts import Conclusion, Mean, Trained, conclusions, means, ties
+from .verdicts import Conclusion, Mean, Trained, conclusions, difference_alone, means, ties
 
 if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
@@ -97,6 +98,7 @@ class Row:
         tie_group: 1 for the best row of those that can be compared and every row not shown to be worse, 2 for the best
             of the others and so on; ``None`` for a control and without an accuracy.
         measures: means of the further numbers of a classifier by name.
+        choice: what the validation part decided, for a setting of a sweep that is chosen on it.
         learning: what the trainings say of how far they got; ``None`` where no record has it.
         curve: ``(step, mean test accuracy in percent)`` on the way.
         trainings: the finished trainings themselves, image by image; ``None`` without one.
@@ -142,6 +144,7 @@ class Row:
     conclusion: Conclusion = field(default_factory=Conclusion)
     tie_group: int | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
+    choice: Choice | None = None
     learning: Learning | None = None
     curve: tuple[tuple[float, float], ...] = ()
     trainings: RowTrainings | None = field(default=None, compare=False, repr=False)
@@ -196,8 +199,11 @@ def build_table(records: Iterable[Record]) -> Table:
         finished[spec_id] = [record for record in kept if record.result]
     rows.sort(key=_row_order)
     trained = {row.spec_id: Trained(row.setting, trainings_of(done)) for row in rows if (done := finished[row.spec_id])}
-    compared = _compared(rows, trained)
-    over = means(trained, {row.spec_id: row.conclusion for row in compared})
+    chosen = choices((row.spec_id, row.setting, row.measures) for row in rows)
+    listed = {spec_id for spec_id, choice in chosen.items() if not choice.chosen}
+    compared = [replace(row, choice=chosen.get(row.spec_id)) for row in _compared(rows, trained, listed)]
+    judged = {spec_id: row for spec_id, row in trained.items() if spec_id not in listed}
+    over = means(judged, {row.spec_id: row.conclusion for row in compared if row.spec_id in judged})
     made = [_generation(group) for group in _grouped(shown, lambda record: record.cell.generation).values()]
     generations = tuple(sorted(made, key=_generation_order))
     return Table(tuple(compared), generations, sum(row.superseded for row in rows), over)
@@ -339,9 +345,11 @@ def _status(records: Sequence[Record]) -> str:
     return f"failed ({why})" if len(reasons) == len(records) else f"{len(reasons)} of {len(records)} failed ({why})"
 
 
-def _compared(rows: Sequence[Row], trained: Mapping[str, Trained]) -> list[Row]:
-    """Return rows with their accuracies and what they say against each other."""
-    found, groups = conclusions(trained), ties(trained)
+def _compared(rows: Sequence[Row], trained: Mapping[str, Trained], listed: set[str]) -> list[Row]:
+    """Return rows with their accuracies and what they say against each other; ``listed`` ones take no part in that."""
+    judged = {spec_id: row for spec_id, row in trained.items() if spec_id not in listed}
+    found, groups = conclusions(judged), ties(judged)
+    found |= {spec_id: difference_alone(trained, spec_id) for spec_id in listed}
 
     def compared(row: Row) -> Row:
         known = trained.get(row.spec_id)

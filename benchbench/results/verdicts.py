@@ -90,6 +90,14 @@ def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
     }
 
 
+def difference_alone(rows: Mapping[str, Trained], spec_id: str) -> Conclusion:
+    """Return the difference of a row that takes no part in a comparison: with its interval and without a verdict."""
+    pair = _pairs(rows).get(spec_id)
+    if pair is None:
+        return Conclusion()
+    return Conclusion(_difference(rows, [pair]), deviation=_deviation(rows, *pair))
+
+
 def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple[Mean, ...]:
     """Return the mean over architectures of each generator and mixing, in the order of the rows.
 

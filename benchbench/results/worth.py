@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
 
 #: Numbers of images that are tried between two that were trained on.
-TRIED = 24
+TRIED = 16
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,10 @@ def worth_of(row: RowTrainings, real: Mapping[int, RowTrainings]) -> Worth | Non
         return None
     tried: list[tuple[float, Estimate]] = []
     for fewer, further in itertools.pairwise(sizes):
-        for place in range(0 if not tried else 1, TRIED + 1):
+        shared = _shared(row, real[fewer], real[further])
+        for place in range(1 if tried else 0, TRIED + 1):
             share = place / TRIED
-            found = _against(row, real[fewer], real[further], share)
+            found = _against(row, real[fewer], real[further], shared, share)
             if found is None:
                 return None
             tried.append((fewer ** (1 - share) * further**share, found))
@@ -100,19 +101,22 @@ def worth_of(row: RowTrainings, real: Mapping[int, RowTrainings]) -> Worth | Non
     )
 
 
-def _against(row: RowTrainings, fewer: RowTrainings, further: RowTrainings, share: float) -> Estimate | None:
-    """Return the row less the baseline between two numbers of images, ``share`` of the way to the larger one."""
-    from ..statistics.trainings import mean_difference
+def _shared(row: RowTrainings, fewer: RowTrainings, further: RowTrainings) -> list[tuple[int, int]]:
+    """Return the draws and replicates that all three have on as many test images, copies once."""
+    keys = sorted(paired(row, fewer)[0].keys() & paired(row, further)[0].keys())
+    return [key for key in keys if fewer.hits[key].shape == further.hits[key].shape]
 
-    ours = paired(row, fewer)[0].keys() & paired(row, further)[0].keys()
-    real = {
-        key: (1 - share) * fewer.hits[key] + share * further.hits[key]
-        for key in ours
-        if fewer.hits[key].shape == further.hits[key].shape
-    }
+
+def _against(
+    row: RowTrainings, fewer: RowTrainings, further: RowTrainings, shared: Sequence[tuple[int, int]], share: float
+) -> Estimate | None:
+    """Return the row less the baseline between two numbers of images, ``share`` of the way to the larger one."""
+    from ..statistics.trainings import difference
+
     rows = (row, fewer, further)
-    return mean_difference(
-        [({key: row.hits[key] for key in ours}, real)],
+    return difference(
+        {key: row.hits[key] for key in shared},
+        {key: (1 - share) * fewer.hits[key] + share * further.hits[key] for key in shared},
         whole=all(it.whole for it in rows),
         shared_test=all(it.shared_test for it in rows),
         ratio=max(it.ratio for it in rows),

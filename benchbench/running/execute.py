@@ -31,7 +31,7 @@ from ..planning.resolved import instantiate
 from ..planning.steps import PROTOCOL, info_from_json, info_to_json
 from ..plugins import Augmentation, Dataset, DatasetInfo, Generator, Learner, Metric, Task
 from ..plugins.context import Context, Emit
-from ..plugins.images import Images, ImageSet
+from ..plugins.images import ImageSet
 from ..results.answers import Answers
 from ..results.reading import json_flaw
 from ..results.record import plain
@@ -41,7 +41,7 @@ from ..store.store import Store
 from .chunks import GrowingSet
 from .copies import in_dataset, in_training
 from .parts import part_of
-from .scoring import answer, score
+from .scoring import answer, images_to_classify, score, split_off
 from .watch import Reader, Watch
 
 SPLITS = ("train", "validation", "test")
@@ -326,13 +326,13 @@ def _transform(job: _Job) -> dict[str, Any]:
 def _train(job: _Job) -> dict[str, Any]:
     learner: Learner = job.plugin
     real_share, synthetic_share = job.body["mix"]
-    folder = job.test_folder()
+    folder, validation = job.test_folder(), job.real("validation")
     task = Task(
         real=job.subset() if real_share else None,
         synthetic=job.synthetic() if synthetic_share else None,
         mix=(real_share, synthetic_share) if real_share and synthetic_share else None,
-        validation=job.real("validation"),
-        test=Images.load(folder),
+        validation=validation,
+        test=images_to_classify(folder, validation if job.body.get("chosen_on") else None, job.context),
         info=job.info,
         arch=job.body["arch"],
         augmentations=tuple(job.augs),
@@ -340,9 +340,12 @@ def _train(job: _Job) -> dict[str, Any]:
     )
     outcome = answer(learner, task, job.context, job.body["name"])
     labels = ImageSet.load(folder).labels  # read when the training is over
+    chosen_on, outcome, task = split_off(outcome, task, len(labels))
     kept = Answers.of(outcome.probabilities, labels)
     kept.save(job.folder)
     result = asdict(score(outcome, task, labels)) | {"answers": kept.digest}
+    if len(chosen_on):
+        result["measures"]["validation_accuracy"] = float((chosen_on.argmax(axis=1) == validation.labels).mean())
     if learner.trains:
         result["details"] |= _copies(job, task)
     _write_json(job.folder / "outcome.json", _kept(result, job.body["name"]))

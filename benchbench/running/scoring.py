@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,16 @@ import numpy as np
 
 from ..errors import BenchError, OldFormError, UsageError
 from ..plugins import TrainResult
+from ..plugins.images import Images
 from ..results.record import Result, pack_hits
 from ..statistics.classifier import measures
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
-    from ..plugins import Learner, Task
+    from ..plugins import ImageSet, Learner, Task
     from ..plugins.context import Context
 
 #: How far from 1 the probabilities of one image may sum up: float32, a thousand classes, mixed precision.
@@ -44,6 +48,33 @@ def answer(learner: Learner, task: Task, context: Context, subject: str) -> Trai
     if problem := flaw(outcome, task):
         raise BenchError(f"{subject}: {problem}")
     return outcome
+
+
+def images_to_classify(folder: Path, validation: ImageSet | None, context: Context) -> Images:
+    """Return the test images, and behind them those of a validation part that settings are chosen on.
+
+    Args:
+        folder: of the test images.
+        validation: ``None`` where nothing is chosen.
+        context: of the step; its scratch folder takes both in one file.
+    """
+    test = Images.load(folder)
+    if validation is None:
+        return test
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    file = context.scratch / "classified.npy"
+    shape = (len(test) + len(validation), *test.images.shape[1:])
+    both = np.lib.format.open_memmap(file, "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
+    both[: len(test)], both[len(test) :] = test.images, validation.images
+    both.flush()
+    return Images(np.load(file, mmap_mode="r", allow_pickle=False), test.classes)
+
+
+def split_off(outcome: TrainResult, task: Task, count: int) -> tuple[NDArray[np.float32], TrainResult, Task]:
+    """Return the probabilities of the images behind the first ``count``, and outcome and task about those alone."""
+    answers = {at: found[:count] for at, found in task.answers.items()}
+    alone = replace(task, test=replace(task.test, images=task.test.images[:count]), answers=answers)
+    return outcome.probabilities[count:], replace(outcome, probabilities=outcome.probabilities[:count]), alone
 
 
 def flaw(outcome: object, task: Task) -> str | None:

@@ -246,15 +246,17 @@ def errors(units: NDArray[Any]) -> tuple[Any, Any, Any]:
         units: ``(..., K, N)``, K of at least 2 draws, N images.
 
     Returns:
-        Each ``(...)``; the degrees of freedom, at least K - 1, are NaN for one image, and where nothing varies.
+        Each ``(...)``; the degrees of freedom, at least K - 1, are NaN for one image, and where the variance is 0.
     """
     draws, images = units.shape[-2:]
     with np.errstate(all="ignore"):
         of_draws, of_images, rest = mean_squares(units)
         total = np.maximum(of_draws - rest, 0) + of_images
+        total = np.where(total > 1e-9 * rest, total, 0.0)  # what rounding leaves of nothing
         spread = of_draws**2 / (draws - 1) + of_images**2 / (images - 1) + rest**2 / ((draws - 1) * (images - 1))
         root = math.sqrt(draws * images)
-        return np.sqrt(total) / root, np.maximum(total**2 / spread, draws - 1), np.sqrt(of_draws) / root
+        df = np.where(total > 0, np.maximum(total**2 / spread, draws - 1), np.nan)
+        return np.sqrt(total) / root, df, np.sqrt(of_draws) / root
 
 
 def mean_squares(units: NDArray[Any]) -> tuple[Any, Any, Any]:

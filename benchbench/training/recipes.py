@@ -47,10 +47,7 @@ class Recipe:
     @property
     def evaluation_steps(self) -> frozenset[int]:
         """Numbers of finished steps at which the test set is scored, the last step left out."""
-        if self.evaluations < 2:
-            return frozenset()
-        every = max(1, self.steps // self.evaluations)
-        return frozenset(range(every, self.steps, every))
+        return frozenset(self.steps * part // self.evaluations for part in range(1, self.evaluations)) - {0}
 
 
 def learning_rates(recipe: Recipe) -> list[float]:

@@ -147,11 +147,15 @@ def cut(
         if len(images) < 2:
             raise UsageError(f"class '{name}' has 1 image; a split into train and test needs at least 2")
         members = Counter(map(group_of, images))
-        order = sorted(members.keys() - part_of.keys(), key=lambda group: (derive_seed("split", seed, group), group))
-        free, wanted = iter(order), sizes(len(images))
+        free = sorted(members.keys() - part_of.keys(), key=lambda group: (derive_seed("split", seed, group), group))
+        free.reverse()  # taken from the end
+        wanted = sizes(len(images))
+        last = [*wanted][-1]
+        least = 0 if any(part_of.get(group) == last for group in members) else 1  # groups to leave for the last part
         for part, size in wanted.items():
             have = sum(count for group, count in members.items() if part_of.get(group) == part)
-            while have < (len(images) if part == [*wanted][-1] else size) and (group := next(free, None)) is not None:
+            while free and (part == last or (have < size and (not have or len(free) > least))):
+                group = free.pop()
                 part_of[group] = part
                 have += members[group]
             if size and not have:

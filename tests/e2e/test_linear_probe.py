@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from driving import Bench
 from looking import records, rows
@@ -62,6 +64,12 @@ def test_what_cannot_work_is_one_line_before_any_work(bench, learner, told):
     assert (done.out, done.err.count("\n")) == ("", 1)
     assert done.err.startswith(f"bench: {told}")
     assert not (bench.folder / "refused").exists()
+
+
+def test_draws_stand_in_the_place_of_seeds(bench):
+    done = bench("plan", "--data", "digits", "--learner", "probe:model=glyph-clip", "--metric", "none", "--json")
+    cells = json.loads(done.out)["cells"]
+    assert [(cell["draw"], cell["replicate"]) for cell in cells] == [(draw, 0) for draw in range(5)]
 
 
 def test_a_hub_id_that_is_not_here_is_said_by_the_plan(bench):

@@ -101,6 +101,15 @@ def test_one_test_image_has_no_interval():
     assert interval(accuracy(hits("1", "1", "1"), whole=False)) == NONE
 
 
+def test_a_variance_that_comes_out_as_nothing_gives_no_interval():
+    """Draws and images cancel: d = [[1, -1], [-1, 1]]; and every image is right in one row and wrong in the other."""
+    assert interval(difference(hits("10", "01"), hits("01", "10"), whole=False)) == NONE
+    found = difference(hits("100", "010", "001"), hits("000", "000", "000"), whole=False)
+    assert interval(found) == NONE
+    assert found.value == pytest.approx(100 / 3)
+    assert interval(difference(hits("11", "11"), hits("00", "00"), whole=False)) == NONE
+
+
 def test_identical_rows_differ_by_nothing_and_are_not_tested():
     found = difference(hits("0110", "1010"), hits("0110", "1010"), whole=False)
     assert (found.value, found.note) == (0.0, "identical")

@@ -42,6 +42,7 @@ def test_evaluations_are_even_and_leave_out_the_last_step():
     assert sorted(paper) == list(range(2_500, 50_000, 2_500))
     assert tiny_recipe(100, evaluations=1).evaluation_steps == frozenset()
     assert tiny_recipe(3, evaluations=20).evaluation_steps == {1, 2}
+    assert tiny_recipe(253, evaluations=2).evaluation_steps == {126}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

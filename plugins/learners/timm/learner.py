@@ -220,14 +220,15 @@ class TimmClassifier(Learner):
 
     def training_seconds(self, arch: str | None, info: DatasetInfo) -> float | None:
         """Estimate the CPU seconds of one training of the paper's architectures on one core."""
-        if arch not in QUICK or self.pretrained or self.weights:
+        quick = QUICK.get(arch or "")
+        if arch is None or quick is None or quick.seconds is None or self.pretrained or self.weights:
             return None
-        quick, ready = QUICK[arch], self.for_training(arch, info, IMAGES)
+        recipe = self.for_training(arch, info, IMAGES).training_recipe()
         rule, side = RULES[arch], max(self.train_resolution(info), RULES[arch].smallest)
         ratio = rule.stem(side).map(side) / rule.stem(16).map(16)
         # Measured at 64 px: 4 to 10 times the seconds for maps 4 times as wide, since small maps are inefficient.
         effort = min(ratio, 4.0) ** 1.5 * max(ratio / 4.0, 1.0) ** 2
-        images = ready.steps * ready.batch_size + ready.evaluations * info.counts["test"] * SCORING
+        images = recipe.steps * recipe.batch_size + recipe.evaluations * info.counts["test"] * SCORING
         return images / quick.batch_size * quick.seconds * effort
 
     @staticmethod

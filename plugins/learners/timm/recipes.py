@@ -32,7 +32,7 @@ class Quick:
 
 
 QUICK = {
-    "resnet18": Quick(100, 16, 0.01, 0.225),
+    "resnet18": Quick(100, 32, 0.01, 0.470),
     "vgg16": Quick(100, 32, 0.01, 0.310),
     "mobilenetv2": Quick(400, 32, 0.01, 0.085),
     "shufflenetv2": Quick(400, 64, 0.02, 0.043),

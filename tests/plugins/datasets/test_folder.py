@@ -166,6 +166,12 @@ def test_a_group_is_in_one_part(tree, draw, context_of):
     )
 
 
+def test_a_large_share_of_two_groups_leaves_one_for_training(tree):
+    root = tree({"cat/a": 3, "cat/b": 3, "dog": 6})
+    info = Folder(path=str(root), group="cat/.", test_fraction=0.8).info()
+    assert (info.class_counts, info.counts["test"]) == ((3, 1), 8)
+
+
 @pytest.mark.parametrize(
     ("counts", "group", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +111,16 @@ def test_a_quick_training_is_as_long_as_the_network_and_the_real_images_ask_for(
     assert realised(TimmClassifier(batch_size=8, learning_rate=0.3), arch).steps == quick.steps
     filled = TimmClassifier().resolve(INFO).for_training(arch, INFO, 50)
     assert filled.for_training(arch, INFO, 200) == filled
+
+
+def test_the_docs_tell_the_quick_recipes():
+    page = (Path(__file__).parents[3] / "docs" / "learners.md").read_text("utf-8")
+    told = page.partition("<!-- quick recipes -->\n")[2].partition("<!-- end -->")[0].splitlines()[2:]
+    assert told == [
+        f"| `{arch}` | {QUICK[arch].steps} | {QUICK[arch].batch_size} | {QUICK[arch].learning_rate:g} "
+        f"| {QUICK[arch].steps * QUICK[arch].seconds:.0f} |"
+        for arch in PAPER_ARCHITECTURES
+    ]
 
 
 def test_what_was_not_searched_has_a_recipe_of_its_own():

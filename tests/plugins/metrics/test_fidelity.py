@@ -234,7 +234,8 @@ def test_parameters_and_needs() -> None:
     assert Fidelity().input_paths() == ()
     with pytest.raises(UsageError, match=r"^fidelity: weights is for extractor=inception; "):
         build(Fidelity, {"weights": "a.pth"}, subject="fidelity")
-    with pytest.raises(UsageError, match=r"^fidelity:extractor=incepton: must be one of glyphcnn-v1, inception "):
+    names = "glyphcnn-v1, inception, inception-legacy"
+    with pytest.raises(UsageError, match=rf"^fidelity:extractor=incepton: must be one of {names} "):
         build(Fidelity, {"extractor": "incepton"}, subject="fidelity")
     with pytest.raises(UsageError, match=r"^fidelity:nearest_k=0: must be at least 1$"):
         build(Fidelity, {"nearest_k": "0"}, subject="fidelity")
