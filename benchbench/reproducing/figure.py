@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from ..pictures.canvas import png
 from ..pictures.gallery import Group, Tile, draw_gallery, variants
 from ..planning import subsets
 from ..plugins.images import ImageSet
-from ..reporting.drawing import BASELINE, COLOURS, DOTS_PER_INCH, MARKERS, PANEL, STYLE
+from ..reporting.drawing import BASELINE, COLOURS, DOTS_PER_INCH, LETTER, MARKERS, PANEL, STYLE
 from ..store.store import Store
 from .compare import Measured, Outcome
 from .experiments import Experiment
@@ -49,7 +50,9 @@ def _figure(outcome: Outcome) -> Any:
     recipe, parts = outcome.experiment.recipe, outcome.experiment.world.parts
     cells = {it.cell.place: it for it in outcome.cells}
     width, height = PANEL
-    figure = Figure(figsize=(width * len(parts) + 1.2, height + 0.6), dpi=DOTS_PER_INCH, layout="constrained")
+    longest = max(len(row.label) for part in parts for row in part.rows)
+    size = (width * len(parts) + 0.6 + LETTER * longest, height + 0.6)
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(1, len(parts), squeeze=False)[0]
     handles: dict[str, Any] = {}
     for at, part in zip(panels, parts, strict=True):
@@ -88,10 +91,11 @@ def _panel(
             if one.low is not None:
                 at.axhspan(one.low, one.high, color=colour, alpha=0.08, linewidth=0)
             continue
+        shown = [dodged(x, rank - (len(part.rows) - 1) / 2, xs, log=scale and recipe.log) for x, _ in known]
         bars = [[0.0 if it.low is None else it.value - it.low for _, it in known]]
         bars.append([0.0 if it.high is None else it.high - it.value for _, it in known])
         handles[row.label] = at.errorbar(
-            [x for x, _ in known],
+            shown,
             [it.value for _, it in known],
             yerr=bars if any(map(any, bars)) else None,
             color=colour,
@@ -104,6 +108,14 @@ def _panel(
         if told:
             handles["as printed"] = at.plot(*zip(*told, strict=True), "x", color=colour)[0]
     return handles
+
+
+def dodged(x: float, rank: float, xs: Sequence[float], *, log: bool) -> float:
+    """Return a place next to ``x``, so that the intervals of several rows do not hide each other."""
+    if log:
+        return float(x * 1.03**rank)
+    gaps = [abs(b - a) for a, b in itertools.pairwise(sorted(xs))]
+    return x + 0.04 * rank * min(gaps, default=1.0)
 
 
 def numbers(names: Sequence[str]) -> list[float] | None:

@@ -38,8 +38,8 @@ def title(experiment: Experiment) -> str:
 
 
 def grids(outcome: Outcome) -> Iterator[Grid]:
-    """Yield a grid of all cells, one for each claim, and nothing else."""
-    if not outcome.cells:
+    """Yield a grid of all cells and one for each claim; a gallery has none."""
+    if not outcome.cells or outcome.experiment.recipe.drawn == "gallery":
         return
     measures = list(dict.fromkeys(it.cell.measure for it in outcome.cells))
     several = len(measures) > 1

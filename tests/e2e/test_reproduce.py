@@ -88,6 +88,16 @@ def test_a_gallery_makes_images_and_trains_nothing(reproduced):
     assert re.search(r"^  (train|score) ", done.out, re.MULTILINE) is None
     assert (bench.folder / "galleries" / "recipes" / "look.png").read_bytes().startswith(b"\x89PNG")
     assert list((bench.folder / "galleries").glob("records/**/*.json")) == []
+    assert "measured" not in done.out
+
+
+def test_a_training_that_fails_is_a_hole_and_costs_no_other(reproduced):
+    bench, _ = reproduced
+    arguments = ("reproduce", "mine.toml", "--arch", "boom", "--draws", "1", "--seeds", "1", "--results", "failed")
+    done = bench(*arguments, *INLINE, code=1)
+    assert re.search(r"^Real +- +90 +- \(1 failed\)", done.out, re.MULTILINE)
+    assert "Claim 1, not shown (no draw in common): The real images beat what was made of them." in done.out
+    assert any("boom as asked" in line for line in done.errors)
 
 
 def test_a_plan_runs_nothing_and_adds_recipes_up(toys):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+from types import SimpleNamespace
 
 import pytest
 from recipetexts import GALLERY, LEVELS
 
 from benchbench.errors import UsageError
-from benchbench.reproducing.figure import numbers
-from benchbench.reproducing.recipe import Printed, read_recipe
+from benchbench.reproducing.figure import dodged, numbers
+from benchbench.reproducing.recipe import Printed, read_recipe, recipe_names
 
 
 def recipe(tmp_path, old="", new="", text=LEVELS):
@@ -71,6 +73,29 @@ def test_a_mistake_is_named_with_its_place(tmp_path, name):
 def test_a_grid_without_columns_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"mine\.toml: column: missing; a grid has rows and columns$"):
         recipe(tmp_path, text=GALLERY[: GALLERY.index("[[column]]")])
+
+
+def test_a_package_registers_recipes_of_its_own(tmp_path, monkeypatch):
+    package = tmp_path / "my_recipes"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "levels.toml").write_text(LEVELS, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    real = importlib.metadata.entry_points
+
+    def points(**wanted):
+        mine = SimpleNamespace(name="theirs", value="my_recipes:levels", dist=SimpleNamespace(name="my-recipes"))
+        return [mine, *real(**wanted)] if wanted == {"group": "benchbench.recipes"} else real(**wanted)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", points)
+    assert "theirs" in recipe_names()
+    assert read_recipe("theirs").title == "Levels of a toy"
+
+
+def test_points_of_several_rows_stand_apart():
+    assert dodged(4.0, -0.5, [2.0, 4.0, 8.0], log=False) == pytest.approx(3.96)
+    assert dodged(4.0, 1.0, [2.0, 4.0, 8.0], log=True) == pytest.approx(4.12)
+    assert dodged(0.0, 0.0, [0.0], log=False) == 0.0
 
 
 def test_labels_that_are_numbers_make_a_scale():
