@@ -590,3 +590,13 @@ def test_the_committed_records_keep_their_identity(options):
     planned = {(cell.setting, cell.spec_id) for cell in plan.cells}
     recorded = read_records(Path(__file__).parents[1] / "results" / "reference").records
     assert planned <= {(record.cell, record.spec_id) for record in recorded}
+
+
+def test_a_costly_metric_waits_to_be_named(world):
+    def metrics(asked: list[str] | None) -> set[str]:
+        plan = make_plan(make_request({**world.options(), "metric": asked}))
+        return {name for cell in plan.cells for name in cell.score}
+
+    assert metrics(["agreement"]) == {"agreement"}
+    assert "memorisation" in metrics(None)
+    assert "agreement" not in metrics(None)

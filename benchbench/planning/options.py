@@ -165,7 +165,7 @@ class Request:
     """A set of experiments, as asked for, before anything is looked up.
 
     Where nothing is given, ``shots``, ``n_real``, ``n_syn`` and ``mix`` follow the preset, ``gen`` is the real baseline
-    alone, and ``metric`` (``None``) every installed one; ``seeds``, ``draws`` and ``controls`` (``None``) are what
+    alone, and ``metric`` (``None``) every usual one; ``seeds``, ``draws`` and ``controls`` (``None``) are what
     :func:`benchbench.planning.design.make_design` says. Each item of ``gen``, ``aug`` and ``test_transform`` is
     a chain, ``()`` for none; ``arch`` may hold aliases; ``sweep`` holds kind, parameter and values.
     """

@@ -98,11 +98,11 @@ class _Planner:
         return list({resolved.text: resolved for resolved in (self._bind("metric", spec) for spec in specs)}.values())
 
     def _installed_metrics(self) -> list[ResolvedPlugin]:
-        """Bind every metric there is; one that cannot work is left out under ``quick``: nobody asked for it by name."""
-        metrics = []
+        """Bind every usual metric; one that cannot work is left out under ``quick``: nobody asked for it by name."""
+        metrics: list[ResolvedPlugin] = []
         for name in catalog().names("metric"):
             try:
-                metrics.append(self._bind("metric", Spec(name)))
+                metrics += [bound for bound in [self._bind("metric", Spec(name))] if bound.plugin.usual]
             except UsageError as error:
                 if self.request.preset == "paper":  # another column than the published one would be taken for it
                     raise type(error)(f"{error}; or leave metrics out with --metric none") from None

@@ -21,6 +21,8 @@ class Metric(Plugin):
     kind: ClassVar[str] = "metric"
     #: Whether ``reference`` has to run before ``score``: a class that defines ``reference`` has one.
     has_reference: ClassVar[bool] = False
+    #: Whether it is measured where nobody names a metric; a costly one waits for ``--metric``.
+    usual: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from benchbench.errors import BenchError
 from benchbench.plugins import Column, Context, DatasetInfo, ImageSet, Metric, param
@@ -20,6 +20,8 @@ class Agreement(Metric):
     Vinyals 2019 train on generated images instead, as every row here does). The row of the baseline scores real images
     that were left out of the training: about what a perfect generator would score.
     """
+
+    usual: ClassVar[bool] = False  # it trains a classifier, and one more for each baseline
 
     steps: int = param(200, paper=4000, low=1, stage="reference", help="Optimiser steps of the classifier.")
     batch_size: int = param(64, low=2, stage="reference", help="Images per step.")
