@@ -170,11 +170,11 @@ SUITES = [
 COMMANDS = [
     (("rnu",), "bench: No such command 'rnu'"),
     (("run", "--gne", "real"), "bench run: No such option: --gne"),
-    (("show", "nothing"), "bench: nothing: no such plugin; `bench list` shows all"),
+    (("show", "zzz"), "bench: zzz: no such plugin; `bench list` shows all"),
     (("show", "difinv"), "bench: difinv: no such plugin (did you mean 'diffinv'"),
     (("show", "./gone.py"), "bench: ./gone.py: no such file; a plugin is a registered name or a Python file"),
     (("list", "generatr"), "bench: generatr: no such kind (did you mean 'generator'"),
-    (("check", "nothing"), "bench: nothing: no such plugin; `bench list` shows all"),
+    (("check", "zzz"), "bench: zzz: no such plugin; `bench list` shows all"),
     (("check", "./broken.py"), "bench: ./broken.py: cannot be imported: SyntaxError: invalid syntax (broken.py:2)"),
     (("why", "abc123abc123"), "bench: why abc123abc123: no record has such a key; `bench plan --cells` shows keys"),
     (("report", "--results", "gone"), "bench: --results gone: no records there; `bench run --results gone` makes some"),
