@@ -110,5 +110,7 @@ def test_trainings_that_answer_alike_share_a_digest(world):
 def test_answers_that_are_not_there_are_one_line(world):
     with pytest.raises(UsageError, match="'abc' is no key"):
         load_answers("abc", world.results)
-    with pytest.raises(BenchError, match=rf"no {FILE}; the training was removed, or is of version 0.2; run it again$"):
+    with pytest.raises(
+        BenchError, match=rf"no {FILE}; the training was removed, or was made before answers were kept; run it again$"
+    ):
         load_answers("0" * 64, world.results)

@@ -174,6 +174,14 @@ def test_where_all_real_images_are_in_use_half_of_them_are_compared_with_all(wor
     assert "left out   a positive control: all real images are in use" in one.design
 
 
+@pytest.mark.parametrize("options", [{"shots": 2}, {}])
+def test_copies_that_are_asked_for_by_name_leave_room_for_a_positive_control(world, options):
+    plan = world.plan(gen=["toygen", "copies"], seeds=2, **options)
+    assert "left out   a positive control: --controls adds one" in plan.design
+    added = world.plan(gen=["toygen", "copies"], seeds=2, controls=True, **options)
+    assert not [line for line in added.design if line.startswith("left out")]
+
+
 def test_controls_are_not_scored_unless_they_are_asked_for(world):
     plan = world.plan(**FREE, shots=2)
     assert {cell.setting.gen for cell in plan.cells if cell.score} == {"real", "toygen.py"}
@@ -281,7 +289,8 @@ def test_the_other_real_images_count_in_what_a_step_needs(world):
 
 
 def test_a_plan_says_how_often_and_which_controls(world, monkeypatch):
-    declare(world, monkeypatch, usual_draws=3, usual_seeds=1, control_draws=1, control_archs=("b",))
+    few = {"usual_draws": 3, "usual_seeds": 1, "control_draws": 1, "control_archs": ("b",)}
+    declare(world, monkeypatch, **few, foundation="glyph-sd")
     assert list(world.plan(**FREE, shots=2, arch="a,b").design) == [
         "trainings  3 draws x 1 seed of each row",
         "controls   more-real (18 further real images, all there are); copies (the real images repeated, 40 in all)",

@@ -112,7 +112,9 @@ def told(cells: Sequence[Cell], info: DatasetInfo) -> list[str]:
     elif generated and any(cell.baseline for cell in rows):
         lines.append("controls   none; --controls adds them")
     if controls and not any(cell.control != "copies" for cell in controls):
-        lines.append("left out   a positive control: all real images are in use")
+        possible = not all(cell.setting.whole for cell in rows) or min(info.class_counts) > 1
+        why = "--controls adds one" if possible else "all real images are in use"
+        lines.append(f"left out   a positive control: {why}")
     archs, draws = ({getattr(cell, axis) for cell in controls} for axis in ("arch", "draw"))
     other_archs = [arch for arch in dict.fromkeys(cell.arch for cell in generated) if arch not in archs]
     other_draws = [str(draw + 1) for draw in sorted({cell.draw for cell in generated} - draws)]

@@ -147,8 +147,8 @@ def _completed(mean: Mean, control: Mean | None) -> str:
         return f"while {said}"
     if control.conclusion.verdict in ("", "not enough trainings") and estimate.note != "identical":
         return f"{said}, of too few trainings to say whether this design shows anything"
-    least = control.conclusion.detectable
-    if least is None or least > WORTH:
+    least, own = control.conclusion.detectable, mean.conclusion.detectable
+    if least is None or (least > WORTH and (own is None or own > WORTH)):  # one may vary less than the other
         option, number = _more(estimate)
         advice = f"more steps, draws, test images; try {option} {number}"
         return f"this design could not have shown it: {advice} ({said}: no difference shown either)"

@@ -115,6 +115,8 @@ def hold_against(experiment: Experiment, records: Iterable[Record]) -> Outcome:
             p = adjusted[claim]
             way = tested[claim][1] if p is not None and p <= ALPHA else 0
         why = obstacle(estimates[claim])
+        if not all(values.done[cell.spec_id] for one in some for cell in (one.ours, one.theirs)):
+            why = "not all of it is measured"
         word = {1: HOLDS, -1: FAILS}.get(way, f"{OPEN} ({why})" if why else OPEN)
         here = any(one.printed is not None for one in some)
         less = any(one.ours.less for one in some)

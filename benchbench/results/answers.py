@@ -100,4 +100,6 @@ def load_answers(key: str, results: str | Path = "results") -> Answers:
     try:
         return Answers.load(folder)
     except OSError:
-        raise BenchError(f"{folder}: no {FILE}; the training was removed, or is of version 0.2; run it again") from None
+        raise BenchError(
+            f"{folder}: no {FILE}; the training was removed, or was made before answers were kept; run it again"
+        ) from None

@@ -110,12 +110,19 @@ def test_a_control_of_fewer_architectures_says_which_and_the_share_is_over_them(
 
 
 def test_a_control_that_is_not_found_where_little_could_be():
-    line = first({"diffinv": 1, "more-real": (-18, 30, 0)})
+    line = first({"diffinv": (-14, 18, 0), "more-real": (-18, 30, 0)})
     assert re.search(
         r"; this design could not have shown it: more steps, draws, test images; try --draws 12 "
         rf"\({FURTHER} \+2\.0 points \[-\d+\.\d, \d+\.\d\]: no difference shown either\)",
         line,
     )
+
+
+def test_a_control_that_varies_more_than_the_row_does_not_belittle_what_the_row_could_have_shown():
+    line, design, *_ = said(study({"diffinv": 1, "more-real": (-18, 30, 0)}))
+    assert f"; whether further real images help here is open ({FURTHER} +2.0 points [" in line
+    assert "could not have shown" not in line
+    assert float(re.search(r"could have shown: (\d+\.\d) points", design)[1]) < 3
 
 
 def test_a_control_of_the_baselines_own_hits_was_not_found_either():

@@ -91,8 +91,12 @@ def test_what_nothing_can_be_concluded_from(plan):
     one_draw = hold_against(experiment, records(experiment, BOTH, draws=1))
     assert said(one_draw) == ["not shown (this draw only)"]
     nothing = hold_against(experiment, [])
-    assert said(nothing) == ["not shown (no draw in common)"]
+    assert said(nothing) == ["not shown (not all of it is measured)"]
     assert [it.estimate for it in nothing.cells] == [None] * 3
+    apart = [
+        it for it in records(experiment, BOTH) if (it.cell.draw == 0) == (it.spec_id == experiment.cells[0].spec_id)
+    ]
+    assert said(hold_against(experiment, apart)) == ["not shown (no draw in common)"]
     same = hold_against(experiment, records(experiment, dict.fromkeys(BOTH, 150)))
     assert said(same) == ["not shown (identical)"]
 

@@ -80,7 +80,8 @@ class Regression:
 
     def train_accuracy(self) -> float:
         """Return the weighted share of its own training images that it gets right."""
-        return float(self.weights @ (self._probabilities(self._rows).argmax(axis=1) == self.labels))
+        right = self._probabilities(self._rows).argmax(axis=1) == self.labels
+        return min(1.0, float(self.weights @ right))  # weights sum to 1 but for rounding
 
     def choose(self, rows: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
         """Fit with the penalty of the grid that has the most hits on validation images, and return it and its accuracy.

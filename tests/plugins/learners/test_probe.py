@@ -215,6 +215,18 @@ def test_copies_of_the_real_images_change_nothing(tmp_path):
     assert second.details["training_images"] == {"real": 20, "synthetic": 40}
 
 
+@pytest.mark.parametrize("copies", range(2, 12))
+def test_the_share_of_its_own_images_is_never_above_all(copies):
+    """As the weights of some numbers of images are, whose sum is rounded."""
+    rows = np.concatenate([np.full((50, 1), -1.0), np.full((50, 1), 1.0)]).astype(np.float32)
+    rows, labels = np.concatenate([rows, *[rows] * copies]), np.tile(np.repeat([0, 1], 50), copies + 1)
+    weights = image_weights({"real": 100, "synthetic": 100 * copies}, (1, 1))
+    regression = Regression(rows, labels, weights, 2)
+    regression.fit(PENALTY)
+    assert regression.train_accuracy() == pytest.approx(1.0)
+    assert regression.train_accuracy() <= 1
+
+
 def test_a_mix_is_between_its_sources(tmp_path):
     """The generated images are those of other labels, so that the heavier source decides."""
     task, context = few_shot.task(5), few_shot.context(tmp_path)
