@@ -155,6 +155,11 @@ class Row:
         return None if self.accuracy is None else self.accuracy.value
 
     @property
+    def stands(self) -> bool:
+        """Whether it takes part in comparisons: any row but a setting of a sweep that was not chosen."""
+        return self.choice is None or self.choice.chosen
+
+    @property
     def delta(self) -> float | None:
         """The difference alone, in percentage points."""
         return None if self.conclusion.difference is None else self.conclusion.difference.value
@@ -175,15 +180,20 @@ class Table:
     means: tuple[Mean, ...] = ()
 
     def of(self, spec_ids: Iterable[str]) -> Table:
-        """Return the part about some rows; what they conclude stays what it is among all."""
+        """Return the part about some rows; what they, and controls of theirs, conclude is what it is among all."""
         wanted = set(spec_ids)
         rows = tuple(row for row in self.rows if row.spec_id in wanted)
         made = {row.setting.generation for row in rows}
+        told = {mean.setting.comparable for mean in self.means if wanted.intersection(mean.rows)}
         return Table(
             rows,
             tuple(item for item in self.generations if item.setting.generation in made),
             sum(row.superseded for row in rows),
-            tuple(mean for mean in self.means if wanted.intersection(mean.rows)),
+            tuple(
+                mean
+                for mean in self.means
+                if wanted.intersection(mean.rows) or (mean.setting.control and mean.setting.comparable in told)
+            ),
         )
 
 

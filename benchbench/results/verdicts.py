@@ -101,6 +101,8 @@ def difference_alone(rows: Mapping[str, Trained], spec_id: str) -> Conclusion:
 def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple[Mean, ...]:
     """Return the mean over architectures of each generator and mixing, in the order of the rows.
 
+    None where each architecture has a baseline on its draws, and no draw is that of all.
+
     Args:
         rows: by ``spec_id``.
         found: what :func:`conclusions` says of them.
@@ -115,6 +117,7 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
         setting: (setting, _difference(rows, [pairs[spec_id] for spec_id in by_arch.values()]))
         for setting, by_arch in groups.items()
     }
+    groups = {setting: by_arch for setting, by_arch in groups.items() if differences[setting][1] is not None}
     judged = _judged(differences)
     every = tuple(
         dataclasses.replace(
@@ -129,6 +132,8 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
 
         whole = control_of(mean, every, "more-real")
         if mean.setting.control or whole is None or whole.conclusion.verdict != "better":
+            return mean
+        if whole.setting.mix != mean.setting.mix:  # another experiment
             return mean
         by_arch = groups[mean.setting]
         part = _difference(rows, [pairs[by_arch[arch]] for arch in whole.archs if arch in by_arch])
@@ -147,10 +152,10 @@ def _mean(setting: Setting, by_arch: Mapping[str, str], own: Conclusion, found: 
 
 
 def control_of(mean: Mean, means: Iterable[Mean], kind: str) -> Mean | None:
-    """Return the control of a kind that goes with a mean: of its mixing and number of images, if there are several."""
+    """Return the control of a kind that goes with a mean: of its mixing if there is one, of about as many images."""
     same = [it for it in means if it.setting.control == kind and it.setting.comparable == mean.setting.comparable]
-    wanted = (mean.setting.mix, mean.setting.n_syn)
-    return min(same, key=lambda it: (it.setting.mix, it.setting.n_syn) != wanted, default=None)
+    it = mean.setting  # of further real images there may be fewer than of generated ones
+    return min(same, key=lambda own: (own.setting.mix != it.mix, abs(own.setting.n_syn - it.n_syn)), default=None)
 
 
 def ties(rows: Mapping[str, Trained]) -> dict[str, int | None]:
