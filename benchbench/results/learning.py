@@ -68,7 +68,9 @@ def learning_of(results: Sequence[Result]) -> Learning | None:
 
 def curve_of(results: Sequence[Result]) -> tuple[tuple[float, float], ...]:
     """Return ``(step, mean test accuracy in percent)`` at the steps at which every training was scored."""
-    curves = [{step: share for step, _, share in result.curve if share is not None} for result in results]
+    curves = [
+        {step: known for step, _, share in result.curve if (known := _share(share)) is not None} for result in results
+    ]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     return tuple((step, 100 * statistics.fmean(curve[step] for curve in curves)) for step in steps)
 

@@ -7,7 +7,6 @@ the code only the newest is shown; what it supersedes is counted. Accuracies are
 from __future__ import annotations
 
 import json
-import math
 import re
 import statistics
 from collections import defaultdict
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
 
 T = TypeVar("T")
+
+#: A measure beyond is nobody's: the sum of a few of them would be no number.
+ENDLESS = 1e100
 
 
 @dataclass(frozen=True)
@@ -442,7 +444,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    """Return what can be added up, ``None`` for anything else."""
+    fits = type(value) in (int, float) and abs(value) <= ENDLESS
+    return float(value) if fits else None
 
 
 def _mean(values: Iterable[Any]) -> float | None:
