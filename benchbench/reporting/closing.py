@@ -59,6 +59,8 @@ def _about(mean: Mean, others: Sequence[Mean], table: Table) -> str:
     controls = {} if mean.setting.control else {kind: control_of(mean, table.means, kind) for kind in CONTROLS}
     positive, copies = controls.get("more-real") or controls.get("half-real"), controls.get("copies")
     parts = [f"{_name(mean, others)}: {_said(mean)}"]
+    if any(row.other_code for row in rows):
+        parts.append("but not of the same version of the code as the baseline: run both again")
     if found.verdict == "no difference shown" and not mean.setting.control:
         parts.append(_completed(mean, positive))
     if len(mean.archs) > 1 and found.verdict in ("better", "worse", "no difference shown"):

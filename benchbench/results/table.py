@@ -21,13 +21,15 @@ from .reading import LARGEST
 from .record import METRIC_FACTS, Record, Result, number_columns
 from .selection import Choice, choices
 from .trainings import RowTrainings, accuracy_of, trainings_of
-from .verdicts import Conclusion, Mean, Trained, conclusions, difference_alone, means, ties
+from .verdicts import Conclusion, Mean, Trained, baselines, conclusions, difference_alone, means, ties
 
 if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
 
 T = TypeVar("T")
 
+#: Stages that make or score generated images.
+_OF_IMAGES = ("fit", "sample", "score")
 #: A measure beyond is nobody's: the sum of a few of them would be no number.
 ENDLESS = 1e100
 
@@ -117,6 +119,7 @@ class Row:
         near_in_train, near_in_validation: further ones that nearly equal such an image, see
             :mod:`benchbench.statistics.near`.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
+        other_code: stages that the row and its baseline went through with different code, by name.
         data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
     """
@@ -142,6 +145,7 @@ class Row:
     near_in_train: int = 0
     near_in_validation: int = 0
     aug_links: int = 0
+    other_code: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
     conclusion: Conclusion = field(default_factory=Conclusion)
     tie_group: int | None = None
@@ -213,7 +217,16 @@ def build_table(records: Iterable[Record]) -> Table:
     trained = {row.spec_id: Trained(row.setting, trainings_of(done)) for row in rows if (done := finished[row.spec_id])}
     chosen = choices((row.spec_id, row.setting, row.measures) for row in rows)
     listed = {spec_id for spec_id, choice in chosen.items() if not choice.chosen}
-    compared = [replace(row, choice=chosen.get(row.spec_id)) for row in _compared(rows, trained, listed)]
+    pairs = baselines(trained)
+    codes = {spec_id: done[-1].code for spec_id, done in finished.items() if done}
+    compared = [
+        replace(
+            row,
+            choice=chosen.get(row.spec_id),
+            other_code=_other_code(*(codes[spec_id] for spec_id in pairs.get(row.spec_id, ()))),
+        )
+        for row in _compared(rows, trained, listed)
+    ]
     judged = {spec_id: row for spec_id, row in trained.items() if spec_id not in listed}
     over = means(judged, {row.spec_id: row.conclusion for row in compared if row.spec_id in judged})
     made = [_generation(group) for group in _grouped(shown, lambda record: record.cell.generation).values()]
@@ -274,6 +287,13 @@ def _newest(group: Sequence[Record]) -> list[Record]:
 
 def _trained_by(record: Record) -> dict[str, str]:
     return {name: code for name, code in record.code.items() if not name.startswith("score ")}
+
+
+def _other_code(*codes: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the stages that a row and its baseline both have, with different code; those of images are its own."""
+    known = [{name: code for name, code in it.items() if name.split(" ")[0] not in _OF_IMAGES} for it in codes]
+    shared = sorted(set.intersection(*(set(it) for it in known))) if known else []
+    return tuple(name for name in shared if len({it[name] for it in known}) > 1)
 
 
 def _latest(records: Sequence[Record]) -> Record:

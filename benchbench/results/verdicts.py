@@ -80,7 +80,7 @@ class Mean:
 
 def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
     """Return what each row says against the baseline of its setting, by ``spec_id``; none for a row without one."""
-    pairs = _pairs(rows)
+    pairs = baselines(rows)
     judged = _judged({spec_id: (rows[spec_id].setting, _difference(rows, [pair])) for spec_id, pair in pairs.items()})
     return {
         spec_id: dataclasses.replace(judged[spec_id], deviation=_deviation(rows, *pairs[spec_id]))
@@ -92,7 +92,7 @@ def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
 
 def difference_alone(rows: Mapping[str, Trained], spec_id: str) -> Conclusion:
     """Return the difference of a row that takes no part in a comparison: with its interval and without a verdict."""
-    pair = _pairs(rows).get(spec_id)
+    pair = baselines(rows).get(spec_id)
     if pair is None:
         return Conclusion()
     return Conclusion(_difference(rows, [pair]), deviation=_deviation(rows, *pair))
@@ -107,7 +107,7 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
         rows: by ``spec_id``.
         found: what :func:`conclusions` says of them.
     """
-    pairs = _pairs(rows)
+    pairs = baselines(rows)
     groups: dict[Setting, dict[str, str]] = {}
     for spec_id, conclusion in found.items():
         if conclusion.difference is not None:
@@ -183,13 +183,13 @@ def family(setting: Setting) -> tuple[Hashable, ...]:
     return setting.data, setting.preset, setting.test, setting.control
 
 
-def _pairs(rows: Mapping[str, Trained]) -> dict[str, tuple[str, str]]:
+def baselines(rows: Mapping[str, Trained]) -> dict[str, tuple[str, str]]:
     """Return each row that has a baseline with it, by ``spec_id``: the first baseline of its setting."""
-    baselines: dict[tuple[Hashable, ...], str] = {}
+    first: dict[tuple[Hashable, ...], str] = {}
     for spec_id, row in rows.items():
         if row.setting.baseline:
-            baselines.setdefault(row.setting.comparable, spec_id)
-    found = {spec_id: baselines.get(row.setting.comparable) for spec_id, row in rows.items()}
+            first.setdefault(row.setting.comparable, spec_id)
+    found = {spec_id: first.get(row.setting.comparable) for spec_id, row in rows.items()}
     return {
         spec_id: (spec_id, base)
         for spec_id, base in found.items()

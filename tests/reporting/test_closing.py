@@ -10,6 +10,7 @@ import pytest
 from handmade import record
 
 from benchbench.reporting.closing import closing_lines
+from benchbench.reporting.grid import row_notes
 from benchbench.results.table import build_table
 from benchbench.statistics.shares import share_of
 from benchbench.statistics.trainings import Estimate
@@ -346,3 +347,18 @@ def test_a_run_without_controls_is_told_with_those_of_the_folder():
     shown = table.of(item.spec_id for item in records if not item.cell.control)
     assert closing_lines(shown)[0] == closing_lines(table)[0]
     assert [mean.setting.gen for mean in shown.of([]).means] == []
+
+
+def test_a_row_of_another_version_of_the_code_than_its_baseline_is_marked():
+    """As after an update, when the baseline alone was run again."""
+    records = study({"diffinv": 20})
+    newer = [
+        dataclasses.replace(item, code=item.code | {"train": "t2"}) if item.cell.baseline else item for item in records
+    ]
+    assert "; but not of the same version of the code as the baseline: run both again; " in said(newer)[0]
+    base, row = build_table(newer).rows
+    assert (base.other_code, row.other_code) == ((), ("train",))
+    assert row_notes(row)[0].startswith("Not of the same version of the code as its baseline (train): run both again")
+    own = [dataclasses.replace(item, code=item.code | {"fit": item.cell.gen}) for item in records]
+    assert not any(row.other_code for row in build_table(own).rows), "how images are made is the row's own"
+    assert "version" not in said(own)[0]
