@@ -362,3 +362,14 @@ def test_a_row_of_another_version_of_the_code_than_its_baseline_is_marked():
     own = [dataclasses.replace(item, code=item.code | {"fit": item.cell.gen}) for item in records]
     assert not any(row.other_code for row in build_table(own).rows), "how images are made is the row's own"
     assert "version" not in said(own)[0]
+
+
+def test_what_has_converged_is_at_the_end_of_its_learning_whatever_it_knows():
+    """A regression on frozen features may never know all of its training images; more steps would not help it."""
+    for converged in (True, False):
+        known = {"learning": {"train_accuracy": 0.5, "rising": False, "converged": converged}}
+        told = [
+            dataclasses.replace(item, result=dataclasses.replace(item.result, details=known))
+            for item in study({"diffinv": 20})
+        ]
+        assert any("more steps first" in line for line in said(told)) != converged
