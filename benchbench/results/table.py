@@ -19,7 +19,7 @@ from ..plugins.metric import Column
 from .learning import Learning, curve_of, learning_of
 from .reading import LARGEST
 from .record import METRIC_FACTS, Record, Result, number_columns
-from .selection import Choice, choices
+from .selection import MEASURE, Choice, choices
 from .trainings import RowTrainings, accuracy_of, trainings_of
 from .verdicts import Conclusion, Mean, Trained, baselines, conclusions, difference_alone, means, ties
 
@@ -215,7 +215,7 @@ def build_table(records: Iterable[Record]) -> Table:
         finished[spec_id] = [record for record in kept if record.result]
     rows.sort(key=_row_order)
     trained = {row.spec_id: Trained(row.setting, trainings_of(done)) for row in rows if (done := finished[row.spec_id])}
-    chosen = choices((row.spec_id, row.setting, row.measures) for row in rows)
+    chosen = choices((row.spec_id, row.setting, _validation(finished[row.spec_id])) for row in rows)
     listed = {spec_id for spec_id, choice in chosen.items() if not choice.chosen}
     pairs = baselines(trained)
     codes = {spec_id: done[-1].code for spec_id, done in finished.items() if done}
@@ -357,6 +357,12 @@ def _measures(results: Sequence[Result]) -> dict[str, float]:
     names = sorted({name for result in results for name in result.measures})
     found = {name: _mean(result.measures.get(name) for result in results) for name in names}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _validation(records: Sequence[Record]) -> dict[tuple[int, int], float]:
+    """Return the share of the validation part that each training classified rightly, where it was asked."""
+    told = {_training(it): _number(it.result.measures.get(MEASURE)) for it in records if it.result is not None}
+    return {training: share for training, share in told.items() if share is not None}
 
 
 def _data_fact(record: Record, name: str) -> int:
