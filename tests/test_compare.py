@@ -153,3 +153,9 @@ def test_a_folder_is_not_compared_with_a_row(results, tmp_path):
     (tmp_path / "empty" / "records").mkdir(parents=True)
     with pytest.raises(UsageError, match=r": the folders have no row in common$"):
         compare(str(results), str(tmp_path / "empty"), results)
+
+
+def test_no_mean_over_pairs_of_different_architectures(results):
+    found = compare("resnet18 1:1 5", "real 5", results)
+    assert {(it.ours.setting.arch, it.theirs.setting.arch) for it in found.pairs} >= {("resnet18", "vgg16")}
+    assert not found.means

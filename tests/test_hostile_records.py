@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import warnings
@@ -198,3 +199,15 @@ def test_a_name_that_is_no_text_does_not_keep_a_record_from_being_written(tmp_pa
     write_record(tmp_path, failed)
     (kept,) = read_records(tmp_path).records
     assert kept.error == "cannot open cat\\udcff.png"
+
+
+def test_numbers_whose_sum_is_none_are_left_out_of_means(tmp_path):
+    """Each is a finite float; a mean of two is not."""
+    for draw in range(2):
+        made = record(draw=draw)
+        result = dataclasses.replace(made.result, curve=((1, 0.5, 1.5e308), (2, 0.5, 0.5)))
+        cost = dataclasses.replace(made.cost, fit_s=1.7e308, sample_s=3.0)
+        write_record(tmp_path, dataclasses.replace(made, result=result, cost=cost))
+    board = write_leaderboard(tmp_path, {"csv": CSV(), "markdown": Markdown()})
+    (row,) = board.table.rows
+    assert (row.generation.fit_s, row.generation.sample_s, row.curve) == (None, 3.0, ((2, 50.0),))

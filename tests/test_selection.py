@@ -80,7 +80,7 @@ def test_a_setting_that_failed_somewhere_is_not_chosen():
 
 def test_sweeps_of_two_generators_and_of_two_mixes_choose_apart():
     settings = [
-        ("a", swept(gen, mix=mix).cell.setting, {"validation_accuracy": share})
+        ("a", swept(gen, mix=mix).cell.setting, {(0, 0): share})
         for gen, mix, share in (("diffinv", "0:1", 0.1), ("lecf", "0:1", 0.2), ("diffinv", "1:1", 0.3))
     ]
     found = choices((str(place), setting, measures) for place, (_, setting, measures) in enumerate(settings))
@@ -128,3 +128,23 @@ def test_a_run_scores_the_validation_part_beside_the_test(world):
     best = max(rows, key=lambda row: row.measures["validation_accuracy"])
     assert [row.spec_id for row in rows if row.choice.chosen] == [best.spec_id]
     assert np.isfinite(best.accuracy.value)
+
+
+def test_settings_are_compared_over_the_architectures_and_draws_that_all_of_them_have():
+    """The first had an easy network besides, and later an easy draw."""
+    archs = {"diffinv": {"easy": 0.95, "b": 0.5}, "diffinv:noise=1": {"b": 0.6, "hard": 0.1}}
+    records = [
+        swept(gen, validation=share, arch=arch) for gen, of_arch in archs.items() for arch, share in of_arch.items()
+    ]
+    chosen = [row for row in build_table(records).rows if row.choice and row.choice.chosen]
+    assert {(row.setting.gen, round(row.choice.validation, 6)) for row in chosen} == {("diffinv:noise=1", 60)}
+    draws = {"diffinv": (0.5, 0.5, 0.5, 1.0), "diffinv:noise=1": (0.6, 0.6, 0.6)}
+    records = [
+        swept(gen, validation=share, draw=draw) for gen, shares in draws.items() for draw, share in enumerate(shares)
+    ]
+    assert [row.setting.gen for row in build_table(records).rows if row.choice and row.choice.chosen] == [
+        "diffinv:noise=1"
+    ]
+    apart = [swept("diffinv", validation=0.7), swept("diffinv:noise=1", validation=0.6, draw=1)]
+    chosen = [row.setting.gen for row in build_table(apart).rows if row.choice and row.choice.chosen]
+    assert chosen == ["diffinv"], "where nothing is shared, over all"

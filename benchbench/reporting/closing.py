@@ -45,7 +45,7 @@ def closing_lines(table: Table, command: Sequence[str] = (), most: int | None = 
     """
     results = [mean for mean in table.means if not mean.setting.control] or table.means
     about = [_about(mean, results, table) for mean in results]
-    about += _not_compared(table, {mean.setting.gen for mean in results})
+    about += _not_compared(table, {spec_id for mean in results for spec_id in mean.rows})
     if most is not None and len(about) > most:
         about = [*about[:most], f"and {len(about) - most} more: leaderboard.md"]
     return [*about, *_on_the_way(table.rows), *_design(table, results, command)]
@@ -59,6 +59,8 @@ def _about(mean: Mean, others: Sequence[Mean], table: Table) -> str:
     controls = {} if mean.setting.control else {kind: control_of(mean, table.means, kind) for kind in CONTROLS}
     positive, copies = controls.get("more-real") or controls.get("half-real"), controls.get("copies")
     parts = [f"{_name(mean, others)}: {_said(mean)}"]
+    if any(row.other_code for row in rows):
+        parts.append("but not of the same version of the code as the baseline: run both again")
     if found.verdict == "no difference shown" and not mean.setting.control:
         parts.append(_completed(mean, positive))
     if len(mean.archs) > 1 and found.verdict in ("better", "worse", "no difference shown"):
@@ -138,13 +140,17 @@ def _completed(mean: Mean, control: Mean | None) -> str:
         return in_use if mean.setting.whole else "no control was trained that says whether this design shows anything"
     estimate = gain = _known(control)
     what = f"{control.setting.n_syn:,} further real images"
+    what += f" mixed {control.setting.mix}" * (control.setting.mix != mean.setting.mix)
+    against = "further real images make it worse here"
     if control.setting.control == "half-real":
-        what = "all real images instead of half of them"
+        what, against = "all real images instead of half of them", "half of the real images do better than all here"
         ends = [None if end is None else -end for end in (estimate.high, estimate.low)]
         gain = replace(estimate, value=-estimate.value, low=ends[0], high=ends[1])
     said = f"{what} give {_points(gain)}" + ("" if control.archs == mean.archs else f" with {', '.join(control.archs)}")
     if _shown(control):
         return f"while {said}"
+    if control.conclusion.verdict in ("better", "worse"):
+        return f"{against} ({said})"
     if control.conclusion.verdict in ("", "not enough trainings") and estimate.note != "identical":
         return f"{said}, of too few trainings to say whether this design shows anything"
     least, own = control.conclusion.detectable, mean.conclusion.detectable
@@ -179,11 +185,15 @@ def _cost(rows: Sequence[Row], gain: Estimate | None) -> Iterator[str]:
 
 
 def _not_compared(table: Table, compared: set[str]) -> Iterator[str]:
-    rows = [row for row in table.rows if not row.setting.baseline and not row.setting.control]
-    for gen in dict.fromkeys(row.setting.gen for row in rows if row.setting.gen not in compared):
+    """Yield a line for each generator without a mean; ``compared`` are the ``spec_id`` of rows that are in one."""
+    rows = [row for row in table.rows if not row.setting.baseline and not row.setting.control and row.stands]
+    known = {row.setting.gen for row in rows if row.spec_id in compared}
+    for gen in dict.fromkeys(row.setting.gen for row in rows if row.setting.gen not in known):
         some = [row for row in rows if row.setting.gen == gen]
         if all(row.accuracy is None for row in some):
             yield f"{gen}: {some[0].status}"
+        elif any(row.conclusion.difference for row in some):
+            yield f"{gen}: no mean over its architectures: they have no draw in common"
         else:
             yield f"{gen}: not compared: no training of the baseline has its draw and seed"
 
@@ -204,10 +214,14 @@ def _design(table: Table, results: Sequence[Mean], command: Sequence[str]) -> It
     widest = max(estimates, key=lambda estimate: estimate.draws)
     option, number = _more(widest)
     factor, what = number / getattr(widest, option.removeprefix("--")), "for a verdict"
+    copies = option == "--seeds" and widest.seeds == 1 and widest.se is not None
     if known:
         now = [mean.conclusion.detectable for mean in known]
         then = [_least(mean, factor) for mean in known]
         yield f"smallest difference that this design could have shown: {_range(now)} points (four times in five)"
+        if copies:  # one training has an error only where further ones were found to repeat it
+            yield "seeds change nothing here: a smaller one takes more test images"
+            return
         what = f"with {factor:.0f} times the {option.removeprefix('--')} about {_range(then)} points"
         if any(one and other and one > FLOOR * other for one, other in zip(then, now, strict=True)):
             what += " (the rest takes more test images)"

@@ -187,6 +187,8 @@ MARKS = {
 }
 
 
+#: What is marked of a row that was not trained as its baseline was.
+OTHER_CODE = "Not of the same version of the code as its baseline"
 #: What a control is there for.
 CONTROLS = {
     "more-real": "further real images in place of generated ones, what a perfect generator would make",
@@ -202,6 +204,8 @@ def row_notes(row: Row) -> list[str]:
     difference = row.conclusion.difference
     if difference and row.accuracy and difference.trainings < row.accuracy.trainings:
         notes.append(f"The difference is over {trainings(difference)}, which the baseline has too.")
+    if row.other_code and difference:
+        notes.append(f"{OTHER_CODE} ({', '.join(row.other_code)}): run both again, or the difference is of code too.")
     if row.learning is not None and row.learning.text:
         notes.append(row.learning.text)
     if row.choice is not None:

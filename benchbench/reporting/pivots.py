@@ -132,6 +132,8 @@ class Pivot:
 COPIES = "Some of its training images equal a test image in every pixel."
 NEAR = f"Some of its training images {NEARLY.format('a test image')}."
 #: Likewise.
+NOT_CHOSEN = "Not chosen on the validation part: no verdict."
+#: Likewise.
 ON_THE_WAY = "Not at the end of its learning; the detailed tables say how far it got."
 #: Options of the axes that are numbers of real images.
 SIZES = ("shots", "n-real")
@@ -339,6 +341,8 @@ def _text(value: Value | None, n: str, notes: Notes, shared: Sequence[str]) -> s
 def _marks(row: Row) -> list[str]:
     """Return what a pivot says of a row; the detailed tables say more."""
     known = [layout.MARKS[row.accuracy.note]] if row.accuracy and row.accuracy.note in layout.MARKS else []
+    known += [] if row.stands else [NOT_CHOSEN]
+    known += [f"{layout.OTHER_CODE}."] if row.other_code else []
     known += [COPIES] if row.test_copies else []
     known += [NEAR] if row.near_copies else []
     return [*known, ON_THE_WAY] if row.learning and row.learning.text else known

@@ -28,6 +28,11 @@ real images alone, with 95 % intervals; verdicts are those of the tables; points
 """
 #: Seconds that an axis of time names.
 TICKS = (0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
+#: What is said of a row that is less accurate in the mean than a cheaper one, by its verdict against that one.
+BEHIND = {
+    "worse": "worse",
+    "better": "less accurate in the mean, but better on the draws and seeds that both have",
+}
 #: Rows of one place, which share all but generator, mixing and number of generated images.
 Place = Sequence[Priced]
 
@@ -75,7 +80,7 @@ def front_lines(place: Place) -> list[str]:
     for it in place:
         if it.beaten_by is not None:
             names = f"{name_of(it.row, place)} costs more than {name_of(it.beaten_by, place)}"
-            lines.append(f"{names} and is {'worse' if it.against_it == 'worse' else 'not shown to be better'}.")
+            lines.append(f"{names} and is {BEHIND.get(it.against_it, 'not shown to be better')}.")
     return lines
 
 

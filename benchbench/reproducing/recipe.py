@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ ACCURACY = "accuracy"
 DRAWN = ("table", "lines", "gallery")
 _AXES = ("part", "row", "column")
 _GRID = ("row", "column", "part", "claim")
-_PRINTED = re.compile(r"(-?[0-9.]+)(?: \+- ([0-9.]+))?")
+_PRINTED = re.compile(r"(-?[0-9]+(?:\.[0-9]+)?)(?: \+- ([0-9]+(?:\.[0-9]+)?))?")
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ class _Reader:
         )
 
     def value(self, value: Any, place: str) -> Printed | None:
-        if type(value) in (int, float):
+        if type(value) in (int, float) and math.isfinite(value):
             return Printed(float(value))
         if value == "":
             return None
@@ -336,9 +337,13 @@ class _Reader:
         if not better or better.keys() != sides["than"].keys():
             raise self.wrong(place, "better must name one label of each axis that than names, of part, row and column")
         within = item.get("within")
-        if within is not None and (type(within) not in (int, float) or within <= 0):
+        if within is not None and (type(within) not in (int, float) or not 0 < within < math.inf):
             raise self.wrong(f"{place}.within", f"{within!r}: must be a number above 0")
-        return Claim(self.text(item, "text", place), better, sides["than"], sides["where"], within)
+        claim = Claim(self.text(item, "text", place), better, sides["than"], sides["where"], within)
+        pairs = list(claim.pairs(parts))
+        if not pairs or any(ours == theirs for ours, theirs in pairs):
+            raise self.wrong(place, "compares a cell with itself" if pairs else "compares nothing")
+        return claim
 
     # -- values of TOML
 

@@ -100,7 +100,8 @@ def compare(ours: str, theirs: str, results: Path) -> Comparison:
         raise UsageError(f"compare {ours} {theirs}: {why}")
     groups: dict[Any, list[tuple[Side, Side]]] = {}
     for pair in pairs:
-        groups.setdefault(tuple(_values(side.setting, {"arch"}) for side in pair), []).append(pair)
+        if pair[0].setting.arch == pair[1].setting.arch:  # the others are no mean over architectures
+            groups.setdefault(tuple(_values(side.setting, {"arch"}) for side in pair), []).append(pair)
     return Comparison(
         _judged([[pair] for pair in pairs]),
         _judged([group for group in groups.values() if len(group) > 1]),

@@ -37,11 +37,14 @@ class Priced:
 
 
 def priced_places(table: Table) -> list[list[Priced]]:
-    """Return the rows of each place that has a baseline and others, the cheapest first, controls left out."""
+    """Return the rows of each place that has a baseline and others, the cheapest first.
+
+    Controls are left out, and settings of a sweep that were not chosen: a front on test images would choose among them.
+    """
     places: dict[Hashable, list[Row]] = {}
     real: dict[Hashable, dict[int, RowTrainings]] = {}
     for row in table.rows:
-        if row.trainings is not None and not row.setting.control:
+        if row.trainings is not None and row.stands and not row.setting.control:
             places.setdefault(row.setting.comparable, []).append(row)
             if row.setting.baseline:
                 real.setdefault(_without_count(row.setting), {}).setdefault(row.setting.n_real, row.trainings)

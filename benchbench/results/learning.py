@@ -1,7 +1,8 @@
 """How far trainings got: accuracy on their own training images, whether they were still rising, accuracy by steps.
 
 A learner tells it under ``learning`` among the details of its result: ``train_accuracy`` (share of its own training
-images, without augmentation, that it classifies rightly after the last step), ``rising`` (bool) and ``curve``.
+images, without augmentation, that it classifies rightly after the last step), ``rising`` (bool) and ``curve``; one that
+minimises a function to its end tells in ``converged`` (bool) that further steps change nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Learning:
         steps: of one training, the most.
         rising: trainings that were still getting better.
         trainings: that say anything.
+        converged: whether all of them are at their end, however much of their images they know.
 
     """
 
@@ -34,11 +36,12 @@ class Learning:
     steps: int
     rising: int
     trainings: int
+    converged: bool = False
 
     @property
     def learned(self) -> bool:
-        """Whether they know their own training images, as far as they say."""
-        return self.train_accuracy is None or self.train_accuracy >= LEARNED
+        """Whether they know their own training images, as far as they say, or what they can know of them."""
+        return self.converged or self.train_accuracy is None or self.train_accuracy >= LEARNED
 
     @property
     def text(self) -> str:
@@ -63,12 +66,15 @@ def learning_of(results: Sequence[Result]) -> Learning | None:
     if not shares and not rising:
         return None
     mean = 100 * statistics.fmean(shares) if shares else None
-    return Learning(mean, max(result.steps for result, _ in told), rising, len(told))
+    converged = all(known.get("converged") is True for _, known in told)
+    return Learning(mean, max(result.steps for result, _ in told), rising, len(told), converged)
 
 
 def curve_of(results: Sequence[Result]) -> tuple[tuple[float, float], ...]:
     """Return ``(step, mean test accuracy in percent)`` at the steps at which every training was scored."""
-    curves = [{step: share for step, _, share in result.curve if share is not None} for result in results]
+    curves = [
+        {step: known for step, _, share in result.curve if (known := _share(share)) is not None} for result in results
+    ]
     steps = sorted(set.intersection(*map(set, curves))) if curves else []
     return tuple((step, 100 * statistics.fmean(curve[step] for curve in curves)) for step in steps)
 

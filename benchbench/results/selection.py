@@ -1,6 +1,7 @@
 """Which setting of a sweep stands for its generator: the one that is best on the validation part, never on the test.
 
-The choice is one for all architectures, by the mean accuracy on the validation part over architectures and trainings.
+The choice is one for all architectures, by the mean accuracy on the validation part over the architectures, draws and
+seeds that all settings were trained on.
 Settings that were not chosen are listed with their difference and get no verdict: they were not compared.
 """
 
@@ -10,12 +11,15 @@ import dataclasses
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ..errors import UsageError
 from ..planning.setting import Setting
 from ..planning.spec import chain_text, parse_chain
 from ..plugins.parameters import format_value
 
+#: Draw and replicate.
+Training: TypeAlias = tuple[int, int]
 #: In ``Result.measures``: the share of the validation part that was classified rightly.
 MEASURE = "validation_accuracy"
 
@@ -36,26 +40,41 @@ class Choice:
     validation: float
 
 
-def choices(rows: Iterable[tuple[str, Setting, Mapping[str, float]]]) -> dict[str, Choice]:
+def choices(rows: Iterable[tuple[str, Setting, Mapping[Training, float]]]) -> dict[str, Choice]:
     """Return what was decided, by ``spec_id``; a row that is no setting of a sweep is left out.
 
     Args:
-        rows: ``spec_id``, setting, and means of the further numbers of a classifier by name.
+        rows: ``spec_id``, setting, and the share of the validation part that each training classified rightly.
     """
-    groups: dict[Setting, dict[str, list[tuple[str, float]]]] = {}
-    for spec_id, setting, measures in rows:
-        if setting.sweep and MEASURE in measures:
+    groups: dict[Setting, dict[str, dict[str, tuple[str, Mapping[Training, float]]]]] = {}
+    for spec_id, setting, shares in rows:
+        if setting.sweep and shares:
             group = dataclasses.replace(setting, gen=_without(setting.gen, setting.sweep), arch="-")
-            groups.setdefault(group, {}).setdefault(setting.gen, []).append((spec_id, measures[MEASURE]))
+            by_arch = groups.setdefault(group, {}).setdefault(setting.gen, {})
+            by_arch[f"{setting.arch} {spec_id}" if setting.arch in by_arch else setting.arch] = spec_id, shares
     found: dict[str, Choice] = {}
     for by_gen in groups.values():
         # A setting that failed with an architecture is compared with nothing that lacks none.
         most = max(map(len, by_gen.values()))
-        means = {gen: 100 * statistics.fmean(share for _, share in known) for gen, known in sorted(by_gen.items())}
-        best = max((gen for gen in means if len(by_gen[gen]) == most), key=lambda gen: means[gen])
-        for gen, known in by_gen.items():
-            found |= {spec_id: Choice(gen == best, len(by_gen), means[gen]) for spec_id, _ in known}
+        whole = [gen for gen in sorted(by_gen) if len(by_gen[gen]) == most]
+        # One that was trained on more draws, or with other architectures, is compared over what all were trained on.
+        shared = set.intersection(*(_places(by_gen[gen]) for gen in whole))
+        means = {gen: 100 * _mean(by_arch, shared) for gen, by_arch in by_gen.items()}
+        best = max(whole, key=lambda gen: means[gen])
+        for gen, by_arch in by_gen.items():
+            found |= {spec_id: Choice(gen == best, len(by_gen), means[gen]) for spec_id, _ in by_arch.values()}
     return found
+
+
+def _places(by_arch: Mapping[str, tuple[str, Mapping[Training, float]]]) -> set[tuple[str, Training]]:
+    return {(arch, training) for arch, (_, shares) in by_arch.items() for training in shares}
+
+
+def _mean(by_arch: Mapping[str, tuple[str, Mapping[Training, float]]], shared: set[tuple[str, Training]]) -> float:
+    """Return the mean over architectures of their means over the shared trainings, over all where none is shared."""
+    some = [[share for at, share in shares.items() if (arch, at) in shared] for arch, (_, shares) in by_arch.items()]
+    known = [shares for shares in some if shares] or [list(shares.values()) for _, shares in by_arch.values()]
+    return statistics.fmean(map(statistics.fmean, known))
 
 
 def _without(gen: str, names: str) -> str:

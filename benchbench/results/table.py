@@ -7,7 +7,6 @@ the code only the newest is shown; what it supersedes is counted. Accuracies are
 from __future__ import annotations
 
 import json
-import math
 import re
 import statistics
 from collections import defaultdict
@@ -20,14 +19,19 @@ from ..plugins.metric import Column
 from .learning import Learning, curve_of, learning_of
 from .reading import LARGEST
 from .record import METRIC_FACTS, Record, Result, number_columns
-from .selection import Choice, choices
+from .selection import MEASURE, Choice, choices
 from .trainings import RowTrainings, accuracy_of, trainings_of
-from .verdicts import Conclusion, Mean, Trained, conclusions, difference_alone, means, ties
+from .verdicts import Conclusion, Mean, Trained, baselines, conclusions, difference_alone, means, ties
 
 if TYPE_CHECKING:
     from ..statistics.trainings import Estimate
 
 T = TypeVar("T")
+
+#: Stages that make or score generated images.
+_OF_IMAGES = ("fit", "sample", "score")
+#: A measure beyond is nobody's: the sum of a few of them would be no number.
+ENDLESS = 1e100
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Row:
         near_in_train, near_in_validation: further ones that nearly equal such an image, see
             :mod:`benchbench.statistics.near`.
         aug_links: augmentations in its chain, with the base that ``aug`` leaves out.
+        other_code: stages that the row and its baseline went through with different code, by name.
         data_notes: what its records tell of the dataset, such as files that are not the published ones; each once.
 
     """
@@ -140,6 +145,7 @@ class Row:
     near_in_train: int = 0
     near_in_validation: int = 0
     aug_links: int = 0
+    other_code: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
     conclusion: Conclusion = field(default_factory=Conclusion)
     tie_group: int | None = None
@@ -153,6 +159,11 @@ class Row:
     def acc_mean(self) -> float | None:
         """The mean accuracy alone, in percent."""
         return None if self.accuracy is None else self.accuracy.value
+
+    @property
+    def stands(self) -> bool:
+        """Whether it takes part in comparisons: any row but a setting of a sweep that was not chosen."""
+        return self.choice is None or self.choice.chosen
 
     @property
     def delta(self) -> float | None:
@@ -175,15 +186,20 @@ class Table:
     means: tuple[Mean, ...] = ()
 
     def of(self, spec_ids: Iterable[str]) -> Table:
-        """Return the part about some rows; what they conclude stays what it is among all."""
+        """Return the part about some rows; what they, and controls of theirs, conclude is what it is among all."""
         wanted = set(spec_ids)
         rows = tuple(row for row in self.rows if row.spec_id in wanted)
         made = {row.setting.generation for row in rows}
+        told = {mean.setting.comparable for mean in self.means if wanted.intersection(mean.rows)}
         return Table(
             rows,
             tuple(item for item in self.generations if item.setting.generation in made),
             sum(row.superseded for row in rows),
-            tuple(mean for mean in self.means if wanted.intersection(mean.rows)),
+            tuple(
+                mean
+                for mean in self.means
+                if wanted.intersection(mean.rows) or (mean.setting.control and mean.setting.comparable in told)
+            ),
         )
 
 
@@ -199,9 +215,18 @@ def build_table(records: Iterable[Record]) -> Table:
         finished[spec_id] = [record for record in kept if record.result]
     rows.sort(key=_row_order)
     trained = {row.spec_id: Trained(row.setting, trainings_of(done)) for row in rows if (done := finished[row.spec_id])}
-    chosen = choices((row.spec_id, row.setting, row.measures) for row in rows)
+    chosen = choices((row.spec_id, row.setting, _validation(finished[row.spec_id])) for row in rows)
     listed = {spec_id for spec_id, choice in chosen.items() if not choice.chosen}
-    compared = [replace(row, choice=chosen.get(row.spec_id)) for row in _compared(rows, trained, listed)]
+    pairs = baselines(trained)
+    codes = {spec_id: done[-1].code for spec_id, done in finished.items() if done}
+    compared = [
+        replace(
+            row,
+            choice=chosen.get(row.spec_id),
+            other_code=_other_code(*(codes[spec_id] for spec_id in pairs.get(row.spec_id, ()))),
+        )
+        for row in _compared(rows, trained, listed)
+    ]
     judged = {spec_id: row for spec_id, row in trained.items() if spec_id not in listed}
     over = means(judged, {row.spec_id: row.conclusion for row in compared if row.spec_id in judged})
     made = [_generation(group) for group in _grouped(shown, lambda record: record.cell.generation).values()]
@@ -262,6 +287,13 @@ def _newest(group: Sequence[Record]) -> list[Record]:
 
 def _trained_by(record: Record) -> dict[str, str]:
     return {name: code for name, code in record.code.items() if not name.startswith("score ")}
+
+
+def _other_code(*codes: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the stages that a row and its baseline both have, with different code; those of images are its own."""
+    known = [{name: code for name, code in it.items() if name.split(" ")[0] not in _OF_IMAGES} for it in codes]
+    shared = sorted(set.intersection(*(set(it) for it in known))) if known else []
+    return tuple(name for name in shared if len({it[name] for it in known}) > 1)
 
 
 def _latest(records: Sequence[Record]) -> Record:
@@ -325,6 +357,12 @@ def _measures(results: Sequence[Result]) -> dict[str, float]:
     names = sorted({name for result in results for name in result.measures})
     found = {name: _mean(result.measures.get(name) for result in results) for name in names}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _validation(records: Sequence[Record]) -> dict[tuple[int, int], float]:
+    """Return the share of the validation part that each training classified rightly, where it was asked."""
+    told = {_training(it): _number(it.result.measures.get(MEASURE)) for it in records if it.result is not None}
+    return {training: share for training, share in told.items() if share is not None}
 
 
 def _data_fact(record: Record, name: str) -> int:
@@ -432,7 +470,9 @@ def _is_count(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    """Return what can be added up, ``None`` for anything else."""
+    fits = type(value) in (int, float) and abs(value) <= ENDLESS
+    return float(value) if fits else None
 
 
 def _mean(values: Iterable[Any]) -> float | None:

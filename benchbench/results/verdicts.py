@@ -80,7 +80,7 @@ class Mean:
 
 def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
     """Return what each row says against the baseline of its setting, by ``spec_id``; none for a row without one."""
-    pairs = _pairs(rows)
+    pairs = baselines(rows)
     judged = _judged({spec_id: (rows[spec_id].setting, _difference(rows, [pair])) for spec_id, pair in pairs.items()})
     return {
         spec_id: dataclasses.replace(judged[spec_id], deviation=_deviation(rows, *pairs[spec_id]))
@@ -92,7 +92,7 @@ def conclusions(rows: Mapping[str, Trained]) -> dict[str, Conclusion]:
 
 def difference_alone(rows: Mapping[str, Trained], spec_id: str) -> Conclusion:
     """Return the difference of a row that takes no part in a comparison: with its interval and without a verdict."""
-    pair = _pairs(rows).get(spec_id)
+    pair = baselines(rows).get(spec_id)
     if pair is None:
         return Conclusion()
     return Conclusion(_difference(rows, [pair]), deviation=_deviation(rows, *pair))
@@ -101,11 +101,13 @@ def difference_alone(rows: Mapping[str, Trained], spec_id: str) -> Conclusion:
 def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple[Mean, ...]:
     """Return the mean over architectures of each generator and mixing, in the order of the rows.
 
+    None where each architecture has a baseline on its draws, and no draw is that of all.
+
     Args:
         rows: by ``spec_id``.
         found: what :func:`conclusions` says of them.
     """
-    pairs = _pairs(rows)
+    pairs = baselines(rows)
     groups: dict[Setting, dict[str, str]] = {}
     for spec_id, conclusion in found.items():
         if conclusion.difference is not None:
@@ -115,6 +117,7 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
         setting: (setting, _difference(rows, [pairs[spec_id] for spec_id in by_arch.values()]))
         for setting, by_arch in groups.items()
     }
+    groups = {setting: by_arch for setting, by_arch in groups.items() if differences[setting][1] is not None}
     judged = _judged(differences)
     every = tuple(
         dataclasses.replace(
@@ -129,6 +132,8 @@ def means(rows: Mapping[str, Trained], found: Mapping[str, Conclusion]) -> tuple
 
         whole = control_of(mean, every, "more-real")
         if mean.setting.control or whole is None or whole.conclusion.verdict != "better":
+            return mean
+        if whole.setting.mix != mean.setting.mix:  # another experiment
             return mean
         by_arch = groups[mean.setting]
         part = _difference(rows, [pairs[by_arch[arch]] for arch in whole.archs if arch in by_arch])
@@ -147,10 +152,10 @@ def _mean(setting: Setting, by_arch: Mapping[str, str], own: Conclusion, found: 
 
 
 def control_of(mean: Mean, means: Iterable[Mean], kind: str) -> Mean | None:
-    """Return the control of a kind that goes with a mean: of its mixing and number of images, if there are several."""
+    """Return the control of a kind that goes with a mean: of its mixing if there is one, of about as many images."""
     same = [it for it in means if it.setting.control == kind and it.setting.comparable == mean.setting.comparable]
-    wanted = (mean.setting.mix, mean.setting.n_syn)
-    return min(same, key=lambda it: (it.setting.mix, it.setting.n_syn) != wanted, default=None)
+    it = mean.setting  # of further real images there may be fewer than of generated ones
+    return min(same, key=lambda own: (own.setting.mix != it.mix, abs(own.setting.n_syn - it.n_syn)), default=None)
 
 
 def ties(rows: Mapping[str, Trained]) -> dict[str, int | None]:
@@ -178,13 +183,13 @@ def family(setting: Setting) -> tuple[Hashable, ...]:
     return setting.data, setting.preset, setting.test, setting.control
 
 
-def _pairs(rows: Mapping[str, Trained]) -> dict[str, tuple[str, str]]:
+def baselines(rows: Mapping[str, Trained]) -> dict[str, tuple[str, str]]:
     """Return each row that has a baseline with it, by ``spec_id``: the first baseline of its setting."""
-    baselines: dict[tuple[Hashable, ...], str] = {}
+    first: dict[tuple[Hashable, ...], str] = {}
     for spec_id, row in rows.items():
         if row.setting.baseline:
-            baselines.setdefault(row.setting.comparable, spec_id)
-    found = {spec_id: baselines.get(row.setting.comparable) for spec_id, row in rows.items()}
+            first.setdefault(row.setting.comparable, spec_id)
+    found = {spec_id: first.get(row.setting.comparable) for spec_id, row in rows.items()}
     return {
         spec_id: (spec_id, base)
         for spec_id, base in found.items()

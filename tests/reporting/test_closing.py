@@ -10,6 +10,7 @@ import pytest
 from handmade import record
 
 from benchbench.reporting.closing import closing_lines
+from benchbench.reporting.grid import row_notes
 from benchbench.results.table import build_table
 from benchbench.statistics.shares import share_of
 from benchbench.statistics.trainings import Estimate
@@ -286,3 +287,96 @@ def test_rows_that_are_not_at_the_end_of_their_learning_are_counted():
         for item, known in zip(records, details, strict=True)
     ]
     assert said(told)[1] == "1 of 2 rows not at the end of their learning (marked above): more steps first"
+
+
+# Records of several designs in one folder
+
+
+def test_architectures_without_a_common_draw_have_no_mean():
+    apart = [*study({"diffinv": 20}), *study({"diffinv": 20}, archs=("b",), draws=6)]
+    records = [item for item in apart if item.cell.arch == "a" or item.cell.draw > 2]
+    assert said(records) == ["diffinv: no mean over its architectures: they have no draw in common"]
+
+
+def test_a_control_of_the_same_mix_is_taken_though_there_are_fewer_images_than_generated_ones():
+    records = study({"diffinv": 1, "more-real": 0}, n_syn=850)
+    records += study({"diffinv": 1, "more-real": 20}, n_syn=849, mix="1:1")[3:]
+    records = [
+        dataclasses.replace(item, cell=dataclasses.replace(item.cell, n_syn=1000), spec_id=f"mixed {item.cell.mix}")
+        if item.cell.gen == "diffinv"
+        else item
+        for item in records
+    ]
+    lines = said(records)
+    assert "; this design could not have shown it" in lines[0]
+    assert "(850 further real images give +0.0 points: no difference shown either)" in lines[0]
+    assert "; while 849 further real images give +10.0 points [5.8, 14.2]; 5 % [-12, 31] of what 849 " in lines[1]
+
+
+def test_a_control_of_another_mix_is_called_so_and_no_share_of_it_is_told():
+    line = said(study({"diffinv": 1}, mix="1:1") + study({"more-real": 20})[3:])[0]
+    assert "; while 500 further real images mixed 0:1 give +10.0 points [5.8, 14.2]; 1 min 31 s per" in line
+
+
+def test_a_control_that_is_shown_to_be_the_other_way_round():
+    line = first({"diffinv": 1, "more-real": (-30, -20, -25)})
+    assert f"; further real images make it worse here ({FURTHER} -12.5 points [-1" in line
+    line = first({"diffinv": 1, "half-real": 20}, draws=1, seeds=3, whole=True)
+    assert "; half of the real images do better than all here (all real images instead of half of them give -1" in line
+
+
+def test_where_seeds_repeat_the_same_training_no_more_of_them_are_asked_for():
+    records = [
+        dataclasses.replace(item, cell=dataclasses.replace(item.cell, replicate=seed))
+        for item in study({"diffinv": 20}, draws=1, whole=True)
+        for seed in range(3)
+    ]
+    assert said(records)[-1] == "seeds change nothing here: a smaller one takes more test images"
+
+
+def test_settings_that_were_not_chosen_have_no_line():
+    def swept(gen, validation):
+        return [
+            dataclasses.replace(
+                item, result=dataclasses.replace(item.result, measures={"validation_accuracy": validation})
+            )
+            for item in study({gen: 20}, sweep="noise")[3:]
+        ]
+
+    lines = said([*study({}), *swept("diffinv:noise=1", 0.5), *swept("diffinv:noise=2", 0.6)])
+    assert lines[0].startswith("diffinv:noise=2: better, ")
+    assert lines[1].startswith("smallest difference ")
+
+
+def test_a_run_without_controls_is_told_with_those_of_the_folder():
+    records = study({"diffinv": 1, "more-real": 20})
+    table = build_table(records)
+    shown = table.of(item.spec_id for item in records if not item.cell.control)
+    assert closing_lines(shown)[0] == closing_lines(table)[0]
+    assert [mean.setting.gen for mean in shown.of([]).means] == []
+
+
+def test_a_row_of_another_version_of_the_code_than_its_baseline_is_marked():
+    """As after an update, when the baseline alone was run again."""
+    records = study({"diffinv": 20})
+    newer = [
+        dataclasses.replace(item, code=item.code | {"train": "t2"}) if item.cell.baseline else item for item in records
+    ]
+    assert "; but not of the same version of the code as the baseline: run both again; " in said(newer)[0]
+    base, row = build_table(newer).rows
+    assert (base.other_code, row.other_code) == ((), ("train",))
+    assert row_notes(row)[0].startswith("Not of the same version of the code as its baseline (train): run both again")
+    own = [dataclasses.replace(item, code=item.code | {"fit": item.cell.gen}) for item in records]
+    assert not any(row.other_code for row in build_table(own).rows), "how images are made is the row's own"
+    assert "version" not in said(own)[0]
+
+
+def test_what_has_converged_is_at_the_end_of_its_learning_whatever_it_knows():
+    """A regression on frozen features may never know all of its training images; more steps would not help it."""
+    for converged in (True, False):
+        known = {"learning": {"train_accuracy": 0.5, "rising": False, "converged": converged}}
+        told = [
+            dataclasses.replace(item, result=dataclasses.replace(item.result, details=known))
+            for item in study({"diffinv": 20})
+        ]
+        assert any("more steps first" in line for line in said(told)) != converged

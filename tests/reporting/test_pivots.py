@@ -242,3 +242,20 @@ def test_an_overlap_of_the_dataset_stands_below_every_table_of_it():
     sentence = "Test images that equal another in every pixel: 7 with a training image."
     assert markdown_text(build_table(records)).count(f"- {sentence}") == 2  # the pivot, the detailed table
     assert sentence in printed(records)
+
+
+def test_settings_that_were_not_chosen_and_other_code_are_marked():
+    """A pivot stands for the detailed tables in a terminal, so that it says which numbers take no part."""
+    records = trainings(gens=("real",), augs=("default", "mixup"))
+    for level, validation in ((1, 0.6), (2, 0.5)):
+        for made_ in trainings(gens=(f"toy:level={level}",), augs=("default", "mixup"), sweep="level"):
+            told = dataclasses.replace(made_.result, measures={"validation_accuracy": validation})
+            records.append(dataclasses.replace(made_, result=told, code=made_.code | {"train": "t2"}))
+    grid = pivot_grid(made(records))
+    cells = {row[0]: row[1] for row in grid.rows}
+    assert [name for name, text in cells.items() if "[" in text] == ["toy:level=1", "toy:level=2"]
+    first, second = (cells[f"toy:level={level}"].split("[")[1:] for level in (1, 2))
+    notes = grid.notes
+    assert any(note.endswith("Not chosen on the validation part: no verdict.") for note in notes)
+    assert any(note.endswith("Not of the same version of the code as its baseline.") for note in notes)
+    assert first != second

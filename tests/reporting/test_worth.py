@@ -9,8 +9,11 @@ import pytest
 from handmade import record
 
 from benchbench.reporting.leaderboard import chosen_reports, write_leaderboard
+from benchbench.reporting.worth import place_lines
+from benchbench.results.cost import priced_places
 from benchbench.results.folder import write_record
 from benchbench.results.record import pack_hits
+from benchbench.results.table import build_table
 from benchbench.results.trainings import RowTrainings
 from benchbench.results.worth import Worth, worth_of
 
@@ -133,3 +136,27 @@ def test_rows_without_a_baseline_or_a_time(tmp_path):
     text = (tmp_path / "worth.md").read_text("utf-8")
     assert "| real | 75.00 | unknown |  |  |  |  |" in text
     assert "copies" not in text
+
+
+def test_a_row_on_fewer_draws_is_not_said_to_be_no_better_where_it_is():
+    """On the five draws that both have, it is better; the cheaper one has five easier draws besides."""
+    records = [record("real", draw=draw, correct=100 + draw % 2) for draw in range(10)]
+    records += [record("cheap", draw=draw, correct=(120 if draw < 5 else 190) + draw % 2) for draw in range(10)]
+    dear = [record("dear", draw=draw, correct=140 - draw % 2) for draw in range(5)]
+    records += [dataclasses.replace(it, cost=dataclasses.replace(it.cost, fit_s=500.0)) for it in dear]
+    (place,) = priced_places(build_table(records))
+    assert place_lines(place)[-2] == (
+        "- dear costs more than cheap and is less accurate in the mean, "
+        "but better on the draws and seeds that both have."
+    )
+
+
+def test_settings_that_were_not_chosen_are_no_part_of_the_front():
+    records = [record("real", draw=draw, correct=100 + draw) for draw in range(3)]
+    for gen, validation, correct in (("diffinv:noise=1", 0.5, 160), ("diffinv:noise=2", 0.6, 140)):
+        for draw in range(3):
+            made = record(gen, draw=draw, correct=correct + draw, sweep="noise")
+            told = dataclasses.replace(made.result, measures={"validation_accuracy": validation})
+            records.append(dataclasses.replace(made, result=told))
+    (place,) = priced_places(build_table(records))
+    assert [it.row.setting.gen for it in place] == ["real", "diffinv:noise=2"]

@@ -138,7 +138,8 @@ def train(learner: Probe, subject: str, task: Task, context: Context) -> TrainRe
         "precision": context.precision,
     }
     accuracy = regression.train_accuracy()
-    details["learning"] = {"train_accuracy": accuracy, "curve": [[steps, accuracy]], "rising": False}
+    told = {"train_accuracy": accuracy, "curve": [[steps, accuracy]], "rising": False}
+    details["learning"] = told | {"converged": regression.converged}
     return TrainResult(
         regression.probabilities(features.of(task.test, "encoding test images")),
         steps=steps,

@@ -198,6 +198,7 @@ def test_reads_the_digits_and_says_how(tmp_path):
     assert outcome.parameters == 65 * 10
     assert result.details["training_images"] == {"real": 50}
     assert result.details["learning"]["train_accuracy"] == 1.0
+    assert result.details["learning"]["converged"] is True
     assert "validation_accuracy" not in result.details
 
 
