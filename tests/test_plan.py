@@ -167,13 +167,14 @@ def test_the_papers_preset_does_without_its_metric_only_when_told(world, monkeyp
     assert told.endswith("; or leave metrics out with --metric none")
     assert "\n" not in told
     assert count(planning.make_plan(planning_request(options | {"metric": ["none"]})), "score") == 0
-    assert count(planning.make_plan(planning_request(options | {"preset": "quick"})), "score") == 2
+    assert count(planning.make_plan(planning_request(options | {"preset": "quick"})), "score") == 4
 
 
 def test_a_metric_for_which_there_are_too_few_images(world, monkeypatch):
     with pytest.raises(UsageError, match=r"^toymetric.py: needs at least 13 images on each side; there are 12"):
         world.plan(metric="toymetric:least=13")
     assert count(world.plan(metric="toymetric:least=12"), "score") == 2
+    monkeypatch.setattr(load(catalog().get("metric", "memorisation")), "usual", False)
     options = world.options(data="toydata:per_class=3", n_syn=8) | {"metric": None}
     plan = planning.make_plan(planning_request(options))
     told = "metric fidelity: needs at least 6 images on each side; there are 4; it is left out"
@@ -560,7 +561,7 @@ def test_a_broken_metric_that_nobody_named_stops_nothing(world, tmp_path, monkey
     options = world.options()
     del options["metric"]
     plan = planning.make_plan(planning_request(options))
-    assert set(plan.cells[0].score) == {"fidelity"}
+    assert set(plan.cells[0].score) == {"fidelity", "memorisation"}
     assert plan.warnings == (
         "metric broken is left out: broken: broken metric of odd-plugins: "
         "ModuleNotFoundError: No module named 'no_such_module'",

@@ -24,7 +24,7 @@ def test_nothing_at_all_is_the_embedded_default():
     assert request.data == (Spec("digits"),)
     assert (request.arch, request.learner) == (("all",), (Spec("timm"),))
     assert [chain_text(chain) for chain in request.aug] == ["default"]
-    assert (request.preset, request.seeds, request.draws, request.baseline) == ("quick", 1, None, True)
+    assert (request.preset, request.seeds, request.draws, request.baseline) == ("quick", None, None, True)
     assert request.metric is None
     assert (request.mix, request.shots, request.n_real, request.n_syn) == ((), (), (), ())
 

@@ -68,7 +68,8 @@ def test_a_run_leaves_records_tables_and_pictures(world, tmp_path):
     assert sum(name.startswith("records/") for name in left) == 12
     pictures = [name for name in left if name.endswith(".png")]
     assert sum("/arch-quick-" in name for name in pictures) == 1, "two architectures are plotted"
-    assert len(pictures) == 2, "and what was generated is drawn"
+    assert sum("/cost-quick-" in name for name in pictures) == 1, "two rows of one place are held against their cost"
+    assert len(pictures) == 3, "and what was generated is drawn"
     assert {"leaderboard.csv", "leaderboard.md"} <= set(left)
     assert not [name for name, content in left.items() if str(tmp_path).encode() in content]
     ours = next(record for record in records if record.cell.mix == "1:1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +47,27 @@ def part_of(given: ImageSet, chosen: NDArray[np.int64], scratch: Path) -> ImageS
     return given.with_images(bare).subset(chosen).with_images(images)
 
 
+def joined(first: NDArray[np.uint8], second: NDArray[np.uint8], file: Path) -> NDArray[np.uint8]:
+    """Return the images of two sets of one size behind each other, memory-mapped from ``file``, which is removed.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    shape = (len(first) + len(second), *first.shape[1:])
+    every = (block for images in (first, second) for block in _blocks(images, np.arange(len(images))))
+    return _on_disk(shape, every, file)
+
+
 def _written(images: NDArray[np.uint8], chosen: NDArray[np.int64], file: Path) -> NDArray[np.uint8]:
+    return _on_disk((len(chosen), *images.shape[1:]), _blocks(images, chosen), file)
+
+
+def _on_disk(shape: tuple[int, ...], blocks: Iterable[NDArray[np.uint8]], file: Path) -> NDArray[np.uint8]:
     file.parent.mkdir(parents=True, exist_ok=True)
-    shape = (len(chosen), *images.shape[1:])
     try:
         with file.open("wb") as stream:  # plain writes: a full disk is an error and no SIGBUS
             stream.write(npy_header(shape))
-            for block in _blocks(images, chosen):
+            for block in blocks:
                 stream.write(block.data)
         written: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
         return written

@@ -14,6 +14,7 @@ from ..plugins import TrainResult
 from ..plugins.images import Images
 from ..results.record import Result, pack_hits
 from ..statistics.classifier import measures
+from .parts import joined
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,13 +62,7 @@ def images_to_classify(folder: Path, validation: ImageSet | None, context: Conte
     test = Images.load(folder)
     if validation is None:
         return test
-    context.scratch.mkdir(parents=True, exist_ok=True)
-    file = context.scratch / "classified.npy"
-    shape = (len(test) + len(validation), *test.images.shape[1:])
-    both = np.lib.format.open_memmap(file, "w+", np.uint8, shape)  # type: ignore[no-untyped-call]
-    both[: len(test)], both[len(test) :] = test.images, validation.images
-    both.flush()
-    return Images(np.load(file, mmap_mode="r", allow_pickle=False), test.classes)
+    return Images(joined(test.images, validation.images, context.scratch / ".classified.npy"), test.classes)
 
 
 def split_off(outcome: TrainResult, task: Task, count: int) -> tuple[NDArray[np.float32], TrainResult, Task]:

@@ -18,11 +18,11 @@ from benchbench.results.table import build_table
 
 CSV = """\
 data,gen,mix,aug,learner,arch,n_real,n_syn,seeds,acc_mean,acc_std,fd,precision,recall,density,coverage,extractor,fit_s,sample_s,train_s,preset,spec_id,delta_low,delta_high,verdict,tie_group,detectable,draws,delta,best_on_test,kd,n_score,n_reference,peak_memory_mib,fit_images_per_s,sample_images_per_s,train_images_per_s,status,superseded,environments,delta_std,shots,n_made,fd_real,test,subset,acc_low,acc_high,control,balanced_accuracy,auc,ece,nll,train_accuracy,colour
-digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,19bdcdebcbaf,,,,1,,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,64.30,76.89,,,,,,,0.50
-digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,397d7fb5dd33,3.06,8.94,,1,,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,70.31,82.56,,,,,,,0.50
-digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,5bea68d85518,,,,1,,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,,,,,,,,,0.50
-digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,f047262fba2b,,,,1,,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,,,,,,,,,0.50
-digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,7b66f29bdb2a,,,,,,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,,,,,,,,,0.50
+digits,real,1:0,default,timm,resnet18,50,0,3,71.00,1.00,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,13.00,quick,8c50316366da,,,,1,,1,,72.00,0.031250,400,899,902.0,,,4000.000,done,0,1,,5,,,-,balanced,64.30,76.89,,,,,,,0.50
+digits,diffinv,0:1,default,timm,resnet18,50,500,3,77.00,2.00,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,13.00,quick,9c64e88e8af1,3.06,8.94,,1,,1,6.00,78.00,0.125000,400,899,902.0,0.800,16.000,4000.000,done,1,1,1.00,5,500,,-,balanced,70.31,82.56,,,,,,,0.50
+digits,real,1:0,default,timm,vgg16,50,0,1,60.00,,3.1250,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,,,12.00,quick,e4691bf515e4,,,,1,,1,,61.00,0.031250,400,899,900.0,,,4000.000,done,0,1,,5,,,-,balanced,,,,,,,,,0.50
+digits,diffinv,0:1,default,timm,vgg16,50,500,1,55.00,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,12.00,quick,c93357c8aee7,,,,1,,1,-5.00,56.00,0.125000,400,899,900.0,0.800,16.000,4000.000,done,0,1,,5,500,,-,balanced,,,,,,,,,0.50
+digits,diffinv,1:1,default,timm,vgg16,50,500,0,,,12.5000,0.7500,0.5000,0.9000,0.6250,glyphcnn-v1,60.00,30.00,,quick,d8d5b646d9a7,,,,,,1,,,0.125000,400,899,900.0,,,,failed (out of memory),0,1,,5,500,,-,balanced,,,,,,,,,0.50
 """
 
 MARKDOWN = """\

@@ -86,9 +86,8 @@ def test_a_plan_makes_photographs_of_a_folder_at_the_models_own_side(like_v1_4, 
     plan = make_plan(
         make_request({"data": f"folder:path={tmp_path / 'pets'}", "gen": gens, "metric": ["none"], "arch": "resnet18"})
     )
-    sides = {
-        step.body["name"]: step.body["values"]["resolution"] for step in plan.steps.values() if step.stage == "sample"
-    }
+    made = [step.body for step in plan.steps.values() if step.stage == "sample" and step.body["foundations"]]
+    sides = {body["name"]: body["values"]["resolution"] for body in made}
     assert sides == {"prompt": 512, "real-guidance": 512, "diffinv": 128}
 
 

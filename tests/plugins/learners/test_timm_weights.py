@@ -154,10 +154,11 @@ def test_the_rate_is_lower_from_weights():
         ("quick", "adamw", 3e-4),
     ):
         learner = build_plugin(TimmClassifier, {"pretrained": "true"}, subject="timm", preset=preset)
-        recipe = learner.resolve(replace(INFO, optimizer=optimizer)).training_recipe()
+        info = replace(INFO, optimizer=optimizer)
+        recipe = learner.resolve(info).for_training("resnet18", info, 50).training_recipe()
         assert (recipe.optimizer, recipe.learning_rate) == (optimizer, rate)
     own = build_plugin(TimmClassifier, {"weights": "x", "learning_rate": "0.5"}, subject="timm")
-    assert own.training_recipe().learning_rate == 0.5
+    assert own.for_training("resnet18", INFO, 50).training_recipe().learning_rate == 0.5
 
 
 # -- where they come from ----------------------------------------------------------------------------------------------
