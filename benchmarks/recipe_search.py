@@ -1,7 +1,8 @@
 """Which recipe is the cheapest that leaves the baseline on its plateau, network by network?
 
-    python benchmarks/recipe_search.py run --log search.jsonl            # hours; continues where it was stopped
-    python benchmarks/recipe_search.py table --log search.jsonl --out results/benchmarks/recipe_search.json
+    log=results/benchmarks/recipe_search.jsonl
+    python benchmarks/recipe_search.py run --log $log            # hours; continues where it was stopped
+    python benchmarks/recipe_search.py table --log $log --out results/benchmarks/recipe_search.json
 
 A network, or a learner on a CLIP, is trained on five real digits per class and scored on real images that are not test
 images: the validation part, on which recipes are chosen, and the training images that the draw leaves out, which are

@@ -1,8 +1,8 @@
-"""The quick recipe of each network: the cheapest found that leaves a training on real images alone on its plateau.
+"""The quick recipe of each network: meant to be the cheapest that leaves a training on real images on its plateau.
 
-They were searched on the digits' validation part, at 5 real images per class and 16 px, by
-``benchmarks/recipe_search.py``; ``results/benchmarks/recipe_search.md`` has every candidate, and says what was not
-tried. The paper trains all networks alike, for 50,000 steps.
+They are searched on the digits' validation part, at 5 real images per class and 16 px, by
+``benchmarks/recipe_search.py``; ``results/benchmarks/recipe_search.md`` has every candidate, and says which are decided
+and what was not tried. The paper trains all networks alike, for 50,000 steps.
 """
 
 from __future__ import annotations
