@@ -3,7 +3,7 @@
 ``python benchmarks/make_results.py run [NAME ...]`` runs the commands of ``benchmarks/results.toml``, each into
 ``results/NAME``; what is done is read back, so that it continues after a kill. ``python benchmarks/make_results.py
 pages`` writes the block between the marks of README.md and of docs/results.md: the tables as the terminal shows them
-and the sentences that the verdicts carry. Nobody edits a block by hand; a test compares it with the records.
+and the sentences that the verdicts carry. A page without the marks is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -80,7 +79,6 @@ def note(place: Path, command: str, seconds: float) -> None:
         "wall_s": round(known["wall_s"] + seconds, 1),
         "parts": known["parts"] + 1,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "processor": platform.machine(),
     }
     place.mkdir(parents=True, exist_ok=True)
     with atomic_file(file) as stream:
