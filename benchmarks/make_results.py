@@ -35,24 +35,38 @@ PAGES = ("README.md", "docs/results.md")
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder of ``results/``: its name, heading, what it is, the commands that make it and the pages it is on."""
+    """One folder of ``results/``: its name, heading, what it is, the commands that make it and the pages it is on.
+
+    ``prepare`` are arguments of Python: scripts of the repository that run before the commands.
+    """
 
     name: str
     title: str
     about: str
     commands: tuple[str, ...]
     pages: tuple[str, ...]
+    prepare: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The commands as a user types them."""
+        before = [f"python {script}" for script in self.prepare]
+        return [*before, *(f"{command} --results results/{self.name}" for command in self.commands)]
 
 
 def folders(file: Path = ROOT / "benchmarks/results.toml") -> list[Folder]:
     """Return what the file lists."""
     listed: list[dict[str, Any]] = tomllib.loads(file.read_text("utf-8"))["folder"]
-    return [Folder(**{**item, "commands": tuple(item["commands"]), "pages": tuple(item["pages"])}) for item in listed]
+    tuples = ("commands", "pages", "prepare")
+    return [Folder(**{**item, **{name: tuple(item.get(name, ())) for name in tuples}}) for item in listed]
 
 
 def run(folder: Folder) -> int:
     """Run the commands of a folder one after the other; returns the first exit status that is not 0."""
     place = ROOT / "results" / folder.name
+    for script in folder.prepare:
+        if status := subprocess.call([sys.executable, *shlex.split(script)], cwd=ROOT):
+            return status
     for command in folder.commands:
         began = time.monotonic()
         print(f"$ {command}", flush=True)
@@ -101,14 +115,13 @@ def _section(folder: Folder, up: str) -> list[str]:
     grids = "\n\n".join("\n".join(plain_lines(grid)).rstrip() for grid in short_grids(table))
     lines = "\n".join(f"- {_plain(line)}" for line in closing_lines(table, most=None))
     made = json.loads((place / "made.json").read_text("utf-8")) if (place / "made.json").is_file() else {}
-    commands = "\n".join(f"{command} --results results/{folder.name}" for command in folder.commands)
     took = sum(made.get(command, {}).get("wall_s", 0.0) for command in folder.commands)
     cores = {made[command]["cores"] for command in folder.commands if command in made}
     where = f"All columns, plots and records: [results/{folder.name}]({up}results/{folder.name}/leaderboard.md)."
     if took and len(cores) == 1:
         where += f" Made in {duration(took)} on {cores.pop()} cores by"
     parts = [f"### {folder.title}", folder.about.strip(), f"```text\n{grids}\n```"]
-    return [*parts, *([lines] if lines else []), where, f"```\n{commands}\n```"]
+    return [*parts, *([lines] if lines else []), where, "```\n{}\n```".format("\n".join(folder.lines))]
 
 
 def _plain(line: str) -> str:

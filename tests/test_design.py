@@ -10,7 +10,7 @@ from datasetinfos import dataset_info
 from toys import World
 
 from benchbench.errors import UsageError
-from benchbench.planning.design import Design, make_design
+from benchbench.planning.design import Design, make_design, usual_trainings
 from benchbench.planning.needs import Needs
 from benchbench.planning.options import make_request
 from benchbench.planning.plan import Plan
@@ -96,6 +96,14 @@ def test_draws_and_seeds(options, generates, baseline, few, whole, added):
     assert (made.few, made.whole, made.controls) == (few, whole, added)
 
 
+def test_a_declared_single_draw_is_for_all_real_images_and_of_some_its_seeds_are_draws():
+    assert usual_trainings(dataset_info()) == ((5, 1), (1, 5))
+    assert usual_trainings(dataset_info(usual_draws=1, usual_seeds=3)) == ((3, 1), (1, 3))
+    assert usual_trainings(dataset_info(usual_draws=3, usual_seeds=2)) == ((3, 2), (1, 6))
+    made = make_design(make_request({"data": "d"}), dataset_info(), 1, generates=True, baseline=True)
+    assert (made.few, made.whole) == ((5, 1), (1, 5))
+
+
 def test_five_seeds_and_one_draw_under_paper_where_no_learner_has_draws_of_its_own():
     made = make_design(make_request({"data": "d", "preset": "paper"}), dataset_info(), 1, generates=True, baseline=True)
     assert made.few == made.whole == (1, 5)
@@ -149,7 +157,7 @@ def test_controls_share_everything_with_the_rows_of_generated_images(world):
     for name in ("toygen.py", "more-real", "copies"):
         for mix in ("0:1", "1:1"):
             for arch in "ab":
-                assert rows[name, mix, arch] == grid(1, 5)
+                assert rows[name, mix, arch] == grid(5, 1), "five draws: one of many has no verdict"
     assert controls(plan) == {"more-real": ("1:1", 12), "copies": ("1:1", 12)}
     seeds = {}
     for cell in plan.cells:

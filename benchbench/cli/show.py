@@ -9,6 +9,7 @@ import typer
 
 from ..errors import BenchError, MissingError, UsageError, nearest
 from ..files import expanded
+from ..planning.design import usual_trainings
 from ..planning.spec import parse_spec
 from ..plugins.catalog import KINDS, catalog, is_file_name, load
 from ..plugins.parameters import build, format_value, parameters
@@ -121,6 +122,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         return {"files": files or [str(error)]}
     except BenchError as error:
         return {"files": [*files, str(error)]}
+    few, whole = usual_trainings(info)
     facts = [
         f"splits       {', '.join(f'{name} {count:,}' for name, count in info.counts.items())}",
         f"classes      {len(info.classes)}: {', '.join(info.classes[:12])}{', ...' * (len(info.classes) > 12)}",
@@ -129,7 +131,7 @@ def _dataset_facts(dataset: Any) -> dict[str, list[str]]:
         f"normalised   mean {_triple(info.mean)}, std {_triple(info.std)}",
         f"optimizer    {info.optimizer}",
         *([f"quick        {info.quick_shots} images per class"] if info.quick_shots else []),
-        f"compared     quick, draws x seeds: {info.usual_draws} x {info.usual_seeds}",
+        "compared     quick, draws x seeds: {} x {} of some real images, {} x {} of all".format(*few, *whole),
         *([f"paper cap    at most {info.paper_cap:,} images per class"] if info.paper_cap else []),
         *([f"groups       of {info.group_size:,} images (--subset groups)"] if info.group_size else []),
         f"prompt       {info.prompt.format((info.prompt_names or info.classes)[0])}",

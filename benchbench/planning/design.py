@@ -84,9 +84,19 @@ def make_design(request: Request, info: DatasetInfo, own_draws: int, *, generate
         return Design((own_draws, 1) if own_draws > 1 else PAPER, PAPER, bool(request.controls))
     if not compares:
         return Design(usual, (1, 1))
-    few = (info.usual_draws, info.usual_seeds)
+    few, whole = usual_trainings(info)
     controls = request.controls is not False
-    return Design(few, (1, few[0] * few[1]), controls, info.control_draws, info.control_archs)
+    return Design(few, whole, controls, info.control_draws, info.control_archs)
+
+
+def usual_trainings(info: DatasetInfo) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return draws and seeds that a dataset declares: of some of its real images, and of all of them.
+
+    One draw out of many possible ones carries no verdict, so a declared single draw is that of all images; of some, its
+    seeds become draws, which cost as many trainings.
+    """
+    draws, seeds = info.usual_draws, info.usual_seeds
+    return ((draws, seeds) if draws > 1 else (seeds, 1)), (1, draws * seeds)
 
 
 def control_names() -> tuple[str, ...]:

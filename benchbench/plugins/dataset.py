@@ -34,7 +34,8 @@ class DatasetInfo:
         paper_cap: real images per class at most under ``--preset paper`` when the user says nothing; ``None`` for all.
         group_size: size of the authors' random groups of training images, for ``--subset groups``; ``None`` for none.
         usual_draws: draws under ``--preset quick`` where a generator is compared with the baseline and the user gives
-            neither ``--draws`` nor ``--seeds``.
+            neither ``--draws`` nor ``--seeds``. 1 is for all real images; of some, which draws may change, the seeds
+            become draws: a single draw of many carries no verdict.
         usual_seeds: trainings on each of these draws.
         control_draws: the first of these draws on which controls are trained; ``None`` for all.
         control_archs: architectures that controls are trained with, where the user asks for one of them; all where

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..planning.estimates import duration
 from ..planning.setting import Setting
+from ..results.cost import points_per_hour
 from ..results.table import Generation, Row, Table
 from ..results.verdicts import Mean, control_of
 from .grid import CONTROLS, count, points, signed, trainings
@@ -177,10 +178,10 @@ def _cost(rows: Sequence[Row], gain: Estimate | None) -> Iterator[str]:
     if made is None or made.seconds is None:
         return
     text = f"{duration(made.seconds) if made.seconds >= 1 else 'under 1 s'} per generation"
-    if gain is not None and made.seconds >= 1:
+    if gain is not None and (rate := points_per_hour(gain.value, made)) is not None:
         device = made.device or "?"
         hour = "GPU-hour" if device.startswith("cuda") else f"hour on {device}"
-        text += f", {signed(gain.value / made.seconds * 3600)} points per {hour}"
+        text += f", {signed(rate)} points per {hour}"
     yield text
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TextIO
 from urllib.parse import quote
 
 from rich.cells import cell_len
 
+from ..results.rows import MEASURES
 from ..results.table import Generation, Row, Table
 from ..safetext import encodable, in_markdown, item_in_markdown
 from . import grid as layout
@@ -45,7 +46,7 @@ def markdown_text(table: Table, figures: Sequence[str] = ()) -> str:
     for pivot in pivots(table):
         parts += _rendered(pivot_grid(pivot))
     for title, rows in layout.settings(table.rows):
-        for grid in accuracy_grids(title, rows):
+        for grid in (*accuracy_grids(title, rows), *beside_grids(title, rows)):
             parts += _rendered(grid)
     for title, generations in layout.subsets(table.generations):
         for grid in (*metric_grids(title, generations), *cost_grids(title, generations)):
@@ -93,6 +94,27 @@ def _accuracies(title: str, rows: Sequence[Row]) -> Grid:
     ]
     headers = (*first, ">tie group", ">best on test, %", ">training")
     return _filled(Grid(title, headers, tuple(cells), (*below, *layout.setting_notes(rows))))
+
+
+def beside_grids(title: str, rows: Sequence[Row]) -> Iterator[Grid]:
+    """Yield what the probabilities of rows say beside their accuracy, where records keep it."""
+    cells = [
+        (row.setting.arch, row.setting.gen, row.setting.mix, layout.images(row.generation), *_beside(row.measures))
+        for row in rows
+        if row.measures
+    ]
+    if cells:
+        headers = ("architecture", "generator", ">mix", ">generated")
+        numbers = (">balanced accuracy, %", ">AUC ↑", ">ECE, % ↓", ">NLL, nats ↓")
+        note = "Means over the trainings, as orientation: without intervals, verdicts or a choice of rows."
+        yield _filled(Grid(f"Beside accuracy: {title}", (*headers, *numbers), tuple(cells), (note,)))
+
+
+def _beside(measures: Mapping[str, float]) -> tuple[str, ...]:
+    balanced, auc, ece, nll = map(measures.get, MEASURES)
+    percents = (None if share is None else 100 * share for share in (balanced, ece))
+    balanced_text, ece_text = map(layout.number, percents)
+    return balanced_text, layout.number(auc, 4), ece_text, layout.number(nll, 3)
 
 
 def _corrected(rows: Sequence[Row]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from ..files import safe_name
 from ..pictures.canvas import png
 from ..planning.estimates import duration
 from ..planning.setting import Setting
-from ..results.cost import Priced, priced_places
+from ..results.cost import Priced, points_per_hour, priced_places
 from ..results.table import Row, Table
 from ..safetext import in_markdown
 from .drawing import BASELINE, COLOURS, LETTER, PANEL, STYLE, marker, panel_axes, titled
@@ -24,7 +24,8 @@ HEAD = """# What generated images are worth, and what they cost
 
 Cost is the time of fitting the generator, of generating (both in full, though rows share their images), and of one
 training. A row is on the front if no cheaper row is as accurate in the mean. Gains are paired differences to the row on
-real images alone, with 95 % intervals; verdicts are those of the tables; points per hour stand where a gain is shown.
+real images alone, with 95 % intervals; verdicts are those of the tables; points per hour of
+fitting and generating stand where a gain is shown.
 """
 #: Seconds that an axis of time names.
 TICKS = (0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
@@ -66,7 +67,7 @@ def place_lines(place: Place) -> list[str]:
         device = it.row.generation.device or base.row.generation.device
         cost = "unknown" if it.seconds is None else duration(it.seconds) + (f" on {device}" if device else "")
         front = "front" if it.beaten_by is None and it.seconds is not None else ""
-        numbers = [f"{it.accuracy:.2f}", cost, _gain(it.row), it.row.conclusion.verdict, _rate(it, base), front]
+        numbers = [f"{it.accuracy:.2f}", cost, _gain(it.row), it.row.conclusion.verdict, _rate(it.row), front]
         lines.append(f"| {' | '.join(in_markdown(cell) for cell in [name_of(it.row, place), *numbers])} |")
     told = [*front_lines(place), *(_worth(it, place) for it in place if it.worth is not None)]
     return [*lines, "", *(f"- {in_markdown(line)}" for line in told), ""]
@@ -102,16 +103,14 @@ def _gain(row: Row) -> str:
     return f"{it.value:+.2f}{interval}" + (f", {it.note}" if it.note else "")
 
 
-def _rate(it: Priced, base: Priced) -> str:
-    """Return the points gained per further hour, with an interval, where a gain is shown."""
-    gain = it.row.conclusion.difference
-    if it.row.conclusion.verdict != "better" or gain is None or it.seconds is None or base.seconds is None:
+def _rate(row: Row) -> str:
+    """Return the points gained per hour of fitting and generating, with an interval, where a gain is shown."""
+    gain = row.conclusion.difference
+    if row.conclusion.verdict != "better" or gain is None or points_per_hour(gain.value, row.generation) is None:
         return ""
-    hours = (it.seconds - base.seconds) / 3600
-    if hours <= 0:
-        return "costs no more"
-    low, high = ("" if end is None else f"{end / hours:,.0f}" for end in (gain.low, gain.high))
-    return f"{gain.value / hours:,.0f} ({low} to {high})"
+    ends = [None if end is None else points_per_hour(end, row.generation) for end in (gain.low, gain.high)]
+    low, high = ("" if end is None else f"{end:,.0f}" for end in ends)
+    return f"{points_per_hour(gain.value, row.generation):,.0f} ({low} to {high})"
 
 
 def _worth(it: Priced, place: Place) -> str:

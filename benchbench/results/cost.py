@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..planning.setting import Setting
-from .table import Row, Table
+from .table import Generation, Row, Table
 from .trainings import RowTrainings, difference_of
 from .worth import Worth, worth_of
 
@@ -50,6 +50,11 @@ def priced_places(table: Table) -> list[list[Priced]]:
                 real.setdefault(_without_count(row.setting), {}).setdefault(row.setting.n_real, row.trainings)
     compared = [rows for rows in places.values() if {row.setting.baseline for row in rows} == {True, False}]
     return [_front([_priced(row, real) for row in rows]) for rows in compared]
+
+
+def points_per_hour(points: float, made: Generation) -> float | None:
+    """Return what a gain in points is per hour of fitting and generating; ``None`` below a second, or unmeasured."""
+    return None if made.seconds is None or made.seconds < 1 else points / made.seconds * 3600
 
 
 def _without_count(setting: Setting) -> Hashable:

@@ -41,7 +41,8 @@ LEADING = (
     *("acc_low", "acc_high", "control", "balanced_accuracy", "auc", "ece", "nll", "train_accuracy"),
 )
 
-_MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
+#: Numbers of a classifier beside its accuracy, by their names in a record.
+MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
 
 
 class TableColumn(NamedTuple):
@@ -144,7 +145,7 @@ def _harness() -> dict[str, TableColumn]:
         TableColumn("acc_low", 2, lambda row: row.accuracy and row.accuracy.low),
         TableColumn("acc_high", 2, lambda row: row.accuracy and row.accuracy.high),
         TableColumn("train_accuracy", 2, lambda row: row.learning and row.learning.train_accuracy),
-        *map(_measure, _MEASURES),
+        *map(_measure, MEASURES),
     ]
     columns += [TableColumn(name, None, attrgetter(f"setting.{name}")) for name in of_setting]
     columns += [TableColumn(name, decimals, attrgetter(name)) for name, decimals in of_row.items()]
@@ -194,7 +195,6 @@ _COUNTS = (
     "environments",
     "tie_group",
 )
-_MEASURES = ("balanced_accuracy", "auc", "ece", "nll")
 _SECONDS = ("data_s", "fit_s", "sample_s", "train_s", "score_s")
 
 
@@ -247,7 +247,7 @@ def _flat(record: Record, measured: list[MetricColumn]) -> dict[str, Any]:
         "best_on_test": None if best is None else best * 100,
         "steps": None if result is None else result.steps,
         "parameters": None if result is None else result.parameters,
-        **{name: None if result is None else result.measures.get(name) for name in _MEASURES},
+        **{name: None if result is None else result.measures.get(name) for name in MEASURES},
         **{column.name: column.of({name: record.metrics[name] for name in columns_of(record)}) for column in measured},
         **{name: getattr(cost, name) for name in _SECONDS},
         "peak_memory_mib": cost.peak_memory_mib,

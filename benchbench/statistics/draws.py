@@ -26,7 +26,7 @@ def over_draws(values: Mapping[int, float], *, whole: bool) -> Estimate:
         raise ValueError("a mean over no draw")
     numbers = np.array([values[draw] for draw in sorted(values)], np.float64)
     count, mean = len(numbers), float(numbers.mean())
-    note = WHOLE if whole else {1: ONE_DRAW, 2: ROUGH}.get(count, "")
+    note = ROUGH if count == 2 else WHOLE if whole else ONE_DRAW if count == 1 else ""
     se = float(numbers.std(ddof=1)) / math.sqrt(count) if count > 1 else 0.0
     if not se:  # a single draw, or equal numbers: nothing tells how much they would vary
         return Estimate(mean, None, None, None, None, None, count, 1, count, note)

@@ -209,7 +209,8 @@ def _estimate(
         if exact and len(units) == 1:
             units *= 2  # a second seed would give the same
     value = 100 * float(np.mean([values.mean() for unit in units for values in unit]))
-    note = WHOLE if whole and shared_test else {1: ONE_DRAW, 2: ROUGH}.get(len(draws), "")
+    single = WHOLE if whole and shared_test else ONE_DRAW if len(draws) == 1 else ""
+    note = ROUGH if len(draws) == 2 else single
     found = Estimate(value, None, None, None, None, None, len(draws), seeds, sum(map(len, trainings)), note)
     if not shared_test:
         se, df, draws_se = _split_anew(np.array([np.mean([values.mean() for values in unit]) for unit in units]), ratio)

@@ -233,7 +233,10 @@ class Memorisation(Metric):
     """
 
     extractor: str = param(
-        "glyphcnn-v1", choices=("glyphcnn-v1", "inception"), help="Network whose features are compared, see fidelity."
+        "glyphcnn-v1",
+        choices=("glyphcnn-v1", *INCEPTIONS),
+        paper="inception-legacy",
+        help="Network whose features are compared, see fidelity.",
     )
     share: float = param(0.01, above=0, high=0.5, help="Share of real held-out images below the limit.")
     weights: str | None = param(None, help="Inception weights file, see fidelity.")

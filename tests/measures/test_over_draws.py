@@ -29,6 +29,7 @@ def test_a_difference_is_paired_over_the_draws_that_both_have():
 def test_what_no_interval_can_be_had_of():
     assert over_draws({0: 3.0}, whole=False).note == "this draw only"
     assert over_draws({0: 3.0}, whole=True).note == "for these training images"
+    assert over_draws({0: 3.0, 1: 4.0}, whole=True).note == "rough", "whatever the images, two draws"
     assert over_draws({0: 3.0, 1: 3.0}, whole=False).low is None
     assert difference_over_draws({0: 1.0}, {1: 1.0}, whole=False) is None
     same = difference_over_draws(OURS, OURS, whole=False)

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from benchbench.plugins import Column
 from benchbench.reporting.grid import Grid, aligned, duration
-from benchbench.reporting.text import PROTOCOL, accuracy_grids, markdown_text, print_table
+from benchbench.reporting.text import PROTOCOL, accuracy_grids, beside_grids, markdown_text, print_table
 from benchbench.results.rows import csv_text
 from benchbench.results.table import build_table
 
@@ -262,6 +262,21 @@ def test_a_failed_cell_keeps_its_place_on_the_terminal():
     text = plain(build_table([record("real", error="mine: raised\nmore"), record()]))
     assert "resnet18      real       failed (mine: raised)" in text
     assert "resnet18      real       75.0\nEach row: 1 draw x 1 seed.\n" in plain(build_table([record("real")]))
+
+
+def test_what_probabilities_say_stands_beside_accuracy():
+    measures = {"balanced_accuracy": 0.7051, "auc": 0.91236, "ece": 0.0512, "nll": 1.23456, "other": 1.0}
+    first, second, *rest = build_table(small_study()).rows
+    first = dataclasses.replace(first, measures=measures)
+    second = dataclasses.replace(second, measures={**measures, "auc": 0.5})
+    (grid,) = beside_grids("what they share", [first, second, *rest])
+    assert (grid.title, len(grid.rows)) == ("Beside accuracy: what they share", 2)
+    assert grid.headers[-4:] == (">balanced accuracy, %", ">AUC ↑", ">ECE, % ↓", ">NLL, nats ↓")
+    assert [row[-4:] for row in grid.rows] == [("70.51", auc, "5.12", "1.235") for auc in ("0.9124", "0.5000")]
+    del measures["auc"]
+    (grid,) = beside_grids("", [dataclasses.replace(first, measures=measures)])
+    assert ">AUC ↑" not in grid.headers, "where a class has no image, there is no such area"
+    assert list(beside_grids("", rest)) == []
 
 
 def test_a_baseline_alone_has_no_empty_columns():

@@ -237,8 +237,8 @@ class TimmClassifier(Learner):
 
         One row for each architecture and stem, with ``arch``, ``px`` (the sides that it holds for), ``stem``, one
         column for each of six sides (the map into the body after the stem > out of it), ``parameters`` (ours, 10
-        classes), ``authors'`` (theirs, ``-`` where they have no such network) and ``note``. Imports torch, to count;
-        no weight is made.
+        classes), ``authors'`` (theirs, ``-`` where they have no such network), ``quick`` (steps for 50 real images x
+        images per step at peak rate) and ``note``. Imports torch, to count; no weight is made.
         """
         import torch
 
@@ -259,6 +259,8 @@ class TimmClassifier(Learner):
                 row["parameters"] = f"{sum(weight.numel() for weight in model.parameters()):,}"
                 counts = {f"{count:,}" for side, count in rule.authors.items() if side in held}
                 row["authors'"] = " ".join(counts) or "-"
+                quick = QUICK[arch]
+                row["quick"] = f"{quick.steps} x {quick.batch_size} at {quick.learning_rate:g}"
                 row["note"] = rule.note
                 rows.append(row)
         rows.append({"arch": "any timm name", "stem": "timm's, adapted", "note": OTHERS})
