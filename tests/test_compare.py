@@ -135,7 +135,8 @@ def test_what_is_printed(results, capsys):
             "compare difinv: no row has 'difinv' (did you mean 'diffinv' or 'digits'?); `bench report` shows ",
         ),
         ("diffinv", "diffinv", "compare diffinv diffinv: no two different rows agree in all else; name more of them, "),
-        ("", "real", "compare : no row has all of these; "),
+        ("", "real", "compare '': an empty text names no row"),
+        ("real", "  ", "compare   : an empty text names no row"),
         ("diffinv real", "real", "compare diffinv real: no row has all of these; "),
     ],
 )
@@ -148,11 +149,17 @@ def test_what_names_no_row_is_refused_in_one_line(results, ours, theirs, message
 
 
 def test_a_folder_is_not_compared_with_a_row(results, tmp_path):
-    with pytest.raises(UsageError, match=r": one is a results folder and one is not; give two folders, or two rows$"):
+    with pytest.raises(UsageError, match=r": real is no results folder; give two folders with records, or two rows$"):
         compare(str(results), "real", results)
-    (tmp_path / "empty" / "records").mkdir(parents=True)
+    none, empty = tmp_path / "none", tmp_path / "empty"
+    none.mkdir()
+    with pytest.raises(UsageError, match=rf": {none} has no records; give two folders with records, or two rows$"):
+        compare(str(none), str(results), results)
+    with pytest.raises(UsageError, match=rf"^compare diffinv: no finished training in {none}; try --results FOLDER$"):
+        compare("diffinv", "real", none)
+    (empty / "records").mkdir(parents=True)
     with pytest.raises(UsageError, match=r": the folders have no row in common$"):
-        compare(str(results), str(tmp_path / "empty"), results)
+        compare(str(results), str(empty), results)
 
 
 def test_no_mean_over_pairs_of_different_architectures(results):

@@ -84,8 +84,10 @@ def compare(ours: str, theirs: str, results: Path) -> Comparison:
     """
     folders = [(Path(text) / "records").is_dir() for text in (ours, theirs)]
     if any(folders) and not all(folders):
+        text = theirs if folders[0] else ours
+        what = "has no records" if Path(text).is_dir() else "is no results folder"
         raise UsageError(
-            f"compare {ours} {theirs}: one is a results folder and one is not; give two folders, or two rows"
+            f"compare {ours} {theirs}: {text or repr(text)} {what}; give two folders with records, or two rows"
         )
     if all(folders):
         (mine, wrong), (other, too) = (_rows(Path(text)) for text in (ours, theirs))
@@ -94,7 +96,7 @@ def compare(ours: str, theirs: str, results: Path) -> Comparison:
         why = "the folders have no row in common"
     else:
         rows, problems = _rows(results)
-        pairs = _matched(*(_chosen(rows, text) for text in (ours, theirs)))
+        pairs = _matched(*(_chosen(rows, text, results) for text in (ours, theirs)))
         why = "no two different rows agree in all else; name more of them, as in 'diffinv resnet18'"
     if not pairs:
         raise UsageError(f"compare {ours} {theirs}: {why}")
@@ -140,14 +142,17 @@ def _words(setting: Setting) -> dict[str, set[str]]:
     return words
 
 
-def _chosen(rows: Sequence[Side], text: str) -> tuple[list[Side], set[str]]:
+def _chosen(rows: Sequence[Side], text: str, results: Path) -> tuple[list[Side], set[str]]:
     """Return the rows that a text names, and the fields that it names."""
     by_id = [row for row in rows if len(text) >= 6 and row.spec_id.startswith(text)]
     if by_id:
         return by_id, set(FIELDS) if len(by_id) == 1 else set()
+    if not text.strip() or not rows:
+        why = "an empty text names no row" if rows else f"no finished training in {results}; try --results FOLDER"
+        raise UsageError(f"compare {text or repr(text)}: {why}")
     said = [_words(row.setting) for row in rows]
     words = [text] if any(text in known for known in said) else text.split()
-    found = [(row, known) for row, known in zip(rows, said, strict=True) if words and all(w in known for w in words)]
+    found = [(row, known) for row, known in zip(rows, said, strict=True) if all(w in known for w in words)]
     if not found:
         everything = sorted({word for known in said for word in known})
         unknown = next((word for word in words if word not in everything), None)
