@@ -100,11 +100,11 @@ def note(place: Path, command: str, seconds: float) -> None:
 
 
 def block(page: str) -> str:
-    """Return what stands between the marks of a page."""
+    """Return what stands between the marks of a page: of the folders that have been made."""
     up = "../" * page.count("/")
     parts = []
     for folder in folders():
-        if page in folder.pages:
+        if page in folder.pages and (ROOT / "results" / folder.name / "made.json").is_file():
             parts += _section(folder, up)
     return "\n\n".join(parts)
 
