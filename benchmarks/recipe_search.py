@@ -107,9 +107,9 @@ CANDIDATES = (
     Candidate("efficientnetb0", 200, 64, 0.02),
     Candidate("efficientnetb0", 400, 32, 0.01),
     Candidate("efficientnetb0", 400, 64, 0.02),
-    Candidate("shufflenetv2", 200, 64, 0.02),
+    Candidate("shufflenetv2", 200, 32, 0.01),
+    Candidate("shufflenetv2", 400, 32, 0.01),
     Candidate("shufflenetv2", 400, 64, 0.02),
-    Candidate("shufflenetv2", 800, 64, 0.02),
     Candidate("resnet18", 50, 32, 0.01),
     Candidate("resnet18", 100, 32, 0.01),
     Candidate("vgg16", 100, 32, 0.01),
@@ -260,21 +260,23 @@ def shortfall(by_draw: dict[int, list[float]]) -> Shortfall:
     return Shortfall(len(means), count, mean(means), mean(means) - reach, mean(means) + reach)
 
 
-def rounds() -> Iterator[tuple[int, int]]:
+def rounds(most: int) -> Iterator[tuple[int, int]]:
     """Yield draw and seed in the order of the work: the least that decides first, one seed of each draw first."""
-    first, last = range(FIRST_DRAW, FIRST_DRAW + LEAST_DRAWS), range(FIRST_DRAW + LEAST_DRAWS, FIRST_DRAW + MOST_DRAWS)
+    first, last = range(FIRST_DRAW, FIRST_DRAW + LEAST_DRAWS), range(FIRST_DRAW + LEAST_DRAWS, FIRST_DRAW + most)
     for draws in (first, last):
         for seed, draw in itertools.product(range(SEEDS), draws):
             yield draw, seed
 
 
-def wanted(candidates: Sequence[Candidate], found: dict[str, dict[str, Any]]) -> Iterator[tuple[Candidate, int, int]]:
-    """Yield the trainings that are needed, looking at ``found`` again before each."""
+def wanted(
+    candidates: Sequence[Candidate], found: dict[str, dict[str, Any]], most: int = MOST_DRAWS
+) -> Iterator[tuple[Candidate, int, int]]:
+    """Yield the trainings that are needed on at most so many draws, looking at ``found`` again before each."""
     hold = set()
     for candidate in candidates:
         if (candidate.arch, candidate.shots) in hold:
             continue
-        for (draw, seed), which in itertools.product(rounds(), (candidate, candidate.longer)):
+        for (draw, seed), which in itertools.product(rounds(most), (candidate, candidate.longer)):
             decided = shortfall(pairs(candidate, found, "validation")).verdict
             if not decided and key(which, draw, seed) not in found:
                 yield which, draw, seed
@@ -282,12 +284,12 @@ def wanted(candidates: Sequence[Candidate], found: dict[str, dict[str, Any]]) ->
             hold.add((candidate.arch, candidate.shots))
 
 
-def run(log: Path, candidates: Sequence[Candidate], seconds: float) -> None:
+def run(log: Path, candidates: Sequence[Candidate], seconds: float, most: int) -> None:
     """Train what is missing, until ``seconds`` have passed."""
     torch.set_num_threads(1)
     found, end = read(log), time.monotonic() + seconds
     with log.open("a", encoding="utf-8") as stream:
-        for which, draw, seed in wanted(candidates, found):
+        for which, draw, seed in wanted(candidates, found, most):
             if time.monotonic() > end:
                 return
             item = train(which, draw, seed)
@@ -380,10 +382,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="table: the JSON of all trainings; the page is written beside it")
     parser.add_argument("--only", default="", help="networks or learners, separated by commas")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after these, between two trainings")
+    parser.add_argument(
+        "--draws", type=int, default=MOST_DRAWS, help="run: of a candidate that is not decided, at most"
+    )
     given = parser.parse_args()
     only = given.only.split(",") if given.only else [candidate.arch for candidate in CANDIDATES]
     if given.what == "run":
-        run(given.log[0], [candidate for candidate in CANDIDATES if candidate.arch in only], given.seconds)
+        run(given.log[0], [candidate for candidate in CANDIDATES if candidate.arch in only], given.seconds, given.draws)
         return
     found = {key: item for log in given.log for key, item in read(log).items()}
     page = table(found)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchbench.plugins import Column
+from benchbench.reporting.text import markdown_text
 from benchbench.results.record import LARGEST_ORDER, order_of_run
 from benchbench.results.table import build_table, natural, short_error, shown_keys
 
@@ -355,6 +356,33 @@ RISING = "Still rising: 96 % on its own training images after 100 steps."
 def test_how_far_a_row_got(learning, text):
     (row,) = build_table(details([record()], details={"learning": learning}, steps=100)).rows
     assert (row.learning and row.learning.text) == text
+
+
+@pytest.mark.parametrize(
+    ("plateau", "share"),
+    [
+        (
+            {"accuracy": 80.9, "longer": 85.9, "steps": 1600},
+            "At 94 % of its plateau: 1,600 steps gave 85.9 % in place ",
+        ),
+        ({"accuracy": 80.9, "longer": 81.8, "steps": 1600}, ""),
+        ({"accuracy": 80.9, "longer": 79.0, "steps": 1600}, ""),
+        ({"accuracy": 80.9, "longer": "85.9", "steps": 1600}, ""),
+        ({"accuracy": float("nan"), "longer": 85.9, "steps": 1600}, ""),
+        ({"accuracy": 0, "longer": 85.9, "steps": 1600}, ""),
+        ({"accuracy": 80.9, "longer": 85.9, "steps": 0}, ""),
+        ({"accuracy": 80.9, "longer": 85.9}, ""),
+        ([80.9, 85.9, 1600], ""),
+    ],
+)
+def test_the_share_of_its_plateau_stands_at_a_row(plateau, share):
+    learning = {"train_accuracy": 1.0, "rising": False, "plateau": plateau}
+    table = build_table(details([record()], details={"learning": learning}, steps=400))
+    found = table.rows[0].learning
+    assert found.share.startswith(share)
+    assert bool(found.share) == bool(share)
+    assert found.share in markdown_text(table)
+    assert found.text == "", "no row on its way for that"
 
 
 def test_of_several_trainings_those_that_still_rise_are_counted():

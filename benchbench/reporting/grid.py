@@ -208,6 +208,8 @@ def row_notes(row: Row) -> list[str]:
         notes.append(f"{OTHER_CODE} ({', '.join(row.other_code)}): run both again, or the difference is of code too.")
     if row.learning is not None and row.learning.text:
         notes.append(row.learning.text)
+    if row.learning is not None and row.learning.share:
+        notes.append(row.learning.share)
     if row.choice is not None:
         reached = f"{points(row.choice.validation)} % on the validation part"
         among = f"of {count(row.choice.among, 'setting')}"

@@ -17,6 +17,8 @@ from .record import Result
 
 #: Percent of its own training images below which a network has not learned them.
 LEARNED = 80.0
+#: Points below what longer trainings reach from which a network is not on its plateau.
+PLATEAU = 1.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Learning:
         rising: trainings that were still getting better.
         trainings: that say anything.
         converged: whether all of them are at their end, however much of their images they know.
+        plateau: accuracy in percent of trainings of this length and of longer ones, and the steps of these, where the
+            learner knows it from the search of its recipe.
 
     """
 
@@ -37,6 +41,16 @@ class Learning:
     rising: int
     trainings: int
     converged: bool = False
+    plateau: tuple[float, float, int] | None = None
+
+    @property
+    def share(self) -> str:
+        """At which share of its plateau such a training is, ``""`` where it is unknown or less than a point below."""
+        if self.plateau is None or self.plateau[1] - self.plateau[0] < PLATEAU:
+            return ""
+        short, long, steps = self.plateau
+        told = f"{steps:,} steps gave {long:.1f} % in place of {short:.1f} %, on other images, in the recipe's search"
+        return f"At {100 * short / long:.0f} % of its plateau: {told}."
 
     @property
     def learned(self) -> bool:
@@ -67,7 +81,18 @@ def learning_of(results: Sequence[Result]) -> Learning | None:
         return None
     mean = 100 * statistics.fmean(shares) if shares else None
     converged = all(known.get("converged") is True for _, known in told)
-    return Learning(mean, max(result.steps for result, _ in told), rising, len(told), converged)
+    plateaus = {_plateau(known.get("plateau")) for _, known in told}
+    plateau = plateaus.pop() if len(plateaus) == 1 else None
+    return Learning(mean, max(result.steps for result, _ in told), rising, len(told), converged, plateau)
+
+
+def _plateau(told: Any) -> tuple[float, float, int] | None:
+    """Return what a learner says of its plateau; ``None`` for what is no such thing, whoever wrote it."""
+    if not isinstance(told, Mapping):
+        return None
+    steps, levels = told.get("steps"), (told.get("accuracy"), told.get("longer"))
+    short, long = (float(it) if isinstance(it, int | float) else math.nan for it in levels)
+    return (short, long, steps) if 0 < short <= 100 and 0 < long <= 100 and type(steps) is int and steps > 0 else None
 
 
 def curve_of(results: Sequence[Result]) -> tuple[tuple[float, float], ...]:

@@ -32,7 +32,7 @@ class ClassifierTuning(StepMatched, PromptedLearner):
 
     Every row takes the steps that the authors' epochs over the real images are, in batches of one size. Under
     ``match=epochs``, as in their code, a row with generated images passes over those, in batches of
-    ``batch_size_synthetic``: several times the steps, and many times the images, of training on real ones alone.
+    ``batch_size_synthetic``: many times the images of training on real ones alone.
 
     The values of ``paper`` are the authors' published commands. What their code does besides is not reproduced: class
     names without their first two letters, a schedule counted with another batch size than the training's, embeddings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchbench.errors import MissingError, UsageError
 from benchbench.plugins import Context, DatasetInfo, Learner, Requirements, Task, TrainResult, param
 
-from .recipes import FINE_TUNING, IMAGES, OTHER, QUICK, Quick, steps_for
+from .recipes import FINE_TUNING, IMAGES, LONGER, OTHER, QUICK, SEARCHED, Quick, steps_for
 from .stems import OTHERS, PAPER_ARCHITECTURES, RULES
 
 if TYPE_CHECKING:
@@ -210,6 +210,8 @@ class TimmClassifier(Learner):
         outcome = train_classifier(
             lambda: build(start, side, classes), task, context, ready.training_recipe(), side, self.images
         )
+        if plateau := _plateau(ready, task):
+            details["learning"] = {**outcome.details["learning"], "plateau": plateau}
         return replace(outcome, details={**outcome.details, **details})
 
     def training_recipe(self) -> Recipe:
@@ -286,3 +288,15 @@ def _scratch_name(name: str, resolution: int, info: DatasetInfo) -> str:
             f"{lower}: cannot take images of {resolution} px; the smallest it takes is {RULES[lower].smallest} px"
         )
     return lower
+
+
+def _plateau(ready: TimmClassifier, task: Task) -> dict[str, Any]:
+    """Return what longer trainings reached in the search of the recipe, where this is a training like those."""
+    quick, found = QUICK.get(task.arch or ""), 0 if task.real is None else len(task.real)
+    if quick is None or quick.plateau is None or (task.info.name, found) != (SEARCHED, IMAGES):
+        return {}
+    usual = TimmClassifier().resolve(task.info).for_training(task.arch, task.info, found)
+    if ready != replace(usual, evaluations=ready.evaluations, images=ready.images):
+        return {}
+    short, long = quick.plateau
+    return {"accuracy": short, "longer": long, "steps": LONGER * quick.steps}

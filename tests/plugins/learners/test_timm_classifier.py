@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,8 +21,8 @@ from benchbench.plugins.parameters import parameters
 from benchbench.running.scoring import score
 from benchbench.training.recipes import learning_rates
 from benchbench_plugins.learners.timm.architectures import build
-from benchbench_plugins.learners.timm.learner import TimmClassifier
-from benchbench_plugins.learners.timm.recipes import FINE_TUNING, OTHER, QUICK
+from benchbench_plugins.learners.timm.learner import TimmClassifier, _plateau
+from benchbench_plugins.learners.timm.recipes import FINE_TUNING, LONGER, OTHER, QUICK
 from benchbench_plugins.learners.timm.stems import PAPER_ARCHITECTURES
 
 INFO = dataset_info(4, class_counts=(10,) * 4)
@@ -121,6 +123,44 @@ def test_the_docs_tell_the_quick_recipes():
         f"| {QUICK[arch].steps * QUICK[arch].seconds:.0f} |"
         for arch in PAPER_ARCHITECTURES
     ]
+
+
+@pytest.mark.parametrize("arch", PAPER_ARCHITECTURES)
+def test_plateaus_are_those_of_the_search(arch):
+    """The mean of the recipe and of its longer self, over the draws and seeds that both were trained on."""
+    quick = QUICK[arch]
+    lines = (Path(__file__).parents[3] / "results/benchmarks/recipe_search.jsonl").read_text("utf-8").splitlines()
+    found: dict[int, dict[tuple[int, int], float]] = {quick.steps: {}, LONGER * quick.steps: {}}
+    for item in map(json.loads, lines):
+        recipe = (item["arch"], item["batch"], item["rate"], item["precision"], item["shots"])
+        if recipe == (arch, quick.batch_size, quick.learning_rate, "fp32", 5) and item["steps"] in found:
+            found[item["steps"]][item["draw"], item["seed"]] = item["validation"]
+    both = found[quick.steps].keys() & found[LONGER * quick.steps].keys()
+    assert len({draw for draw, _ in both}) >= 4, "four draws at least"
+    means = [
+        statistics.fmean(
+            statistics.fmean(values[key] for key in both if key[0] == draw) for draw in {draw for draw, _ in both}
+        )
+        for values in found.values()
+    ]
+    assert quick.plateau == tuple(round(value, 1) for value in means)
+
+
+def test_a_plateau_is_told_of_trainings_like_those_of_the_search_alone():
+    task = Task(stripes(50, 0), None, None, None, stripes(4, 1).without_labels(), INFO, "vgg16", (), "quick")
+    task = replace(task, info=replace(INFO, name="digits"))
+
+    def told(learner=None, **changes):
+        other = replace(task, **changes)
+        count = 50 if other.real is None else len(other.real)
+        asked = (learner or TimmClassifier()).resolve(other.info)
+        return _plateau(asked.for_training(other.arch, other.info, count), other)
+
+    short, long = QUICK["vgg16"].plateau
+    assert told() == {"accuracy": short, "longer": long, "steps": 4 * QUICK["vgg16"].steps}
+    assert told(TimmClassifier(images="streamed", evaluations=1)) == told()
+    assert told(TimmClassifier(steps=7)) == told(TimmClassifier(learning_rate=0.5)) == told(arch="resnet10t") == {}
+    assert told(real=stripes(52, 0)) == told(real=None) == told(info=INFO) == {}
 
 
 def test_what_was_not_searched_has_a_recipe_of_its_own():
