@@ -120,7 +120,7 @@ def test_the_docs_tell_the_quick_recipes():
     told = page.partition("<!-- quick recipes -->\n")[2].partition("<!-- end -->")[0].splitlines()[2:]
     assert told == [
         f"| `{arch}` | {QUICK[arch].steps} | {QUICK[arch].batch_size} | {QUICK[arch].learning_rate:g} "
-        f"| {QUICK[arch].steps * QUICK[arch].seconds:.0f} |"
+        f"| {QUICK[arch].steps * QUICK[arch].seconds:.0f} | {QUICK[arch].plateau[0]}, {QUICK[arch].plateau[1]} |"
         for arch in PAPER_ARCHITECTURES
     ]
 
