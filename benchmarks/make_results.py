@@ -47,12 +47,6 @@ class Folder:
     pages: tuple[str, ...]
     prepare: tuple[str, ...] = ()
 
-    @property
-    def lines(self) -> list[str]:
-        """The commands as a user types them."""
-        before = [f"python {script}" for script in self.prepare]
-        return [*before, *(f"{command} --results results/{self.name}" for command in self.commands)]
-
 
 def folders(file: Path = ROOT / "benchmarks/results.toml") -> list[Folder]:
     """Return what the file lists."""
@@ -115,13 +109,15 @@ def _section(folder: Folder, up: str) -> list[str]:
     grids = "\n\n".join("\n".join(plain_lines(grid)).rstrip() for grid in short_grids(table))
     lines = "\n".join(f"- {_plain(line)}" for line in closing_lines(table, most=None))
     made = json.loads((place / "made.json").read_text("utf-8")) if (place / "made.json").is_file() else {}
-    took = sum(made.get(command, {}).get("wall_s", 0.0) for command in folder.commands)
-    cores = {made[command]["cores"] for command in folder.commands if command in made}
+    done = [command for command in folder.commands if command in made]
+    took, cores = sum(made[command]["wall_s"] for command in done), {made[command]["cores"] for command in done}
+    typed = [f"python {script}" for script in folder.prepare]
+    typed += [f"{command} --results results/{folder.name}" for command in done]
     where = f"All columns, plots and records: [results/{folder.name}]({up}results/{folder.name}/leaderboard.md)."
     if took and len(cores) == 1:
         where += f" Made in {duration(took)} on {cores.pop()} cores by"
     parts = [f"### {folder.title}", folder.about.strip(), f"```text\n{grids}\n```"]
-    return [*parts, *([lines] if lines else []), where, "```\n{}\n```".format("\n".join(folder.lines))]
+    return [*parts, *([lines] if lines else []), where, "```\n{}\n```".format("\n".join(typed))]
 
 
 def _plain(line: str) -> str:
