@@ -194,7 +194,7 @@ def test_show_tells_the_facts_and_which_files_are_missing(remote):
     for line in (
         "normalised   mean 0.5000 0.2500 0.5000, std 0.2500 0.2500 0.2500",
         "optimizer    adamw",
-        "compared     quick, draws x seeds: 1 x 5",
+        "compared     quick, draws x seeds: 5 x 1 of some real images, 1 x 5 of all",
         "paper cap    at most 500 images per class",
         "groups       of 4 images (--subset groups)",
         "paper        Section 0",

@@ -74,19 +74,21 @@ def test_a_recipe_holds_falls_short_or_needs_more(search, candidate, gaps, expec
     assert verdict(search, candidate, gaps) == expected
 
 
-def test_every_candidate_gets_a_first_answer_before_one_gets_a_second(search, candidate):
-    other = search.Candidate("vgg16", 3, 8, 0.01)
-    asked = list(search.wanted((candidate, other), {}))
-    assert [(which.arch, which.steps, draw, seed) for which, draw, seed in asked[:5]] == [
+def test_dearer_candidates_of_a_network_wait_for_the_cheaper_ones(search, candidate):
+    dearer, other = search.Candidate("shufflenetv2", 6, 8, 0.01), search.Candidate("vgg16", 3, 8, 0.01)
+    asked = list(search.wanted((candidate, dearer, other), {}))
+    assert [(which.arch, which.steps, draw, seed) for which, draw, seed in asked[:4]] == [
         ("shufflenetv2", 3, 100, 0),
         ("shufflenetv2", 12, 100, 0),
-        ("vgg16", 3, 100, 0),
-        ("vgg16", 12, 100, 0),
         ("shufflenetv2", 3, 101, 0),
+        ("shufflenetv2", 12, 101, 0),
     ]
-    assert len(asked) == 2 * 2 * search.MOST_DRAWS * search.SEEDS
+    assert len(asked) == 3 * 2 * search.MOST_DRAWS * search.SEEDS
+    assert len(list(search.wanted((candidate, dearer, other), {}, most=4))) == 3 * 2 * 4 * search.SEEDS
     held = lines(search, candidate, [(0.1, 0.2)] * 4)
-    assert {which.arch for which, *_ in search.wanted((candidate, other), held)} == {"vgg16"}
+    assert {which.arch for which, *_ in search.wanted((candidate, dearer, other), held)} == {"vgg16"}
+    short = lines(search, candidate, [(5.0, 5.0), (6.0, 6.0), (5.5, 5.5), (5.0, 5.0)])
+    assert next(search.wanted((candidate, dearer, other), short)) == (dearer, 100, 0)
     half = lines(search, candidate, [(0.1,)] * 2)
     assert next(search.wanted((candidate,), half))[1:] == (102, 0)
 
@@ -127,10 +129,10 @@ def test_the_table_says_what_was_run_and_what_was_not(search, candidate):
         "2",
         "80.0 +- 0.0 (8)",
         "80.3 +- 0.1 (8)",
-        "+0.3, below +0.3 (4 x 2)",
+        "+0.3, below +0.3 (4, 8)",
     ]
     assert rows[0][-1] == "holds |"
-    assert rows[1][5:] == ["-", "-", "not run", "not run", "not decided yet |"]
+    assert rows[1][5:] == ["-", "-", "not run", "not run", "not decided |"]
     assert "16 trainings" in page
 
 
