@@ -1,4 +1,4 @@
-"""The quick recipe of each network: what falls least short of its plateau within the time of the main job.
+"""The quick recipe of each network: what comes near to four times its steps within the time of the main job.
 
 They are searched on the digits' validation part, at 5 real images per class and 16 px, by
 ``benchmarks/recipe_search.py``; ``results/benchmarks/recipe_search.md`` has every candidate, and says which are decided
